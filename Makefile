@@ -1,0 +1,65 @@
+# `make demo` and `make test` each are the only command on a fresh machine.
+#   make demo PYTHON=python3.12    chooses the interpreter; else the first that fits
+#   make demo ARGS=--epochs=5      hands more flags to main.py
+#   make test-fast ARGS=-x         hands more arguments to pytest
+
+VENV := .venv
+RUN := $(VENV)/bin
+CANDIDATES := python3 python3.13 python3.12 python3.11 python3.10
+ifdef PYTHON
+CANDIDATES := $(PYTHON)
+endif
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: demo test test-fast test-all lint format clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.installed
+	$(RUN)/python main.py $(ARGS)
+
+# Everything that this machine can run: lint, types, then one pytest with the slow tests.
+test: lint
+	$(RUN)/python -m pytest -m "not tpu" $(ARGS)
+
+test-fast: $(VENV)/.installed-dev
+	$(RUN)/python -m pytest $(ARGS)
+
+# Also the tests that need a TPU or its compiler.
+test-all: lint
+	$(RUN)/python -m pytest -m "" $(ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+
+format: $(VENV)/.installed-dev
+	$(RUN)/ruff check --fix .
+	$(RUN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is newer than the files it was made from, so pip runs again only when they change.
+$(VENV)/.installed: requirements.txt constraints.txt | $(VENV)/.created
+	$(RUN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	$(RUN)/python -m pip install --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+# The version is tried by running it: a name on the PATH may be too old, too new or a dead shim.
+$(VENV)/.created:
+	@for python in $(CANDIDATES); do \
+	  "$$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null \
+	    || continue; \
+	  rm -rf $(VENV); \
+	  "$$python" -m venv $(VENV) && touch $@ && exec "$$python" --version; \
+	  echo "$$python cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; \
+	  rm -rf $(VENV); \
+	done; \
+	echo "Expected Python 3.10, 3.11, 3.12 or 3.13. Tried: $(CANDIDATES)." \
+	  "Install one, or name it: make PYTHON=/path/to/python3.12" >&2; \
+	exit 1

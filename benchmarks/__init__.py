@@ -1,0 +1,1 @@
+"""Measurements and proofs, each run as `python -m benchmarks.<name> [--json PATH]`."""

@@ -1,0 +1,127 @@
+"""StableHLO -> a TPU executable, by libtpu's compile-only client; needs jax, and no TPU.
+
+    python -m benchmarks.tpu.compile MODULE.mlir TOPOLOGY REPLICAS RESULT.json
+
+A process of its own for every compilation: libtpu aborts on some errors, and its
+packages do not fit into one environment with those that lower the step.
+"""
+
+import json
+import os
+import re
+import sys
+import time
+from typing import Any
+
+# libtpu would ask the cloud's metadata server which TPU this is, and wait for an answer.
+os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+# Ops of a compiled module through which a TPU program waits for its host.
+_HOST_OPS = re.compile(
+    r"%(?P<name>[\w.-]+) = [^\n]*? (?P<op>infeed|outfeed|(?:send|recv)(?:-done)?)\((?P<rest>[^\n]*)"
+)
+_HOST_CALL = re.compile(r"%([\w.-]+) = [^\n]*custom_call_target=\"([^\"]*(?:callback|Host)[^\"]*)\"")
+_USED_HBM = re.compile(r"Used ([\d.]+)([KMG]) of ([\d.]+)([KMG]) hbm")
+_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+def host_transfers(hlo: str) -> list[str]:
+    """Ops of a compiled HLO module that exchange data with the host.
+
+    Args:
+        hlo: text of the compiled module.
+
+    Returns:
+        "op name" of each; transfers between TPU cores are not among them.
+    """
+    found = [
+        f"{match['op']} {match['name']}"
+        for match in _HOST_OPS.finditer(hlo)
+        if match["op"] in ("infeed", "outfeed") or "is_host_transfer=true" in match["rest"]
+    ]
+    return found + [f"{match[2]} {match[1]}" for match in _HOST_CALL.finditer(hlo)]
+
+
+def out_of_memory(message: str) -> dict[str, float] | None:
+    """Bytes needed and available, read from the compiler's out-of-memory error; else None."""
+    found = _USED_HBM.search(message)
+    if not found:
+        return None
+    used, used_unit, limit, limit_unit = found.groups()
+    return {
+        "peak_bytes": float(used) * _UNITS[used_unit],
+        "hbm_bytes": float(limit) * _UNITS[limit_unit],
+    }
+
+
+def compile_module(text: str, topology: str, num_replicas: int) -> dict[str, Any]:
+    """Compiles one replica's module for a TPU.
+
+    Args:
+        text: StableHLO with its collectives.
+        topology: as libtpu names it, e.g. "v5e:2x4".
+        num_replicas: cores that run the module together.
+
+    Returns:
+        `error` ("" if it compiled), `seconds`, and per core `flops`, `bytes`,
+        `argument_bytes`, `temporary_bytes`, `peak_bytes` and `host_transfers`.
+    """
+    import numpy as np
+    from jax._src import compiler
+    from jax._src.interpreters import mlir
+    from jax.experimental import topologies
+    from jaxlib import _jax
+    from jaxlib.mlir import ir
+
+    described = topologies.get_topology_desc(platform="tpu", topology_name=topology)
+    devices = described.devices[:num_replicas]
+    options = compiler.get_compile_options(
+        num_replicas=num_replicas,
+        num_partitions=1,
+        device_assignment=np.array([[device.id] for device in devices]),
+    )
+    with mlir.make_ir_context():
+        module = ir.Module.parse(text)
+    start = time.monotonic()
+    try:
+        executable = devices[0].client.compile(
+            module, executable_devices=_jax.DeviceList(tuple(devices)), compile_options=options
+        )
+    except Exception as error:  # libtpu raises its own kinds; the message says which
+        message = " ".join(str(error).split())
+        seconds = time.monotonic() - start
+        return {"error": message[:600], "seconds": seconds, **(out_of_memory(message) or {})}
+    seconds = time.monotonic() - start
+    cost = executable.cost_analysis()
+    cost = cost[0] if isinstance(cost, list) else cost
+    memory = executable.get_compiled_memory_stats()
+    temporary = memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
+    arguments = memory.argument_size_in_bytes
+    fresh = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return {
+        "error": "",
+        "seconds": seconds,
+        "device": devices[0].device_kind,
+        "flops": cost["flops"],
+        "bytes": cost["bytes accessed"],
+        "argument_bytes": arguments,
+        "temporary_bytes": temporary,
+        "peak_bytes": arguments + fresh + temporary,
+        "host_transfers": host_transfers(executable.hlo_modules()[0].to_string()),
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """Compiles as the command line says and writes the result as JSON."""
+    module, topology, replicas, result = arguments
+    with open(module, encoding="utf-8") as file:
+        text = file.read()
+    measured = compile_module(text, topology, int(replicas))
+    with open(result, "w", encoding="utf-8") as file:
+        json.dump(measured, file)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

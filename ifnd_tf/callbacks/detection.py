@@ -1,0 +1,108 @@
+"""Incremental false negative detection, as a callback: it orchestrates and computes nothing."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from ifnd_tf import pseudo_labels
+from ifnd_tf.detectors import Detection, Detector
+from ifnd_tf.progress import Progress
+from ifnd_tf.run_directory import RunDirectory
+from ifnd_tf.schedules import acceptance_rate
+
+
+class IncrementalDetection(keras.callbacks.Callback):
+    """Before an epoch: embed, cluster, accept, and write the label variable.
+
+    Args:
+        detector: finds the labels.
+        true_labels: int32 [N], -1 where unknown; used for statistics only.
+        warmup_epochs: epochs before the first detection.
+        refresh_epochs: epochs between two.
+        epochs: the run's length, to which the acceptance schedule is stretched.
+        schedule, start, end: see `schedules.acceptance_rate`.
+        progress: the terminal.
+        run: the run directory, for labels, confidences and statistics.
+
+    The epoch's logs get `detection_*`: acceptance rate, accepted share, churn since the last
+    refresh, cluster sizes and, with true labels, precision, recall and F1 of the detected
+    pairs, NMI and purity.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        *,
+        true_labels: np.ndarray,
+        warmup_epochs: int,
+        refresh_epochs: int,
+        epochs: int,
+        schedule: str,
+        start: float,
+        end: float,
+        progress: Progress,
+        run: RunDirectory | None = None,
+    ):
+        super().__init__()
+        self._detector, self._true_labels = detector, true_labels
+        self._warmup, self._refresh, self._epochs = warmup_epochs, refresh_epochs, epochs
+        self._rate: Callable[[float], float] = lambda progress: acceptance_rate(
+            progress, schedule=schedule, start=start, end=end
+        )
+        self._progress, self._run = progress, run
+        self._latest: dict[str, float] = {}
+
+    def rate(self, epoch: int) -> float:
+        """The acceptance rate of the refresh before `epoch`; 1 for given labels."""
+        if not self._detector.incremental:
+            return 1.0
+        last = max(1, self._epochs - 1 - self._warmup)
+        return self._rate(min(1.0, (epoch - self._warmup) / last))
+
+    def due(self, epoch: int) -> bool:
+        """Whether labels are refreshed before `epoch` (counted from 0)."""
+        if self._detector.num_levels == 0:
+            return False
+        if not self._detector.incremental:
+            return epoch == 0
+        return epoch >= self._warmup and (epoch - self._warmup) % self._refresh == 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if not self.due(epoch):
+            return
+        rate = self.rate(epoch)
+        where = f"epoch {epoch + 1}/{self._epochs}  "
+        found = self._detector.detect(rate, lambda name: self._progress.phase(name, where))
+        before = self.model.pseudo_labels.numpy()
+        self.model.pseudo_labels.assign(found.labels)
+        self._report(epoch, rate, before, found)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs is not None:
+            logs.update(self._latest)
+
+    def _report(self, epoch: int, rate: float, before: np.ndarray, found: Detection) -> None:
+        statistics = {
+            "epoch": epoch,
+            "acceptance_rate": rate,
+            "accepted_share": float(np.mean(found.labels >= 0)),
+            "label_churn": float(
+                np.mean([pseudo_labels.label_churn(*pair) for pair in zip(before, found.labels, strict=True)])
+            ),
+            **found.statistics,
+        }
+        if np.any(self._true_labels >= 0):
+            statistics |= pseudo_labels.detection_statistics(found.labels, self._true_labels)
+        self._latest = {
+            f"detection_{name}": float(value)
+            for name, value in statistics.items()
+            if isinstance(value, (int, float)) and name != "epoch"
+        }
+        if self._run is not None:
+            self._run.write_detection(
+                epoch,
+                statistics,
+                labels=found.labels,
+                confidence=found.confidence.astype(np.float16),
+            )

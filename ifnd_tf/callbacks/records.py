@@ -1,0 +1,67 @@
+"""Every epoch's logs, as metrics.jsonl, TensorBoard events and a line on the terminal."""
+
+import keras
+import tensorflow as tf
+
+from ifnd_tf.progress import Progress
+from ifnd_tf.run_directory import RunDirectory
+
+
+class Records(keras.callbacks.Callback):
+    """Writes what the other callbacks logged; belongs at the end of the list.
+
+    Args:
+        run: the run directory.
+        progress: the terminal.
+        steps_per_epoch: steps of an epoch.
+        epochs: the run's length.
+        first_epoch: where this process starts. Records of later epochs, left by a process
+            that died after its last checkpoint, are dropped.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        progress: Progress,
+        *,
+        steps_per_epoch: int,
+        epochs: int,
+        first_epoch: int = 0,
+    ):
+        super().__init__()
+        self._run, self._progress = run, progress
+        self._steps, self._epochs = steps_per_epoch, epochs
+        self._records = [r for r in run.metrics() if r["epoch"] <= first_epoch]
+        self._events = None
+
+    def on_train_begin(self, logs=None):
+        if self._run.writer:
+            self._events = tf.summary.create_file_writer(self._run.file("events"))
+
+    def on_epoch_end(self, epoch, logs=None):
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        step = (epoch + 1) * self._steps
+        self._records.append({"epoch": epoch + 1, "step": step, **values})
+        self._run.write_metrics(self._records)
+        if self._events is not None:
+            with self._events.as_default():
+                for name, value in values.items():
+                    tf.summary.scalar(name, value, step=step)
+            self._events.flush()
+        self._progress.line(_line(epoch + 1, self._epochs, values))
+
+
+def _line(epoch: int, epochs: int, values: dict[str, float]) -> str:
+    parts = [f"epoch {epoch}/{epochs}", f"loss {values['loss']:.3f}"]
+    parts.append(f"{values['images_per_second']:,.0f} images/s")
+    if "online_knn_top1" in values:
+        parts.append(f"online kNN {values['online_knn_top1']:.1%}")
+    if values.get("detection_acceptance_rate"):
+        parts.append(f"accepted {values['detection_accepted_share']:.0%}")
+        parts.append(f"masked {values['masked_share']:.1%} of negatives")
+    if values.get("detection_acceptance_rate") and "detection_precision" in values:
+        parts.append(
+            f"pairs: precision {values['detection_precision']:.2f} "
+            f"recall {values['detection_recall']:.2f}"
+        )
+    return "  ".join(parts)

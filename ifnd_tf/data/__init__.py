@@ -1,0 +1,1 @@
+"""Examples with stable indices, and the batches made of them."""

@@ -1,0 +1,286 @@
+"""Random views: which part of an image is seen, and how its colours are changed.
+
+Every function takes its randomness as uniform numbers in `[0, 1)`, so that a view is a
+function of (seed, epoch, index) alone (`ifnd_tf.randomness`). All are vectorised over
+leading dimensions, have static shapes and compile under XLA: they run in tf.data on the
+host or inside `train_step` on the device.
+
+Colour jitter here is one affine map of RGB per image. With luma weights w (w . 1 = 1),
+brightness scales everything, contrast pulls towards the image's mean luma, saturation
+scales chroma and hue turns chroma in the YIQ plane (as NVIDIA DALI does); brightness and
+contrast act on luma and chroma alike, saturation and hue on chroma alone and keep luma.
+So the four commute, the random order that torchvision draws has no effect, and
+
+    x' = b f (w.x) 1  +  b f s R(hue) (x - (w.x) 1)  +  b (1 - f) (w.mean(x)) 1.
+
+Deviations from torchvision: one clip to [0, 1] at the end instead of one after each
+operation, and hue as a rotation in YIQ instead of a shift in HSV.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from ifnd_tf.errors import UserError
+
+# Tries at a crop that fits before the central one is taken, as in Inception and torchvision.
+_CROP_TRIES = 10
+_CROP_ASPECTS = (3 / 4, 4 / 3)
+GEOMETRIC_DRAWS = 2 * _CROP_TRIES + 3
+PHOTOMETRIC_DRAWS = 8
+
+# Size at which blur strengths are given, in pixels.
+_BLUR_REFERENCE_SIZE = 224
+
+MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+STD = np.array([0.229, 0.224, 0.225], np.float32)
+
+_LUMA = np.array([0.299, 0.587, 0.114])
+
+
+def _hue_generator() -> np.ndarray:
+    """The 3x3 matrix that turns an RGB vector's chroma by 90 degrees in the YIQ plane.
+
+    I and Q are U = 0.493 (B - Y) and V = 0.877 (R - Y) turned by 33 degrees (FCC, NTSC), so
+    a turn in the IQ plane is the same turn in the UV plane.
+    """
+    red, _, blue = np.eye(3)
+    to_yvu = np.stack([_LUMA, 0.877 * (red - _LUMA), 0.493 * (blue - _LUMA)])
+    quarter_turn = np.array([[0, 0, 0], [0, 0, -1], [0, 1, 0]])
+    return (np.linalg.inv(to_yvu) @ quarter_turn @ to_yvu).astype(np.float32)
+
+
+_QUARTER_TURN = _hue_generator()
+
+
+class Augmentation(NamedTuple):
+    """Probabilities and strengths of a recipe.
+
+    Attributes:
+        crop_min_area: smallest crop as a share of the image's area, in (0, 1].
+        flip_probability: of a horizontal flip.
+        jitter_probability: of the four colour changes, which happen together or not at all.
+        jitter_brightness: the factor b is uniform in 1 +- this (never below 0).
+        jitter_contrast: likewise for the factor f.
+        jitter_saturation: likewise for the factor s.
+        jitter_hue: the turn is uniform in +- this share of the full circle, in [0, 0.5].
+        gray_probability: of dropping colour.
+        blur_probability: of Gaussian blur.
+        blur_sigma_min: smallest standard deviation of the blur, in pixels of a 224-pixel view.
+        blur_sigma_max: largest one.
+    """
+
+    crop_min_area: float
+    flip_probability: float
+    jitter_probability: float
+    jitter_brightness: float
+    jitter_contrast: float
+    jitter_saturation: float
+    jitter_hue: float
+    gray_probability: float
+    blur_probability: float
+    blur_sigma_min: float
+    blur_sigma_max: float
+
+
+# moco_v2: Chen et al. 2020, arXiv 2003.04297. simclr: Chen et al. 2020, arXiv 2002.05709,
+# appendix A, jitter strength 1. digits: ours; a flipped or strongly cropped digit is another.
+RECIPES = {
+    "moco_v2": Augmentation(0.2, 0.5, 0.8, 0.4, 0.4, 0.4, 0.1, 0.2, 0.5, 0.1, 2.0),
+    "simclr": Augmentation(0.08, 0.5, 0.8, 0.8, 0.8, 0.8, 0.2, 0.2, 0.5, 0.1, 2.0),
+    "digits": Augmentation(0.5, 0.0, 0.8, 0.2, 0.4, 0.0, 0.0, 0.0, 0.0, 0.1, 2.0),
+}
+
+
+def recipe(name: str, **overrides: float | None) -> Augmentation:
+    """The named recipe with some of its values replaced.
+
+    Args:
+        name: moco_v2 | simclr | digits.
+        **overrides: fields of `Augmentation`; `None` keeps the recipe's value.
+
+    Raises:
+        UserError: for an unknown recipe or field, or blur_sigma_max < blur_sigma_min.
+    """
+    if name not in RECIPES:
+        raise UserError(
+            f"--augmentation: expected one of {', '.join(RECIPES)}. Received: {name!r}."
+        )
+    unknown = sorted(set(overrides) - set(Augmentation._fields))
+    if unknown:
+        raise UserError(
+            f"Augmentation: expected fields among {', '.join(Augmentation._fields)}. "
+            f"Received: {', '.join(unknown)}."
+        )
+    given = {key: value for key, value in overrides.items() if value is not None}
+    result = RECIPES[name]._replace(**given)
+    if result.blur_sigma_max < result.blur_sigma_min:
+        raise UserError(
+            f"--blur_sigma_max: expected at least --blur_sigma_min={result.blur_sigma_min}. "
+            f"Received: {result.blur_sigma_max}."
+        )
+    return result
+
+
+def crop_boxes(
+    draws: tf.Tensor,
+    height: int | tf.Tensor,
+    width: int | tf.Tensor,
+    augmentation: Augmentation,
+) -> tf.Tensor:
+    """Random resized crop (Szegedy et al. 2015, as in torchvision): area, then aspect, then place.
+
+    The area is uniform in [crop_min_area, 1] of the image's, the aspect log-uniform in
+    [3/4, 4/3]; the first of ten tries that fits is taken, else the largest central crop
+    whose aspect lies in that range.
+
+    Args:
+        draws: float32 `[..., GEOMETRIC_DRAWS]` in [0, 1).
+        height: of the image, pixels; a number or an integer tensor that broadcasts to `[...]`.
+        width: likewise.
+        augmentation: gives `crop_min_area`.
+
+    Returns:
+        int32 `[..., 4]`: top, left, height, width in pixels, within the image.
+    """
+    full_h = tf.cast(height, tf.float32)[..., None]
+    full_w = tf.cast(width, tf.float32)[..., None]
+    low, high = (math.log(aspect) for aspect in _CROP_ASPECTS)
+    minimum = augmentation.crop_min_area
+    share = minimum + (1.0 - minimum) * draws[..., :_CROP_TRIES]
+    aspect = tf.exp(low + (high - low) * draws[..., _CROP_TRIES : 2 * _CROP_TRIES])
+    area = share * full_h * full_w
+    tries_h = tf.maximum(tf.round(tf.sqrt(area / aspect)), 1.0)
+    tries_w = tf.maximum(tf.round(tf.sqrt(area * aspect)), 1.0)
+    fits = (tries_h <= full_h) & (tries_w <= full_w)
+    first = tf.argmax(tf.cast(fits, tf.int32), axis=-1, output_type=tf.int32)
+    chosen = tf.one_hot(first, _CROP_TRIES, dtype=tf.float32)
+    # one_hot and a sum instead of a gather: exact for these small integers, and fast on TPU.
+    try_h = tf.reduce_sum(tries_h * chosen, axis=-1)
+    try_w = tf.reduce_sum(tries_w * chosen, axis=-1)
+
+    full_h, full_w = full_h[..., 0], full_w[..., 0]
+    central_h = tf.minimum(full_h, tf.round(full_w / _CROP_ASPECTS[0]))
+    central_w = tf.minimum(full_w, tf.round(full_h * _CROP_ASPECTS[1]))
+    found = tf.reduce_any(fits, axis=-1)
+    box_h = tf.where(found, try_h, central_h)
+    box_w = tf.where(found, try_w, central_w)
+    free_h, free_w = full_h - box_h, full_w - box_w
+    # u * (free + 1) can round up to free + 1 in float32, hence the minimum.
+    top = tf.minimum(tf.floor(draws[..., 2 * _CROP_TRIES] * (free_h + 1.0)), free_h)
+    left = tf.minimum(tf.floor(draws[..., 2 * _CROP_TRIES + 1] * (free_w + 1.0)), free_w)
+    top = tf.where(found, top, tf.floor(free_h / 2))
+    left = tf.where(found, left, tf.floor(free_w / 2))
+    return tf.cast(tf.stack([top, left, box_h, box_w], axis=-1), tf.int32)
+
+
+def flips(draws: tf.Tensor, augmentation: Augmentation) -> tf.Tensor:
+    """Which views are mirrored: bool `[...]` from the draws `[..., GEOMETRIC_DRAWS]` of `crop_boxes`."""
+    return draws[..., GEOMETRIC_DRAWS - 1] < augmentation.flip_probability
+
+
+def normalise(images: tf.Tensor) -> tf.Tensor:
+    """Pixels to the scale encoders see: ImageNet's mean 0 and standard deviation 1 per channel.
+
+    Args:
+        images: `[..., W, 3]`, any number type, in [0, 255]; W static.
+
+    Returns:
+        float32 `[..., W, 3]`.
+    """
+    images = tf.convert_to_tensor(images)
+    return _standardise(tf.cast(images, tf.float32) * (1.0 / 255))
+
+
+def _standardise(images: tf.Tensor) -> tf.Tensor:
+    """`(images - MEAN) / STD` for images `[..., W, 3]` in [0, 1]."""
+    shape, width = tf.shape(images), images.shape[-2]
+    # Whole rows of W * 3 numbers: a broadcast over the 3 channels alone is 5x slower on CPU.
+    rows = tf.reshape(images, tf.concat([shape[:-2], [width * 3]], 0))
+    scale, shift = np.tile(1.0 / STD, width), np.tile(-MEAN / STD, width)
+    return tf.ensure_shape(tf.reshape(rows * scale + shift, shape), images.shape)
+
+
+def photometric(
+    images: tf.Tensor, draws: tf.Tensor, augmentation: Augmentation
+) -> tf.Tensor:
+    """Colour jitter, dropping of colour, blur and normalisation of a batch of crops.
+
+    Matrix products of float32 run in bfloat16 passes on TPU, so a pixel may be off there by
+    about one grey level of 256; nothing here depends on more.
+
+    Args:
+        images: uint8 `[b, S, S, 3]`.
+        draws: float32 `[b, PHOTOMETRIC_DRAWS]` in [0, 1).
+        augmentation: probabilities and strengths; whatever has probability 0 costs nothing.
+
+    Returns:
+        float32 `[b, S, S, 3]`, normalised as by `normalise`.
+    """
+    size = images.shape[-2]
+    pixels = tf.cast(images, tf.float32) * (1.0 / 255)
+    if augmentation.jitter_probability > 0 or augmentation.gray_probability > 0:
+        flat = tf.reshape(pixels, [-1, size * size, 3])
+        matrix, offset = _colour_map(flat, draws, augmentation)
+        flat = tf.reshape(tf.matmul(flat, matrix), [-1, size * size * 3]) + offset[:, None]
+        pixels = tf.reshape(tf.clip_by_value(flat, 0.0, 1.0), [-1, size, size, 3])
+    if augmentation.blur_probability > 0:
+        pixels = _blur(pixels, draws[:, 6], draws[:, 7], augmentation)
+    return tf.ensure_shape(_standardise(pixels), images.shape)
+
+
+def _colour_map(
+    flat: tf.Tensor, draws: tf.Tensor, augmentation: Augmentation
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The affine map of the module's docstring, for row vectors: matrices [b, 3, 3], offsets [b]."""
+    jittered = draws[:, 0] < augmentation.jitter_probability
+
+    def factor(column: int, strength: float) -> tf.Tensor:
+        low = max(0.0, 1.0 - strength)
+        drawn = low + (1.0 + strength - low) * draws[:, column]
+        return tf.where(jittered, drawn, 1.0)
+
+    brightness = factor(1, augmentation.jitter_brightness)
+    contrast = factor(2, augmentation.jitter_contrast)
+    saturation = factor(3, augmentation.jitter_saturation)
+    turn = 2.0 * math.pi * augmentation.jitter_hue * (2.0 * draws[:, 4] - 1.0)
+    turn = tf.where(jittered, turn, 0.0)
+    saturation = tf.where(draws[:, 5] < augmentation.gray_probability, 0.0, saturation)
+
+    luma_gain = brightness * contrast
+    chroma_gain = luma_gain * saturation * tf.cos(turn)
+    chroma_turn = luma_gain * saturation * tf.sin(turn)
+    to_luma = np.tile(_LUMA[:, None], (1, 3)).astype(np.float32)
+    # In this form an image that is left alone gets exactly the identity.
+    matrix = (
+        chroma_gain[:, None, None] * np.eye(3, dtype=np.float32)
+        + (luma_gain - chroma_gain)[:, None, None] * to_luma
+        + chroma_turn[:, None, None] * _QUARTER_TURN.T
+    )
+    if augmentation.jitter_probability == 0 or augmentation.jitter_contrast == 0:
+        return matrix, tf.zeros_like(brightness)
+    mean_luma = tf.reduce_sum(tf.reduce_mean(flat, axis=1) * _LUMA.astype(np.float32), axis=-1)
+    return matrix, brightness * (1.0 - contrast) * mean_luma
+
+
+def _blur(
+    pixels: tf.Tensor, chance: tf.Tensor, strength: tf.Tensor, augmentation: Augmentation
+) -> tf.Tensor:
+    """Gaussian blur as two matrix products with banded matrices whose rows sum to 1 at the edges."""
+    size = pixels.shape[-2]
+    low, high = (
+        sigma * size / _BLUR_REFERENCE_SIZE
+        for sigma in (augmentation.blur_sigma_min, augmentation.blur_sigma_max)
+    )
+    sigma = low + (high - low) * strength
+    offsets = np.arange(size, dtype=np.float32)
+    squares = np.square(offsets[:, None] - offsets[None, :])
+    bands = tf.exp(squares * (-0.5 / tf.square(sigma))[:, None, None])
+    bands /= tf.reduce_sum(bands, axis=-1, keepdims=True)
+    blurred = (chance < augmentation.blur_probability)[:, None, None]
+    bands = tf.where(blurred, bands, np.eye(size, dtype=np.float32))
+    down = tf.reshape(tf.matmul(bands, tf.reshape(pixels, [-1, size, size * 3])), [-1, size, size, 3])
+    across = tf.matmul(bands, tf.reshape(tf.transpose(down, [0, 2, 1, 3]), [-1, size, size * 3]))
+    return tf.transpose(tf.reshape(across, [-1, size, size, 3]), [0, 2, 1, 3])

@@ -1,0 +1,220 @@
+"""Encoded bytes to pixels, and pixels to square views, in graph operations only.
+
+Reductions are antialiased (a triangle filter as wide as the reduction, as in Pillow and
+torchvision); enlargements are bilinear with half-pixel centres.
+"""
+
+import io
+
+import numpy as np
+import tensorflow as tf
+
+from ifnd_tf.data import augment
+
+# The share of the short side that un-augmented views of larger images show (224 of 256).
+_CENTRE_SHARE = 0.875
+
+# TensorFlow's default transform is up to 10 levels off what Pillow and libjpeg give, and no faster.
+_DCT = "INTEGER_ACCURATE"
+
+
+def decode(contents: tf.Tensor, *, python_fallback: bool = False) -> tf.Tensor:
+    """Decodes JPEG (grey, RGB, CMYK), PNG (any kind, 16 bits cut to 8), BMP, GIF or WebP.
+
+    Alpha is dropped; an animation gives its first frame.
+
+    Args:
+        contents: string scalar, the file's bytes.
+        python_fallback: read palette BMP and animated WebP by Pillow, because TensorFlow takes
+            a palette's numbers for grey levels without a word and refuses the latter. Not for
+            exported models: it is a Python call.
+
+    Returns:
+        uint8 `[H, W, 3]`.
+
+    Raises:
+        tf.errors.InvalidArgumentError: when run, for bytes that are no image or are cut off.
+    """
+
+    def decode_other() -> tf.Tensor:
+        if not python_fallback:
+            return tf.io.decode_image(contents, channels=3, expand_animations=False)
+        return tf.cond(
+            _needs_pillow(contents),
+            lambda: tf.numpy_function(_decode_with_pillow, [contents], tf.uint8),
+            lambda: tf.io.decode_image(contents, channels=3, expand_animations=False),
+        )
+
+    image = tf.cond(
+        tf.io.is_jpeg(contents),
+        lambda: tf.io.decode_jpeg(contents, channels=3, dct_method=_DCT),
+        decode_other,
+    )
+    # decode_image leaves the rank open: GIF and WebP could be animations.
+    return tf.ensure_shape(image, [None, None, 3])
+
+
+def _needs_pillow(contents: tf.Tensor) -> tf.Tensor:
+    """Whether the bytes are a BMP or WebP of a kind that TensorFlow has no operation for."""
+    head = tf.strings.substr(contents, 0, 32)
+    head = tf.strings.join([head, b"\0" * 32])  # Files shorter than a header are no images.
+    byte = tf.cast(tf.io.decode_raw(tf.strings.substr(head, 0, 32), tf.uint8), tf.int32)
+    # BMP: size of the second header in byte 14, bits per pixel in 28, compression in 30.
+    plain = (byte[14] >= 40) & (byte[28] >= 24) & ((byte[30] == 0) | (byte[30] == 3))
+    is_bmp = tf.strings.substr(head, 0, 2) == b"BM"
+    # WebP: the extended header's flags are in byte 20, animation is its second bit.
+    is_extended = (tf.strings.substr(head, 0, 4) == b"RIFF") & (
+        tf.strings.substr(head, 8, 8) == b"WEBPVP8X"
+    )
+    return (is_bmp & ~plain) | (is_extended & (byte[20] // 2 % 2 == 1))
+
+
+def _decode_with_pillow(contents: bytes | np.ndarray) -> np.ndarray:
+    from PIL import Image
+
+    try:
+        # Called eagerly, the bytes come wrapped in an array.
+        with Image.open(io.BytesIO(np.asarray(contents, object).item())) as image:
+            return np.asarray(image.convert("RGB"), np.uint8)
+    except Exception as error:  # Pillow's readers raise whatever a broken file leads them to.
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def centre_view(image: tf.Tensor, size: int) -> tf.Tensor:
+    """The un-augmented square view of an image, for embedding, evaluation and export.
+
+    An image whose short side is at most S shows its central square; a larger one shows 0.875
+    of that (as resizing the short side to S / 0.875 and cutting out the centre does).
+
+    Args:
+        image: uint8 `[..., H, W, 3]` with at most one leading dimension.
+        size: S in pixels.
+
+    Returns:
+        uint8 `[..., S, S, 3]`.
+    """
+    shape = tf.shape(image)
+    height, width = shape[-3], shape[-2]
+    short = tf.minimum(height, width)
+    share = tf.cast(tf.round(tf.cast(short, tf.float32) * _CENTRE_SHARE), tf.int32)
+    side = tf.where(short > size, share, short)
+    top, left = (height - side) // 2, (width - side) // 2
+    return _resize(image[..., top : top + side, left : left + side, :], size)
+
+
+def cut_view(image: tf.Tensor, box: tf.Tensor, mirrored: tf.Tensor, size: int) -> tf.Tensor:
+    """One box of one image, resized and perhaps mirrored.
+
+    Args:
+        image: uint8 `[H, W, 3]`.
+        box: int32 `[4]`: top, left, height, width in pixels, within the image.
+        mirrored: bool scalar.
+        size: S in pixels.
+
+    Returns:
+        uint8 `[S, S, 3]`.
+    """
+    top, left, height, width = tf.unstack(box)
+    view = _resize(image[top : top + height, left : left + width], size)
+    return tf.where(mirrored, view[:, ::-1], view)
+
+
+def cut_views(images: tf.Tensor, boxes: tf.Tensor, mirrored: tf.Tensor, size: int) -> tf.Tensor:
+    """`cut_view` for V boxes of every image of a batch at once; enlarges only.
+
+    At the rim of a box it mixes in half a pixel of what lies outside, where `cut_view` repeats
+    the last one.
+
+    Args:
+        images: uint8 `[n, H, W, 3]` with static H, W <= S, so that no box is reduced.
+        boxes: int32 `[n, V, 4]`.
+        mirrored: bool `[n, V]`.
+        size: S in pixels.
+
+    Returns:
+        uint8 `[n, V, S, S, 3]`.
+    """
+    height, width = images.shape[1], images.shape[2]
+    if height > size or width > size:
+        raise ValueError(f"Expected images of at most {size} pixels. Received: {height}x{width}.")
+    views = boxes.shape[1]
+    # A rim of repeated pixels: samples reach half a pixel over the edge, where
+    # crop_and_resize would put zeros.
+    padded = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]], mode="SYMMETRIC")
+    corners = tf.cast(boxes, tf.float32)
+    start, extent = corners[..., :2], corners[..., 2:]
+    half_step = extent / (2 * size)
+    # Positions of the first and last sample in pixels of the padded image; crop_and_resize
+    # measures them in units of (side - 1).
+    scale = tf.constant([height + 1, width + 1], tf.float32)
+    first = (start + half_step + 0.5) / scale
+    last = (start + extent - half_step + 0.5) / scale
+    top, bottom = first[..., 0], last[..., 0]
+    left = tf.where(mirrored, last[..., 1], first[..., 1])
+    right = tf.where(mirrored, first[..., 1], last[..., 1])
+    samples = tf.image.crop_and_resize(
+        padded,
+        tf.reshape(tf.stack([top, left, bottom, right], axis=-1), [-1, 4]),
+        tf.repeat(tf.range(tf.shape(images)[0]), views),
+        [size, size],
+    )
+    result = tf.reshape(tf.cast(samples + 0.5, tf.uint8), [-1, views, size, size, 3])
+    return tf.ensure_shape(result, [images.shape[0], views, size, size, 3])
+
+
+def two_views(
+    content: tf.Tensor, draws: tf.Tensor, augmentation: augment.Augmentation, size: int
+) -> tf.Tensor:
+    """Two random crops of one image.
+
+    Of a JPEG only the rectangle that holds both crops is decoded, in one go with cropping.
+
+    Args:
+        content: string scalar (encoded) or uint8 `[H, W, 3]`.
+        draws: float32 `[2, augment.GEOMETRIC_DRAWS]` in [0, 1).
+        augmentation: gives the crop's and the flip's parameters.
+        size: S in pixels.
+
+    Returns:
+        uint8 `[2, S, S, 3]`.
+    """
+    if content.dtype == tf.string:
+        image, boxes = tf.cond(
+            tf.io.is_jpeg(content),
+            lambda: _decode_around(content, draws, augmentation),
+            lambda: _decode_all(content, draws, augmentation),
+        )
+        image = tf.ensure_shape(image, [None, None, 3])
+    else:
+        shape = tf.shape(content)
+        image, boxes = content, augment.crop_boxes(draws, shape[0], shape[1], augmentation)
+    mirrored = augment.flips(draws, augmentation)
+    return tf.stack([cut_view(image, boxes[v], mirrored[v], size) for v in range(2)])
+
+
+def _decode_around(
+    content: tf.Tensor, draws: tf.Tensor, augmentation: augment.Augmentation
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes a JPEG's smallest rectangle around both boxes; the boxes relative to it."""
+    shape = tf.image.extract_jpeg_shape(content)
+    boxes = augment.crop_boxes(draws, shape[0], shape[1], augmentation)
+    corner = tf.reduce_min(boxes[:, :2], axis=0)
+    extent = tf.reduce_max(boxes[:, :2] + boxes[:, 2:], axis=0) - corner
+    window = tf.concat([corner, extent], 0)
+    image = tf.io.decode_and_crop_jpeg(content, window, channels=3, dct_method=_DCT)
+    return image, boxes - tf.concat([corner, [0, 0]], 0)
+
+
+def _decode_all(
+    content: tf.Tensor, draws: tf.Tensor, augmentation: augment.Augmentation
+) -> tuple[tf.Tensor, tf.Tensor]:
+    image = decode(content, python_fallback=True)
+    shape = tf.shape(image)
+    return image, augment.crop_boxes(draws, shape[0], shape[1], augmentation)
+
+
+def _resize(image: tf.Tensor, size: int) -> tf.Tensor:
+    resized = tf.image.resize(image, [size, size], antialias=True)
+    # Weights are convex up to rounding: the clip guards 255.5 against wrapping to 0.
+    resized = tf.cast(tf.clip_by_value(resized + 0.5, 0.0, 255.0), tf.uint8)
+    return tf.ensure_shape(resized, [*image.shape[:-3], size, size, 3])

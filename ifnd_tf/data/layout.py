@@ -1,0 +1,50 @@
+"""Which part of a step's batch a worker's element is.
+
+One element is one replica's batch. `strategy.distribute_datasets_from_function` hands
+consecutive elements to a worker's consecutive replicas, so with R_w replicas on worker w,
+element e of that worker is part `w R_w + e % R_w` of step `e // R_w`.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class Layout(NamedTuple):
+    """Where this worker's replicas stand among all.
+
+    Attributes:
+        replicas: of all workers together.
+        first: number of this worker's first replica.
+        local: replicas of this worker.
+    """
+
+    replicas: int
+    first: int
+    local: int
+
+    @classmethod
+    def of(cls, context: tf.distribute.InputContext | None, num_replicas: int) -> "Layout":
+        """From the context that `distribute_datasets_from_function` passes, or one worker's count."""
+        if context is None:
+            return cls(num_replicas, 0, num_replicas)
+        local = context.num_replicas_in_sync // context.num_input_pipelines
+        return cls(context.num_replicas_in_sync, context.input_pipeline_id * local, local)
+
+    @property
+    def shard(self) -> int:
+        """Number of this worker."""
+        return self.first // self.local
+
+    @property
+    def num_shards(self) -> int:
+        """Number of workers."""
+        return self.replicas // self.local
+
+
+def ready(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Reads ahead, in a fixed order, and never resharded by tf.distribute."""
+    options = tf.data.Options()
+    options.deterministic = True
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)

@@ -1,0 +1,137 @@
+"""One look at every image before training: which are unreadable, and do all fit in memory?"""
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from ifnd_tf.data import images
+from ifnd_tf.data.source import Source, Unreadable
+from ifnd_tf.errors import UserError
+
+_BATCH = 256
+
+
+def scan(
+    source: Source,
+    *,
+    max_corrupt_share: float = 0.01,
+    cache_megabytes: int = 2048,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Decodes each image once, in parallel; fills `source.unreadable` and perhaps `source.cache`.
+
+    When all readable images have one size and fit, they stay decoded in memory; the rows of
+    unreadable ones are black and are never read.
+
+    Args:
+        source: the examples; returned at once if already scanned.
+        max_corrupt_share: largest tolerated share of unreadable images, in [0, 1].
+        cache_megabytes: memory for decoded images, in 2**20 bytes; 0 keeps none.
+        progress: called with the number of images seen and N, now and then.
+
+    Raises:
+        UserError: if no image is readable, or more than the tolerated share is not.
+    """
+    if source.scanned:
+        return
+    count = source.num_examples
+    shape = _first_shape(source)
+    fits = shape is not None and count * int(np.prod(shape)) <= cache_megabytes << 20
+    cache = np.zeros([count, *shape], np.uint8) if shape is not None and fits else None
+    labels = np.full(count, -1, np.int32)
+    seen = np.zeros(count, bool)
+    for batch in _decoded(source, shape if fits else None).as_numpy_iterator():
+        seen[batch["index"]] = True
+        labels[batch["index"]] = batch["label"]
+        if cache is not None:
+            cache[batch["index"]] = batch["image"]
+            if not batch["same_shape"].all():
+                cache = None
+        if progress is not None:
+            progress(int(seen.sum()), count)
+    source.unreadable = [
+        Unreadable(int(index), source.describe(int(index)), _reason(source, int(index)))
+        for index in np.flatnonzero(~seen)
+    ]
+    _check_share(source, max_corrupt_share)
+    source.found_labels(labels)
+    if cache is not None:
+        with tf.device("CPU:0"):
+            source.cache = tf.constant(cache)
+    source.scanned = True
+
+
+def examples(source: Source) -> tf.data.Dataset:
+    """One pass over a source in ascending order: `{"index", "image" (as stored), "label"}`."""
+    if not source.random_access:
+        return source.stream()
+    labels = source.labels
+
+    def fetch(index: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"index": index, "image": source.fetch(index), "label": tf.gather(labels, index)}
+
+    indices = tf.data.Dataset.range(source.num_examples, output_type=tf.int32)
+    return indices.map(fetch, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def pixels_of(image: tf.Tensor) -> tf.Tensor:
+    """uint8 `[H, W, 3]` of an example's image, be it encoded or not."""
+    return images.decode(image, python_fallback=True) if image.dtype == tf.string else image
+
+
+def _first_shape(source: Source) -> tuple[int, int, int] | None:
+    """Size of the first readable image among the first few, or None."""
+    first = examples(source).take(_BATCH).map(lambda example: pixels_of(example["image"]))
+    for image in first.ignore_errors().take(1):
+        return tuple(image.shape)
+    return None
+
+
+def _decoded(source: Source, shape: tuple[int, int, int] | None) -> tf.data.Dataset:
+    """Batches of the readable images' index and label; with a shape, also their pixels."""
+
+    def decode(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        image = pixels_of(example["image"])
+        result = {"index": example["index"], "label": example["label"]}
+        if shape is not None:
+            same = tf.reduce_all(tf.shape(image) == shape)
+            kept = tf.cond(same, lambda: image, lambda: tf.zeros(shape, tf.uint8))
+            result |= {"image": tf.ensure_shape(kept, shape), "same_shape": same}
+        else:
+            # An output that needs the pixels, so that the decoding is not pruned away.
+            result["size"] = tf.size(image)
+        return result
+
+    decoded = examples(source).map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+    return decoded.ignore_errors().batch(_BATCH).prefetch(2)
+
+
+def _reason(source: Source, index: int) -> str:
+    """Why an image cannot be read, in one line."""
+    if not source.random_access:
+        return "cannot be decoded"
+    try:
+        pixels_of(source.fetch(tf.constant(index)))
+    except (tf.errors.OpError, ValueError) as error:
+        text = str(error).split("}}")[-1].split("[Op:")[0]
+        return " ".join(text.split())[:200]
+    return "could not be read at first"
+
+
+def _check_share(source: Source, max_corrupt_share: float) -> None:
+    bad, count = source.unreadable, source.num_examples
+    if not bad:
+        return
+    few = "; ".join(f"{item.name} ({item.reason})" for item in bad[:3])
+    if len(bad) == count:
+        raise UserError(
+            f"--dataset={source.name}: expected readable images. Received: {count} of which none "
+            f"can be decoded, such as {few}."
+        )
+    if len(bad) > max_corrupt_share * count:
+        raise UserError(
+            f"--dataset={source.name}: expected at most --max_corrupt_share={max_corrupt_share} "
+            f"unreadable images. Received: {len(bad)} of {count}, such as {few}. Mend or remove "
+            "them, or raise --max_corrupt_share."
+        )

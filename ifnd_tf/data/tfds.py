@@ -1,0 +1,248 @@
+"""TensorFlow Datasets that are already prepared, read as streams of encoded images.
+
+The index of an example is the one that tfds' own ids spell out: the lengths of the files
+before its file, plus its place there (within the split or slice that was asked for).
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from ifnd_tf.data.source import Source
+from ifnd_tf.errors import UserError
+
+EVAL_SPLITS = ("test", "validation", "val", "valid")
+# Encoded images held for shuffling, besides the order of the files, which is shuffled whole.
+_SHUFFLE_BUFFER = 4096
+_OPEN_FILES = 16
+
+
+class _Files(NamedTuple):
+    """What to read: `take` records of each path after the first `skip`, numbered from `offset`."""
+
+    path: np.ndarray
+    skip: np.ndarray
+    take: np.ndarray
+    offset: np.ndarray
+
+
+class TfdsSource(Source):
+    """A split of a prepared builder; each host reads only its own files.
+
+    Args:
+        name: how the user named it.
+        builder: a prepared `tfds.core.DatasetBuilder`.
+        split: a split or a slice of one.
+        selected: int `[N]` ascending places within the split to which the source is limited.
+        raw_labels: labels of the whole split, if already read.
+    """
+
+    random_access = False
+
+    def __init__(
+        self,
+        name: str,
+        builder: Any,
+        split: str,
+        selected: np.ndarray | None = None,
+        raw_labels: np.ndarray | None = None,
+    ):
+        try:
+            instructions = builder.info.splits[split].file_instructions
+        except (KeyError, ValueError, AssertionError) as error:
+            raise UserError(
+                f"--dataset={name}: expected a split among {', '.join(builder.info.splits)}, or a "
+                f"slice such as train[:90%]. Received: {split!r}."
+            ) from error
+        take = np.array([each.take for each in instructions], np.int64)
+        self._files = _Files(
+            np.array([str(each.filename) for each in instructions], object),
+            np.array([each.skip for each in instructions], np.int64),
+            take,
+            np.cumsum(take) - take,
+        )
+        self._raw_count = int(take.sum())
+        self._selected = np.arange(self._raw_count) if selected is None else selected
+        self._number = np.full(self._raw_count, -1, np.int32)
+        self._number[self._selected] = np.arange(len(self._selected))
+        self._builder, self._split = builder, split
+        self._image, self._label = _features(name, builder)
+        self._raw_labels = raw_labels
+        names = builder.info.features[self._label].names if self._label else ()
+        super().__init__(name, len(self._selected), names or ())
+        if not self.num_examples:
+            raise UserError(f"--dataset={name}: expected examples. Received: none in {split!r}.")
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int32 `[N]`, -1 where unknown; the first call reads the split's labels, without decoding."""
+        if self._raw_labels is None:
+            self._raw_labels = np.full(self._raw_count, -1, np.int32)
+            if self._label:
+                records = self._records(range(len(self._files.path)), None)
+                parsed = records.map(self._parse_label, num_parallel_calls=tf.data.AUTOTUNE)
+                for raw, label in parsed.batch(4096).as_numpy_iterator():
+                    self._raw_labels[raw] = label
+        return self._raw_labels[self._selected]
+
+    def describe(self, index: int) -> str:
+        """The example's tfds id."""
+        raw = int(self._selected[index])
+        file = int(np.searchsorted(self._files.offset, raw, side="right")) - 1
+        place = raw - self._files.offset[file] + self._files.skip[file]
+        return f"{self._files.path[file].rpartition('/')[2]}__{place}"
+
+    def subset(self, indices: np.ndarray) -> "TfdsSource":
+        """A source of its own with these examples, renumbered from 0; `indices` ascend."""
+        return TfdsSource(
+            self.name, self._builder, self._split, self._selected[indices], self._raw_labels
+        )
+
+    def shard_indices(self, shard: int, num_shards: int) -> np.ndarray:
+        """The indices that `stream` gives to a shard, ascending."""
+        files = self._shard_files(shard, num_shards)
+        pieces = [
+            self._number[self._files.offset[file] :][: self._files.take[file]] for file in files
+        ]
+        mine = np.concatenate([*pieces, np.zeros(0, np.int32)])
+        mine = mine[mine >= 0]
+        return mine if self._by_file(num_shards) else mine[mine % num_shards == shard]
+
+    def stream(
+        self, *, shard: int = 0, num_shards: int = 1, shuffle_seed: tf.Tensor | None = None
+    ) -> tf.data.Dataset:
+        """See `Source.stream`; with fewer files than shards, every shard reads all files."""
+        records = self._records(self._shard_files(shard, num_shards), shuffle_seed)
+        number = self._number
+        records = records.map(lambda raw, record: (tf.gather(number, raw), record))
+        records = records.filter(lambda index, _: index >= 0)
+        if not self._by_file(num_shards):
+            records = records.filter(lambda index, _: index % num_shards == shard)
+        if shuffle_seed is not None:
+            records = records.shuffle(
+                min(_SHUFFLE_BUFFER, self.num_examples),
+                seed=tf.cast(shuffle_seed, tf.int64),
+                reshuffle_each_iteration=False,
+            )
+        return records.map(self._parse, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def _by_file(self, num_shards: int) -> bool:
+        return len(self._files.path) >= num_shards
+
+    def _shard_files(self, shard: int, num_shards: int) -> range:
+        count = len(self._files.path)
+        return range(shard, count, num_shards) if self._by_file(num_shards) else range(count)
+
+    def _records(self, files: range, shuffle_seed: tf.Tensor | None) -> tf.data.Dataset:
+        """Pairs of place in the split (int64) and serialised example."""
+        chosen = [tf.constant(column[list(files)]) for column in self._files]
+        cycle = 1
+        if shuffle_seed is not None:
+            key = tf.stack([tf.cast(shuffle_seed, tf.int32), len(files)])
+            order = tf.random.experimental.index_shuffle(
+                tf.range(len(files)), seed=key, max_index=len(files) - 1
+            )
+            chosen = [tf.gather(column, order) for column in chosen]
+            cycle = min(_OPEN_FILES, len(files))
+
+        def read(path: tf.Tensor, skip: tf.Tensor, take: tf.Tensor, offset: tf.Tensor) -> Any:
+            records = tf.data.TFRecordDataset(path, buffer_size=8 << 20)
+            return records.skip(skip).take(take).enumerate(offset)
+
+        return tf.data.Dataset.from_tensor_slices(tuple(chosen)).interleave(
+            read, cycle_length=cycle, num_parallel_calls=cycle, deterministic=True
+        )
+
+    def _parse(self, index: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
+        example = _decoded(self._builder, record, [self._image, self._label])
+        label = tf.cast(example[self._label], tf.int32) if self._label else tf.constant(-1)
+        return {"index": index, "image": example[self._image], "label": label}
+
+    def _parse_label(self, raw: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return raw, tf.cast(_decoded(self._builder, record, [self._label])[self._label], tf.int32)
+
+
+def _decoded(builder: Any, record: tf.Tensor, keys: Sequence[str]) -> dict[str, tf.Tensor]:
+    """The named features of a serialised example, images left encoded."""
+    import tensorflow_datasets as tfds
+
+    wanted = {key: True for key in keys if key}
+    partial = tfds.decode.PartialDecoding(wanted).extract_features(builder.info.features)
+    skip = {
+        key: tfds.decode.SkipDecoding()
+        for key in wanted
+        if isinstance(builder.info.features[key], tfds.features.Image)
+    }
+    return partial.deserialize_example(record, decoders=skip)
+
+
+def _features(name: str, builder: Any) -> tuple[str, str]:
+    """Keys of the image and of the label ("" if there is none)."""
+    import tensorflow_datasets as tfds
+
+    def first(kind: type, preferred: str) -> str:
+        keys = [key for key, each in builder.info.features.items() if isinstance(each, kind)]
+        return preferred if preferred in keys else (keys[0] if keys else "")
+
+    image = first(tfds.features.Image, "image")
+    if not image or builder.info.features[image].np_dtype not in (np.uint8, np.uint16):
+        raise UserError(
+            f"--dataset={name}: expected a data set with an image feature of 8 or 16 bits. "
+            f"Received: features {', '.join(builder.info.features)}."
+        )
+    return image, first(tfds.features.ClassLabel, "label")
+
+
+def open_pair(
+    name: str, data_dir: str, train_split: str, eval_split: str
+) -> tuple[TfdsSource, TfdsSource | None]:
+    """The training and evaluation splits of prepared data; see `sources.open_splits`.
+
+    Args:
+        name: NAME[/CONFIG][:VERSION] of tfds.
+        data_dir: folder with the prepared data, or "" for tfds' own.
+        train_split: split or slice.
+        eval_split: likewise; "" for the first of test, validation, val.
+
+    Raises:
+        UserError: if tfds is not installed, does not know the name, or the data is not prepared.
+    """
+    full = f"tfds:{name}"
+    builder = _builder(full, name, data_dir)
+    train = TfdsSource(full, builder, train_split)
+    if not eval_split:
+        others = [each for each in EVAL_SPLITS if each in builder.info.splits]
+        eval_split = next((each for each in others if each != train_split.split("[")[0]), "")
+    return train, TfdsSource(full, builder, eval_split) if eval_split else None
+
+
+def _builder(full: str, name: str, data_dir: str) -> Any:
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise UserError(
+            f"--dataset={full}: expected tensorflow-datasets to be installed. Received: {error}. "
+            "Run pip install tensorflow-datasets."
+        ) from error
+    where = data_dir or "~/tensorflow_datasets"
+    try:
+        builder = tfds.builder(name, data_dir=data_dir or None)
+    except (tfds.core.registered.DatasetNotFoundError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"--dataset={full}: expected a name that tfds knows or that is prepared in {where}. "
+            f"Received: {name!r}. See https://www.tensorflow.org/datasets/catalog."
+        ) from error
+    if not builder.info.splits:
+        raise UserError(
+            f"--dataset={full}: expected prepared data in {where}. Received: none there. Set "
+            "--data_dir, or prepare it once with python -c \"import tensorflow_datasets as tfds; "
+            f"tfds.builder('{name}', data_dir='{where}').download_and_prepare()\"."
+        )
+    if builder.info.file_format.value != "tfrecord":
+        raise UserError(
+            f"--dataset={full}: expected data prepared as tfrecord. Received: "
+            f"{builder.info.file_format.value}."
+        )
+    return builder

@@ -1,0 +1,223 @@
+"""The data set's embeddings on the devices: each replica holds, and clusters, its own rows.
+
+Neither the host nor any one device ever sees all N x D numbers; what leaves the devices is
+one label and one confidence per example and level.
+"""
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ifnd_tf import seeding
+from ifnd_tf.collectives import replica_collectives
+from ifnd_tf.errors import UserError
+from ifnd_tf.kmeans import count_non_finite, kmeans
+
+
+class Clustering(NamedTuple):
+    """One level's clusters of the whole data set.
+
+    Attributes:
+        assignments: int32 [N], -1 for an example that was not embedded.
+        confidence: float32 [N] in [0, 1].
+        centroids: float32 [K, D], for the next warm start.
+        counts: int32 [K].
+        inertia: sum of squared distances.
+        reseeded: how many empty clusters were given a new place.
+    """
+
+    assignments: np.ndarray
+    confidence: np.ndarray
+    centroids: tf.Tensor
+    counts: np.ndarray
+    inertia: float
+    reseeded: int
+
+
+class EmbeddingTable:
+    """Unit embeddings of all N examples, sharded over the replicas.
+
+    Args:
+        strategy: whose replicas hold the rows.
+        embed: uint8 images [b, S, S, 3] -> unit vectors float32 [b, D], run on each replica.
+        num_examples: N, the size of the index space.
+        steps: batches a replica receives in one pass.
+        batch_size: rows of each such batch.
+        width: D.
+        confidence_temperature: tau_c > 0.
+        iterations: Lloyd iterations of one clustering.
+        seed: chooses the initial centroids.
+    """
+
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        embed: Callable[[tf.Tensor], tf.Tensor],
+        *,
+        num_examples: int,
+        steps: int,
+        batch_size: int,
+        width: int,
+        confidence_temperature: float = 0.2,
+        iterations: int = 20,
+        seed: int = 0,
+    ):
+        self.strategy, self.embed = strategy, embed
+        self.num_examples, self.batch_size, self.width = num_examples, batch_size, width
+        self.temperature, self.iterations, self.seed = confidence_temperature, iterations, seed
+        rows = steps * batch_size
+        # ON_READ gives each replica a component of its own; it is never read across them.
+        own = {
+            "trainable": False,
+            "synchronization": tf.VariableSynchronization.ON_READ,
+            "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        }
+        with strategy.scope():
+            self._points = tf.Variable(tf.zeros([rows, width]), name="embeddings", **own)
+            self._index = tf.Variable(tf.fill([rows], -1), name="embedded_index", **own)
+        self._clusterings: dict[tuple[int, int], Callable] = {}
+        self._fill = self._compiled(self.embed_step)
+        self._count_bad = self._compiled(self._count_bad_step)
+
+    def fill(self, batches: Iterable[dict]) -> None:
+        """Embeds one pass of `pipelines.ordered_batches`, distributed over the strategy.
+
+        Raises:
+            UserError: if an embedding is not finite: the training has diverged.
+        """
+        for step, batch in enumerate(batches):
+            self._fill(batch["images"], batch["index"], tf.constant(step))
+        bad = int(self._first(self._count_bad()))
+        if bad:
+            raise UserError(
+                f"Expected finite embeddings. Received: {bad} of {self.num_examples} examples with "
+                "NaN or infinity, so training has diverged; lower --learning_rate, or warm it up."
+            )
+
+    def cluster(self, num_clusters: int, start: tf.Tensor | None, salt: int = 0) -> Clustering:
+        """k-means of the rows, from `start` [K, D] or, if None, from k-means++.
+
+        Args:
+            num_clusters: K.
+            start: the last refresh's centroids, for a warm start.
+            salt: folded into the seed, so that levels of equal K differ.
+        """
+        if start is None:
+            choose = self._compiled(functools.partial(self.start_step, num_clusters))
+            # A concrete function, as in `_clustering`: TensorFlow takes functions made at one
+            # line for one function, and warns of retracing.
+            choose = choose.get_concrete_function(tf.TensorSpec([], tf.int32))
+            start = self._first(choose(tf.constant(self.seed + salt)))
+        return self._collect(self._clustering(num_clusters, self.iterations)(start))
+
+    def coarsen(self, fine: Clustering, num_clusters: int) -> Clustering:
+        """Clusters the centroids of `fine`: examples of one fine cluster stay together.
+
+        As HCSC does (Guo et al. 2022). The confidence is that of the coarse centroids, and 0
+        where an example's nearest coarse centroid is not its fine cluster's.
+
+        Args:
+            fine: a level with more clusters.
+            num_clusters: K of the coarse level.
+        """
+        rows = tf.where(seeding.used(fine.centroids), tf.range(fine.centroids.shape[0]), -1)
+        start = seeding.initial_centroids(
+            fine.centroids, rows, num_clusters=num_clusters, seed=self.seed
+        )
+        parents = kmeans(
+            fine.centroids,
+            rows,
+            start,
+            num_iterations=self.iterations,
+            confidence_temperature=self.temperature,
+        )
+        nearest = self._collect(self._clustering(num_clusters, 0)(parents.centroids))
+        own = parents.assignments.numpy()[fine.assignments]
+        own = np.where(fine.assignments < 0, -1, own).astype(np.int32)
+        return nearest._replace(
+            assignments=own,
+            confidence=np.where(own == nearest.assignments, nearest.confidence, 0.0),
+            counts=np.bincount(own[own >= 0], minlength=num_clusters),
+        )
+
+    # --- replica functions: public, because the TPU check compiles them ----------------------
+
+    def embed_step(self, images: tf.Tensor, index: tf.Tensor, step: tf.Tensor) -> None:
+        """Embeds one batch into this replica's rows."""
+        row = step * self.batch_size
+        points = keras.ops.slice_update(self._points.read_value(), (row, 0), self.embed(images))
+        self._points.assign(points)
+        self._index.assign(keras.ops.slice_update(self._index.read_value(), (row,), index))
+
+    def start_step(self, num_clusters: int, seed: tf.Tensor) -> tf.Tensor:
+        """Initial centroids [K, D], equal on all replicas."""
+        return seeding.initial_centroids(
+            self._points.read_value(),
+            self._index.read_value(),
+            num_clusters=num_clusters,
+            seed=seed,
+            collectives=replica_collectives(),
+        )
+
+    def cluster_step(self, iterations: int, centroids: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """k-means over all replicas; index, assignments and confidence are gathered."""
+        collectives = replica_collectives()
+        index = self._index.read_value()
+        result = kmeans(
+            self._points.read_value(),
+            index,
+            centroids,
+            num_iterations=iterations,
+            confidence_temperature=self.temperature,
+            collectives=collectives,
+        )
+        return (
+            collectives.concat(index),
+            collectives.concat(result.assignments),
+            collectives.concat(result.confidence),
+            result.centroids,
+            result.counts,
+            result.inertia,
+            result.reseeded,
+        )
+
+    def _count_bad_step(self) -> tf.Tensor:
+        return count_non_finite(
+            self._points.read_value(), self._index.read_value(), replica_collectives()
+        )
+
+    # --- host ------------------------------------------------------------------------------------
+
+    def _compiled(self, function: Callable) -> Any:
+        return tf.function(lambda *args: self.strategy.run(function, args=args))
+
+    def _clustering(self, num_clusters: int, iterations: int) -> Callable:
+        """One compiled function per K, since shapes are static."""
+        key = num_clusters, iterations
+        if key not in self._clusterings:
+            step = functools.partial(self.cluster_step, iterations)
+            self._clusterings[key] = self._compiled(step).get_concrete_function(
+                tf.TensorSpec([num_clusters, self.width])
+            )
+        return self._clusterings[key]
+
+    def _first(self, value):
+        return tf.nest.map_structure(
+            lambda v: self.strategy.experimental_local_results(v)[0], value
+        )
+
+    def _collect(self, outputs) -> Clustering:
+        index, labels, confidence, centroids, counts, inertia, reseeded = self._first(outputs)
+        index = index.numpy()
+        real = index >= 0
+        assignments = np.full(self.num_examples, -1, np.int32)
+        confidences = np.zeros(self.num_examples, np.float32)
+        assignments[index[real]] = labels.numpy()[real]
+        confidences[index[real]] = confidence.numpy()[real]
+        return Clustering(
+            assignments, confidences, centroids, counts.numpy(), float(inertia), int(reseeded)
+        )

@@ -1,0 +1,1 @@
+"""What an encoder is worth: every protocol yields `(name, value)` pairs."""

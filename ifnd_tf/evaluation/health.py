@@ -1,0 +1,187 @@
+"""Is the representation healthy? Numbers for collapse, and warnings in words."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+# Pairs are taken among this many examples at most: 8 million pairs fix the mean well enough.
+_UNIFORMITY_SAMPLE = 4096
+
+
+def health(
+    embedding: np.ndarray, other_view: np.ndarray | None = None, *, seed: int = 0
+) -> Iterator[tuple[str, float]]:
+    """Measures whether embeddings still tell images apart.
+
+    Args:
+        embedding: float `[N, D]`, N >= 2; brought to unit length here.
+        other_view: float `[N, D]`, embeddings of another view of the same images, for alignment.
+        seed: of the sample of pairs when N exceeds 4096.
+
+    Yields:
+        ("health_embedding_std", ...), ("health_effective_rank", ...), ("health_uniformity", ...)
+        and, with another view, ("health_alignment", ...); see the functions of these names.
+    """
+    unit = _unit(embedding)
+    yield "health_embedding_std", embedding_std(unit)
+    yield "health_effective_rank", effective_rank(unit)
+    yield "health_uniformity", uniformity(unit, seed=seed)
+    if other_view is not None:
+        yield "health_alignment", alignment(unit, _unit(other_view))
+
+
+def embedding_std(unit: np.ndarray) -> float:
+    """Root mean variance of the coordinates times sqrt(D): 1 spread evenly, 0 collapsed.
+
+    Chen & He, "Exploring Simple Siamese Representation Learning", CVPR 2021, section 4.1. For unit
+    vectors it is sqrt(1 - |mean|^2).
+
+    Args:
+        unit: `[N, D]`, rows of unit length.
+
+    Returns:
+        In `[0, 1]`.
+    """
+    return math.sqrt(float(np.mean(np.var(unit, axis=0, dtype=np.float64))) * unit.shape[1])
+
+
+def effective_rank(embedding: np.ndarray) -> float:
+    """Exponential of the entropy of the normalised singular values.
+
+    Roy & Vetterli, "The effective rank", EUSIPCO 2007; as RankMe (Garrido et al., ICML 2023) uses
+    it: not centred, so that embeddings that are all equal have rank 1.
+
+    Args:
+        embedding: `[N, D]`; only D x D numbers are kept besides it.
+
+    Returns:
+        In `[1, min(N, D)]`; 0 if all embeddings are 0.
+    """
+    width = embedding.shape[1]
+    moments = np.zeros([width, width])
+    for start in range(0, len(embedding), 8192):
+        rows = embedding[start : start + 8192].astype(np.float64)
+        moments += rows.T @ rows
+    singular = np.sqrt(np.maximum(np.linalg.eigvalsh(moments), 0.0))
+    # Squaring halves the digits: below this a singular value is rounding noise.
+    singular = singular[singular > 1e-7 * singular.max()]
+    if not singular.size:
+        return 0.0
+    share = singular / singular.sum()
+    return float(np.exp(-np.sum(share * np.log(share))))
+
+
+def uniformity(unit: np.ndarray, *, seed: int = 0) -> float:
+    """log E exp(-2 |x - y|^2) over pairs of different images; lower is more uniform.
+
+    Wang & Isola, "Understanding Contrastive Representation Learning through Alignment and
+    Uniformity on the Hypersphere", ICML 2020, equation for L_uniform with t = 2.
+
+    Args:
+        unit: `[N, D]`, rows of unit length.
+        seed: of the sample when N exceeds 4096.
+
+    Returns:
+        In `[-8, 0]`: 0 when all are equal, about -4 spread evenly over a sphere of many
+        dimensions.
+    """
+    if len(unit) > _UNIFORMITY_SAMPLE:
+        chosen = np.random.default_rng(seed).choice(len(unit), _UNIFORMITY_SAMPLE, replace=False)
+        unit = unit[np.sort(chosen)]
+    total, count = 0.0, len(unit)
+    for start in range(0, count, 512):
+        cosine = unit[start : start + 512] @ unit.T
+        total += float(np.sum(np.exp(-4.0 * np.maximum(1.0 - cosine, 0.0)), dtype=np.float64))
+    # Each example met itself once, at distance 0.
+    return math.log(max(total - count, 1e-300) / (count * (count - 1)))
+
+
+def alignment(unit: np.ndarray, other_view: np.ndarray) -> float:
+    """E |x - y|^2 over pairs of views of one image (Wang & Isola 2020, L_align, alpha = 2).
+
+    Args:
+        unit: `[N, D]`, rows of unit length.
+        other_view: the same of another view, row by row.
+
+    Returns:
+        In `[0, 4]`: 0 when views coincide, 2 when they are unrelated.
+    """
+    return float(np.mean(np.sum((unit - other_view) ** 2, axis=1, dtype=np.float64)))
+
+
+class Range(NamedTuple):
+    """Where a value is healthy, and what it means to leave that on either side."""
+
+    low: float
+    high: float
+    below: str = ""
+    above: str = ""
+
+
+# std, uniformity and alignment share one border: half of the cosine similarity is common to all
+# images (|mean|^2 = 0.75 for std; a mean squared distance of 0.5 for uniformity), or two views
+# of one image have a cosine under 0.5.
+RANGES: dict[str, Range] = {
+    "embedding_std": Range(
+        0.5, math.inf, below="the embeddings crowd around one point (collapse): lower "
+        "--learning_rate, raise --temperature, or check the views",
+    ),
+    "effective_rank": Range(
+        3.0, math.inf, below="nearly all variation lies in fewer than three directions "
+        "(dimensional collapse): lower --learning_rate or weaken the augmentation",
+    ),
+    "uniformity": Range(
+        -math.inf, -1.0, above="most images are near each other on the sphere (collapse): lower "
+        "--temperature, or mask fewer negatives",
+    ),
+    "alignment": Range(
+        -math.inf, 1.0, above="two views of one image are hardly alike: train longer or weaken the "
+        "augmentation",
+    ),
+    "masked_share": Range(
+        0.0, 0.5, above="more than half of the negatives are masked, so little is left to learn "
+        "from: raise --num_clusters or lower --acceptance_end",
+    ),
+    "label_churn": Range(
+        0.0, 0.9, above="almost no detected pair survives a refresh, so the labels are mostly "
+        "noise: lengthen --warmup_epochs or lower --num_clusters",
+    ),
+}  # fmt: skip
+
+_PREFIXES = ("health_", "detection_", "final_")
+
+
+def warnings(values: Mapping[str, float]) -> list[str]:
+    """Says in words which values have left their healthy range.
+
+    Args:
+        values: metrics by name, as in results.json or a line of metrics.jsonl; the prefixes
+            "health_" and "detection_" are ignored, unknown names too. Leave label churn out
+            for the first refresh, when every pair is new.
+
+    Returns:
+        One sentence for each value outside its range in `RANGES`, or not finite.
+    """
+    found = []
+    for name, value in values.items():
+        short = name
+        for prefix in _PREFIXES:
+            short = short.removeprefix(prefix)
+        healthy = RANGES.get(short)
+        if healthy is None:
+            continue
+        words = short.replace("_", " ").capitalize()
+        if not math.isfinite(value):
+            found.append(f"{words} is {value}: the run has diverged.")
+        elif value < healthy.low and healthy.below:
+            found.append(f"{words} {value:.3g} is below {healthy.low:g}: {healthy.below}.")
+        elif value > healthy.high and healthy.above:
+            found.append(f"{words} {value:.3g} is above {healthy.high:g}: {healthy.above}.")
+    return found
+
+
+def _unit(embedding: np.ndarray) -> np.ndarray:
+    norm = np.linalg.norm(embedding, axis=1, keepdims=True)
+    return np.asarray(embedding / np.maximum(norm, 1e-12), np.float32)

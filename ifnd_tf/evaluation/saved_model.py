@@ -1,0 +1,91 @@
+"""Features from any SavedModel, so that every protocol runs on encoders of others too."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from ifnd_tf.errors import UserError
+
+
+def load_features(
+    path: str, signature: str = "serving_default", output: str = "features"
+) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """Makes a SavedModel's signature a function for `embed`.
+
+    Images are brought to what the signature's one input takes: resized if it has a fixed size,
+    and divided by 255 if it is of floats (the convention of TensorFlow Hub; a model that wants
+    other values must be wrapped first).
+
+    Args:
+        path: the SavedModel's directory, local or gs://.
+        signature: which signature to call.
+        output: which of its outputs holds the features, `[b, F]`, or `[b, h, w, F]`, which is
+            averaged over h and w.
+
+    Returns:
+        uint8 images `[b, H, W, 3]` -> {"features": float32 `[b, F]`}.
+
+    Raises:
+        UserError: if there is no SavedModel, or it has no such signature or output, or the
+            signature does not take one batch of images.
+    """
+    if not tf.saved_model.contains_saved_model(path):
+        raise UserError(
+            f"Expected the directory of a SavedModel. Received: {path!r}, which has no "
+            "saved_model.pb; correct the path."
+        )
+    model = tf.saved_model.load(path)
+    if signature not in model.signatures:
+        raise UserError(
+            f"Expected a signature {signature!r} in {path!r}. It has: "
+            f"{', '.join(sorted(model.signatures)) or 'none'}; name one of those."
+        )
+    call = model.signatures[signature]
+    if output not in call.structured_outputs:
+        raise UserError(
+            f"Expected an output {output!r} of signature {signature!r} in {path!r}. It has: "
+            f"{', '.join(sorted(call.structured_outputs))}; name one of those."
+        )
+    width = call.structured_outputs[output].shape.rank
+    if width not in (None, 2, 4):
+        raise UserError(
+            f"Expected output {output!r} to be [b, F] or [b, h, w, F]. Received: "
+            f"{call.structured_outputs[output].shape}; name another output."
+        )
+    name, spec = _image_input(call, path, signature)
+
+    def features(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        found = call(**{name: _fit(images, spec)})[output]
+        if found.shape.rank == 4:
+            found = tf.reduce_mean(found, axis=[1, 2])
+        return {"features": tf.cast(found, tf.float32)}
+
+    # The signature alone does not keep the model's variables alive.
+    features.model = model  # type: ignore[attr-defined]
+    return features
+
+
+def _image_input(
+    call: tf.types.experimental.ConcreteFunction, path: str, signature: str
+) -> tuple[str, tf.TensorSpec]:
+    """The name and specification of a signature's only input, a batch of images."""
+    inputs = call.structured_input_signature[1]
+    if len(inputs) == 1:
+        ((name, spec),) = inputs.items()
+        takes_images = spec.shape.rank is None or (spec.shape.rank == 4 and spec.shape[3] == 3)
+        if takes_images and (spec.dtype == tf.uint8 or spec.dtype.is_floating):
+            return name, spec
+    raise UserError(
+        f"Expected signature {signature!r} of {path!r} to take one batch of images [b, H, W, 3], "
+        f"uint8 or float. Received: {', '.join(map(str, inputs.values())) or 'no input'}; name "
+        "another signature."
+    )
+
+
+def _fit(images: tf.Tensor, spec: tf.TensorSpec) -> tf.Tensor:
+    if spec.shape.rank and spec.shape[1] and spec.shape[2]:
+        size = [spec.shape[1], spec.shape[2]]
+        if images.shape[1:3].as_list() != size:
+            resized = tf.image.resize(images, size, antialias=True)
+            images = tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tf.uint8)
+    return images if spec.dtype == tf.uint8 else tf.cast(images, spec.dtype) / 255

@@ -1,0 +1,110 @@
+"""The encoder as a SavedModel that needs neither Keras nor this package."""
+
+import keras
+import tensorflow as tf
+
+from ifnd_tf.data.augment import normalise
+from ifnd_tf.data.images import centre_view, decode
+from ifnd_tf.errors import UserError
+
+
+class ExportedEncoder(tf.train.Checkpoint):
+    """From images as users have them to features and embedding, as two signatures.
+
+    Variables are the model's own, so that a loaded SavedModel can be trained further. Batch norm
+    always uses its running statistics.
+
+    Args:
+        encoder: functional model, normalised images float32 `[b, S, S, 3]` -> features `[b, F]`.
+        projector: functional model, features `[b, F]` -> `[b, D]`.
+        image_size: S.
+    """
+
+    def __init__(self, encoder: keras.Model, projector: keras.Model, image_size: int):
+        super().__init__()
+        self._networks = lambda images: _outputs(encoder, projector, images)
+        self._image_size = image_size
+        # Plain variables and no Keras object: those would be restored by Keras' own loader. The
+        # names are the ones that a loaded Keras model has.
+        networks = (encoder, projector)
+        self.trainable_variables = [v.value for n in networks for v in n.trainable_variables]
+        self.non_trainable_variables = [
+            v.value for n in networks for v in n.non_trainable_variables
+        ]
+        self.variables = self.trainable_variables + self.non_trainable_variables
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")],
+        autograph=False,
+    )
+    def serving_default(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Features of uint8 images of any one size.
+
+        Args:
+            images: uint8 RGB `[b, H, W, 3]`.
+
+        Returns:
+            "features" float32 `[b, F]`; "embedding" float32 `[b, D]`, of unit length.
+        """
+        return self._networks(normalise(centre_view(images, self._image_size)))
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.string, name="encoded")], autograph=False
+    )
+    def encoded(self, encoded: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Features of encoded images (JPEG, PNG, GIF, BMP), each of its own size.
+
+        Args:
+            encoded: string `[b]`, the files' bytes.
+
+        Returns:
+            As `serving_default`.
+        """
+        size = self._image_size
+        views = tf.map_fn(
+            lambda contents: centre_view(decode(contents), size),
+            encoded,
+            fn_output_signature=tf.TensorSpec([size, size, 3], tf.uint8),
+        )
+        return self._networks(normalise(views))
+
+
+def _outputs(
+    encoder: keras.Model, projector: keras.Model, images: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    features = encoder(images, training=False)
+    embedding = tf.math.l2_normalize(
+        tf.cast(projector(features, training=False), tf.float32), axis=-1
+    )
+    return {"features": tf.cast(features, tf.float32), "embedding": embedding}
+
+
+def export(path: str, *, encoder: keras.Model, projector: keras.Model, image_size: int) -> None:
+    """Writes a SavedModel with two signatures, preprocessing included.
+
+    `serving_default` takes "images" uint8 `[b, H, W, 3]` of any size, `encoded` takes "encoded",
+    file contents as string `[b]`. Both return "features" float32 `[b, F]` and "embedding" float32
+    `[b, D]`, of unit length. The file loads with `tf.saved_model.load`, without Keras and without
+    this package; its `trainable_variables` can be trained further.
+
+    Args:
+        path: the SavedModel's directory, local or gs://; overwritten.
+        encoder: functional model, normalised images float32 `[b, S, S, 3]` -> features `[b, F]`;
+            may have been built under any strategy.
+        projector: functional model, features `[b, F]` -> `[b, D]`.
+        image_size: side S of the square view that the encoder gets, in pixels.
+
+    Raises:
+        UserError: if `path` cannot be written.
+    """
+    module = ExportedEncoder(encoder, projector, image_size)
+    signatures = {"serving_default": module.serving_default, "encoded": module.encoded}
+    # Variables of a remote TPU travel through this host's disk, not the TPU worker's.
+    options = tf.saved_model.SaveOptions(experimental_io_device="/job:localhost")
+    try:
+        tf.saved_model.save(module, path, signatures=signatures, options=options)
+    except (OSError, tf.errors.OpError) as error:
+        raise UserError(
+            f"Expected a directory that can be written for the SavedModel. Received: {path!r} "
+            f"({error}); choose another --workdir."
+        ) from error

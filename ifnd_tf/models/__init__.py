@@ -1,0 +1,1 @@
+"""Encoders and the contrastive models that train them."""

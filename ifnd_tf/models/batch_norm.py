@@ -1,0 +1,131 @@
+"""Batch normalisation whose statistics do not betray the positive pair.
+
+Contrastive encoders can cheat: images normalised with the same batch statistics carry a
+common signature. MoCo shuffles its keys over devices, or splits one device's batch; SimCLR
+synchronises. The layer offers the statistics; `distribution.exchange` and
+`interleave` move the keys.
+"""
+
+import keras
+import tensorflow as tf
+
+from ifnd_tf import distribution
+
+POLICIES = ("sync", "shuffle", "split", "local")
+
+
+class BatchNorm(keras.layers.Layer):
+    """Batch normalisation over [..., C] images (Ioffe & Szegedy 2015), by policy.
+
+    Args:
+        policy: where statistics come from. "sync": the batch of all replicas; "shuffle" and
+            "local": the replica's batch; "split": each of `splits` equal parts of it.
+        splits: number of parts for "split"; divides the replica's batch.
+        momentum: weight of the past in the moving statistics, in [0, 1).
+        epsilon: added to the variance.
+
+    The moving statistics are averaged over replicas at every step, so that all replicas
+    hold, and save, the same ones.
+    """
+
+    def __init__(
+        self,
+        policy: str = "local",
+        splits: int = 8,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if policy not in POLICIES:
+            raise ValueError(f"policy: expected one of {POLICIES}. Received: {policy!r}")
+        self.policy, self.splits = policy, splits
+        self.momentum, self.epsilon = momentum, epsilon
+
+    def build(self, input_shape):
+        shape = (input_shape[-1],)
+        options = {"shape": shape, "dtype": "float32", "autocast": False}
+        self.gamma = self.add_weight(name="gamma", initializer="ones", **options)
+        self.beta = self.add_weight(name="beta", initializer="zeros", **options)
+        self.moving_mean = self.add_weight(
+            name="moving_mean", initializer="zeros", trainable=False, **options
+        )
+        self.moving_variance = self.add_weight(
+            name="moving_variance", initializer="ones", trainable=False, **options
+        )
+
+    def call(self, inputs, training=False):
+        if not training:
+            return self._fused(inputs, self.moving_mean.value, self.moving_variance.value)[0]
+        if self.policy == "sync" and distribution.num_replicas() > 1:
+            outputs, mean, variance = self._synchronised(inputs)
+        elif self.policy == "split":
+            # FusedBatchNorm on slices: no transposition, and as fast as one call.
+            parts = [self._fused(part) for part in tf.split(inputs, self.splits)]
+            outputs = tf.concat([part[0] for part in parts], axis=0)
+            mean = tf.add_n([part[1] for part in parts]) / self.splits
+            variance = tf.add_n([part[2] for part in parts]) / self.splits
+        else:
+            outputs, mean, variance = self._fused(inputs)
+        self._move(mean, variance)
+        return outputs
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "policy": self.policy,
+            "splits": self.splits,
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+        }
+
+    def _fused(self, x, mean=None, variance=None):
+        """Keras' own layer is not fused under TensorFlow; this op halves the layer's cost."""
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=x,
+            scale=self.gamma.value,
+            offset=self.beta.value,
+            mean=[] if mean is None else mean,
+            variance=[] if variance is None else variance,
+            epsilon=self.epsilon,
+            is_training=mean is None,
+        )
+        return outputs, mean, variance
+
+    def _synchronised(self, x):
+        wide = tf.cast(x, tf.float32)
+        mean, variance = tf.nn.moments(wide, axes=list(range(x.shape.rank - 1)))
+        # One all-reduce. Only the replicas' means meet in a difference of squares, so
+        # float32 loses far less than with E[x^2] - E[x]^2 over all pixels.
+        packed = tf.stack([mean, variance, tf.square(mean)])
+        mean, within, square = tf.unstack(distribution.all_reduce_mean(packed))
+        variance = within + tf.maximum(square - tf.square(mean), 0.0)
+        outputs = tf.nn.batch_normalization(
+            wide, mean, variance, self.beta.value, self.gamma.value, self.epsilon
+        )
+        return tf.cast(outputs, x.dtype), mean, variance
+
+    def _move(self, mean, variance):
+        statistics = tf.stop_gradient(tf.stack([mean, variance]))
+        if self.policy != "sync":
+            statistics = distribution.all_reduce_mean(statistics)
+        for variable, value in zip(
+            (self.moving_mean, self.moving_variance), tf.unstack(statistics), strict=True
+        ):
+            variable.assign(variable.value * self.momentum + value * (1.0 - self.momentum))
+
+
+def interleave(x: tf.Tensor, splits: int) -> tf.Tensor:
+    """Deals the rows of `x` [b, ...] out to `splits` parts in turn, as cards are dealt.
+
+    Each part of the result holds b / splits**2 rows of every former part, so key and query
+    of an image are normalised among different images. `interleave(., b // splits)` undoes it.
+    The order is fixed: the batch's composition is random already.
+    """
+    shape = x.shape.as_list()
+    rows = tf.reshape(x, [splits, shape[0] // splits, *shape[1:]])
+    axes = [1, 0, *range(2, len(shape) + 1)]
+    return tf.reshape(tf.transpose(rows, axes), shape)

@@ -1,0 +1,190 @@
+"""What every contrastive model shares: encoder, projector, label variable, masked loss."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from ifnd_tf import distribution
+from ifnd_tf.losses import ContrastiveLoss, false_negatives, masked_info_nce
+
+NOT_ACCEPTED = -1
+
+
+class Network(NamedTuple):
+    """An encoder with its projector, both functional models.
+
+    Attributes:
+        encoder: normalised images [b, S, S, 3] -> features [b, F].
+        projector: features [b, F] -> float32 [b, D], not normalised.
+    """
+
+    encoder: keras.Model
+    projector: keras.Model
+
+    def embed(self, images: tf.Tensor, *, training: bool = False) -> tf.Tensor:
+        """Unit vectors, float32 [b, D]."""
+        features = self.encoder(images, training=training)
+        return tf.math.l2_normalize(self.projector(features, training=training), axis=-1)
+
+    @property
+    def trainable_variables(self) -> list[keras.Variable]:
+        return self.encoder.trainable_variables + self.projector.trainable_variables
+
+
+class ContrastiveModel(distribution.DistributedModel):
+    """Base of `MoCo` and `SimCLR`; a subclass writes `train_step`.
+
+    Args:
+        network: the encoder and projector to train.
+        num_examples: N, the size of the index space.
+        num_levels: L, rows of the label variable; 0 trains the plain framework.
+        photometric: uint8 crops [m, S, S, 3] and draws [m, P] -> normalised views; None when
+            the host hands over finished views.
+        temperature: tau > 0 of the loss.
+        loss: "eliminate" or "attract".
+        rescale_negatives: see `masked_info_nce`.
+
+    Attributes:
+        pseudo_labels: int32 [L, N], non-trainable, -1 where no label was accepted. Written by
+            the detection callback alone. None if L = 0.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        num_examples: int,
+        num_levels: int,
+        photometric: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
+        temperature: float = 0.2,
+        loss: str = "eliminate",
+        rescale_negatives: bool = False,
+        name: str | None = None,
+    ):
+        super().__init__(name=name)
+        self.network = network
+        # Keras finds sub-models in attributes, not in named tuples.
+        self.encoder, self.projector = network
+        self.photometric = photometric
+        self.temperature = temperature
+        self.loss_mode, self.rescale_negatives = loss, rescale_negatives
+        self.pseudo_labels = None
+        if num_levels:
+            self.pseudo_labels = self.add_weight(
+                name="pseudo_labels",
+                shape=(num_levels, num_examples),
+                dtype="int32",
+                initializer=keras.initializers.Constant(NOT_ACCEPTED),
+                trainable=False,
+            )
+        self._means = {
+            name: keras.metrics.Mean(name=name)
+            for name in ("loss", "masked_share", "positive_similarity", "embedding_std")
+        }
+        self.built = True
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        return list(self._means.values())
+
+    @property
+    def trainable_variables(self) -> list[keras.Variable]:
+        """The query network's; a key network follows by momentum."""
+        return self.network.trainable_variables
+
+    @property
+    def embedding_network(self) -> Network:
+        """The network whose embeddings are clustered."""
+        return self.network
+
+    def call(self, images, training=False):
+        """Unit vectors [b, D] of normalised images [b, S, S, 3]."""
+        return self.network.embed(images, training=training)
+
+    def views(self, data: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """The two views of each image, normalised, each [b, S, S, 3]."""
+        pairs = data["images"]
+        if self.photometric is not None:
+            shape = pairs.shape.as_list()
+            flat = self.photometric(
+                tf.reshape(pairs, [-1, *shape[2:]]),
+                tf.reshape(data["draws"], [-1, data["draws"].shape[-1]]),
+            )
+            pairs = tf.reshape(flat, shape)
+        return pairs[:, 0], pairs[:, 1]
+
+    def labels_of(self, index: tf.Tensor) -> tf.Tensor:
+        """Pseudo-labels int32 [L, m] of the examples `index` [m]; -1 for index -1."""
+        labels = tf.gather(self.pseudo_labels.value, tf.maximum(index, 0), axis=1)
+        return tf.where(index < 0, NOT_ACCEPTED, labels)
+
+    def contrastive_loss(
+        self,
+        anchors: tf.Tensor,
+        anchor_index: tf.Tensor,
+        positives: tf.Tensor,
+        negatives: tf.Tensor,
+        negative_index: tf.Tensor,
+        valid: tf.Tensor,
+    ) -> ContrastiveLoss:
+        """The masked loss of unit vectors.
+
+        Args:
+            anchors, positives: float32 [b, D].
+            anchor_index: int32 [b].
+            negatives: float32 [M, D].
+            negative_index: int32 [M], -1 for an empty slot.
+            valid: bool [M] or [b, M].
+        """
+        positive = tf.reduce_sum(anchors * positives, axis=-1) / self.temperature
+        logits = tf.matmul(anchors, negatives, transpose_b=True) / self.temperature
+        same = None
+        if self.pseudo_labels is not None:
+            same = false_negatives(self.labels_of(anchor_index), self.labels_of(negative_index))
+            # An older key of the anchor itself is the surest false negative of all.
+            same = tf.logical_or(same, anchor_index[:, None] == negative_index[None, :])
+        return masked_info_nce(
+            positive,
+            logits,
+            valid=valid,
+            false_negative=same,
+            mode=self.loss_mode,
+            rescale=self.rescale_negatives,
+        )
+
+    def minimise(self, tape: tf.GradientTape, loss: tf.Tensor) -> None:
+        """One optimiser step on the mean of `loss` over all replicas.
+
+        The optimiser sums gradients over replicas: the division happens here and only here,
+        and must be recorded by the tape's owner, hence `replica_share`.
+        """
+        variables = self.trainable_variables
+        self.optimizer.apply(tape.gradient(loss, variables), variables)
+
+    def replica_share(self, per_anchor: tf.Tensor) -> tf.Tensor:
+        """This replica's part of the global mean loss, scaled for mixed precision."""
+        mean = tf.reduce_mean(per_anchor) / distribution.num_replicas()
+        return self.optimizer.scale_loss(mean)
+
+    def log(self, loss: ContrastiveLoss, anchors, positives) -> dict[str, tf.Tensor]:
+        """Updates the metrics and returns them. All values are means over replicas.
+
+        embedding_std is the standard deviation of a unit vector's coordinates times sqrt(D):
+        about 1 when embeddings spread over the sphere, 0 when they collapse to a point.
+        """
+        spread = tf.sqrt(tf.reduce_mean(tf.math.reduce_variance(anchors, axis=0)))
+        values = tf.stack(
+            [
+                tf.reduce_mean(loss.per_anchor),
+                loss.masked_share,
+                tf.reduce_mean(tf.reduce_sum(anchors * positives, axis=-1)),
+                spread * float(anchors.shape[-1]) ** 0.5,
+            ]
+        )
+        for metric, value in zip(
+            self.metrics, tf.unstack(distribution.all_reduce_mean(values)), strict=True
+        ):
+            metric.update_state(value)
+        return {name: metric.result() for name, metric in self._means.items()}

@@ -1,0 +1,116 @@
+"""MoCo v2 with false negative removal (He et al. 2019, arXiv 1911.05722; Chen et al. 2020,
+arXiv 2003.04297; removal after Chen et al. 2022, arXiv 2106.03719)."""
+
+import keras
+import tensorflow as tf
+
+from ifnd_tf import distribution
+from ifnd_tf.models.batch_norm import interleave
+from ifnd_tf.models.contrastive import ContrastiveModel, Network
+
+EMPTY = -1
+
+
+class MoCo(ContrastiveModel):
+    """Queries against a queue of keys that a momentum encoder made.
+
+    Args:
+        network: query encoder and projector.
+        key_network: a second pair of the same shape; it starts as a copy of the first.
+        queue_size: Q, a multiple of the global batch.
+        key_momentum: m in [0, 1) of key = m * key + (1 - m) * query.
+        batch_norm: "sync", "shuffle", "split" or "local"; how the keys are kept from
+            sharing batch statistics with their queries.
+        batch_norm_splits: parts of a batch for "split".
+        **kwargs: see `ContrastiveModel`.
+
+    Attributes:
+        queue: float32 [Q, D], unit vectors, the same on all replicas.
+        queue_index: int32 [Q], the example behind each key, -1 for an empty slot. An index
+            rather than a label, so that new pseudo-labels hold for the whole queue at once.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        key_network: Network,
+        *,
+        queue_size: int,
+        key_momentum: float = 0.999,
+        batch_norm: str = "local",
+        batch_norm_splits: int = 8,
+        **kwargs,
+    ):
+        super().__init__(network, name="moco", **kwargs)
+        self.key_network = key_network
+        self.key_encoder, self.key_projector = key_network
+        self.key_momentum = key_momentum
+        self.batch_norm, self.batch_norm_splits = batch_norm, batch_norm_splits
+        for query, key in zip(network, key_network, strict=True):
+            key.set_weights(query.get_weights())
+        dim = network.projector.output_shape[-1]
+        self.queue = self.add_weight(
+            name="queue", shape=(queue_size, dim), initializer="zeros", trainable=False,
+            dtype="float32", autocast=False,
+        )  # fmt: skip
+        self.queue_index = self.add_weight(
+            name="queue_index", shape=(queue_size,), dtype="int32",
+            initializer=keras.initializers.Constant(EMPTY), trainable=False,
+        )  # fmt: skip
+        self.queue_end = self.add_weight(
+            name="queue_end", shape=(), dtype="int32", initializer="zeros", trainable=False
+        )
+
+    @property
+    def embedding_network(self) -> Network:
+        return self.key_network
+
+    def train_step(self, data):
+        index = data["index"]
+        query_views, key_views = self.views(data)
+        keys = self.keys(key_views)
+        with tf.GradientTape() as tape:
+            queries = self.network.embed(query_views, training=True)
+            loss = self.contrastive_loss(
+                queries, index, keys, self.queue.value, self.queue_index.value,
+                valid=self.queue_index.value != EMPTY,
+            )  # fmt: skip
+            share = self.replica_share(loss.per_anchor)
+        self.minimise(tape, share)
+        self.follow()
+        self.enqueue(keys, index)
+        return self.log(loss, queries, keys)
+
+    def keys(self, images: tf.Tensor) -> tf.Tensor:
+        """Keys [b, D] of the replica's images, normalised among other images than its queries."""
+        if self.batch_norm == "shuffle" and distribution.num_replicas() > 1:
+            moved = distribution.exchange(images)
+            keys = distribution.exchange(
+                self.key_network.embed(moved, training=True), inverse=True
+            )
+        elif self.batch_norm == "split":
+            dealt = interleave(images, self.batch_norm_splits)
+            keys = interleave(
+                self.key_network.embed(dealt, training=True),
+                images.shape[0] // self.batch_norm_splits,
+            )
+        else:
+            keys = self.key_network.embed(images, training=True)
+        return tf.stop_gradient(keys)
+
+    def follow(self) -> None:
+        """The momentum update; batch statistics are the key encoder's own."""
+        m = self.key_momentum
+        for query, key in zip(
+            self.network.trainable_variables, self.key_network.trainable_variables, strict=True
+        ):
+            key.assign(m * key.value + (1.0 - m) * query.value)
+
+    def enqueue(self, keys: tf.Tensor, index: tf.Tensor) -> None:
+        """Writes the keys of all replicas over the oldest ones."""
+        keys, index = distribution.all_gather(keys), distribution.all_gather(index)
+        end = self.queue_end.value
+        self.queue.assign(keras.ops.slice_update(self.queue.value, (end, 0), keys))
+        self.queue_index.assign(keras.ops.slice_update(self.queue_index.value, (end,), index))
+        # B divides Q, so a batch never wraps round.
+        self.queue_end.assign((end + keys.shape[0]) % self.queue.shape[0])

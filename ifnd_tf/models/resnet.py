@@ -1,0 +1,124 @@
+"""Residual networks (He et al. 2015, arXiv 1512.03385) for ImageNet and CIFAR sizes.
+
+Our own, because the batch-norm policy is part of the method.
+"""
+
+from collections.abc import Callable, Sequence
+
+import keras
+
+from ifnd_tf.errors import UserError
+
+# blocks of each stage, bottleneck?
+IMAGENET_NETS: dict[str, tuple[tuple[int, ...], bool]] = {
+    "resnet18": ((2, 2, 2, 2), False),
+    "resnet34": ((3, 4, 6, 3), False),
+    "resnet50": ((3, 4, 6, 3), True),
+    "resnet101": ((3, 4, 23, 3), True),
+}
+
+Norm = Callable[[str], keras.layers.Layer]
+
+
+def resnet(
+    *,
+    image_size: int,
+    blocks: Sequence[int],
+    width: int,
+    bottleneck: bool,
+    stem: str,
+    norm: Norm,
+    name: str,
+) -> keras.Model:
+    """Builds a ResNet without its classifier.
+
+    Args:
+        image_size: side of the square input, in pixels.
+        blocks: residual blocks of each stage; the width doubles from stage to stage.
+        width: channels of the first stage.
+        bottleneck: 1x1-3x3-1x1 blocks with four times the width at the end (ResNet-50 and
+            deeper; the stride sits in the 3x3 layer, as in torchvision).
+        stem: "imagenet" (7x7 stride 2, max pooling), "cifar" (3x3 stride 1), or "stride2" (3x3
+            stride 2: four times cheaper than "cifar", for small images on small machines).
+        norm: makes a normalisation layer of the given name.
+        name: the model's name.
+
+    Returns:
+        A functional model from normalised float images [b, S, S, 3] to float32 features
+        [b, F], the last stage averaged over space.
+    """
+    inputs = keras.Input((image_size, image_size, 3), name="images")
+    if stem == "imagenet":
+        x = keras.layers.ZeroPadding2D(3)(inputs)
+        x = _conv(x, width, 7, 2, "stem", padding="valid")
+        x = keras.layers.ReLU()(norm("stem_norm")(x))
+        x = keras.layers.MaxPooling2D(3, 2, padding="same")(x)
+    else:
+        x = _conv(inputs, width, 3, 2 if stem == "stride2" else 1, "stem")
+        x = keras.layers.ReLU()(norm("stem_norm")(x))
+    block = _bottleneck_block if bottleneck else _basic_block
+    for stage, count in enumerate(blocks):
+        for number in range(count):
+            stride = 2 if stage > 0 and number == 0 else 1
+            x = block(x, width * 2**stage, stride, norm, f"stage{stage + 1}_block{number + 1}")
+    # Averaging in float32: bfloat16 has too few digits for a mean over many pixels.
+    x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="features")(x)
+    return keras.Model(inputs, x, name=name)
+
+
+def small_resnet(
+    *, image_size: int, depth: int, width: int, stem: str, norm: Norm
+) -> keras.Model:
+    """The three-stage CIFAR ResNet of He et al., section 4.2: 6n + 2 layers.
+
+    Raises:
+        UserError: if `depth` is not 6n + 2.
+    """
+    if depth < 8 or (depth - 2) % 6:
+        raise UserError(f"--depth: expected 6n + 2, so 8, 14, 20, ... Received: {depth}.")
+    return resnet(
+        image_size=image_size,
+        blocks=[(depth - 2) // 6] * 3,
+        width=width,
+        bottleneck=False,
+        stem=stem,
+        norm=norm,
+        name=f"resnet{depth}_width{width}",
+    )
+
+
+def _conv(x, filters: int, kernel: int, stride: int, name: str, padding: str = "same"):
+    if stride == 2 and kernel == 3:
+        # "same" pads a strided convolution on one side only; the paper pads both.
+        x, padding = keras.layers.ZeroPadding2D(1, name=f"{name}_pad")(x), "valid"
+    return keras.layers.Conv2D(
+        filters,
+        kernel,
+        strides=stride,
+        padding=padding,
+        use_bias=False,
+        kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "truncated_normal"),
+        name=name,
+    )(x)
+
+
+def _basic_block(x, filters: int, stride: int, norm: Norm, name: str):
+    y = _conv(x, filters, 3, stride, f"{name}_conv1")
+    y = keras.layers.ReLU()(norm(f"{name}_norm1")(y))
+    y = norm(f"{name}_norm2")(_conv(y, filters, 3, 1, f"{name}_conv2"))
+    return _add(x, y, filters, stride, norm, name)
+
+
+def _bottleneck_block(x, filters: int, stride: int, norm: Norm, name: str):
+    y = _conv(x, filters, 1, 1, f"{name}_conv1")
+    y = keras.layers.ReLU()(norm(f"{name}_norm1")(y))
+    y = _conv(y, filters, 3, stride, f"{name}_conv2")
+    y = keras.layers.ReLU()(norm(f"{name}_norm2")(y))
+    y = norm(f"{name}_norm3")(_conv(y, 4 * filters, 1, 1, f"{name}_conv3"))
+    return _add(x, y, 4 * filters, stride, norm, name)
+
+
+def _add(x, y, filters: int, stride: int, norm: Norm, name: str):
+    if x.shape[-1] != filters or stride != 1:
+        x = norm(f"{name}_norm0")(_conv(x, filters, 1, stride, f"{name}_conv0"))
+    return keras.layers.ReLU()(keras.layers.Add()([x, y]))

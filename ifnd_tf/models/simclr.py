@@ -1,0 +1,39 @@
+"""SimCLR with false negative removal (Chen et al. 2020, arXiv 2002.05709; removal after
+Chen et al. 2022, arXiv 2106.03719)."""
+
+import tensorflow as tf
+
+from ifnd_tf import distribution
+from ifnd_tf.models.contrastive import ContrastiveModel
+
+
+class SimCLR(ContrastiveModel):
+    """Each of the 2B views against the views of all other images of the global batch."""
+
+    def __init__(self, network, **kwargs):
+        super().__init__(network, name="simclr", **kwargs)
+
+    def train_step(self, data):
+        index = tf.concat([data["index"]] * 2, axis=0)
+        with tf.GradientTape() as tape:
+            # One pass over both views: their batch statistics are common, as in the paper.
+            views = self.network.embed(tf.concat(self.views(data), axis=0), training=True)
+            first, second = tf.split(views, 2)
+            partners = tf.concat([second, first], axis=0)
+            everyone = distribution.all_gather(views)
+            every_index = distribution.all_gather(index)
+            loss = self.contrastive_loss(
+                views, index, partners, everyone, every_index, valid=self._others(views.shape[0])
+            )
+            share = self.replica_share(loss.per_anchor)
+        self.minimise(tape, share)
+        return self.log(loss, views, partners)
+
+    def _others(self, rows: int) -> tf.Tensor:
+        """bool [rows, replicas * rows]: False at the anchor itself and at its partner."""
+        columns = tf.range(distribution.num_replicas() * rows)[None, :]
+        own = tf.range(rows)[:, None] + distribution.replica_id() * rows
+        partner = distribution.replica_id() * rows + tf.math.floormod(
+            tf.range(rows)[:, None] + rows // 2, rows
+        )
+        return tf.logical_and(columns != own, columns != partner)

@@ -1,0 +1,157 @@
+"""SGD as MoCo uses it, LARS as SimCLR uses it, and the choice of an optimizer by name."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from ifnd_tf.errors import UserError
+
+NAMES = ("sgd", "lars", "adamw", "lamb")
+
+
+@keras.saving.register_keras_serializable(package="ifnd_tf")
+class MomentumSGD(keras.optimizers.Optimizer):
+    """SGD with momentum and a coupled L2 penalty, PyTorch's `SGD(weight_decay=)`.
+
+    g = gradient + l2 * w; m = momentum * m + g; w -= learning_rate * m. MoCo's weight decay
+    enters the gradient, and so the momentum, of every trainable weight, biases and batch norm
+    included. Keras' `weight_decay=` shrinks the weight outside of the momentum instead,
+    and Keras' SGD scales by the learning rate before the momentum, which differs while
+    the learning rate changes; neither reproduces MoCo's published runs.
+
+    Args:
+        learning_rate: > 0, a float or a schedule.
+        momentum: in [0, 1).
+        l2: coefficient of the penalty, >= 0.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.03,
+        momentum: float = 0.9,
+        l2: float = 0.0,
+        name: str = "momentum_sgd",
+        **kwargs: Any,
+    ):
+        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        self.momentum, self.l2 = momentum, l2
+
+    def build(self, variables: Iterable[keras.Variable]) -> None:
+        if self.built:
+            return
+        super().build(variables)
+        self._momenta = self.add_optimizer_variables(variables, "momentum")
+
+    def _direction(self, gradient: tf.Tensor, variable: keras.Variable) -> tf.Tensor:
+        """What is added to the momentum; before the learning rate."""
+        return gradient + self.l2 * variable
+
+    def update_step(
+        self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
+    ) -> None:
+        momentum = self._momenta[self._get_variable_index(variable)]
+        learning_rate = ops.cast(learning_rate, variable.dtype)
+        direction = self._direction(ops.cast(gradient, variable.dtype), variable)
+        updated = self.momentum * momentum + direction
+        self.assign(momentum, updated)
+        self.assign_sub(variable, learning_rate * updated)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"momentum": self.momentum, "l2": self.l2}
+
+
+@keras.saving.register_keras_serializable(package="ifnd_tf")
+class LARS(MomentumSGD):
+    """Layer-wise adaptive rate scaling (You, Gitman and Ginsburg, 2017), as in SimCLR.
+
+    For every weight that is neither a bias nor of a batch norm, the gradient with its L2
+    term is scaled by trust * |w| / |gradient + l2 * w| before it enters the momentum, so a
+    step's length follows the weight's own. Biases and batch norm take plain momentum steps.
+
+    Args:
+        learning_rate: > 0, a float or a schedule. SimCLR: 0.3 * B / 256.
+        momentum: in [0, 1).
+        l2: coefficient of the penalty, >= 0. SimCLR: 1e-6.
+        trust: the trust coefficient, > 0. You et al. and SimCLR: 0.001.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.3,
+        momentum: float = 0.9,
+        l2: float = 0.0,
+        trust: float = 0.001,
+        name: str = "lars",
+        **kwargs: Any,
+    ):
+        super().__init__(learning_rate=learning_rate, momentum=momentum, l2=l2, name=name, **kwargs)
+        self.trust = trust
+
+    def _direction(self, gradient: tf.Tensor, variable: keras.Variable) -> tf.Tensor:
+        if is_exempt(variable):
+            return gradient
+        direction = gradient + self.l2 * variable
+        weight_norm, norm = ops.norm(variable), ops.norm(direction)
+        # A weight or gradient of 0 has no direction to adapt to: it keeps its plain step.
+        defined = ops.logical_and(weight_norm > 0, norm > 0)
+        scale = self.trust * weight_norm / ops.where(defined, norm, 1.0)
+        return direction * ops.where(defined, scale, 1.0)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"trust": self.trust}
+
+
+def is_exempt(variable: keras.Variable) -> bool:
+    """Whether a weight is a bias or belongs to a batch norm: both are scalars or vectors.
+
+    By rank, not by name, so that any network of keras.applications is treated alike.
+    """
+    return len(variable.shape) <= 1
+
+
+def make(
+    name: str,
+    *,
+    learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+    variables: Iterable[keras.Variable] = (),
+) -> keras.optimizers.Optimizer:
+    """The optimizer of this name.
+
+    Args:
+        name: sgd (`MomentumSGD`, coupled L2 on all weights), lars (`LARS`), adamw or lamb
+            (Keras', with decoupled decay; biases and batch norm exempt).
+        learning_rate: > 0, or a schedule.
+        momentum: of sgd and lars, in [0, 1); adamw and lamb keep Keras' 0.9 and 0.999.
+        weight_decay: >= 0.
+        variables: the trainable variables. If given, the optimizer is built, as it must be
+            before a step is traced under a strategy (call this in the strategy's scope).
+
+    Raises:
+        UserError: the name is unknown, or adamw or lamb should decay without `variables`,
+            of which the exempt ones must be told to Keras before building.
+    """
+    variables = list(variables)
+    if name == "sgd":
+        optimizer = MomentumSGD(learning_rate, momentum=momentum, l2=weight_decay)
+    elif name == "lars":
+        optimizer = LARS(learning_rate, momentum=momentum, l2=weight_decay)
+    elif name in ("adamw", "lamb"):
+        if weight_decay and not variables:
+            raise UserError(
+                f"Expected `variables` with {name} and weight_decay={weight_decay}, to exempt "
+                "biases and batch norm. Received: none."
+            )
+        kind = keras.optimizers.AdamW if name == "adamw" else keras.optimizers.Lamb
+        optimizer = kind(learning_rate, weight_decay=weight_decay)
+    else:
+        raise UserError(f"Expected optimizer to be one of {', '.join(NAMES)}. Received: {name!r}.")
+    if variables:
+        if name in ("adamw", "lamb") and weight_decay:
+            optimizer.exclude_from_weight_decay([v for v in variables if is_exempt(v)])
+        optimizer.build(variables)
+    return optimizer

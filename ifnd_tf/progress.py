@@ -1,0 +1,75 @@
+"""What a person at the terminal sees: one line that says where the run is."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import TextIO
+
+
+def duration(seconds: float) -> str:
+    """Seconds as h:mm:ss or m:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class Progress:
+    """A status line, rewritten on a terminal and repeated now and then in a log file.
+
+    Args:
+        stream: where to write; None: standard output, looked up at each write.
+        enabled: False for all processes but the chief.
+        interval: least seconds between two repetitions; None: 0.5 on a terminal, 15 in a log.
+    """
+
+    def __init__(
+        self, stream: TextIO | None = None, enabled: bool = True, interval: float | None = None
+    ):
+        self._given_stream, self._enabled, self._interval = stream, enabled, interval
+        self._last, self._width = float("-inf"), 0
+        self.seconds: dict[str, float] = {}
+
+    @property
+    def _stream(self) -> TextIO:
+        return self._given_stream or sys.stdout
+
+    def line(self, text: str) -> None:
+        """Prints a line that stays."""
+        if not self._enabled:
+            return
+        if self._width:
+            self._stream.write("\r" + " " * self._width + "\r")
+            self._width = 0
+        self._stream.write(text + "\n")
+        self._stream.flush()
+
+    def status(self, text: str, *, force: bool = False) -> None:
+        """Shows where the run is; dropped if the last one is too recent."""
+        terminal = self._stream.isatty()
+        interval = self._interval if self._interval is not None else (0.5 if terminal else 15.0)
+        now = time.monotonic()
+        if not self._enabled or (now - self._last < interval and not force):
+            return
+        self._last = now
+        if terminal:
+            self._stream.write("\r" + text.ljust(self._width))
+            self._stream.flush()
+            self._width = len(text)
+        else:
+            self.line(text)
+
+    @contextlib.contextmanager
+    def phase(self, name: str, where: str = "") -> Iterator[None]:
+        """Shows a phase other than training while it runs and adds up its seconds."""
+        self.status(f"{where}{name} ...", force=self._stream.isatty())
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
+
+    def take_seconds(self) -> dict[str, float]:
+        """Seconds per phase since the last call."""
+        taken, self.seconds = self.seconds, {}
+        return taken

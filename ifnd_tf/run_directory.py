@@ -1,0 +1,123 @@
+"""The run directory: everything a run leaves behind, and all that a stage needs to resume."""
+
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ifnd_tf.errors import UserError
+
+
+class RunDirectory:
+    """Reads and writes one run's files, on disk or gs://.
+
+    Args:
+        path: the directory; made if it does not exist.
+        flags: the run's flags, name to value as text, written to `config.flags` by the first
+            run and compared by later ones.
+        free: names of flags that may differ between two runs of one directory, because they
+            change how a result is reached or shown, not what is trained.
+        writer: whether this process is the chief. Others read only.
+
+    Raises:
+        UserError: if the directory holds a run with other flags, or cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        flags: Mapping[str, str],
+        free: frozenset[str] = frozenset(),
+        writer: bool = True,
+    ):
+        self.path, self.writer = path, writer
+        if not writer:
+            return
+        try:
+            tf.io.gfile.makedirs(path)
+            self._check_flags(flags, free)
+            text = "".join(f"--{name}={value}\n" for name, value in sorted(flags.items()))
+            self._write("config.flags", text)
+        except (tf.errors.OpError, OSError) as error:
+            raise UserError(
+                f"--workdir: expected a directory that can be written. Received: {path!r} "
+                f"({error}); choose another."
+            ) from error
+
+    def file(self, *parts: str) -> str:
+        """The path of a file or folder in the run directory."""
+        return "/".join([self.path.rstrip("/"), *parts])
+
+    def _check_flags(self, flags: Mapping[str, str], free: frozenset[str]) -> None:
+        path = self.file("config.flags")
+        if not tf.io.gfile.exists(path):
+            return
+        lines = tf.io.gfile.GFile(path).read().splitlines()
+        before = dict(line.removeprefix("--").split("=", 1) for line in lines if "=" in line)
+        differ = [
+            f"--{name} (was {before.get(name)!r}, is {value!r})"
+            for name, value in sorted(flags.items())
+            if name not in free and before.get(name, value) != value
+        ]
+        if differ:
+            raise UserError(
+                f"--workdir: expected a new directory or a run with the same flags. {self.path!r} "
+                f"holds a run with other flags: {', '.join(differ)}; choose another --workdir, "
+                "or remove that one."
+            )
+
+    def _write(self, name: str, text: str) -> None:
+        """Writes a file whole or not at all."""
+        path = self.file(name)
+        with tf.io.gfile.GFile(path + ".new", "w") as file:
+            file.write(text)
+        tf.io.gfile.rename(path + ".new", path, overwrite=True)
+
+    def write_results(self, results: Mapping[str, Any]) -> dict[str, Any]:
+        """Merges `results` into results.json and returns all of them."""
+        merged = {**self.results(), **results}
+        if self.writer:
+            self._write("results.json", json.dumps(merged, indent=2, sort_keys=True) + "\n")
+        return merged
+
+    def results(self) -> dict[str, Any]:
+        """What results.json holds; empty if there is none."""
+        path = self.file("results.json")
+        if not tf.io.gfile.exists(path):
+            return {}
+        return json.loads(tf.io.gfile.GFile(path).read())
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The records of metrics.jsonl, one per epoch."""
+        path = self.file("metrics.jsonl")
+        if not tf.io.gfile.exists(path):
+            return []
+        return [json.loads(line) for line in tf.io.gfile.GFile(path).read().splitlines()]
+
+    def write_metrics(self, records: list[dict[str, Any]]) -> None:
+        """Replaces metrics.jsonl."""
+        if self.writer:
+            self._write("metrics.jsonl", "".join(json.dumps(r) + "\n" for r in records))
+
+    def write_detection(
+        self, epoch: int, statistics: Mapping[str, Any], **arrays: np.ndarray
+    ) -> None:
+        """Writes one refresh to detection/: statistics as JSON, arrays as NPZ."""
+        if not self.writer:
+            return
+        tf.io.gfile.makedirs(self.file("detection"))
+        self._write(f"detection/{epoch:04d}.json", json.dumps(dict(statistics), indent=2) + "\n")
+        packed = io.BytesIO()  # the archive's writer seeks, which gs:// files cannot
+        np.savez_compressed(packed, **arrays)
+        with tf.io.gfile.GFile(self.file(f"detection/{epoch:04d}.npz"), "wb") as file:
+            file.write(packed.getvalue())
+
+    def write_unreadable(self, unreadable: list[tuple[int, str, str]]) -> None:
+        """Lists images that could not be read, one line each: index, name, reason."""
+        if self.writer and unreadable:
+            rows = ["index\tname\treason", *("\t".join(map(str, row)) for row in unreadable)]
+            self._write("unreadable.tsv", "\n".join(rows) + "\n")

@@ -1,0 +1,118 @@
+"""Where k-means starts: k-means++ on a sample that every replica draws alike."""
+
+import math
+
+import tensorflow as tf
+
+from ifnd_tf import randomness
+from ifnd_tf.collectives import LOCAL, Collectives
+
+# Every coordinate of a centroid that stands for nothing, as when K exceeds the number of
+# distinct points. A finite mark survives checkpoints and all-reduces, where NaN would not.
+UNUSED = 1e15
+
+_SAMPLE, _SEEDING = 101, 102  # Purposes of the random draws; any two different numbers.
+
+
+def used(centroids: tf.Tensor) -> tf.Tensor:
+    """Which rows of `centroids` [K, D] stand for a cluster: bool [K]."""
+    return centroids[:, 0] < 0.5 * UNUSED
+
+
+def _sample(
+    points: tf.Tensor, index: tf.Tensor, size: int, seed: int | tf.Tensor, collectives: Collectives
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The same `size` examples on every replica, ordered by index: [S, D] and [S].
+
+    Which ones follows from the seed and the indices alone; padding comes last, index -1.
+    """
+    last = tf.int32.max
+
+    def largest(index: tf.Tensor, count: int) -> tf.Tensor:
+        # Sorting by index first lets ties of the 24-bit priorities fall to the lower index.
+        order = tf.argsort(tf.where(index < 0, last, index))
+        index = tf.gather(index, order)
+        priority = randomness.uniform([seed, _SAMPLE], index, 1)[:, 0]
+        _, rows = tf.math.top_k(tf.where(index < 0, -1.0, priority), count)
+        return tf.gather(order, tf.sort(rows))
+
+    rows = largest(index, min(size, index.shape[0]))
+    points = collectives.concat(tf.gather(points, rows))
+    index = collectives.concat(tf.gather(index, rows))
+    rows = largest(index, min(size, index.shape[0]))
+    return tf.gather(points, rows), tf.gather(index, rows)
+
+
+@tf.autograph.experimental.do_not_convert
+def initial_centroids(
+    points: tf.Tensor,
+    index: tf.Tensor,
+    *,
+    num_clusters: int,
+    seed: int | tf.Tensor,
+    sample_size: int | None = None,
+    collectives: Collectives = LOCAL,
+) -> tf.Tensor:
+    """Greedy k-means++ (Arthur and Vassilvitskii, 2007) on a sample of the examples.
+
+    The sample and all draws follow from the seed and the examples' indices, so the choice
+    does not depend on order or on the number of replicas. Each step draws 2 + log K
+    candidates with probability proportional to their squared distance (an exponential
+    race, equal to the Gumbel-max trick) and keeps the one that lowers the inertia most.
+
+    Args:
+        points: float [n, D], this replica's rows; n and D static.
+        index: int32 [n], the examples' indices, -1 for padding rows.
+        num_clusters: K >= 1.
+        seed: integer.
+        sample_size: examples that every replica gathers to choose from, at most; None:
+            max(16 K, 4096). The K steps run on the sample, without communication.
+        collectives: how replicas combine.
+
+    Returns:
+        float32 [K, D], equal on all replicas; rows beyond the number of distinct points
+        are unused (`UNUSED`).
+    """
+    size = sample_size or max(16 * num_clusters, 4096)
+    index = tf.convert_to_tensor(index, tf.int32)
+    points = tf.where((index >= 0)[:, None], tf.cast(points, tf.float32), 0.0)
+    points, index = _sample(points, index, size, seed, collectives)
+    real = index >= 0
+    # Distances from |x|^2 - 2 x.c + |c|^2 cancel badly when all points share a direction,
+    # as embeddings do early in training: measure from their mean.
+    total = tf.reduce_sum(tf.cast(real, tf.float32))
+    x = tf.where(real[:, None], points - tf.reduce_sum(points, 0) / tf.maximum(total, 1.0), 0.0)
+    norms = tf.reduce_sum(x * x, 1)
+    trials = min(2 + int(math.log(num_clusters)), index.shape[0])
+
+    def race(step: tf.Tensor, weight: tf.Tensor, count: int) -> tuple:
+        draws = randomness.uniform([seed, _SEEDING, step], index, 1)[:, 0]
+        exponential = 1e-9 - tf.math.log1p(-draws)  # 1e-9: a draw of 0 must not divide by 0.
+        return tf.math.top_k(tf.where(real, weight / exponential, -1.0), count)
+
+    def distances_to(rows: tf.Tensor) -> tf.Tensor:
+        scale = norms[:, None] + tf.gather(norms, rows)
+        distances = scale - 2.0 * tf.matmul(x, tf.gather(x, rows), transpose_b=True)
+        # Below the product's rounding error two points count as the same.
+        return tf.where(distances > 4e-6 * scale, distances, 0.0)
+
+    def body(step: tf.Tensor, nearest: tf.Tensor, chosen: tf.TensorArray) -> tuple:
+        score, rows = race(step, nearest, trials)
+        after = tf.minimum(nearest[:, None], distances_to(rows))
+        best = tf.argmin(tf.reduce_sum(after, 0), output_type=tf.int32)
+        # The first candidate has the top score; if that is 0 no distinct point is left.
+        row = tf.where(score[0] > 0.0, rows[best], -1)
+        nearest = tf.gather(after, best, axis=1)
+        return step + 1, nearest, chosen.write(step, row)
+
+    first = race(tf.constant(0), tf.ones_like(norms), 1)[1]
+    nearest = tf.where(real, distances_to(first)[:, 0], 0.0)
+    chosen = tf.TensorArray(tf.int32, size=num_clusters, element_shape=[]).write(0, first[0])
+    _, _, chosen = tf.while_loop(
+        lambda step, *_: step < num_clusters,
+        body,
+        (tf.constant(1), nearest, chosen),
+        maximum_iterations=num_clusters,
+    )
+    rows = chosen.stack()
+    return tf.where((rows >= 0)[:, None], tf.gather(points, tf.maximum(rows, 0)), UNUSED)

@@ -1,0 +1,289 @@
+"""The stages of a run. Each needs only the configuration and the run directory."""
+
+import functools
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ifnd_tf import export, training
+from ifnd_tf.config import Config
+from ifnd_tf.data import sources
+from ifnd_tf.data.scan import scan
+from ifnd_tf.distribution import is_chief
+from ifnd_tf.errors import UserError
+from ifnd_tf.evaluation.clustering import clustering
+from ifnd_tf.evaluation.embed import Embeddings, embed, labelled, raw_pixels
+from ifnd_tf.evaluation.knn import weighted_knn
+from ifnd_tf.evaluation.linear_probe import linear_probe
+from ifnd_tf.models.contrastive import ContrastiveModel
+from ifnd_tf.progress import Progress, duration
+from ifnd_tf.run_directory import RunDirectory
+
+# Flags that change how, not what, is computed: a run may be continued with others.
+FREE_FLAGS = frozenset(
+    {
+        "mode",
+        "workdir",
+        "data_dir",
+        "stop_after_epoch",
+        "checkpoint_epochs",
+        "cache_megabytes",
+        "online_knn_epochs",
+        "online_knn_examples",
+        "protocols",
+        "knn_neighbors",
+        "knn_temperature",
+        "linear_solver",
+        "linear_epochs",
+        "linear_learning_rate",
+        "strategy",
+        "tpu",
+        "steps_per_execution",
+        "worker_timeout_seconds",
+    }
+)
+
+
+class Run:
+    """One configuration at work: its strategy, its directory and, once needed, its data.
+
+    Args:
+        config: the settings.
+        strategy: where to compute.
+        flags: the settings as text, for `config.flags`.
+        progress: the terminal; None: standard output, on the chief only.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        strategy: tf.distribute.Strategy,
+        flags: dict[str, str],
+        progress: Progress | None = None,
+    ):
+        chief = is_chief(strategy)
+        self.config, self.strategy = config, strategy
+        self.progress = progress or Progress(enabled=chief)
+        self.directory = RunDirectory(
+            config.run_path, flags=flags, free=FREE_FLAGS, writer=chief
+        )
+
+    @functools.cached_property
+    def splits(self) -> sources.Splits:
+        """The data, opened and scanned once for all stages."""
+        config = self.config
+        splits = sources.open_splits(
+            config.dataset,
+            data_dir=config.data_dir,
+            train_split=config.train_split,
+            eval_split=config.eval_split,
+            holdout_share=config.holdout_share,
+            seed=config.seed,
+        )
+        if config.scan_images:
+            with self.progress.phase("reading images"):
+                for source in splits:
+                    if source is not None:
+                        scan(
+                            source,
+                            max_corrupt_share=config.max_corrupt_share,
+                            cache_megabytes=config.cache_megabytes,
+                            progress=self._scanning,
+                        )
+        lost = [row for source in splits if source is not None for row in source.unreadable]
+        self.directory.write_unreadable(lost)
+        if lost:
+            self.progress.line(
+                f"{len(lost)} unreadable images left out; see "
+                f"{self.directory.file('unreadable.tsv')}"
+            )
+        return splits
+
+    def _scanning(self, done: int, total: int) -> None:
+        self.progress.status(f"reading images {done:,}/{total:,}")
+
+    def trained_model(self) -> ContrastiveModel:
+        """The model of the last checkpoint.
+
+        Raises:
+            UserError: if there is none.
+        """
+        config, source = self.config, self.splits.train
+        steps = training.check_sizes(config, source)
+        model = training.build(
+            config, self.strategy, num_examples=source.num_examples, steps_per_epoch=steps
+        )
+        if not training.restore(self.directory, model):
+            raise UserError(
+                f"Expected a checkpoint in {self.directory.file('checkpoints')}. Received: none; "
+                "run --mode=train first."
+            )
+        return model
+
+
+def check(run: Run) -> None:
+    """Opens and reads all data, and says what it found, without training."""
+    for name, source in zip(("training", "evaluation"), run.splits, strict=True):
+        if source is None:
+            run.progress.line(f"{name}: no images")
+            continue
+        known = source.labels[source.labels >= 0]
+        run.progress.line(
+            f"{name}: {source.num_examples:,} images of {source.name}, "
+            f"{len(source.unreadable)} unreadable, "
+            + (f"{len(np.unique(known))} classes" if known.size else "without labels")
+        )
+    training.check_sizes(run.config, run.splits.train)
+    training.num_clusters(run.config, run.splits.train.num_examples)
+    training.batch_norm_policy(run.config, run.strategy)
+
+
+def train(run: Run) -> None:
+    """Trains to the end of the schedule, from the last checkpoint if there is one."""
+    start = time.monotonic()
+    training.train(run.config, run.strategy, run.splits, run.directory, run.progress)
+    records = run.directory.metrics()
+    if not records:
+        return
+    last = records[-1]
+    run.directory.write_results(
+        {
+            "epochs": last["epoch"],
+            "train_loss": last["loss"],
+            "train_images_per_second": statistics.median(
+                r["images_per_second"] for r in records
+            ),
+            "train_seconds": sum(r["epoch_seconds"] for r in records),
+            "wall_seconds": run.directory.results().get("wall_seconds", 0.0)
+            + time.monotonic()
+            - start,
+            **{
+                name: last[name]
+                for name in ("detection_precision", "detection_recall", "detection_f1")
+                if name in last
+            },
+        }
+    )
+
+
+def evaluate(run: Run) -> None:
+    """Runs the protocols on the trained encoder, beside the untrained one and raw pixels."""
+    train_split, test_split = run.splits
+    if test_split is None or not (
+        np.any(train_split.labels >= 0) and np.any(test_split.labels >= 0)
+    ):
+        run.progress.line("evaluation: left out, since the images have no labels")
+        return
+    start = time.monotonic()
+    with run.progress.phase("evaluating"):
+        results = dict(_evaluate(run))
+    seconds = time.monotonic() - start
+    run.directory.write_results(
+        {
+            **results,
+            "evaluate_seconds": seconds,
+            "wall_seconds": run.directory.results().get("wall_seconds", 0.0) + seconds,
+        }
+    )
+
+
+def _evaluate(run: Run) -> Iterator[tuple[str, float]]:
+    config = run.config
+
+    def features(function: Callable) -> tuple[Embeddings, Embeddings]:
+        train, test = (
+            labelled(
+                embed(
+                    function,
+                    training.ordered(config, run.strategy, source),
+                    source.num_examples,
+                    run.strategy,
+                )
+            )
+            for source in run.splits
+        )
+        return train, test
+
+    knn = functools.partial(
+        weighted_knn, neighbors=config.knn_neighbors, temperature=config.knn_temperature
+    )
+    yield "raw_pixel_knn_top1", dict(knn(*features(raw_pixels)))["knn_top1"]
+    fresh = training.build(
+        config, run.strategy, num_examples=run.splits.train.num_examples
+    )
+    untrained = features(functools.partial(training.encode, fresh.encoder))
+    yield "untrained_knn_top1", dict(knn(*untrained))["knn_top1"]
+    trained = features(functools.partial(training.encode, run.trained_model().encoder))
+    protocols: dict[str, Callable[[], Iterator[tuple[str, float]]]] = {
+        "knn": lambda: knn(*trained),
+        "linear": lambda: linear_probe(
+            *trained,
+            solver=config.linear_solver,
+            epochs=config.linear_epochs,
+            learning_rate=config.linear_learning_rate,
+            seed=config.seed,
+        ),
+        "clustering": lambda: clustering(trained[1], seed=config.seed),
+    }
+    for name in config.protocol_names:
+        yield from protocols[name]()
+
+
+def export_model(run: Run) -> None:
+    """Writes the trained encoder as a SavedModel that needs nothing of this project."""
+    model = run.trained_model()
+    if run.directory.writer:
+        export.export(
+            run.directory.file("saved_model"),
+            encoder=model.encoder,
+            projector=model.projector,
+            image_size=run.config.image_size,
+        )
+        run.progress.line(f"exported {run.directory.file('saved_model')}")
+
+
+def write_report(run: Run) -> None:
+    """Writes report.html."""
+    if run.directory.writer:
+        run.progress.line(f"report {report.write(run.directory.path)}")
+
+
+STAGES: dict[str, Callable[[Run], None]] = {
+    "check": check,
+    "train": train,
+    "evaluate": evaluate,
+    "export": export_model,
+    "report": write_report,
+}
+
+# What the closing table shows, in its order: key of results.json -> words, is it a share?
+_TABLE: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "knn_top1": ("kNN top-1", "{:.1%}".format),
+    "knn_top5": ("kNN top-5", "{:.1%}".format),
+    "linear_top1": ("linear probe top-1", "{:.1%}".format),
+    "untrained_knn_top1": ("kNN top-1 of the untrained encoder", "{:.1%}".format),
+    "raw_pixel_knn_top1": ("kNN top-1 of raw pixels", "{:.1%}".format),
+    "cluster_nmi": ("NMI of k-means with the classes", "{:.3f}".format),
+    "detection_precision": ("precision of detected pairs", "{:.3f}".format),
+    "detection_recall": ("recall of detected pairs", "{:.3f}".format),
+    "train_images_per_second": ("training images/s", "{:,.0f}".format),
+    "epochs": ("epochs", "{:d}".format),
+    "wall_seconds": ("wall time", duration),
+}
+
+
+def summary(run: Run) -> str:
+    """The closing table."""
+    results = run.directory.results()
+    rows = [
+        (words, show(results[name])) for name, (words, show) in _TABLE.items() if name in results
+    ]
+    if not rows:
+        return f"results in {run.directory.path}"
+    width = max(len(words) for words, _ in rows)
+    lines = [f"  {words.ljust(width)}  {value:>8}" for words, value in rows]
+    return "\n".join([f"{run.config.experiment}: results in {run.directory.path}", *lines])

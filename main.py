@@ -1,0 +1,108 @@
+"""Trains, evaluates and exports: flags -> one call per stage.
+
+    python main.py                                        # IFND on handwritten digits
+    python main.py --flagfile=experiments/imagenet.flags --dataset=folder:/data/imagenet
+
+Flags are read here, and in benchmarks/, and nowhere else.
+"""
+
+import dataclasses
+import os
+import sys
+import types
+import typing
+
+from absl import flags
+
+from ifnd_tf.config import Config
+from ifnd_tf.errors import UserError
+
+
+def define_flags() -> flags.FlagValues:
+    """One flag per field of `Config`, in a set of their own."""
+    values = flags.FlagValues()
+    flags.DEFINE_boolean("help", False, "Show all flags and stop.", flag_values=values)
+    define = {
+        bool: flags.DEFINE_boolean,
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+        str: flags.DEFINE_string,
+    }
+    hints = typing.get_type_hints(Config)
+    for field in dataclasses.fields(Config):
+        kind, help = hints[field.name], field.metadata["help"]
+        if isinstance(kind, types.UnionType):  # float | None: an optional number
+            kind = typing.get_args(kind)[0]
+        if field.metadata["choices"]:
+            flags.DEFINE_enum(
+                field.name, field.default, field.metadata["choices"], help, flag_values=values
+            )
+        else:
+            define[kind](field.name, field.default, help, flag_values=values)
+    return values
+
+
+def parse(arguments: list[str]) -> Config | None:
+    """The configuration that arguments and flagfiles stand for; None if --help was asked for.
+
+    Raises:
+        UserError: for an unknown flag, a stray argument or a value out of range.
+    """
+    values = define_flags()
+    try:
+        rest = values(["main.py", *arguments])
+    except flags.Error as error:
+        hint = "" if "flagfile" in str(error) else "; --help lists all flags"
+        raise UserError(f"{error}{hint}") from error
+    if values["help"].value:
+        print(__doc__)
+        print(values.get_help())
+        return None
+    if len(rest) > 1:
+        raise UserError(f"expected flags only, as --name=value. Received: {' '.join(rest[1:])}.")
+    names = [field.name for field in dataclasses.fields(Config)]
+    return Config(**{name: values[name].value for name in names})
+
+
+def parse_flagfile(path: str, *overrides: str) -> Config:
+    """The configuration of one flagfile, with flags that override it."""
+    config = parse([f"--flagfile={path}", *overrides])
+    assert config is not None
+    return config
+
+
+def as_text(config: Config) -> dict[str, str]:
+    """Every setting that has a value, as `config.flags` spells it."""
+    settings = dataclasses.asdict(config)
+    return {name: str(value) for name, value in settings.items() if value is not None}
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the stages of --mode; returns the process's exit status."""
+    try:
+        config = parse(arguments)
+        if config is None:
+            return 0
+        # TensorFlow's notes at start-up are not for users; its errors still show.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        # Imported late: a mistyped flag is answered at once.
+        from ifnd_tf import distribution, stages
+
+        strategy = distribution.make_strategy(
+            config.strategy, tpu=config.tpu, worker_timeout_seconds=config.worker_timeout_seconds
+        )
+        run = stages.Run(config, strategy, as_text(config))
+        for name in config.stages:
+            stages.STAGES[name](run)
+        run.progress.line(stages.summary(run))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

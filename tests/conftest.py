@@ -1,0 +1,64 @@
+"""What every test shares: four CPU devices, fixed seeds, and strategies to run under."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# The tests are about CPU devices; a GPU would be claimed whole by each process.
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import keras
+import pytest
+import tensorflow as tf
+
+NUM_DEVICES = 4
+
+
+def pytest_configure(config):
+    # Only possible before TensorFlow first touches a device, so once for all tests.
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0],
+        [tf.config.LogicalDeviceConfiguration()] * NUM_DEVICES,
+    )
+
+
+@pytest.fixture(autouse=True)
+def seeds():
+    """Every test starts from the same random state, whichever ran before it."""
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session")
+def logical_devices() -> list[str]:
+    """The names of the logical CPU devices."""
+    return [f"CPU:{i}" for i in range(NUM_DEVICES)]
+
+
+_strategies: dict[str, tf.distribute.Strategy] = {}
+
+
+def make_strategy(name: str) -> tf.distribute.Strategy:
+    """`default`, or `mirrored-R` over R logical CPU devices; one object per name."""
+    if name not in _strategies:
+        if name == "default":
+            _strategies[name] = tf.distribute.get_strategy()
+        else:
+            replicas = int(name.removeprefix("mirrored-"))
+            # Each strategy numbers its collectives from the same base, and a number that was
+            # used by 2 devices may not be used by 4: TensorFlow's own tests do this as well.
+            tf.distribute.MirroredStrategy._collective_key_base += 100_000
+            _strategies[name] = tf.distribute.MirroredStrategy(
+                [f"CPU:{i}" for i in range(replicas)]
+            )
+    return _strategies[name]
+
+
+@pytest.fixture(
+    params=[
+        "default",
+        pytest.param("mirrored-2", marks=pytest.mark.distribution),
+        pytest.param("mirrored-4", marks=pytest.mark.distribution),
+    ]
+)
+def strategy(request) -> tf.distribute.Strategy:
+    """Runs the test under 1, 2 and 4 replicas."""
+    return make_strategy(request.param)

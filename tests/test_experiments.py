@@ -1,0 +1,210 @@
+"""Every flagfile parses, says what it is, and makes a model and a pipeline of matching shapes."""
+
+import contextlib
+import dataclasses
+import pathlib
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import main
+from ifnd_tf import pseudo_labels, training
+from ifnd_tf.config import Config
+from ifnd_tf.data import augment, pipelines
+from ifnd_tf.data.source import Source
+
+ROOT = pathlib.Path(__file__).parents[1]
+FILES = sorted((ROOT / "experiments").glob("*.flags"))
+RUNS = [path for path in FILES if path.stem != "base"]
+FIELDS = {field.name for field in dataclasses.fields(Config)}
+
+# Training images, classes and replicas that each file is written for (the data sets' own pages;
+# digits: 1797 less the held-out fifth; ImageNet-100: CMC's list of classes).
+SIZES = {
+    "digits": (1437, 10, 1),
+    "cifar10": (50_000, 10, 1),
+    "cifar10_cpu": (50_000, 10, 1),
+    "cifar100": (50_000, 100, 1),
+    "stl10": (105_000, 10, 1),
+    "tiny_imagenet": (100_000, 200, 1),
+    "imagenet100": (126_689, 100, 1),
+    "imagenet": (1_281_167, 1000, 1),
+    "imagenet_tpu": (1_281_167, 1000, 32),
+}
+
+each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+each_run = pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
+
+
+class Unread(Source):
+    """N images of which none is ever read: enough for shapes."""
+
+    def __init__(self, num_examples: int):
+        super().__init__("unread", num_examples, ("a", "b"))
+        self.scanned = True
+
+    @property
+    def labels(self):
+        return np.arange(self.num_examples, dtype=np.int32) % 2
+
+    def describe(self, index):
+        return str(index)
+
+    def fetch(self, index):
+        return tf.io.read_file(tf.strings.as_string(index))
+
+
+class Replicas:
+    """As much of a strategy as it takes to build a model for R replicas."""
+
+    def __init__(self, replicas: int):
+        self.num_replicas_in_sync = replicas
+
+    def scope(self):
+        return contextlib.nullcontext()
+
+
+@pytest.fixture(autouse=True)
+def in_the_root(monkeypatch):
+    # `--flagfile=` inside a flagfile is relative to where the program runs.
+    monkeypatch.chdir(ROOT)
+
+
+def lines(path: pathlib.Path) -> list[str]:
+    return path.read_text().splitlines()
+
+
+def inherited(path: pathlib.Path) -> dict[str, str]:
+    """Flag -> value that a file gets from those it includes."""
+    found: dict[str, str] = {}
+    for line in lines(path):
+        if line.startswith("--flagfile="):
+            other = ROOT / line.removeprefix("--flagfile=")
+            found |= inherited(other) | own(other)
+    return found
+
+
+def own(path: pathlib.Path) -> dict[str, str]:
+    pairs = [line[2:].split("=", 1) for line in lines(path) if line.startswith("--")]
+    return {name: value for name, value in pairs if name != "flagfile"}
+
+
+def test_the_promised_experiments_exist():
+    assert set(SIZES) == {path.stem for path in RUNS}
+
+
+def test_no_flags_is_the_digits_experiment():
+    assert main.parse_flagfile("experiments/digits.flags") == Config()
+
+
+@each_run
+def test_header_says_what_where_from_how_and_how_long(path):
+    header = []
+    for line in lines(path):
+        if not line.startswith("#"):
+            break
+        header.append(line.removeprefix("#").strip())
+    text = "\n".join(header)
+    for part in ("Reference:", "Command:", "Expected metric:", "Time:"):
+        assert re.search(rf"^{part} \S", text, re.MULTILINE), f"{part} is missing"
+    assert f"python main.py --flagfile=experiments/{path.name}" in text
+    assert set(re.findall(r"--(\w+)", text)) <= FIELDS | {"flagfile"}
+
+
+@each_file
+def test_file_holds_only_the_difference(path):
+    text = [line for line in lines(path) if line.startswith("--")]
+    names = [line.split("=", 1)[0] for line in text]
+    assert len(names) == len(set(names)), "a flag is given twice"
+    before = inherited(path)
+    assert not {name for name, value in own(path).items() if before.get(name) == value}
+    includes = [name for name in names if name == "--flagfile"]
+    assert names[: len(includes)] == includes, "what a file includes comes first"
+
+
+@each_file
+def test_every_line_is_a_setting_that_takes_effect(path):
+    config = main.parse_flagfile(f"experiments/{path.name}")
+    settings = inherited(path) | own(path)
+    assert set(settings) <= FIELDS
+    for name, value in settings.items():
+        got = getattr(config, name)
+        assert str(got).lower() == value or float(got) == float(value), name
+
+
+@each_run
+def test_run_directory_is_named_after_the_file(path):
+    config = main.parse_flagfile(f"experiments/{path.name}")
+    assert config.experiment == path.stem
+    assert config.run_path == f"runs/{path.stem}"
+
+
+@each_run
+def test_sizes_fit_the_data(path):
+    config = main.parse_flagfile(f"experiments/{path.name}")
+    examples, classes, _ = SIZES[path.stem]
+    assert training.check_sizes(config, Unread(examples)) == examples // config.batch_size
+    levels = pseudo_labels.resolve_num_clusters(config.num_clusters, examples)
+    assert len(levels) == 3 and min(levels) >= classes
+    assert config.warmup_epochs < config.epochs
+
+
+def pipeline(config: Config, examples: int, replicas: int) -> tf.data.Dataset:
+    return pipelines.training_batches(
+        Unread(examples),
+        augmentation=training.augmentation(config),
+        image_size=config.image_size,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        infeed_dtype=config.infeed_dtype,
+        num_replicas=replicas,
+    )
+
+
+@each_run
+def test_pipeline_has_static_shapes(path):
+    config = main.parse_flagfile(f"experiments/{path.name}")
+    examples, _, replicas = SIZES[path.stem]
+    rows, side = config.batch_size // replicas, config.image_size
+    assert pipeline(config, examples, replicas).element_spec == {
+        "index": tf.TensorSpec((rows,), tf.int32),
+        "images": tf.TensorSpec((rows, 2, side, side, 3), tf.uint8),
+        "draws": tf.TensorSpec((rows, 2, augment.PHOTOMETRIC_DRAWS), tf.float32),
+    }
+
+
+# Features that the networks end in (He et al. 2016, table 1); resnet_small's last stage is four
+# times its first.
+WIDTHS = {"resnet18": 512, "resnet50": 2048, "resnet_small": 4 * 16}
+# A ResNet-50 takes seconds to build, so by default imagenet.flags stands for both.
+slow = {"imagenet_tpu": [pytest.mark.slow]}
+
+
+@pytest.mark.parametrize(
+    "path", [pytest.param(p, marks=slow.get(p.stem, []), id=p.stem) for p in RUNS]
+)
+def test_model_has_the_experiments_shapes(path):
+    config = main.parse_flagfile(f"experiments/{path.name}")
+    examples, _, replicas = SIZES[path.stem]
+    model = training.build(config, Replicas(replicas), num_examples=examples)
+    features = model.encoder(keras.KerasTensor((4, config.image_size, config.image_size, 3)))
+    assert features.shape == (4, WIDTHS[config.backbone])
+    keys = model.projector(features)
+    assert (keys.shape, keys.dtype) == ((4, config.projection_dim), "float32")
+    assert model.pseudo_labels.shape == (3, examples)
+    assert model.queue.shape == (config.queue_size, config.projection_dim)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name, (*_, r) in SIZES.items() if r == 1])
+def test_the_step_takes_what_the_pipeline_gives(name):
+    # Traced, not run: shapes and types must meet from the crops to the queue.
+    config = main.parse_flagfile(f"experiments/{name}.flags")
+    model = training.build(config, Replicas(1), num_examples=SIZES[name][0])
+    spec = pipeline(config, SIZES[name][0], 1).element_spec
+    traced = tf.function(model.train_step).get_concrete_function(spec)
+    assert "loss" in traced.structured_outputs
+    assert all(output.shape == () for output in traced.structured_outputs.values())

@@ -1,0 +1,263 @@
+"""The walls of the package: what imports what, what is pinned, what one command does."""
+
+import ast
+import dataclasses
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from packaging.requirements import Requirement
+
+from ifnd_tf.config import Config
+
+ROOT = pathlib.Path(__file__).parents[1]
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+
+# design.md and style.md (16): a module imports from the layers below its own, or within its own
+# package. The two lowest layers hold single files that may also import each other.
+LAYERS = (
+    {"errors", "randomness", "collectives", "seeding", "kmeans", "losses", "pseudo_labels"}
+    | {"schedules", "optimizers", "distribution"},
+    {"embedding_table", "detectors", "progress", "run_directory"},
+    {"callbacks", "models", "data", "evaluation", "report"},
+    {"export"},
+    {"config"},
+    {"training"},
+    {"stages"},
+)
+FREE_WITHIN = 2
+# Settings reach the library as named arguments; only these know the whole `Config`.
+READ_CONFIG = {"training", "stages"}
+# Imported by no line of ours, yet needed: tf.summary's ops live in TensorBoard.
+INDIRECT = {"tensorboard"}
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "absl": "absl-py",
+    "sklearn": "scikit-learn",
+    "tensorflow_datasets": "tensorflow-datasets",
+}
+# A flat table, one setting after another: splitting it would only scatter the flags.
+LONG = {"ifnd_tf/config.py"}
+
+
+def sources(*folders: str) -> list[pathlib.Path]:
+    found = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    assert found
+    return found
+
+
+def module_name(path: pathlib.Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: pathlib.Path) -> set[str]:
+    """Full names of what a file imports; a name of unknown kind counts as its module."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute here"
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def internal_imports() -> dict[str, set[str]]:
+    """Module -> modules of `ifnd_tf` that it imports."""
+    files = {module_name(path): path for path in sources("ifnd_tf")}
+    graph = {}
+    for name, path in files.items():
+        wanted = {full for full in imports(path) if full.split(".")[0] == "ifnd_tf"}
+        # `ifnd_tf.kmeans.kmeans` is a function of the module `ifnd_tf.kmeans`.
+        graph[name] = {full if full in files else full.rpartition(".")[0] for full in wanted}
+    return graph
+
+
+def part(module: str) -> str:
+    """`ifnd_tf.models.moco` -> `models`."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def layer(name: str) -> int:
+    found = [i for i, names in enumerate(LAYERS) if name in names]
+    assert found, f"ifnd_tf/{name} has no place in LAYERS: decide what may import it"
+    return found[0]
+
+
+def pinned(name: str) -> list[Requirement]:
+    lines = (ROOT / name).read_text().splitlines()
+    return [Requirement(line) for line in lines if line and line[0] not in "#-"]
+
+
+def test_dependencies_point_one_way():
+    wrong = []
+    for module, imported in internal_imports().items():
+        for other in imported:
+            if not part(other) or part(module) == part(other):
+                continue
+            above, below = layer(part(module)), layer(part(other))
+            if below > above or (below == above and above >= FREE_WITHIN):
+                wrong.append(f"{module} imports {other}")
+    assert not wrong
+
+
+def test_no_module_imports_itself_in_the_end():
+    graph = internal_imports()
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join((*path, module))
+        if module not in done:
+            for other in graph[module]:
+                visit(other, (*path, module))
+            done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
+
+def test_only_the_top_reads_the_whole_configuration():
+    readers = {
+        part(module) for module, names in internal_imports().items() if "ifnd_tf.config" in names
+    }
+    assert readers <= READ_CONFIG
+
+
+def test_flags_stay_out_of_the_library():
+    readers = [
+        str(path.relative_to(ROOT))
+        for path in sources("ifnd_tf")
+        if any(name.split(".")[0] in ("absl", "argparse", "main") for name in imports(path))
+    ]
+    assert not readers
+
+
+def test_importing_everything_reads_no_flags_and_starts_no_device_work():
+    names = [module_name(path) for path in sources("ifnd_tf")]
+    program = (
+        "import importlib, sys\n"
+        "import ifnd_tf\n"
+        "assert 'tensorflow' not in sys.modules, 'import ifnd_tf alone brought TensorFlow in'\n"
+        f"for name in {names!r}: importlib.import_module(name)\n"
+        "from absl import flags\n"
+        "assert not flags.FLAGS.is_parsed(), 'something parsed the command line'\n"
+        "owners = [m for m in flags.FLAGS.flags_by_module_dict() if m.startswith('ifnd_tf')]\n"
+        "assert not owners, owners\n"
+        # Refused with a RuntimeError once the devices are initialised.
+        "import tensorflow as tf\n"
+        "tf.config.threading.set_inter_op_parallelism_threads(1)\n"
+        "tf.config.threading.set_intra_op_parallelism_threads(1)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program, "--no_such_flag"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("path", sources("ifnd_tf", "benchmarks"), ids=module_name)
+def test_files_stay_short(path):
+    if str(path.relative_to(ROOT)) not in LONG:
+        assert len(path.read_text().splitlines()) <= 300
+
+
+def test_no_file_is_named_for_nothing():
+    bad = {"utils", "helpers", "misc", "common", "util", "helper"}
+    assert not [path for path in sources("ifnd_tf", "benchmarks") if path.stem in bad]
+
+
+def test_the_readme_maps_every_module_in_one_line():
+    readme = (ROOT / "README.md").read_text()
+    files = [ROOT / "main.py", *sources("ifnd_tf", "benchmarks")]
+    named = [path.relative_to(ROOT).as_posix() for path in files if path.name != "__init__.py"]
+    mapped = re.findall(r"^\| `([\w/]+\.py)` \| \S", readme, flags=re.MULTILINE)
+    assert sorted(mapped) == sorted(named)
+
+
+def test_the_readme_names_every_flag_and_no_other():
+    fields = {field.name for field in dataclasses.fields(Config)}
+    of_others = {"flagfile", "help", "logdir"}  # absl's, main's own and TensorBoard's
+    named = set(re.findall(r"--(\w+)", (ROOT / "README.md").read_text()))
+    assert named - of_others == fields
+
+
+def test_requirements_are_what_is_imported():
+    foreign = {
+        name.split(".")[0]
+        for path in [ROOT / "main.py", *sources("ifnd_tf")]
+        for name in imports(path)
+    } - {"ifnd_tf", *sys.stdlib_module_names}
+    needed = {DISTRIBUTIONS.get(name, name) for name in foreign} | INDIRECT
+    assert {requirement.name for requirement in pinned("requirements.txt")} == needed
+
+
+def test_the_readme_says_what_each_dependency_is_for():
+    readme = (ROOT / "README.md").read_text()
+    names = {r.name for r in pinned("requirements.txt") + pinned("requirements-dev.txt")}
+    table = set(re.findall(r"^\| ([\w-]+) \| ", readme, flags=re.MULTILINE))
+    assert names | {"tensorflow-addons"} <= table
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "constraints.txt"])
+def test_every_python_gets_one_exact_version(name, python):
+    versions: dict[str, set[str]] = {}
+    for requirement in pinned(name):
+        versions.setdefault(requirement.name, set())
+        if requirement.marker is None or requirement.marker.evaluate({"python_version": python}):
+            (specifier,) = requirement.specifier
+            assert specifier.operator == "==" and "*" not in specifier.version
+            versions[requirement.name].add(specifier.version)
+    assert not {key: found for key, found in versions.items() if len(found) > 1}
+    if name != "constraints.txt":  # there some packages are needed by some Pythons only
+        assert not {key for key, found in versions.items() if not found}
+        agreed = {str(r) for r in pinned("constraints.txt")}
+        assert {str(requirement) for requirement in pinned(name)} <= agreed
+
+
+def clone(tmp_path: pathlib.Path, *names: str) -> pathlib.Path:
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+@pytest.mark.parametrize("target", ["demo", "test"])
+def test_make_says_which_python_it_wants(target, tmp_path):
+    files = ("Makefile", "requirements.txt", "requirements-dev.txt", "constraints.txt")
+    result = subprocess.run(
+        ["make", target, "PYTHON=false"],
+        cwd=clone(tmp_path, *files),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode != 0
+    assert "Expected Python 3.10, 3.11, 3.12 or 3.13. Tried: false." in result.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.parametrize(("code", "closing"), [(0, "2 passed"), (1, "1 failed, 1 passed")])
+def test_ci_passes_on_the_exit_code_and_the_closing_line(code, closing, tmp_path):
+    line = f"===== {closing} in 0.10s ====="
+    (clone(tmp_path, ".ci/run") / "Makefile").write_text(
+        f"test:\n\t@echo '{line}'\n\t@echo afterwards; exit {code}\n"
+    )
+    result = subprocess.run(
+        ["bash", ".ci/run"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "MAKEFLAGS": ""},
+    )
+    assert (result.returncode != 0) == (code != 0)
+    assert result.stdout.splitlines()[-1] == line
