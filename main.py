@@ -6,9 +6,11 @@
 Flags are read here, and in benchmarks/, and nowhere else.
 """
 
+import contextlib
 import dataclasses
 import os
 import sys
+import tempfile
 import types
 import typing
 
@@ -77,20 +79,48 @@ def as_text(config: Config) -> dict[str, str]:
     return {name: str(value) for name, value in settings.items() if value is not None}
 
 
+@contextlib.contextmanager
+def _start_up_notes_held() -> typing.Iterator[None]:
+    """Holds back what TensorFlow's C++ says while it starts, unless starting fails.
+
+    It prints to the process's standard error, below Python, before any log level holds:
+    that there is no GPU, and which CPU instructions it found.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as notes:
+        os.dup2(notes.fileno(), 2)
+        try:
+            yield
+        except UserError:
+            raise
+        except BaseException:
+            notes.seek(0)
+            os.write(kept, notes.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
 def main(arguments: list[str]) -> int:
     """Runs the stages of --mode; returns the process's exit status."""
     try:
         config = parse(arguments)
         if config is None:
             return 0
-        # TensorFlow's notes at start-up are not for users; its errors still show.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        # Imported late: a mistyped flag is answered at once.
-        from ifnd_tf import distribution, stages
+        with _start_up_notes_held():
+            # Imported late: a mistyped flag is answered at once.
+            from ifnd_tf import distribution, stages
 
-        strategy = distribution.make_strategy(
-            config.strategy, tpu=config.tpu, worker_timeout_seconds=config.worker_timeout_seconds
-        )
+            strategy = distribution.make_strategy(
+                config.strategy,
+                tpu=config.tpu,
+                worker_timeout_seconds=config.worker_timeout_seconds,
+            )
+        if config.strategy == "multiworker" or "TF_CONFIG" in os.environ:
+            distribution.check_same_settings(strategy, dataclasses.asdict(config))
         run = stages.Run(config, strategy, as_text(config))
         for name in config.stages:
             stages.STAGES[name](run)

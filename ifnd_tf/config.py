@@ -33,7 +33,7 @@ class Config:
     )
     workdir: str = setting("", "Run directory, local or gs://. Empty: runs/<experiment>.")
     seed: int = setting(0, "Seed of weights, order, views and clusters; >= 0.")
-    epochs: int = setting(60, "Passes over the training images; >= 1.")
+    epochs: int = setting(100, "Passes over the training images; >= 1.")
     stop_after_epoch: int = setting(
         0, "Stop cleanly after this epoch, schedules unchanged, to resume later; 0: run to the end."
     )
@@ -52,7 +52,8 @@ class Config:
         "", "Split to evaluate on. Empty: test, validation or val, else a held-out share of train."
     )
     holdout_share: float = setting(
-        0.2, "Share of the examples held out for evaluation when the data has no such split; (0, 1)."
+        0.2,
+        "Share of the examples held out for evaluation when the data has no such split; (0, 1).",
     )
     image_size: int = setting(16, "Side of the square training views, in pixels; >= 8.")
     cache_megabytes: int = setting(
@@ -80,21 +81,32 @@ class Config:
         "contrast, because flipping or strongly cropping a digit changes what it shows.",
         ("moco_v2", "simclr", "digits"),
     )
-    crop_min_area: float | None = setting(None, "Smallest crop as a share of the image's area; (0, 1].")
+    crop_min_area: float | None = setting(
+        None, "Smallest crop as a share of the image's area; (0, 1]."
+    )
     flip_probability: float | None = setting(None, "Probability of a horizontal flip; [0, 1].")
     jitter_probability: float | None = setting(None, "Probability of colour jitter; [0, 1].")
-    jitter_brightness: float | None = setting(None, "Brightness factor's range is 1 +- this; [0, 1].")
+    jitter_brightness: float | None = setting(
+        None, "Brightness factor's range is 1 +- this; [0, 1]."
+    )
     jitter_contrast: float | None = setting(None, "Contrast factor's range is 1 +- this; [0, 1].")
-    jitter_saturation: float | None = setting(None, "Saturation factor's range is 1 +- this; [0, 1].")
-    jitter_hue: float | None = setting(None, "Hue turns by up to +- this share of the circle; [0, 0.5].")
+    jitter_saturation: float | None = setting(
+        None, "Saturation factor's range is 1 +- this; [0, 1]."
+    )
+    jitter_hue: float | None = setting(
+        None, "Hue turns by up to +- this share of the circle; [0, 0.5]."
+    )
     gray_probability: float | None = setting(None, "Probability of dropping colour; [0, 1].")
     blur_probability: float | None = setting(None, "Probability of Gaussian blur; [0, 1].")
     blur_sigma_min: float | None = setting(None, "Smallest blur, in pixels at 224; > 0.")
-    blur_sigma_max: float | None = setting(None, "Largest blur, in pixels at 224; >= blur_sigma_min.")
+    blur_sigma_max: float | None = setting(
+        None, "Largest blur, in pixels at 224; >= blur_sigma_min."
+    )
 
     # --- Model ---------------------------------------------------------------------------
     framework: str = setting(
-        "moco", "moco: negatives from a queue (MoCo v2); simclr: from the batch of all replicas.",
+        "moco",
+        "moco: negatives from a queue (MoCo v2); simclr: from the batch of all replicas.",
         ("moco", "simclr"),
     )
     backbone: str = setting(
@@ -104,17 +116,28 @@ class Config:
     )
     stem: str = setting(
         "cifar",
-        "First layers of a ResNet. imagenet: 7x7 stride 2 and pooling; cifar: 3x3 stride 1; stride2: "
-        "3x3 stride 2, a quarter of cifar's cost, for small machines.",
+        "First layers of a ResNet. imagenet: 7x7 stride 2 and pooling; cifar: 3x3 stride 1; "
+        "stride2: 3x3 stride 2, a quarter of cifar's cost, for small machines.",
         ("imagenet", "cifar", "stride2"),
     )
-    depth: int = setting(8, "Layers of resnet_small: 6n + 2 for n blocks a stage, so 8, 14, 20, ...")
-    width: int = setting(16, "Channels of resnet_small's first stage (doubled at each of 3 stages); >= 1.")
-    projection_dim: int = setting(128, "Width D of the projection in which the loss is taken; >= 2.")
-    hidden_dim: int = setting(0, "Width of the projector's hidden layer; 0: the encoder's feature width.")
-    temperature: float = setting(0.2, "Softmax temperature tau of the loss; > 0. MoCo v2: 0.2; CIFAR: 0.1.")
+    depth: int = setting(
+        8, "Layers of resnet_small: 6n + 2 for n blocks a stage, so 8, 14, 20, ..."
+    )
+    width: int = setting(
+        16, "Channels of resnet_small's first stage (doubled at each of 3 stages); >= 1."
+    )
+    projection_dim: int = setting(
+        128, "Width D of the projection in which the loss is taken; >= 2."
+    )
+    hidden_dim: int = setting(
+        0, "Width of the projector's hidden layer; 0: the encoder's feature width."
+    )
+    temperature: float = setting(
+        0.2, "Softmax temperature tau of the loss; > 0. MoCo v2: 0.2; CIFAR: 0.1."
+    )
     queue_size: int = setting(
-        512, "Length Q of the queue of keys (moco); a multiple of the batch, at most N. MoCo v2: 65536."
+        512,
+        "Length Q of the queue of keys (moco); a multiple of the batch, at most N. MoCo v2: 65536.",
     )
     key_momentum: float = setting(
         0.99, "Momentum of the key encoder, [0, 1). MoCo v2: 0.999; shorter runs want a faster one."
@@ -123,12 +146,16 @@ class Config:
         "auto",
         "How batch statistics are kept from revealing the positive. sync: over all replicas; "
         "shuffle: keys shuffled across replicas; split: sub-batches with shuffled keys on each "
-        "device; local: unprotected. auto: sync for simclr; for moco shuffle, or split on one device.",
+        "device; local: unprotected. auto: sync for simclr; for moco shuffle, or on one device "
+        "split.",
         ("auto", "sync", "shuffle", "split", "local"),
     )
-    batch_norm_splits: int = setting(8, "Sub-batches for --batch_norm=split; divides the replica's batch.")
+    batch_norm_splits: int = setting(
+        8, "Sub-batches for --batch_norm=split; divides the replica's batch."
+    )
     precision: str = setting(
-        "float32", "Arithmetic of the encoder; the loss is always float32.",
+        "float32",
+        "Arithmetic of the encoder; the loss is always float32.",
         ("float32", "mixed_bfloat16", "mixed_float16"),
     )
 
@@ -140,7 +167,8 @@ class Config:
         ("eliminate", "attract"),
     )
     rescale_negatives: bool = setting(
-        False, "Scale the kept negatives' sum up to the full count (eliminate only); the paper does not."
+        False,
+        "Scale the kept negatives' sum up to the full count (eliminate only); the paper does not.",
     )
 
     # --- Detection -------------------------------------------------------------------------
@@ -165,76 +193,79 @@ class Config:
     )
     refresh_epochs: int = setting(1, "Epochs between detections; >= 1. The paper's default is 1.")
     acceptance: str = setting(
-        "linear", "How the accepted share of labels grows from the end of warm-up to the last epoch.",
+        "linear",
+        "How the accepted share of labels grows from the end of warm-up to the last epoch.",
         ("linear", "cosine", "step", "constant"),
     )
     acceptance_start: float = setting(0.0, "Accepted share at the end of warm-up; [0, 1].")
     acceptance_end: float = setting(1.0, "Accepted share at the last epoch; [acceptance_start, 1].")
     acceptance_scope: str = setting(
         "global",
-        "Rank confidences over all examples (global: tight clusters are taken first) or within each "
-        "cluster (every cluster gives its share).",
+        "Rank confidences over all examples (global: tight clusters are taken first) or within "
+        "each cluster (every cluster gives its share).",
         ("global", "cluster"),
     )
     confidence_temperature: float = setting(
-        0.2, "Temperature tau_c of the confidence softmax over centroids; > 0. Ranks, not values, matter."
+        0.2,
+        "Temperature tau_c of the confidence softmax over centroids; > 0. Its ranks matter.",
     )
     kmeans_iterations: int = setting(20, "Lloyd iterations a refresh; >= 1. Warm starts need few.")
-    embedding_source: str = setting(
-        "pass",
-        "pass: embed the un-augmented images at each refresh; keys: average the keys computed while "
-        "training, which costs no forward pass.",
-        ("pass", "keys"),
-    )
-    key_average: float = setting(
-        0.5, "Weight of the past in the per-example average of keys (embedding_source=keys); [0, 1)."
-    )
     cluster_on: str = setting(
-        "projection", "Cluster on the key projection, as the paper, or on the encoder's features.",
+        "projection",
+        "Cluster on the key projection, as the paper, or on the encoder's features.",
         ("projection", "features"),
     )
 
     # --- Optimisation ------------------------------------------------------------------------
     batch_size: int = setting(128, "Images a step over all replicas, B; divided by the replicas.")
     optimizer: str = setting(
-        "sgd", "sgd (momentum 0.9) for MoCo; lars for SimCLR with large batches.",
+        "sgd",
+        "sgd (momentum 0.9) for MoCo; lars for SimCLR with large batches.",
         ("sgd", "lars", "adamw", "lamb"),
     )
     learning_rate: float = setting(0.06, "Peak learning rate at the given batch size; > 0.")
-    learning_rate_warmup_epochs: float = setting(0.0, "Epochs of linear warm-up of the learning rate; >= 0.")
+    learning_rate_warmup_epochs: float = setting(
+        0.0, "Epochs of linear warm-up of the learning rate; >= 0."
+    )
     sgd_momentum: float = setting(0.9, "Momentum of sgd and lars; [0, 1).")
     weight_decay: float = setting(
-        5e-4, "L2 penalty for sgd and lars (coupled, as in MoCo), decoupled decay for adamw and lamb; "
-        ">= 0. Biases and batch-norm parameters are exempt for lars, adamw and lamb only."
+        5e-4,
+        "L2 penalty for sgd and lars (coupled, as in MoCo), decoupled decay for adamw and lamb; "
+        ">= 0. Biases and batch-norm parameters are exempt for lars, adamw and lamb only.",
     )
 
     # --- Evaluation ----------------------------------------------------------------------------
     protocols: str = setting(
         "knn,linear,clustering",
-        f"Comma list of evaluations of the encoder on the evaluation split: {', '.join(PROTOCOLS)}.",
+        f"Evaluations of the encoder on the evaluation split, of {', '.join(PROTOCOLS)}.",
     )
     online_knn_epochs: int = setting(5, "Epochs between kNN checks while training; 0: never.")
     online_knn_examples: int = setting(
         10000, "Training examples in the online check's memory, to bound its cost; >= 1."
     )
     knn_neighbors: int = setting(
-        20, "Neighbours of weighted kNN, at most N; fewer than a class has images. Wu et al. 2018: 200."
+        20,
+        "Neighbours of weighted kNN, fewer than a class has images. Wu et al. 2018: 200.",
     )
-    knn_temperature: float = setting(0.1, "Temperature of weighted kNN's votes; > 0. MoCo's CIFAR demo: 0.1.")
+    knn_temperature: float = setting(
+        0.1, "Temperature of weighted kNN's votes; > 0. MoCo's CIFAR demo: 0.1."
+    )
     linear_solver: str = setting(
         "auto",
-        "Linear probe: lbfgs (multinomial logistic regression), sgd (MoCo's recipe), or auto: lbfgs "
+        "Linear probe: lbfgs (logistic regression), sgd (MoCo's recipe), or auto: lbfgs "
         "up to 100,000 training examples.",
         ("auto", "lbfgs", "sgd"),
     )
     linear_epochs: int = setting(100, "Epochs of the sgd linear probe; >= 1.")
-    linear_learning_rate: float = setting(30.0, "Learning rate of the sgd probe at batch 256; > 0. MoCo: 30.")
+    linear_learning_rate: float = setting(
+        30.0, "Learning rate of the sgd probe at batch 256; > 0. MoCo: 30."
+    )
 
     # --- Devices ---------------------------------------------------------------------------------
     strategy: str = setting(
         "auto",
-        "auto: tpu if --tpu is given, multiworker if TF_CONFIG is, mirrored with several GPUs, else "
-        "none.",
+        "auto: tpu if --tpu is given, multiworker if TF_CONFIG is, mirrored with several GPUs, "
+        "else none.",
         ("auto", "none", "mirrored", "multiworker", "tpu"),
     )
     tpu: str = setting("", "Name or grpc:// address of the TPU, or local on a Cloud TPU VM.")
@@ -305,7 +336,6 @@ _RANGES: dict[str, tuple[float | None, float | None, bool]] = {
     "acceptance_end": (0, 1, False),
     "confidence_temperature": (0, None, True),
     "kmeans_iterations": (1, None, False),
-    "key_average": (0, 0.999999, False),
     "batch_size": (2, None, False),
     "learning_rate": (0, None, True),
     "learning_rate_warmup_epochs": (0, None, False),
@@ -330,7 +360,9 @@ def _check_ranges(config: Config) -> None:
             continue
         too_low = low is not None and (value <= low if open_low else value < low)
         if too_low or (high is not None and value > high) or value != value:
-            bounds = f"{'>' if open_low else '>='} {low}" + ("" if high is None else f" and <= {high}")
+            bounds = f"{'>' if open_low else '>='} {low}" + (
+                "" if high is None else f" and <= {high}"
+            )
             raise UserError(f"--{name}: expected a value {bounds}. Received: {value}.")
     for name, given, known in (
         ("mode", config.stages, STAGES),

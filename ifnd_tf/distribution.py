@@ -8,8 +8,12 @@ import json
 import os
 import socket
 import time
+import zlib
+from collections.abc import Mapping
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.errors import UserError
@@ -40,9 +44,10 @@ def replica_id() -> tf.Tensor:
 
 def all_reduce_sum(x: tf.Tensor) -> tf.Tensor:
     """The sum of `x` over all replicas, differentiable."""
-    if num_replicas() == 1:
+    context = _context()
+    if context is None or context.num_replicas_in_sync == 1:
         return x
-    return _context().all_reduce(tf.distribute.ReduceOp.SUM, x)
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, x)
 
 
 def all_reduce_mean(x: tf.Tensor) -> tf.Tensor:
@@ -52,9 +57,12 @@ def all_reduce_mean(x: tf.Tensor) -> tf.Tensor:
 
 def all_gather(x: tf.Tensor) -> tf.Tensor:
     """Concatenates `x` [b, ...] of all replicas to [replicas * b, ...], differentiable."""
-    if num_replicas() == 1:
+    context = _context()
+    if context is None or context.num_replicas_in_sync == 1:
         return x
-    gathered = _context().all_gather(x, axis=0)
+    # The identity gives the tensor this replica's device. What comes straight from the input
+    # has none, and MultiWorkerMirroredStrategy then finds no destination to gather to.
+    gathered = context.all_gather(tf.identity(x), axis=0)
     return tf.ensure_shape(gathered, [num_replicas() * x.shape[0], *x.shape[1:]])
 
 
@@ -97,9 +105,7 @@ def exchange(x: tf.Tensor, *, inverse: bool = False) -> tf.Tensor:
         ]
         return tf.concat(moved, axis=0)
     shape = x.shape.as_list()
-    gathered = tf.reshape(
-        all_gather(x), [replicas, pieces, shape[0] // pieces, *shape[1:]]
-    )
+    gathered = tf.reshape(all_gather(x), [replicas, pieces, shape[0] // pieces, *shape[1:]])
     senders = tf.math.floormod(replica_id() - tf.constant(shifts), replicas)
     moved = tf.gather_nd(gathered, tf.stack([senders, tf.range(pieces)], axis=1))
     return tf.reshape(moved, shape)
@@ -125,6 +131,8 @@ class DistributedModel(keras.Model):
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         return
+
+    train_function: Any
 
     def make_train_function(self, force: bool = False):
         if self.train_function is not None and not force:
@@ -168,20 +176,16 @@ def make_strategy(
     Raises:
         UserError: if the machine lacks what the strategy needs.
     """
-    devices = tf.config.list_logical_devices("GPU")
-    if name == "auto":
-        if tpu:
-            name = "tpu"
-        elif os.environ.get("TF_CONFIG"):
-            name = "multiworker"
-        else:
-            name = "mirrored" if len(devices) > 1 else "none"
+    if name == "auto" and (tpu or os.environ.get("TF_CONFIG")):
+        name = "tpu" if tpu else "multiworker"
     if name == "tpu":
         return _tpu_strategy(tpu)
     if name == "multiworker":
         wait_for_workers(worker_timeout_seconds)
         return tf.distribute.MultiWorkerMirroredStrategy()
-    if name == "mirrored":
+    # Only now: asking for devices starts the runtime, too early for the strategies above.
+    devices = tf.config.list_logical_devices("GPU")
+    if name == "mirrored" or (name == "auto" and len(devices) > 1):
         names = [d.name for d in devices or tf.config.list_logical_devices("CPU")]
         if len(names) < 2:
             raise UserError(
@@ -244,6 +248,34 @@ def wait_for_workers(timeout_seconds: float) -> None:
                 time.sleep(0.2)
         # The slower workers must still find this one listening.
         time.sleep(1.0)
+
+
+def check_same_settings(strategy: tf.distribute.Strategy, settings: Mapping[str, Any]) -> None:
+    """Makes sure that all workers were started with the same settings.
+
+    Workers that disagree would hang in their first collective, or train on nonsense.
+
+    Args:
+        strategy: the strategy that all workers share.
+        settings: name to value; the same names on every worker.
+
+    Raises:
+        UserError: naming the settings that differ, on every worker.
+    """
+    names = sorted(settings)
+    digests = [zlib.crc32(f"{name}={settings[name]}".encode()) for name in names]
+
+    @tf.function  # these collectives warn when they run eagerly
+    def gather():
+        return strategy.gather(strategy.run(lambda: tf.constant([digests], tf.int64)), axis=0)
+
+    gathered = gather().numpy()
+    differ = [f"--{names[i]}" for i in np.flatnonzero(np.any(gathered != gathered[0], axis=0))]
+    if differ:
+        raise UserError(
+            f"Expected the same flags on all workers. Received different values of "
+            f"{', '.join(differ)}; start every worker with the same command."
+        )
 
 
 def _port(address: str) -> int:

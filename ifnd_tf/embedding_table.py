@@ -15,7 +15,7 @@ import tensorflow as tf
 from ifnd_tf import seeding
 from ifnd_tf.collectives import replica_collectives
 from ifnd_tf.errors import UserError
-from ifnd_tf.kmeans import count_non_finite, kmeans
+from ifnd_tf.kmeans import count_non_finite, kmeans, move_centroids
 
 
 class Clustering(NamedTuple):
@@ -80,6 +80,7 @@ class EmbeddingTable:
             self._points = tf.Variable(tf.zeros([rows, width]), name="embeddings", **own)
             self._index = tf.Variable(tf.fill([rows], -1), name="embedded_index", **own)
         self._clusterings: dict[tuple[int, int], Callable] = {}
+        self._moves: dict[int, Callable] = {}
         self._fill = self._compiled(self.embed_step)
         self._count_bad = self._compiled(self._count_bad_step)
 
@@ -112,7 +113,14 @@ class EmbeddingTable:
             # line for one function, and warns of retracing.
             choose = choose.get_concrete_function(tf.TensorSpec([], tf.int32))
             start = self._first(choose(tf.constant(self.seed + salt)))
-        return self._collect(self._clustering(num_clusters, self.iterations)(start))
+        # One call per iteration: MirroredStrategy cannot communicate inside a graph's loop, and
+        # takes minutes to trace twenty iterations unrolled.
+        move, centroids, reseeded = self._moving(num_clusters), start, 0
+        for _ in range(self.iterations):
+            centroids, more = self._first(move(centroids))
+            reseeded += more
+        found = self._collect(self._clustering(num_clusters, 0)(centroids))
+        return found._replace(reseeded=int(reseeded))
 
     def coarsen(self, fine: Clustering, num_clusters: int) -> Clustering:
         """Clusters the centroids of `fine`: examples of one fine cluster stay together.
@@ -163,6 +171,15 @@ class EmbeddingTable:
             collectives=replica_collectives(),
         )
 
+    def move_step(self, centroids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """One k-means iteration over all replicas: centroids, and how many were re-seeded."""
+        return move_centroids(
+            self._points.read_value(),
+            self._index.read_value(),
+            centroids,
+            collectives=replica_collectives(),
+        )
+
     def cluster_step(self, iterations: int, centroids: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """k-means over all replicas; index, assignments and confidence are gathered."""
         collectives = replica_collectives()
@@ -193,7 +210,11 @@ class EmbeddingTable:
     # --- host ------------------------------------------------------------------------------------
 
     def _compiled(self, function: Callable) -> Any:
-        return tf.function(lambda *args: self.strategy.run(function, args=args))
+        # Not a lambda: TPUStrategy names the cluster after the function, and refuses "<lambda>".
+        def on_replicas(*args):
+            return self.strategy.run(function, args=args)
+
+        return tf.function(on_replicas)
 
     def _clustering(self, num_clusters: int, iterations: int) -> Callable:
         """One compiled function per K, since shapes are static."""
@@ -204,6 +225,14 @@ class EmbeddingTable:
                 tf.TensorSpec([num_clusters, self.width])
             )
         return self._clusterings[key]
+
+    def _moving(self, num_clusters: int) -> Callable:
+        """The compiled `move_step` for K clusters."""
+        if num_clusters not in self._moves:
+            self._moves[num_clusters] = self._compiled(self.move_step).get_concrete_function(
+                tf.TensorSpec([num_clusters, self.width])
+            )
+        return self._moves[num_clusters]
 
     def _first(self, value):
         return tf.nest.map_structure(

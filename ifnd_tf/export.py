@@ -100,7 +100,9 @@ def export(path: str, *, encoder: keras.Model, projector: keras.Model, image_siz
     module = ExportedEncoder(encoder, projector, image_size)
     signatures = {"serving_default": module.serving_default, "encoded": module.encoded}
     # Variables of a remote TPU travel through this host's disk, not the TPU worker's.
-    options = tf.saved_model.SaveOptions(experimental_io_device="/job:localhost")
+    # A multi-worker job has no device of that name, and needs none.
+    local = any("/job:localhost" in d.name for d in tf.config.list_logical_devices("CPU"))
+    options = tf.saved_model.SaveOptions(experimental_io_device="/job:localhost" if local else None)
     try:
         tf.saved_model.save(module, path, signatures=signatures, options=options)
     except (OSError, tf.errors.OpError) as error:

@@ -6,11 +6,11 @@ candidate rows. Everything is keyed by the examples' indices, so the result does
 on their order or on the number of replicas (up to float rounding).
 """
 
-import math
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from ifnd_tf import assignment
 from ifnd_tf.collectives import LOCAL, Collectives, replica_collectives
 from ifnd_tf.seeding import UNUSED, initial_centroids, used
 
@@ -22,6 +22,7 @@ __all__ = [
     "count_non_finite",
     "initial_centroids",
     "kmeans",
+    "move_centroids",
     "replica_collectives",
     "used",
 ]
@@ -54,16 +55,6 @@ class KMeansResult(NamedTuple):
     reseeded: tf.Tensor
 
 
-class _Fit(NamedTuple):
-    """One pass over a replica's rows: sums [K, D] of residuals, counts [K], the rest [n]."""
-
-    residuals: tf.Tensor
-    counts: tf.Tensor
-    assignments: tf.Tensor
-    distances: tf.Tensor
-    confidence: tf.Tensor
-
-
 @tf.autograph.experimental.do_not_convert
 def count_non_finite(
     points: tf.Tensor, index: tf.Tensor, collectives: Collectives = LOCAL
@@ -82,85 +73,6 @@ def count_non_finite(
     return collectives.sum(tf.reduce_sum(tf.cast(~finite & (index >= 0), tf.int32)))
 
 
-def _default_chunk(num_clusters: int) -> int:
-    """Rows per chunk: scores of about 2 MB stay in a core's cache, and a tile is full."""
-    return max(256, min(4096, (1 << 19) // num_clusters // 256 * 256))
-
-
-def _chunked(points: tf.Tensor, index: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Cuts rows into [C, size, D] and [C, size], padding with index -1 and zero rows."""
-    n, width = points.shape
-    rows = math.ceil(n / size) * size
-    # Padding rows may hold anything, NaN included, so they are replaced, not multiplied by 0.
-    points = tf.where((index >= 0)[:, None], tf.cast(points, tf.float32), 0.0)
-    points = tf.pad(points, [[0, rows - n], [0, 0]])
-    index = tf.pad(index, [[0, rows - n]], constant_values=-1)
-    return tf.reshape(points, [-1, size, width]), tf.reshape(index, [-1, size])
-
-
-def _log_share(
-    dots: tf.Tensor,
-    points: tf.Tensor,
-    centroids: tf.Tensor,
-    valid: tf.Tensor,
-    assignments: tf.Tensor,
-    temperature: float | tf.Tensor,
-) -> tf.Tensor:
-    """Log of the confidence [n] (method, eq. 3) from the products [n, K] already computed."""
-    row = tf.math.rsqrt(tf.maximum(tf.reduce_sum(points * points, 1), 1e-30)) / temperature
-    column = tf.math.rsqrt(tf.maximum(tf.reduce_sum(centroids * centroids, 1), 1e-30))
-    logits = dots * row[:, None] * column + tf.where(valid, 0.0, -math.inf)
-    own = tf.gather(logits, assignments, axis=1, batch_dims=1)
-    return own - tf.reduce_logsumexp(logits, axis=1)
-
-
-def _fit(
-    points: tf.Tensor,
-    index: tf.Tensor,
-    centroids: tf.Tensor,
-    temperature: float | tf.Tensor | None,
-) -> _Fit:
-    """Assigns every row of [C, size, D] to its nearest used centroid, chunk by chunk."""
-    num_chunks, size, width = points.shape
-    num_clusters = centroids.shape[0]
-    valid = used(centroids)
-    centroids = tf.where(valid[:, None], centroids, 0.0)
-    transposed = tf.transpose(centroids)
-    # argmin |x - c|^2 = argmax x.c - |c|^2 / 2; -inf keeps unused rows from winning.
-    bias = tf.where(valid, -0.5 * tf.reduce_sum(centroids * centroids, 1), -math.inf)
-
-    def array(dtype: tf.DType) -> tf.TensorArray:
-        return tf.TensorArray(dtype, size=num_chunks, element_shape=[size])
-
-    def body(i: tf.Tensor, residuals: tf.Tensor, counts: tf.Tensor, *out: Any) -> tuple:
-        x, real = points[i], index[i] >= 0
-        dots = tf.matmul(x, transposed)
-        own = tf.argmax(tf.nn.bias_add(dots, bias), axis=1, output_type=tf.int32)
-        # Distances are taken as |x - c|^2, not from the scores, whose cancellation would
-        # drown tight clusters. Residuals summed instead of points keep float32 sums exact.
-        residual = x - tf.gather(centroids, own)
-        labels = tf.where(real, own, -1)  # Negative segments are dropped from the sums.
-        residuals += tf.math.unsorted_segment_sum(residual, labels, num_clusters)
-        counts += tf.math.unsorted_segment_sum(tf.ones_like(labels), labels, num_clusters)
-        distances = tf.where(real, tf.reduce_sum(residual * residual, 1), 0.0)
-        values = [labels, distances]
-        if temperature is not None:
-            share = tf.exp(_log_share(dots, x, centroids, valid, own, temperature))
-            values.append(tf.where(real, tf.minimum(share, 1.0), 0.0))
-        written = [into.write(i, value) for into, value in zip(out, values, strict=True)]
-        return (i + 1, residuals, counts, *written)
-
-    arrays = [array(tf.int32), array(tf.float32)]
-    if temperature is not None:
-        arrays.append(array(tf.float32))
-    start = (tf.constant(0), tf.zeros([num_clusters, width]), tf.zeros([num_clusters], tf.int32))
-    _, residuals, counts, *out = tf.while_loop(
-        lambda i, *_: i < num_chunks, body, (*start, *arrays), maximum_iterations=num_chunks
-    )
-    flat = [tf.reshape(a.stack(), [num_chunks * size]) for a in out]
-    return _Fit(residuals, counts, *flat[:2], confidence=flat[-1])
-
-
 def _worst_fitted(
     points: tf.Tensor, index: tf.Tensor, distances: tf.Tensor, count: int, collectives: Collectives
 ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -176,14 +88,13 @@ def _worst_fitted(
     return tf.gather(offered, rows)[:, :-1], worst
 
 
-def _update(
-    points: tf.Tensor, index: tf.Tensor, centroids: tf.Tensor, fit: _Fit, collectives: Collectives
+def _moved(
+    points: tf.Tensor, index: tf.Tensor, centroids: tf.Tensor, collectives: Collectives
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Moves centroids to their members' means and gives empty clusters a new place.
-
-    Returns the centroids [K, D] and how many were re-seeded. A cluster that is empty while
-    every point coincides with its centroid (K exceeds the distinct points) becomes unused.
-    """
+    """One iteration on chunked rows [C, size, D]; see `move_centroids`."""
+    fit = assignment.assign(points, index, centroids, None)
+    points = tf.reshape(points, [-1, centroids.shape[1]])
+    index = tf.reshape(index, [-1])
     num_clusters, width = centroids.shape
     counts = tf.cast(fit.counts, tf.float32)[:, None]
     moments = collectives.sum(tf.concat([fit.residuals, counts], axis=1))
@@ -203,6 +114,42 @@ def _update(
     moved = tf.where(reseed[:, None], tf.gather(seeds, place), moved)
     moved = tf.where(retire[:, None], UNUSED, moved)
     return moved, tf.reduce_sum(tf.cast(reseed, tf.int32))
+
+
+def _prepared(
+    points: tf.Tensor, index: tf.Tensor, centroids: tf.Tensor, chunk_size: int | None
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Arguments as tensors, rows cut into chunks."""
+    size = min(chunk_size or assignment.default_chunk(centroids.shape[0]), points.shape[0])
+    index = tf.convert_to_tensor(index, tf.int32)
+    return (
+        *assignment.cut(tf.convert_to_tensor(points), index, size),
+        tf.convert_to_tensor(centroids, tf.float32),
+    )
+
+
+@tf.autograph.experimental.do_not_convert
+def move_centroids(
+    points: tf.Tensor,
+    index: tf.Tensor,
+    centroids: tf.Tensor,
+    *,
+    chunk_size: int | None = None,
+    collectives: Collectives = LOCAL,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """One iteration: centroids move to their members' means, empty clusters to a new place.
+
+    What `kmeans` repeats; for callers that drive the iterations from the host. Empty
+    clusters take the worst-fitted points. A cluster that is empty while every point
+    coincides with its centroid (K exceeds the distinct points) becomes unused.
+
+    Args:
+        points, index, centroids, chunk_size, collectives: as for `kmeans`.
+
+    Returns:
+        Centroids float32 [K, D], equal on all replicas, and how many were re-seeded, int32 [].
+    """
+    return _moved(*_prepared(points, index, centroids, chunk_size), collectives)
 
 
 @tf.autograph.experimental.do_not_convert
@@ -238,28 +185,23 @@ def kmeans(
         `KMeansResult`; assignments, confidence, counts and inertia belong to the centroids
         returned. Inertia never rises with `num_iterations`.
     """
-    n, num_clusters = points.shape[0], centroids.shape[0]
-    size = min(chunk_size or _default_chunk(num_clusters), n)
-    index = tf.convert_to_tensor(index, tf.int32)
-    chunks, chunk_index = _chunked(tf.convert_to_tensor(points), index, size)
-    flat = tf.reshape(chunks, [-1, chunks.shape[2]])
-    flat_index = tf.reshape(chunk_index, [-1])
+    n = points.shape[0]
+    points, index, centroids = _prepared(points, index, centroids, chunk_size)
 
     def iterate(i: Any, centroids: tf.Tensor, reseeded: tf.Tensor) -> tuple:
-        fit = _fit(chunks, chunk_index, centroids, None)
-        centroids, more = _update(flat, flat_index, centroids, fit, collectives)
+        centroids, more = _moved(points, index, centroids, collectives)
         return i + 1, centroids, reseeded + more
 
-    state: tuple = (tf.constant(0), tf.convert_to_tensor(centroids, tf.float32), tf.constant(0))
+    state: tuple = (tf.constant(0), centroids, tf.constant(0))
     if collectives.loops:
         state = tf.while_loop(
             lambda i, *_: i < num_iterations, iterate, state, maximum_iterations=num_iterations
         )
-    else:
+    else:  # Slow to trace beyond a few: `move_centroids`, driven from the host, is not.
         for _ in range(num_iterations):
             state = iterate(*state)
     _, centroids, reseeded = state
-    fit = _fit(chunks, chunk_index, centroids, confidence_temperature)
+    fit = assignment.assign(points, index, centroids, confidence_temperature)
     totals = collectives.sum(
         tf.concat([tf.cast(fit.counts, tf.float32), [tf.reduce_sum(fit.distances)]], axis=0)
     )

@@ -79,6 +79,7 @@ def masked_info_nce(
     tf.debugging.assert_rank(positive, 1)
     tf.debugging.assert_rank(negatives, 2)
     if valid is not None:
+        valid = tf.convert_to_tensor(valid)
         # Not a product with 0: e^0 = 1 would stay in the sum.
         negatives = tf.where(valid, negatives, tf.constant(float("-inf"), negatives.dtype))
     largest = tf.stop_gradient(tf.maximum(positive, tf.reduce_max(negatives, axis=1)))

@@ -94,7 +94,7 @@ class LARS(MomentumSGD):
         if is_exempt(variable):
             return gradient
         direction = gradient + self.l2 * variable
-        weight_norm, norm = ops.norm(variable), ops.norm(direction)
+        weight_norm, norm = _length(variable), _length(direction)
         # A weight or gradient of 0 has no direction to adapt to: it keeps its plain step.
         defined = ops.logical_and(weight_norm > 0, norm > 0)
         scale = self.trust * weight_norm / ops.where(defined, norm, 1.0)
@@ -102,6 +102,11 @@ class LARS(MomentumSGD):
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"trust": self.trust}
+
+
+def _length(x: Any) -> tf.Tensor:
+    """The Euclidean norm of all elements; Keras' `norm` refuses a convolution's four axes."""
+    return ops.sqrt(ops.sum(ops.square(x)))
 
 
 def is_exempt(variable: keras.Variable) -> bool:

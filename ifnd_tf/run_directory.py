@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -112,11 +112,11 @@ class RunDirectory:
         tf.io.gfile.makedirs(self.file("detection"))
         self._write(f"detection/{epoch:04d}.json", json.dumps(dict(statistics), indent=2) + "\n")
         packed = io.BytesIO()  # the archive's writer seeks, which gs:// files cannot
-        np.savez_compressed(packed, **arrays)
+        np.savez_compressed(packed, **arrays)  # type: ignore[arg-type]
         with tf.io.gfile.GFile(self.file(f"detection/{epoch:04d}.npz"), "wb") as file:
             file.write(packed.getvalue())
 
-    def write_unreadable(self, unreadable: list[tuple[int, str, str]]) -> None:
+    def write_unreadable(self, unreadable: Sequence[tuple[int, str, str]]) -> None:
         """Lists images that could not be read, one line each: index, name, reason."""
         if self.writer and unreadable:
             rows = ["index\tname\treason", *("\t".join(map(str, row)) for row in unreadable)]

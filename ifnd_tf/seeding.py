@@ -25,22 +25,27 @@ def _sample(
     """The same `size` examples on every replica, ordered by index: [S, D] and [S].
 
     Which ones follows from the seed and the indices alone; padding comes last, index -1.
+    Replicas exchange indices first and then only the rows that were chosen.
     """
     last = tf.int32.max
+    index = tf.where(index < 0, last, index)
 
-    def largest(index: tf.Tensor, count: int) -> tf.Tensor:
+    def chosen(index: tf.Tensor) -> tf.Tensor:
         # Sorting by index first lets ties of the 24-bit priorities fall to the lower index.
-        order = tf.argsort(tf.where(index < 0, last, index))
-        index = tf.gather(index, order)
+        index = tf.sort(index)
         priority = randomness.uniform([seed, _SAMPLE], index, 1)[:, 0]
-        _, rows = tf.math.top_k(tf.where(index < 0, -1.0, priority), count)
-        return tf.gather(order, tf.sort(rows))
+        priority = tf.where(index == last, -1.0, priority)
+        _, rows = tf.math.top_k(priority, min(size, index.shape[0]))
+        return tf.sort(tf.gather(index, rows))
 
-    rows = largest(index, min(size, index.shape[0]))
-    points = collectives.concat(tf.gather(points, rows))
-    index = collectives.concat(tf.gather(index, rows))
-    rows = largest(index, min(size, index.shape[0]))
-    return tf.gather(points, rows), tf.gather(index, rows)
+    picked = chosen(collectives.concat(chosen(index)))
+    order = tf.argsort(index)
+    place = tf.minimum(tf.searchsorted(tf.gather(index, order), picked), index.shape[0] - 1)
+    rows = tf.gather(order, place)
+    here = (tf.gather(index, rows) == picked) & (picked != last)
+    # Each example lives on one replica; the others contribute zeros to its row.
+    sample = collectives.sum(tf.where(here[:, None], tf.gather(points, rows), 0.0))
+    return sample, tf.where(picked == last, -1, picked)
 
 
 @tf.autograph.experimental.do_not_convert
@@ -66,14 +71,14 @@ def initial_centroids(
         num_clusters: K >= 1.
         seed: integer.
         sample_size: examples that every replica gathers to choose from, at most; None:
-            max(16 K, 4096). The K steps run on the sample, without communication.
+            max(8 K, 4096). The K steps run on the sample, without communication.
         collectives: how replicas combine.
 
     Returns:
         float32 [K, D], equal on all replicas; rows beyond the number of distinct points
         are unused (`UNUSED`).
     """
-    size = sample_size or max(16 * num_clusters, 4096)
+    size = sample_size or max(8 * num_clusters, 4096)
     index = tf.convert_to_tensor(index, tf.int32)
     points = tf.where((index >= 0)[:, None], tf.cast(points, tf.float32), 0.0)
     points, index = _sample(points, index, size, seed, collectives)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf import export, training
+from ifnd_tf import building, export, training
 from ifnd_tf.config import Config
 from ifnd_tf.data import sources
 from ifnd_tf.data.scan import scan
@@ -21,6 +21,7 @@ from ifnd_tf.evaluation.knn import weighted_knn
 from ifnd_tf.evaluation.linear_probe import linear_probe
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.progress import Progress, duration
+from ifnd_tf.report import run_report
 from ifnd_tf.run_directory import RunDirectory
 
 # Flags that change how, not what, is computed: a run may be continued with others.
@@ -68,9 +69,7 @@ class Run:
         chief = is_chief(strategy)
         self.config, self.strategy = config, strategy
         self.progress = progress or Progress(enabled=chief)
-        self.directory = RunDirectory(
-            config.run_path, flags=flags, free=FREE_FLAGS, writer=chief
-        )
+        self.directory = RunDirectory(config.run_path, flags=flags, free=FREE_FLAGS, writer=chief)
 
     @functools.cached_property
     def splits(self) -> sources.Splits:
@@ -113,8 +112,8 @@ class Run:
             UserError: if there is none.
         """
         config, source = self.config, self.splits.train
-        steps = training.check_sizes(config, source)
-        model = training.build(
+        steps = building.check_sizes(config, source)
+        model = building.build(
             config, self.strategy, num_examples=source.num_examples, steps_per_epoch=steps
         )
         if not training.restore(self.directory, model):
@@ -137,9 +136,9 @@ def check(run: Run) -> None:
             f"{len(source.unreadable)} unreadable, "
             + (f"{len(np.unique(known))} classes" if known.size else "without labels")
         )
-    training.check_sizes(run.config, run.splits.train)
-    training.num_clusters(run.config, run.splits.train.num_examples)
-    training.batch_norm_policy(run.config, run.strategy)
+    building.check_sizes(run.config, run.splits.train)
+    building.num_clusters(run.config, run.splits.train.num_examples)
+    building.batch_norm_policy(run.config, run.strategy)
 
 
 def train(run: Run) -> None:
@@ -154,9 +153,7 @@ def train(run: Run) -> None:
         {
             "epochs": last["epoch"],
             "train_loss": last["loss"],
-            "train_images_per_second": statistics.median(
-                r["images_per_second"] for r in records
-            ),
+            "train_images_per_second": statistics.median(r["images_per_second"] for r in records),
             "train_seconds": sum(r["epoch_seconds"] for r in records),
             "wall_seconds": run.directory.results().get("wall_seconds", 0.0)
             + time.monotonic()
@@ -172,10 +169,7 @@ def train(run: Run) -> None:
 
 def evaluate(run: Run) -> None:
     """Runs the protocols on the trained encoder, beside the untrained one and raw pixels."""
-    train_split, test_split = run.splits
-    if test_split is None or not (
-        np.any(train_split.labels >= 0) and np.any(test_split.labels >= 0)
-    ):
+    if not training.splits_are_labelled(run.splits):
         run.progress.line("evaluation: left out, since the images have no labels")
         return
     start = time.monotonic()
@@ -194,17 +188,20 @@ def evaluate(run: Run) -> None:
 def _evaluate(run: Run) -> Iterator[tuple[str, float]]:
     config = run.config
 
+    train_split, test_split = run.splits
+    assert test_split is not None  # `evaluate` asked
+
     def features(function: Callable) -> tuple[Embeddings, Embeddings]:
         train, test = (
             labelled(
                 embed(
                     function,
-                    training.ordered(config, run.strategy, source),
+                    building.ordered_batches(config, run.strategy, source),
                     source.num_examples,
                     run.strategy,
                 )
             )
-            for source in run.splits
+            for source in (train_split, test_split)
         )
         return train, test
 
@@ -212,9 +209,7 @@ def _evaluate(run: Run) -> Iterator[tuple[str, float]]:
         weighted_knn, neighbors=config.knn_neighbors, temperature=config.knn_temperature
     )
     yield "raw_pixel_knn_top1", dict(knn(*features(raw_pixels)))["knn_top1"]
-    fresh = training.build(
-        config, run.strategy, num_examples=run.splits.train.num_examples
-    )
+    fresh = building.build(config, run.strategy, num_examples=run.splits.train.num_examples)
     untrained = features(functools.partial(training.encode, fresh.encoder))
     yield "untrained_knn_top1", dict(knn(*untrained))["knn_top1"]
     trained = features(functools.partial(training.encode, run.trained_model().encoder))
@@ -249,7 +244,7 @@ def export_model(run: Run) -> None:
 def write_report(run: Run) -> None:
     """Writes report.html."""
     if run.directory.writer:
-        run.progress.line(f"report {report.write(run.directory.path)}")
+        run.progress.line(f"report {run_report.write(run.directory.path)}")
 
 
 STAGES: dict[str, Callable[[Run], None]] = {

@@ -1,280 +1,29 @@
-"""Builds a model, its detector and its callbacks from a `Config`, and fits or restores it."""
+"""Fits a run from its last checkpoint to its end, and restores what it made."""
 
 import functools
 import math
-from typing import Any
+from collections.abc import Iterator
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf import detectors, optimizers, pseudo_labels
+from ifnd_tf import building, detectors
 from ifnd_tf.callbacks.checkpointing import Checkpointing
 from ifnd_tf.callbacks.detection import IncrementalDetection
 from ifnd_tf.callbacks.online_knn import OnlineKNN
 from ifnd_tf.callbacks.records import Records
 from ifnd_tf.callbacks.terminal import Terminal
 from ifnd_tf.config import Config
-from ifnd_tf.data import augment, pipelines
-from ifnd_tf.data.sources import Source, Splits
-from ifnd_tf.distribution import exchange_pieces, is_chief
-from ifnd_tf.embedding_table import EmbeddingTable
-from ifnd_tf.errors import UserError
-from ifnd_tf.evaluation.embed import Embedder, labelled
+from ifnd_tf.data import augment
+from ifnd_tf.data.source import Source
+from ifnd_tf.data.sources import Splits
+from ifnd_tf.distribution import is_chief
+from ifnd_tf.evaluation.embed import Embedder, Embeddings, labelled
 from ifnd_tf.evaluation.knn import weighted_knn
-from ifnd_tf.models import backbones, heads
-from ifnd_tf.models.contrastive import ContrastiveModel, Network
-from ifnd_tf.models.moco import MoCo
-from ifnd_tf.models.simclr import SimCLR
+from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.progress import Progress
 from ifnd_tf.run_directory import RunDirectory
-from ifnd_tf.schedules import WarmupCosine
-
-
-def augmentation(config: Config) -> augment.Augmentation:
-    """The recipe with the flags' overrides."""
-    return augment.recipe(
-        config.augmentation,
-        **{name: getattr(config, name) for name in augment.Augmentation._fields},
-    )
-
-
-def num_clusters(config: Config, num_examples: int) -> list[int]:
-    """K of each level that `detector` has; none for plain training, no number for the oracle."""
-    if config.detector in ("none", "oracle"):
-        return []
-    return pseudo_labels.resolve_num_clusters(config.num_clusters, num_examples)
-
-
-def replica_batch(config: Config, strategy: tf.distribute.Strategy) -> int:
-    """Images of a step on one replica.
-
-    Raises:
-        UserError: if the replicas do not divide the batch.
-    """
-    replicas = strategy.num_replicas_in_sync
-    if config.batch_size % replicas:
-        raise UserError(
-            f"--batch_size: expected a multiple of the {replicas} replicas. Received: "
-            f"{config.batch_size}; try {math.ceil(config.batch_size / replicas) * replicas}."
-        )
-    return config.batch_size // replicas
-
-
-def batch_norm_policy(config: Config, strategy: tf.distribute.Strategy) -> tuple[str, int]:
-    """The policy and the number of splits that `--batch_norm` stands for on this strategy.
-
-    Raises:
-        UserError: if the policy does not fit the replicas or the batch.
-    """
-    replicas, rows = strategy.num_replicas_in_sync, replica_batch(config, strategy)
-    policy, splits = config.batch_norm, config.batch_norm_splits
-    if policy == "auto":
-        if config.framework == "simclr":
-            policy = "sync"
-        else:
-            policy = "shuffle" if replicas > 1 else "split"
-            splits = math.gcd(rows, splits)
-    if policy == "shuffle":
-        if replicas == 1:
-            raise UserError(
-                "--batch_norm=shuffle: expected at least two replicas. Received: 1; use "
-                "--batch_norm=split."
-            )
-        exchange_pieces(rows, replicas)
-    if policy == "split" and (rows % splits or rows // splits < 2):
-        raise UserError(
-            f"--batch_norm_splits: expected a divisor of the replica's batch of {rows} that "
-            f"leaves at least 2 images a part. Received: {splits}."
-        )
-    return policy, splits
-
-
-def build(
-    config: Config,
-    strategy: tf.distribute.Strategy,
-    *,
-    num_examples: int,
-    steps_per_epoch: int = 1,
-) -> ContrastiveModel:
-    """A compiled model with fresh weights, a function of the seed.
-
-    Args:
-        config: the run's settings.
-        strategy: where its variables live.
-        num_examples: N, the size of the training index space.
-        steps_per_epoch: for the learning rate's schedule.
-    """
-    policy, splits = batch_norm_policy(config, strategy)
-
-    def network() -> Network:
-        encoder = backbones.build(
-            config.backbone,
-            image_size=config.image_size,
-            stem=config.stem,
-            depth=config.depth,
-            width=config.width,
-            batch_norm=policy,
-            batch_norm_splits=splits,
-        )
-        width = encoder.output_shape[-1]
-        return Network(encoder, heads.projector(width, config.hidden_dim, config.projection_dim))
-
-    shared: dict[str, Any] = {
-        "num_examples": num_examples,
-        "num_levels": 1 if config.detector == "oracle" else len(num_clusters(config, num_examples)),
-        "temperature": config.temperature,
-        "loss": config.loss,
-        "rescale_negatives": config.rescale_negatives,
-    }
-    if config.infeed_dtype == "uint8":
-        shared["photometric"] = functools.partial(
-            augment.photometric, augmentation=augmentation(config)
-        )
-    keras.utils.set_random_seed(config.seed)
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(config.precision)
-    try:
-        with strategy.scope():
-            if config.framework == "moco":
-                model: ContrastiveModel = MoCo(
-                    network(),
-                    network(),
-                    queue_size=config.queue_size,
-                    key_momentum=config.key_momentum,
-                    batch_norm=policy,
-                    batch_norm_splits=splits,
-                    **shared,
-                )
-            else:
-                model = SimCLR(network(), **shared)
-            _compile(model, config, steps_per_epoch)
-    finally:
-        keras.config.set_dtype_policy(before)
-    return model
-
-
-def _compile(model: ContrastiveModel, config: Config, steps_per_epoch: int) -> None:
-    optimizer = optimizers.make(
-        config.optimizer,
-        learning_rate=WarmupCosine(
-            peak=config.learning_rate,
-            steps=config.epochs * steps_per_epoch,
-            warmup_steps=round(config.learning_rate_warmup_epochs * steps_per_epoch),
-        ),
-        momentum=config.sgd_momentum,
-        weight_decay=config.weight_decay,
-        variables=model.trainable_variables,
-    )
-    if config.precision == "mixed_float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    # Under a strategy Keras' "auto" may resolve to XLA on the host and fail there; a TPU
-    # compiles the whole step anyway.
-    model.compile(optimizer, jit_compile=False, steps_per_execution=config.steps_per_execution)
-    model.optimizer.build(model.trainable_variables)
-
-
-def make_detector(
-    config: Config, strategy: tf.distribute.Strategy, model: ContrastiveModel, source: Source
-) -> detectors.Detector:
-    """The detector of `--detector`, ready to embed `source` with the model's key network."""
-    if config.detector == "none":
-        return detectors.Plain()
-    if config.detector == "oracle":
-        return detectors.Oracle(source.labels)
-    if config.detector not in ("ifnd", "random"):
-        raise UserError(
-            "--detector: expected one of ifnd, none, oracle, random. Received: "
-            f"{config.detector!r}."
-        )
-    network, features = model.embedding_network, config.cluster_on == "features"
-
-    def embed(images: tf.Tensor) -> tf.Tensor:
-        views = augment.normalise(images)
-        if features:
-            return tf.math.l2_normalize(network.encoder(views, training=False), axis=-1)
-        return network.embed(views)
-
-    replicas, rows = strategy.num_replicas_in_sync, replica_batch(config, strategy)
-    table = EmbeddingTable(
-        strategy,
-        embed,
-        num_examples=source.num_examples,
-        steps=pipelines.ordered_steps(len(source.readable), rows, replicas),
-        batch_size=rows,
-        width=(network.encoder if features else network.projector).output_shape[-1],
-        confidence_temperature=config.confidence_temperature,
-        iterations=config.kmeans_iterations,
-        seed=config.seed,
-    )
-    options: dict[str, Any] = {
-        "num_clusters": num_clusters(config, source.num_examples),
-        "hierarchy": config.hierarchy,
-        "scope": config.acceptance_scope,
-    }
-    if config.detector == "random":
-        options["seed"] = config.seed
-    kind = detectors.Permuted if config.detector == "random" else detectors.Incremental
-    return kind(table, lambda: ordered(config, strategy, source), **options)
-
-
-def ordered(
-    config: Config,
-    strategy: tf.distribute.Strategy,
-    source: Source,
-    indices: np.ndarray | None = None,
-) -> Any:
-    """One un-augmented pass over `source` (or some of it), distributed over the strategy."""
-    replicas, rows = strategy.num_replicas_in_sync, replica_batch(config, strategy)
-    return strategy.distribute_datasets_from_function(
-        lambda context: pipelines.ordered_batches(
-            source,
-            image_size=config.image_size,
-            batch_size=rows,
-            indices=indices,
-            input_context=context,
-            num_replicas=replicas,
-        )
-    )
-
-
-def _training_batches(
-    config: Config, strategy: tf.distribute.Strategy, source: Source, first_step: int
-) -> Any:
-    return strategy.distribute_datasets_from_function(
-        lambda context: pipelines.training_batches(
-            source,
-            augmentation=augmentation(config),
-            image_size=config.image_size,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            first_step=first_step,
-            infeed_dtype=config.infeed_dtype,
-            input_context=context,
-            num_replicas=strategy.num_replicas_in_sync,
-        )
-    )
-
-
-def check_sizes(config: Config, source: Source) -> int:
-    """Steps of an epoch.
-
-    Raises:
-        UserError: if the batch or the queue is larger than the data set.
-    """
-    readable = len(source.readable)
-    if config.batch_size > readable:
-        raise UserError(
-            f"--batch_size: expected at most the {readable} training images. Received: "
-            f"{config.batch_size}."
-        )
-    if config.framework == "moco" and config.queue_size > readable:
-        most = readable // config.batch_size * config.batch_size
-        raise UserError(
-            f"--queue_size: expected at most the {readable} training images, or the queue would "
-            f"hold several keys of each. Received: {config.queue_size}; try {most}."
-        )
-    return pipelines.steps_per_epoch(source, config.batch_size)
 
 
 def checkpointing(
@@ -316,11 +65,11 @@ def train(
 ) -> ContrastiveModel:
     """Trains from the last checkpoint, or from the start, to the end."""
     source = splits.train
-    steps = check_sizes(config, source)
-    model = build(
+    steps = building.check_sizes(config, source)
+    model = building.build(
         config, strategy, num_examples=source.num_examples, steps_per_epoch=steps
     )
-    detector = make_detector(config, strategy, model, source)
+    detector = building.make_detector(config, strategy, model, source)
     saving = checkpointing(config, strategy, run, model, detector)
     first = saving.restore()
     last = min(config.epochs, config.stop_after_epoch or config.epochs)
@@ -348,7 +97,7 @@ def train(
         Records(run, progress, **length),
     ]
     model.fit(
-        _training_batches(config, strategy, source, first * steps),
+        building.training_batches(config, strategy, source, first * steps),
         initial_epoch=first,
         epochs=last,
         steps_per_epoch=steps,
@@ -363,14 +112,11 @@ def _opening(
     config: Config, model: ContrastiveModel, source: Source, steps: int, first: int
 ) -> str:
     """Says what is about to happen, and what loss a model that knows nothing has."""
-    negatives = (
-        config.queue_size if config.framework == "moco" else 2 * config.batch_size - 2
-    )
+    negatives = config.queue_size if config.framework == "moco" else 2 * config.batch_size - 2
     lines = [
         f"training {config.framework} with {model.encoder.name} "
         f"({model.encoder.count_params():,} parameters) on {len(source.readable):,} images, "
-        f"{steps} steps an epoch"
-        + (f", from epoch {first + 1}" if first else ""),
+        f"{steps} steps an epoch" + (f", from epoch {first + 1}" if first else ""),
         f"random level of the loss: ln(1 + {negatives:,} negatives) = "
         f"{math.log(1 + negatives):.2f}"
         + (
@@ -379,7 +125,7 @@ def _opening(
             else ""
         ),
     ]
-    levels = num_clusters(config, source.num_examples)
+    levels = building.num_clusters(config, source.num_examples)
     if levels:
         lines.append(
             f"detection from epoch {config.warmup_epochs + 1}: "
@@ -395,31 +141,34 @@ def _online_knn(
     splits: Splits,
     progress: Progress,
 ) -> list[keras.callbacks.Callback]:
-    if not config.online_knn_epochs or not _labelled(splits):
-        return []
     train, evaluation = splits
+    if not config.online_knn_epochs or evaluation is None or not splits_are_labelled(splits):
+        return []
     rng = np.random.default_rng(config.seed)
     few = np.sort(rng.permutation(train.readable)[: config.online_knn_examples]).astype(np.int32)
     embedder = Embedder(functools.partial(encode, model.encoder), strategy)
 
-    def evaluate():
-        memory = labelled(embedder(ordered(config, strategy, train, few), train.num_examples))
-        queries = labelled(embedder(ordered(config, strategy, evaluation), evaluation.num_examples))
+    def features(source: Source, indices: np.ndarray | None = None) -> Embeddings:
+        batches = building.ordered_batches(config, strategy, source, indices)
+        return labelled(embedder(batches, source.num_examples))
+
+    def evaluate() -> Iterator[tuple[str, float]]:
+        memory, queries = features(train, few), features(evaluation)
         return weighted_knn(
             memory, queries, neighbors=config.knn_neighbors, temperature=config.knn_temperature
         )
 
     return [
-        OnlineKNN(
-            evaluate, every=config.online_knn_epochs, epochs=config.epochs, progress=progress
-        )
+        OnlineKNN(evaluate, every=config.online_knn_epochs, epochs=config.epochs, progress=progress)
     ]
 
 
-def _labelled(splits: Splits) -> bool:
-    return splits.evaluation is not None and bool(
-        np.any(splits.evaluation.labels >= 0) and np.any(splits.train.labels >= 0)
-    )
+def splits_are_labelled(splits: Splits) -> bool:
+    """Whether there are labelled images to train a classifier on, and others to test it."""
+    train, evaluation = splits
+    if evaluation is None:
+        return False
+    return bool(np.any(train.labels >= 0) and np.any(evaluation.labels >= 0))
 
 
 def encode(encoder: keras.Model, images: tf.Tensor) -> dict[str, tf.Tensor]:

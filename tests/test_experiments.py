@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import main
-from ifnd_tf import pseudo_labels, training
+from ifnd_tf import building, pseudo_labels
 from ifnd_tf.config import Config
 from ifnd_tf.data import augment, pipelines
 from ifnd_tf.data.source import Source
@@ -22,9 +22,9 @@ RUNS = [path for path in FILES if path.stem != "base"]
 FIELDS = {field.name for field in dataclasses.fields(Config)}
 
 # Training images, classes and replicas that each file is written for (the data sets' own pages;
-# digits: 1797 less the held-out fifth; ImageNet-100: CMC's list of classes).
+# digits: 1797 less a fifth of each class; ImageNet-100: CMC's list of classes).
 SIZES = {
-    "digits": (1437, 10, 1),
+    "digits": (1438, 10, 1),
     "cifar10": (50_000, 10, 1),
     "cifar10_cpu": (50_000, 10, 1),
     "cifar100": (50_000, 100, 1),
@@ -146,7 +146,7 @@ def test_run_directory_is_named_after_the_file(path):
 def test_sizes_fit_the_data(path):
     config = main.parse_flagfile(f"experiments/{path.name}")
     examples, classes, _ = SIZES[path.stem]
-    assert training.check_sizes(config, Unread(examples)) == examples // config.batch_size
+    assert building.check_sizes(config, Unread(examples)) == examples // config.batch_size
     levels = pseudo_labels.resolve_num_clusters(config.num_clusters, examples)
     assert len(levels) == 3 and min(levels) >= classes
     assert config.warmup_epochs < config.epochs
@@ -155,7 +155,7 @@ def test_sizes_fit_the_data(path):
 def pipeline(config: Config, examples: int, replicas: int) -> tf.data.Dataset:
     return pipelines.training_batches(
         Unread(examples),
-        augmentation=training.augmentation(config),
+        augmentation=building.augmentation(config),
         image_size=config.image_size,
         batch_size=config.batch_size,
         seed=config.seed,
@@ -189,7 +189,7 @@ slow = {"imagenet_tpu": [pytest.mark.slow]}
 def test_model_has_the_experiments_shapes(path):
     config = main.parse_flagfile(f"experiments/{path.name}")
     examples, _, replicas = SIZES[path.stem]
-    model = training.build(config, Replicas(replicas), num_examples=examples)
+    model = building.build(config, Replicas(replicas), num_examples=examples)
     features = model.encoder(keras.KerasTensor((4, config.image_size, config.image_size, 3)))
     assert features.shape == (4, WIDTHS[config.backbone])
     keys = model.projector(features)
@@ -203,7 +203,7 @@ def test_model_has_the_experiments_shapes(path):
 def test_the_step_takes_what_the_pipeline_gives(name):
     # Traced, not run: shapes and types must meet from the crops to the queue.
     config = main.parse_flagfile(f"experiments/{name}.flags")
-    model = training.build(config, Replicas(1), num_examples=SIZES[name][0])
+    model = building.build(config, Replicas(1), num_examples=SIZES[name][0])
     spec = pipeline(config, SIZES[name][0], 1).element_spec
     traced = tf.function(model.train_step).get_concrete_function(spec)
     assert "loss" in traced.structured_outputs

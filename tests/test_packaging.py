@@ -20,18 +20,19 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 # design.md and style.md (16): a module imports from the layers below its own, or within its own
 # package. The two lowest layers hold single files that may also import each other.
 LAYERS = (
-    {"errors", "randomness", "collectives", "seeding", "kmeans", "losses", "pseudo_labels"}
-    | {"schedules", "optimizers", "distribution"},
+    {"errors", "randomness", "collectives", "assignment", "seeding", "kmeans", "losses"}
+    | {"pseudo_labels", "schedules", "optimizers", "distribution"},
     {"embedding_table", "detectors", "progress", "run_directory"},
-    {"callbacks", "models", "data", "evaluation", "report"},
-    {"export"},
+    {"callbacks", "models", "data"},
+    {"evaluation", "export", "report"},
     {"config"},
+    {"building"},
     {"training"},
     {"stages"},
 )
 FREE_WITHIN = 2
 # Settings reach the library as named arguments; only these know the whole `Config`.
-READ_CONFIG = {"training", "stages"}
+READ_CONFIG = {"building", "training", "stages"}
 # Imported by no line of ours, yet needed: tf.summary's ops live in TensorBoard.
 INDIRECT = {"tensorboard"}
 DISTRIBUTIONS = {

@@ -20,6 +20,7 @@ class Chip(NamedTuple):
         hbm: HBM bytes, per chip.
         host_chips: chips that one host feeds.
         url: page that the peaks come from.
+        megacore: whether libtpu must be told to join a chip's two cores.
     """
 
     topology: str
@@ -30,6 +31,7 @@ class Chip(NamedTuple):
     hbm: float
     host_chips: int
     url: str
+    megacore: bool = False
 
     @property
     def device_flops(self) -> float:
@@ -52,7 +54,7 @@ _GIB = float(1 << 30)
 
 CHIPS: dict[str, Chip] = {
     "v3-8": Chip("v3:2x2", 8, 2, 123e12, 900e9, 32 * _GIB, 4, _PAGES + "v3"),
-    "v4-8": Chip("v4:2x2x1", 4, 1, 275e12, 1200e9, 32 * _GIB, 4, _PAGES + "v4"),
+    "v4-8": Chip("v4:2x2x1", 4, 1, 275e12, 1200e9, 32 * _GIB, 4, _PAGES + "v4", True),
     "v5e-8": Chip("v5e:2x4", 8, 1, 197e12, 819e9, 16 * _GIB, 8, _PAGES + "v5e"),
     "v5p-8": Chip("v5p:2x2x1", 4, 1, 459e12, 2765e9, 95 * _GIB, 4, _PAGES + "v5p"),
     "v6e-8": Chip("v6e:2x4", 8, 1, 918e12, 1638e9, 32 * _GIB, 8, _PAGES + "v6e"),

@@ -18,11 +18,22 @@ _DROPPED_ATTRIBUTES = {_REPLICATE, "_class", "_xla_inferred_shapes", "_gradient_
 
 
 class Parameter(NamedTuple):
-    """One argument of the replica's program: a step's input or a variable."""
+    """One argument of the replica's program: a step's input or a variable.
+
+    Attributes:
+        name: of the tensor in the traced graph.
+        spec: shape and dtype.
+        is_variable: whether the program also returns its new value.
+        handle: the variable's handle as it was captured, else None.
+        constants: one value per replica where the graph fixes them (the replica's number),
+            else None.
+    """
 
     name: str
     spec: tf.TensorSpec
     is_variable: bool
+    handle: Any = None
+    constants: list[Any] | None = None
 
 
 class Program(NamedTuple):
@@ -60,7 +71,9 @@ def replica_program(traced: Any) -> Program:
         if _REPLICATE in op.node_def.attr and op.type != "TPUReplicateMetadata"
     ]
     if not body:
-        raise LoweringError("The traced function runs nothing on the TPU cores: no strategy.run in it.")
+        raise LoweringError(
+            "The traced function runs nothing on the TPU cores: no strategy.run in it."
+        )
     inside = set(body)
     entries: dict[Any, tf.Tensor] = {}
     for op in body:
@@ -68,8 +81,8 @@ def replica_program(traced: Any) -> Program:
             if tensor.op not in inside:
                 entries.setdefault(tensor.ref(), tensor)
     tensors = list(entries.values())
-    names = {internal.ref(): _variable_name(graph, external) for external, internal in graph.captures}
-    parameters = [_parameter(tensor, names) for tensor in tensors]
+    handles = {internal.ref(): external for external, internal in graph.captures}
+    parameters = [_parameter(tensor, handles) for tensor in tensors]
     outputs = [op.inputs[0] for op in graph.get_operations() if op.type == "TPUReplicatedOutput"]
 
     def function(*values: tf.Tensor) -> list[tf.Tensor]:
@@ -109,7 +122,9 @@ def lower(program: Program, platform: str = "TPU") -> str:
 
 def reason(message: str) -> str:
     """The part of an XLA bridge error that names the offending ops, on one line."""
-    found = re.search(r"(unsupported operations.*?)(?:\n\s*\n|The op is created at|$)", message, re.S)
+    found = re.search(
+        r"(unsupported operations.*?)(?:\n\s*\n|The op is created at|$)", message, re.S
+    )
     return " ".join((found.group(1) if found else message).split())[:500]
 
 
@@ -147,29 +162,22 @@ def _parseable(text: str) -> str:
     )
 
 
-def _variable_name(graph: tf.Graph, handle: tf.Tensor) -> str:
-    """The name of the variable behind a captured handle; "" for other captures."""
-    if handle.dtype != tf.resource:
-        return ""
-    for variable in graph.variables:
-        for part in getattr(variable, "values", (variable,)):
-            if part.handle is handle:
-                return part.name
-    return ""
-
-
-def _parameter(tensor: tf.Tensor, names: dict[Any, str]) -> Parameter:
+def _parameter(tensor: tf.Tensor, handles: dict[Any, Any]) -> Parameter:
     """Name, shape and kind of a tensor that enters the replica's body."""
-    source = tensor.op.inputs[0] if tensor.op.type == "TPUReplicatedInput" else tensor
+    replicated = tensor.op.type == "TPUReplicatedInput"
+    sources = list(tensor.op.inputs) if replicated else [tensor]
+    source = sources[0]
     if tensor.dtype != tf.resource:
         shape = tensor.shape if tensor.shape.is_fully_defined() else source.shape
-        return Parameter(source.name, tf.TensorSpec(shape, tensor.dtype), False)
+        fixed = [tf.get_static_value(each) for each in sources]
+        constants = None if any(value is None for value in fixed) else fixed
+        return Parameter(source.name, tf.TensorSpec(shape, tensor.dtype), False, None, constants)
     data = handle_data_util.get_resource_handle_data(tensor)
     if not (data and data.is_set and data.shape_and_type):
         data = handle_data_util.get_resource_handle_data(source)
     inner = data.shape_and_type[0]
     spec = tf.TensorSpec(tf.TensorShape(inner.shape), tf.dtypes.as_dtype(inner.dtype))
-    return Parameter(names.get(source.ref(), "") or source.name, spec, True)
+    return Parameter(source.name, spec, True, handles.get(source.ref()))
 
 
 class _Copy:
@@ -242,7 +250,9 @@ class _Copy:
             case "AssignSubVariableOp":
                 self._variables[key] = value - rest[0]
             case "ResourceScatterUpdate":
-                self._variables[key] = tf.tensor_scatter_nd_update(value, rest[0][..., None], rest[1])
+                self._variables[key] = tf.tensor_scatter_nd_update(
+                    value, rest[0][..., None], rest[1]
+                )
             case "ResourceScatterNdUpdate":
                 self._variables[key] = tf.tensor_scatter_nd_update(value, rest[0], rest[1])
             case _:

@@ -22,7 +22,7 @@ import tensorflow as tf
 
 import main
 from benchmarks.tpu import flops, lower, trace
-from ifnd_tf import training
+from ifnd_tf import building
 from ifnd_tf.config import Config
 from ifnd_tf.data import augment
 
@@ -43,9 +43,10 @@ class Traced(NamedTuple):
 
 def configuration(flagfile: str, overrides: list[str], replica_batch: int, replicas: int) -> Config:
     """The flagfile's configuration at another batch, traced one step at a time."""
-    config = main.parse_flagfile(flagfile, *overrides)
     batch = replica_batch * replicas
-    # Whole batches enter the queue, so a batch that does not divide it lengthens it.
+    # Whole batches enter the queue, so a batch that does not divide it lengthens it. The
+    # queue's own length is read beside a batch that divides any.
+    config = main.parse_flagfile(flagfile, *overrides, "--batch_size=2")
     queue = math.ceil(config.queue_size / batch) * batch
     return main.parse_flagfile(
         flagfile,
@@ -71,8 +72,8 @@ def element(config: Config, rows: int) -> dict[str, np.ndarray]:
 
 def training_step(config: Config, strategy: tf.distribute.Strategy, num_examples: int) -> Traced:
     """What `fit` calls, traced on one batch."""
-    model = training.build(config, strategy, num_examples=num_examples)
-    rows = training.replica_batch(config, strategy)
+    model = building.build(config, strategy, num_examples=num_examples)
+    rows = building.replica_batch(config, strategy)
     batch = element(config, rows)
     batches = strategy.distribute_datasets_from_function(
         lambda _: tf.data.Dataset.from_tensors(batch).repeat()
@@ -80,7 +81,7 @@ def training_step(config: Config, strategy: tf.distribute.Strategy, num_examples
     function = model.make_train_function().get_concrete_function(iter(batches))
     if config.framework != "moco":
         return Traced(function)
-    blurred = config.infeed_dtype == "uint8" and training.augmentation(config).blur_probability > 0
+    blurred = config.infeed_dtype == "uint8" and building.augmentation(config).blur_probability > 0
     count = flops.step_flops(
         model.network,
         batch=rows,
@@ -92,9 +93,9 @@ def training_step(config: Config, strategy: tf.distribute.Strategy, num_examples
 
 
 def _detector_table(config: Config, strategy: tf.distribute.Strategy, num_examples: int) -> Any:
-    model = training.build(config, strategy, num_examples=num_examples)
+    model = building.build(config, strategy, num_examples=num_examples)
     source = DataSize(num_examples, range(num_examples))
-    return training.make_detector(config, strategy, model, source).table
+    return building.make_detector(config, strategy, model, source).table
 
 
 def embedding_step(config: Config, strategy: tf.distribute.Strategy, num_examples: int) -> Traced:
@@ -118,7 +119,7 @@ def embedding_step(config: Config, strategy: tf.distribute.Strategy, num_example
 def clustering_step(config: Config, strategy: tf.distribute.Strategy, num_examples: int) -> Traced:
     """One k-means iteration and the final assignment, at the finest level's K."""
     table = _detector_table(config, strategy, num_examples)
-    clusters = training.num_clusters(config, num_examples)[-1]
+    clusters = building.num_clusters(config, num_examples)[-1]
 
     @tf.function
     def step(centroids):

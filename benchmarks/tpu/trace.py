@@ -21,7 +21,9 @@ class _PretendResolver(tf.distribute.cluster_resolver.ClusterResolver):
 
     def get_tpu_system_metadata(self) -> tpu_system_metadata.TPUSystemMetadata:
         devices = [
-            session._DeviceAttributes(f"/job:localhost/replica:0/task:0/device:TPU:{i}", "TPU", 0, 0)
+            session._DeviceAttributes(
+                f"/job:localhost/replica:0/task:0/device:TPU:{i}", "TPU", 0, 0
+            )
             for i in range(self._num_replicas)
         ]
         return tpu_system_metadata.TPUSystemMetadata(

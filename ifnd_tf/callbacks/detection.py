@@ -88,7 +88,12 @@ class IncrementalDetection(keras.callbacks.Callback):
             "acceptance_rate": rate,
             "accepted_share": float(np.mean(found.labels >= 0)),
             "label_churn": float(
-                np.mean([pseudo_labels.label_churn(*pair) for pair in zip(before, found.labels, strict=True)])
+                np.mean(
+                    [
+                        pseudo_labels.label_churn(*pair)
+                        for pair in zip(before, found.labels, strict=True)
+                    ]
+                )
             ),
             **found.statistics,
         }

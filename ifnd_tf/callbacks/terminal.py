@@ -37,7 +37,8 @@ class Terminal(keras.callbacks.Callback):
         self._epoch_start = self._start
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._epoch, self._mark = epoch, None
+        self._epoch = epoch
+        self._mark: float | None = None
         if epoch == self._first:
             self._progress.status(f"{self._where(0)}compiling the step ...", force=True)
 
@@ -72,5 +73,6 @@ class Terminal(keras.callbacks.Callback):
 
     def _speed(self) -> float:
         """Images a second in this epoch, 0 before its second call."""
-        steps, seconds = self._done - self._mark_step, self._now - self._mark
-        return steps * self._batch / seconds if steps and seconds > 0 else 0.0
+        if self._mark is None or self._done == self._mark_step:
+            return 0.0
+        return (self._done - self._mark_step) * self._batch / (self._now - self._mark)

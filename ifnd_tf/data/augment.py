@@ -177,7 +177,7 @@ def crop_boxes(
 
 
 def flips(draws: tf.Tensor, augmentation: Augmentation) -> tf.Tensor:
-    """Which views are mirrored: bool `[...]` from the draws `[..., GEOMETRIC_DRAWS]` of `crop_boxes`."""
+    """Which views are mirrored: bool `[...]`, from the draws that `crop_boxes` takes."""
     return draws[..., GEOMETRIC_DRAWS - 1] < augmentation.flip_probability
 
 
@@ -203,9 +203,7 @@ def _standardise(images: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(tf.reshape(rows * scale + shift, shape), images.shape)
 
 
-def photometric(
-    images: tf.Tensor, draws: tf.Tensor, augmentation: Augmentation
-) -> tf.Tensor:
+def photometric(images: tf.Tensor, draws: tf.Tensor, augmentation: Augmentation) -> tf.Tensor:
     """Colour jitter, dropping of colour, blur and normalisation of a batch of crops.
 
     Matrix products of float32 run in bfloat16 passes on TPU, so a pixel may be off there by
@@ -234,7 +232,7 @@ def photometric(
 def _colour_map(
     flat: tf.Tensor, draws: tf.Tensor, augmentation: Augmentation
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The affine map of the module's docstring, for row vectors: matrices [b, 3, 3], offsets [b]."""
+    """The module docstring's affine map for row vectors: matrices [b, 3, 3], offsets [b]."""
     jittered = draws[:, 0] < augmentation.jitter_probability
 
     def factor(column: int, strength: float) -> tf.Tensor:
@@ -268,7 +266,7 @@ def _colour_map(
 def _blur(
     pixels: tf.Tensor, chance: tf.Tensor, strength: tf.Tensor, augmentation: Augmentation
 ) -> tf.Tensor:
-    """Gaussian blur as two matrix products with banded matrices whose rows sum to 1 at the edges."""
+    """Gaussian blur as two products with banded matrices whose rows sum to 1, at edges too."""
     size = pixels.shape[-2]
     low, high = (
         sigma * size / _BLUR_REFERENCE_SIZE
@@ -281,6 +279,7 @@ def _blur(
     bands /= tf.reduce_sum(bands, axis=-1, keepdims=True)
     blurred = (chance < augmentation.blur_probability)[:, None, None]
     bands = tf.where(blurred, bands, np.eye(size, dtype=np.float32))
-    down = tf.reshape(tf.matmul(bands, tf.reshape(pixels, [-1, size, size * 3])), [-1, size, size, 3])
-    across = tf.matmul(bands, tf.reshape(tf.transpose(down, [0, 2, 1, 3]), [-1, size, size * 3]))
-    return tf.transpose(tf.reshape(across, [-1, size, size, 3]), [0, 2, 1, 3])
+    for _ in range(2):  # Down the columns; then, turned over, along the rows.
+        mixed = tf.matmul(bands, tf.reshape(pixels, [-1, size, size * 3]))
+        pixels = tf.transpose(tf.reshape(mixed, [-1, size, size, 3]), [0, 2, 1, 3])
+    return pixels

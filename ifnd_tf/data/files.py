@@ -56,7 +56,7 @@ class FileSource(Source):
         return tf.io.read_file(tf.strings.join([self._root, tf.gather(self._table, index)], "/"))
 
     def subset(self, indices: np.ndarray) -> "FileSource":
-        """A source of its own with these examples, renumbered from 0 in the order given."""
+        """A source of its own with these examples, renumbered from 0."""
         return FileSource(
             self.name, self._root, self._paths[indices], self._labels[indices], self.class_names
         )
@@ -88,7 +88,7 @@ def _walk(root: str, prefix: str, seen: set[str]) -> Iterator[str]:
 
 
 def folder_classes(paths: Sequence[str]) -> list[str]:
-    """The class folders: the first part of every path, or none if a file lies outside any folder."""
+    """The first part of every path, or nothing if a file lies outside any folder."""
     if any("/" not in path for path in paths):
         return []
     return sorted({path.split("/", 1)[0] for path in paths})

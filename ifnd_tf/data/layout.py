@@ -25,7 +25,7 @@ class Layout(NamedTuple):
 
     @classmethod
     def of(cls, context: tf.distribute.InputContext | None, num_replicas: int) -> "Layout":
-        """From the context that `distribute_datasets_from_function` passes, or one worker's count."""
+        """From the context of `distribute_datasets_from_function`, or one worker's replicas."""
         if context is None:
             return cls(num_replicas, 0, num_replicas)
         local = context.num_replicas_in_sync // context.num_input_pipelines

@@ -77,9 +77,7 @@ def _from_memory(source: Source, mine: np.ndarray, size: int) -> tf.data.Dataset
     return elements.map(view, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _from_files(
-    source: Source, mine: np.ndarray, size: int, batch_size: int
-) -> tf.data.Dataset:
+def _from_files(source: Source, mine: np.ndarray, size: int, batch_size: int) -> tf.data.Dataset:
     """Batches of images fetched one by one."""
     labels = source.labels
     flat = mine.reshape(-1)

@@ -21,7 +21,7 @@ from ifnd_tf.errors import UserError
 __all__ = ["ordered_batches", "ordered_steps", "steps_per_epoch", "training_batches"]
 
 # Keys that keep the draws of different purposes apart.
-_GEOMETRIC, _PHOTOMETRIC, _ORDER = 1, 2, 3
+_VIEWS, _ORDER = 1, 2
 
 Example = dict[str, tf.Tensor]
 
@@ -126,16 +126,13 @@ class _Plan(NamedTuple):
 
     def with_draws(self, element: tf.Tensor, batch: Example) -> Example:
         """Adds both views' draws to a batch `{"index": int32 [b], ...}`."""
-        epoch, index = self.epoch(element), batch["index"]
-
-        def draw(purpose: int, count: int) -> tf.Tensor:
-            drawn = randomness.uniform([self.seed, epoch, purpose], index, 2 * count)
-            return tf.reshape(drawn, [self.replica_batch, 2, count])
-
-        return batch | {
-            "geometric": draw(_GEOMETRIC, augment.GEOMETRIC_DRAWS),
-            "draws": draw(_PHOTOMETRIC, augment.PHOTOMETRIC_DRAWS),
-        }
+        geometric = augment.GEOMETRIC_DRAWS
+        keys = [self.seed, self.epoch(element), _VIEWS]
+        drawn = randomness.uniform(
+            keys, batch["index"], 2 * (geometric + augment.PHOTOMETRIC_DRAWS)
+        )
+        drawn = tf.reshape(drawn, [self.replica_batch, 2, -1])
+        return batch | {"geometric": drawn[..., :geometric], "draws": drawn[..., geometric:]}
 
 
 def _indexed(source: Source, plan: _Plan) -> tf.data.Dataset:
@@ -188,6 +185,7 @@ def _crops_in_memory(
 ) -> tf.data.Dataset:
     """All crops of a batch of decoded images at once."""
     pixels = source.pixels
+    assert pixels is not None
     height, width = pixels.shape[1:3]
 
     def cut(batch: Example) -> Example:

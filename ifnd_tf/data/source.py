@@ -1,13 +1,14 @@
 """A set of examples whose indices stay the same across epochs, shards, restarts and machines."""
 
+import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 
-class Unreadable(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Unreadable:
     """An example that could not be decoded: its index, its path or id, and the reason."""
 
     index: int
@@ -63,6 +64,10 @@ class Source:
         """`pixels` as a NumPy array that shares its memory (do not write), or None."""
         return None if self.pixels is None else np.asarray(memoryview(self.pixels))
 
+    def subset(self, indices: np.ndarray) -> "Source":
+        """A source of its own with these examples (ascending), renumbered from 0."""
+        raise NotImplementedError
+
     def found_labels(self, labels: np.ndarray) -> None:
         """Takes the int32 `[N]` labels that `scan` met; for sources that learn them by reading."""
 
@@ -89,7 +94,7 @@ class Source:
         Args:
             shard: number of this reader, in [0, num_shards).
             num_shards: readers that share the data; each reads only its own files.
-            shuffle_seed: int64 scalar that fixes a random order; None: ascending order.
+            shuffle_seed: integer scalar in [0, 2**31) that fixes a random order; None: ascending.
 
         Returns:
             A data set of `{"index", "image", "label"}`.
@@ -145,8 +150,11 @@ class ArraySource(Source):
         return tf.gather(self.pixels, index)
 
     def subset(self, indices: np.ndarray) -> "ArraySource":
-        """A source of its own with these examples, renumbered from 0 in the order given."""
+        """A source of its own with these examples, renumbered from 0."""
         return ArraySource(
-            self.name, self._images[indices], self._labels[indices], self.class_names,
+            self.name,
+            self._images[indices],
+            self._labels[indices],
+            self.class_names,
             self._ids[indices],
         )

@@ -75,7 +75,7 @@ def hold_out(source: Source, share: float, seed: int) -> tuple[Source, Source | 
     """Splits off a fixed share of the examples, of every class alike.
 
     Args:
-        source: one with a `subset` method.
+        source: the examples.
         share: in (0, 1); of a class of n examples, round(share * n) are held out.
         seed: fixes which.
 
@@ -142,9 +142,7 @@ def _folder(
     return sources[0], sources[1] if len(sources) == 2 else None
 
 
-def _list(
-    name: str, path: str, data_dir: str, eval_split: str
-) -> tuple[Source, Source | None]:
+def _list(name: str, path: str, data_dir: str, eval_split: str) -> tuple[Source, Source | None]:
     lists = []
     for each in [path, os.path.expanduser(eval_split)] if eval_split else [path]:
         root = data_dir or os.path.dirname(each) or "."

@@ -14,8 +14,8 @@ from ifnd_tf.data.source import Source
 from ifnd_tf.errors import UserError
 
 EVAL_SPLITS = ("test", "validation", "val", "valid")
-# Encoded images held for shuffling, besides the order of the files, which is shuffled whole.
-_SHUFFLE_BUFFER = 4096
+# Encoded images shuffled together, besides the order of the files, which is shuffled whole.
+_SHUFFLE_CHUNK = 2048
 _OPEN_FILES = 16
 
 
@@ -77,7 +77,7 @@ class TfdsSource(Source):
 
     @property
     def labels(self) -> np.ndarray:
-        """int32 `[N]`, -1 where unknown; the first call reads the split's labels, without decoding."""
+        """int32 `[N]`, -1 where unknown; the first call reads all records, but no image."""
         if self._raw_labels is None:
             self._raw_labels = np.full(self._raw_count, -1, np.int32)
             if self._label:
@@ -121,11 +121,7 @@ class TfdsSource(Source):
         if not self._by_file(num_shards):
             records = records.filter(lambda index, _: index % num_shards == shard)
         if shuffle_seed is not None:
-            records = records.shuffle(
-                min(_SHUFFLE_BUFFER, self.num_examples),
-                seed=tf.cast(shuffle_seed, tf.int64),
-                reshuffle_each_iteration=False,
-            )
+            records = _shuffled(records, shuffle_seed)
         return records.map(self._parse, num_parallel_calls=tf.data.AUTOTUNE)
 
     def _by_file(self, num_shards: int) -> bool:
@@ -140,10 +136,7 @@ class TfdsSource(Source):
         chosen = [tf.constant(column[list(files)]) for column in self._files]
         cycle = 1
         if shuffle_seed is not None:
-            key = tf.stack([tf.cast(shuffle_seed, tf.int32), len(files)])
-            order = tf.random.experimental.index_shuffle(
-                tf.range(len(files)), seed=key, max_index=len(files) - 1
-            )
+            order = _permutation(len(files), shuffle_seed, -1)
             chosen = [tf.gather(column, order) for column in chosen]
             cycle = min(_OPEN_FILES, len(files))
 
@@ -162,6 +155,22 @@ class TfdsSource(Source):
 
     def _parse_label(self, raw: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return raw, tf.cast(_decoded(self._builder, record, [self._label])[self._label], tf.int32)
+
+
+def _permutation(count: int | tf.Tensor, seed: tf.Tensor, part: int | tf.Tensor) -> tf.Tensor:
+    """A random order of `count` things, a function of (seed, part)."""
+    key = tf.stack([tf.cast(seed, tf.int32), tf.cast(part, tf.int32)])
+    return tf.random.experimental.index_shuffle(tf.range(count), seed=key, max_index=count - 1)
+
+
+def _shuffled(records: tf.data.Dataset, seed: tf.Tensor) -> tf.data.Dataset:
+    """Shuffles chunk by chunk; `Dataset.shuffle` would mix in TensorFlow's global seed."""
+
+    def shuffle(number: tf.Tensor, chunk: tuple[tf.Tensor, tf.Tensor]) -> tuple:
+        order = _permutation(tf.shape(chunk[0])[0], seed, number)
+        return tuple(tf.gather(column, order) for column in chunk)
+
+    return records.batch(_SHUFFLE_CHUNK).enumerate().map(shuffle).prefetch(1).unbatch()
 
 
 def _decoded(builder: Any, record: tf.Tensor, keys: Sequence[str]) -> dict[str, tf.Tensor]:
@@ -237,7 +246,7 @@ def _builder(full: str, name: str, data_dir: str) -> Any:
     if not builder.info.splits:
         raise UserError(
             f"--dataset={full}: expected prepared data in {where}. Received: none there. Set "
-            "--data_dir, or prepare it once with python -c \"import tensorflow_datasets as tfds; "
+            '--data_dir, or prepare it once with python -c "import tensorflow_datasets as tfds; '
             f"tfds.builder('{name}', data_dir='{where}').download_and_prepare()\"."
         )
     if builder.info.file_format.value != "tfrecord":

@@ -48,7 +48,11 @@ class Embedder:
         if strategy is None:
             self._step = tf.function(function)
         else:
-            self._step = tf.function(lambda images: strategy.run(function, args=(images,)))
+            # Not a lambda: TPUStrategy names the cluster after it, and refuses "<lambda>".
+            def step(images):
+                return strategy.run(function, args=(images,))
+
+            self._step = tf.function(step)
 
     def __call__(self, batches: Iterable[Mapping[str, Any]], num_examples: int) -> dict[str, Any]:
         """Runs one pass.

@@ -45,9 +45,7 @@ def build(
         return BatchNorm(batch_norm, batch_norm_splits, name=layer_name)
 
     if name == "resnet_small":
-        return small_resnet(
-            image_size=image_size, depth=depth, width=width, stem=stem, norm=norm
-        )
+        return small_resnet(image_size=image_size, depth=depth, width=width, stem=stem, norm=norm)
     if name in IMAGENET_NETS:
         blocks, bottleneck = IMAGENET_NETS[name]
         return resnet(

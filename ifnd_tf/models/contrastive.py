@@ -1,7 +1,7 @@
 """What every contrastive model shares: encoder, projector, label variable, masked loss."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -70,7 +70,7 @@ class ContrastiveModel(distribution.DistributedModel):
         self.photometric = photometric
         self.temperature = temperature
         self.loss_mode, self.rescale_negatives = loss, rescale_negatives
-        self.pseudo_labels = None
+        self.pseudo_labels: Any = None
         if num_levels:
             self.pseudo_labels = self.add_weight(
                 name="pseudo_labels",
@@ -143,8 +143,10 @@ class ContrastiveModel(distribution.DistributedModel):
         same = None
         if self.pseudo_labels is not None:
             same = false_negatives(self.labels_of(anchor_index), self.labels_of(negative_index))
-            # An older key of the anchor itself is the surest false negative of all.
-            same = tf.logical_or(same, anchor_index[:, None] == negative_index[None, :])
+            # An older key of the anchor itself is the surest false negative of all; it is left
+            # out whatever the labels say, and never attracted, since it is stale.
+            others = anchor_index[:, None] != negative_index[None, :]
+            valid = tf.logical_and(valid, others)
         return masked_info_nce(
             positive,
             logits,
@@ -155,16 +157,16 @@ class ContrastiveModel(distribution.DistributedModel):
         )
 
     def minimise(self, tape: tf.GradientTape, loss: tf.Tensor) -> None:
-        """One optimiser step on the mean of `loss` over all replicas.
-
-        The optimiser sums gradients over replicas: the division happens here and only here,
-        and must be recorded by the tape's owner, hence `replica_share`.
-        """
+        """One optimiser step on a loss that `replica_share` made."""
         variables = self.trainable_variables
         self.optimizer.apply(tape.gradient(loss, variables), variables)
 
     def replica_share(self, per_anchor: tf.Tensor) -> tf.Tensor:
-        """This replica's part of the global mean loss, scaled for mixed precision."""
+        """This replica's part of the mean over all anchors, scaled for mixed precision.
+
+        The optimiser sums gradients over replicas, so the division by their number happens
+        here, and only here.
+        """
         mean = tf.reduce_mean(per_anchor) / distribution.num_replicas()
         return self.optimizer.scale_loss(mean)
 

@@ -85,9 +85,7 @@ class MoCo(ContrastiveModel):
         """Keys [b, D] of the replica's images, normalised among other images than its queries."""
         if self.batch_norm == "shuffle" and distribution.num_replicas() > 1:
             moved = distribution.exchange(images)
-            keys = distribution.exchange(
-                self.key_network.embed(moved, training=True), inverse=True
-            )
+            keys = distribution.exchange(self.key_network.embed(moved, training=True), inverse=True)
         elif self.batch_norm == "split":
             dealt = interleave(images, self.batch_norm_splits)
             keys = interleave(

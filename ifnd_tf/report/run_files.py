@@ -29,7 +29,8 @@ class RunFiles(NamedTuple):
 
     def values(self, name: str) -> list[tuple[float, float]]:
         """(epoch, value) of one metric, for the epochs that have it."""
-        return [(r["epoch"], float(r[name])) for r in self.metrics if r.get(name) is not None]
+        known = [record for record in self.metrics if record.get(name) is not None]
+        return [(record["epoch"], float(record[name])) for record in known]
 
     def refreshes(self, name: str, level: int | None = None) -> list[tuple[float, float]]:
         """(epochs trained, value) of one detection statistic, or of one level of a list."""
@@ -45,8 +46,9 @@ class RunFiles(NamedTuple):
     def result(self, name: str) -> float | None:
         """One number of results.json; None where it is missing or no number."""
         value = self.results.get(name)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return float(value) if is_number else None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        return float(value)
 
 
 def read_run(path: str) -> RunFiles:

@@ -185,7 +185,9 @@ def _detection(run: RunFiles) -> list[str]:
     if not run.detection:
         return []
     counts = [len(r["level_precision"]) for r in run.detection if "level_precision" in r]
-    clusters = next((r["clusters"] for r in reversed(run.detection) if "clusters" in r), [])
+    clusters: list[int] = next(
+        (r["clusters"] for r in reversed(run.detection) if "clusters" in r), []
+    )
     levels = [
         (level, f"K = {clusters[level]}" if level < len(clusters) else f"level {level + 1}")
         for level in range(max(counts, default=0))

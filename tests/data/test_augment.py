@@ -31,7 +31,8 @@ def reference_colours(image, draw, recipe, order):
     if draw[0] < recipe.jitter_probability:
         strengths = recipe.jitter_brightness, recipe.jitter_contrast, recipe.jitter_saturation
         low = [max(0.0, 1 - s) for s in strengths]
-        b, f, s = [lo + (1 + st - lo) * d for lo, st, d in zip(low, strengths, draw[1:4], strict=True)]
+        high = [1 + s for s in strengths]
+        b, f, s = np.array(low) + (np.array(high) - low) * draw[1:4]
         turn = 2 * math.pi * recipe.jitter_hue * (2 * draw[4] - 1)
         for operation in order:
             y = x @ luma
@@ -115,8 +116,10 @@ def test_an_image_that_is_left_alone_beside_changed_ones_is_unchanged():
 
 
 def test_grey_images_stay_grey_under_saturation_and_hue():
-    grey = np.repeat(np.random.default_rng(0).integers(0, 256, (16, 8, 8, 1), np.uint8), 3, axis=-1)
-    recipe = augment.recipe("simclr", jitter_brightness=0.0, jitter_contrast=0.0, blur_probability=0.0)
+    levels = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 1), np.uint8)
+    grey = np.repeat(levels, 3, axis=-1)
+    coloured_only = {"jitter_brightness": 0.0, "jitter_contrast": 0.0, "blur_probability": 0.0}
+    recipe = augment.recipe("simclr", **coloured_only)
     draws = tf.constant(draws_of(16, augment.PHOTOMETRIC_DRAWS))
     views = augment.photometric(tf.constant(grey), draws, recipe)
     np.testing.assert_allclose(views, augment.normalise(grey), atol=1e-5)

@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from ifnd_tf.errors import UserError
 from ifnd_tf import report
+from ifnd_tf.errors import UserError
 
 
 @pytest.fixture

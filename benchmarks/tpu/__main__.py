@@ -1,0 +1,95 @@
+"""Proves the TPU path without a TPU.
+
+    make tpu-check                                     # makes the environments and runs this
+    python -m benchmarks.tpu --json tpu.json
+    python -m benchmarks.tpu --short --json tpu.json   # v5e with a small network, as in CI
+
+Exits with 1 if a program does not compile, waits for the host, or costs more than promised.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from absl import app, flags
+
+from benchmarks.tpu.check import Settings, check
+from benchmarks.tpu.chips import CHIPS
+from benchmarks.tpu.environment import ROOT, Environments
+from benchmarks.tpu.table import legend, table
+from ifnd_tf.errors import UserError
+
+_JSON = flags.DEFINE_string("json", "", "File for the results as JSON; empty: none.")
+_FLAGFILE = flags.DEFINE_string(
+    "experiment", "experiments/imagenet_tpu.flags", "Flagfile of the run to check."
+)
+_OVERRIDES = flags.DEFINE_multi_string(
+    "set", [], "A further flag for main.py, as --set=--detector=none; may be repeated."
+)
+_BATCH = flags.DEFINE_integer(
+    "replica_batch", 128, "Images a step on one device; imagenet_tpu.flags on 32 cores: 128."
+)
+_EXAMPLES = flags.DEFINE_integer("num_examples", 1281167, "N of the data set; ImageNet's.")
+_KINDS = flags.DEFINE_list("kinds", list(CHIPS), "TPUs to compile for, a comma list.")
+_CONFIRM = flags.DEFINE_list(
+    "confirm", ["v5e-8"], "TPUs whose largest batch is compiled rather than extrapolated."
+)
+_EFFORT = flags.DEFINE_enum(
+    "effort", "O0", ["O0", "O1", "O2", "O3"],
+    "XLA's optimisation level. O2 is what a TPU runs, at four times O0's compilation time.",
+)  # fmt: skip
+_SHORT = flags.DEFINE_boolean(
+    "short", False, "A small network at 32 pixels on v5e-8 only: a minute instead of ten."
+)
+_ENVIRONMENTS = flags.DEFINE_string(
+    "environments", str(ROOT / ".venv-tpu"), "Folder of the environments and of kept results."
+)
+
+_SMALL = ("--backbone=resnet_small", "--stem=cifar", "--image_size=32")
+
+
+def _settings() -> Settings:
+    unknown = [kind for kind in [*_KINDS.value, *_CONFIRM.value] if kind not in CHIPS]
+    if unknown:
+        raise UserError(f"--kinds: expected some of {', '.join(CHIPS)}. Received: {unknown[0]!r}.")
+    return Settings(
+        flagfile=_FLAGFILE.value,
+        overrides=(*_OVERRIDES.value, *(_SMALL if _SHORT.value else ())),
+        replica_batch=_BATCH.value,
+        num_examples=_EXAMPLES.value,
+        kinds=("v5e-8",) if _SHORT.value else tuple(_KINDS.value),
+        confirm=() if _SHORT.value else tuple(_CONFIRM.value),
+        effort=_EFFORT.value,
+    )
+
+
+def _main(arguments: list[str]) -> int:
+    try:
+        if len(arguments) > 1:
+            raise UserError(f"expected flags only, as --name=value. Received: {arguments[1]}.")
+        settings = _settings()
+        environments = Environments.under(Path(_ENVIRONMENTS.value))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    start = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"[{time.monotonic() - start:5.0f} s] {line}", flush=True)
+
+    report = check(settings, environments, say)
+    print(f"\n{table(report)}\n\n{legend(settings.replica_batch)}")
+    broken = [line for found in report.values() for line in found["problems"]]
+    if _JSON.value:
+        seconds = round(time.monotonic() - start, 1)
+        results = {"settings": settings._asdict(), "seconds": seconds, "tpus": report}
+        Path(_JSON.value).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    for line in broken:
+        print(f"FAILED: {line}")
+    print("TPU check:", f"{len(broken)} problems" if broken else "passed")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    app.run(_main)

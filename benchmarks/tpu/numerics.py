@@ -1,0 +1,135 @@
+"""Does the lowered program compute what Keras computes?
+
+    python -m benchmarks.tpu.numerics SETTINGS.json DIRECTORY   # where tensorflow-tpu is
+    python -m benchmarks.tpu.execute DIRECTORY                  # where jax is
+
+The first traces and lowers the training step as a TPU would be given it, and takes the
+same steps with Keras under MirroredStrategy. The second runs the lowered module, with its
+collectives, on as many virtual CPU devices, and says how far the two are apart.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.tpu import lower, programs, trace
+from ifnd_tf import building
+from ifnd_tf.config import Config
+from ifnd_tf.models.contrastive import ContrastiveModel
+
+
+def batches(config: Config, rows: int, replicas: int, steps: int) -> list[dict[str, np.ndarray]]:
+    """Random batches: one element per replica and step, in the order replicas take them."""
+    rng = np.random.default_rng(0)
+    elements = []
+    for number in range(steps * replicas):
+        element = {
+            name: rng.integers(0, 256, value.shape).astype(value.dtype)
+            if value.dtype == np.uint8
+            else rng.random(value.shape).astype(value.dtype)
+            for name, value in programs.element(config, rows).items()
+        }
+        element["index"] = (number * rows + np.arange(rows)).astype(np.int32)
+        elements.append(element)
+    return elements
+
+
+def _model(config: Config, strategy: tf.distribute.Strategy, num_examples: int) -> ContrastiveModel:
+    """The model, with pseudo-labels that mask something."""
+    model = building.build(config, strategy, num_examples=num_examples)
+    if model.pseudo_labels is not None:
+        shape = model.pseudo_labels.shape
+        labels = np.random.default_rng(1).integers(-1, 3, shape).astype(np.int32)
+        model.pseudo_labels.assign(labels)
+    return model
+
+
+def variables(model: ContrastiveModel) -> list[Any]:
+    """All that a step may change, in an order that depends on the model alone."""
+    metrics = [variable for metric in model.metrics for variable in metric.variables]
+    return [*model.variables, *model.optimizer.variables, *metrics]
+
+
+def _iterator(strategy: tf.distribute.Strategy, elements: list[dict[str, np.ndarray]]) -> Any:
+    stacked = {name: np.stack([e[name] for e in elements]) for name in elements[0]}
+    return iter(
+        strategy.distribute_datasets_from_function(
+            lambda _: tf.data.Dataset.from_tensor_slices(stacked).repeat()
+        )
+    )
+
+
+def _is_handle_of(handle: Any, variable: Any) -> bool:
+    distributed = variable.value
+    packed = getattr(distributed, "_packed_var", None)
+    if packed is not None:
+        return packed.packed_handle is handle
+    return any(part.handle is handle for part in getattr(distributed, "values", [distributed]))
+
+
+def prepare(settings: dict[str, Any], directory: Path) -> None:
+    """Writes module.mlir, arguments.npz, expected.npz and layout.json.
+
+    Args:
+        settings: `flagfile`, `overrides`, `replicas`, `replica_batch`, `num_examples`, `steps`.
+        directory: where to write.
+    """
+    replicas, rows, steps = (settings[k] for k in ("replicas", "replica_batch", "steps"))
+    config = programs.configuration(settings["flagfile"], settings["overrides"], rows, replicas)
+    elements = batches(config, rows, replicas, steps)
+    strategy = trace.pretend_strategy(replicas)
+    model = _model(config, strategy, settings["num_examples"])
+    traced = model.make_train_function().get_concrete_function(_iterator(strategy, elements))
+    program = lower.replica_program(traced)
+    (directory / "module.mlir").write_text(lower.lower(program), encoding="utf-8")
+
+    owners = variables(model)
+    mirrored = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)])
+    twin = _model(config, mirrored, settings["num_examples"])
+    twins = variables(twin)
+    layout, arguments = [], {}
+    names = sorted(elements[0])
+    for position, parameter in enumerate(program.parameters):
+        entry = {"variable": -1, "input": "", "constants": None}
+        if parameter.constants is not None:
+            entry["constants"] = [int(value) for value in parameter.constants]
+        elif parameter.is_variable:
+            entry["variable"] = next(
+                i for i, owner in enumerate(owners) if _is_handle_of(parameter.handle, owner)
+            )
+            arguments[str(position)] = twins[entry["variable"]].numpy()
+        else:
+            # The pipeline's elements come in the order of their sorted names.
+            entry["input"] = names[int(parameter.name.rsplit(":", 1)[1])]
+        layout.append(entry)
+    arguments |= {
+        f"{name}/{number}": element[name]
+        for number, element in enumerate(elements)
+        for name in names
+    }
+    np.savez(directory / "arguments.npz", **arguments)
+    described = {
+        "layout": layout,
+        "replicas": replicas,
+        "steps": steps,
+        "outputs": len(program.output_names),
+        "names": [owner.path for owner in owners],
+    }
+    (directory / "layout.json").write_text(json.dumps(described), encoding="utf-8")
+
+    function, iterator = twin.make_train_function(), _iterator(mirrored, elements)
+    losses = [float(function(iterator)["loss"]) for _ in range(steps)]
+    values = {str(i): variable.numpy() for i, variable in enumerate(twins)}
+    np.savez(directory / "expected.npz", losses=losses, **values)
+
+
+if __name__ == "__main__":
+    prepare(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")), Path(sys.argv[2]))

@@ -1,0 +1,85 @@
+"""Unreadable images: found, named, left out, and the index space unchanged."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ifnd_tf.data import sources
+from ifnd_tf.errors import UserError
+from tests.data.conftest import picture
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Path:
+    """20 PNGs of one size; number 3 is cut off, 7 is text, 11 is empty."""
+    for i in range(20):
+        Image.fromarray(picture(i)).save(tmp_path / f"{i:02}.png")
+    whole = (tmp_path / "03.png").read_bytes()
+    (tmp_path / "03.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "07.png").write_text("this is no image")
+    (tmp_path / "11.png").write_bytes(b"")
+    return tmp_path
+
+
+def opened(path: Path, **options) -> sources.Source:
+    return sources.open_splits(f"folder:{path}", holdout_share=0.01, **options).train
+
+
+def test_unreadable_images_are_named_and_left_out(damaged):
+    source = opened(damaged)
+    assert source.num_examples == 20  # 1% held out of 20 is none.
+    sources.scan(source, max_corrupt_share=0.15)
+    assert [bad.index for bad in source.unreadable] == [3, 7, 11]
+    assert [Path(bad.name).name for bad in source.unreadable] == ["03.png", "07.png", "11.png"]
+    assert all(bad.reason and "\n" not in bad.reason for bad in source.unreadable)
+    assert source.num_examples == 20
+    np.testing.assert_array_equal(source.readable, np.setdiff1d(np.arange(20), [3, 7, 11]))
+
+
+def test_images_of_one_size_are_kept_decoded(damaged):
+    source = opened(damaged)
+    sources.scan(source, max_corrupt_share=0.5)
+    assert source.arrays.shape == (20, 20, 24, 3)
+    for index in source.readable:
+        np.testing.assert_array_equal(source.arrays[index], picture(index))
+
+
+@pytest.mark.parametrize("reason", ["too large", "other sizes", "switched off"])
+def test_images_that_do_not_fit_are_not_kept(damaged, reason):
+    if reason == "other sizes":
+        Image.fromarray(picture(19, 24, 20)).save(damaged / "19.png")
+    if reason == "too large":
+        for i in range(20):
+            Image.fromarray(picture(i, 200, 200)).save(damaged / f"{i:02}.png")
+    # 20 images of 200 x 200 x 3 are 2.3 MB.
+    sizes = {"too large": 2, "other sizes": 100, "switched off": 0}
+    source = opened(damaged)
+    sources.scan(source, max_corrupt_share=0.5, cache_megabytes=sizes[reason])
+    assert source.pixels is None and source.arrays is None and source.scanned
+    assert len(source.unreadable) == (0 if reason == "too large" else 3)
+
+
+def test_too_many_unreadable_images_stop_the_run(damaged):
+    message = r"at most --max_corrupt_share=0\.1 unreadable .* 3 of 20, such as .*03\.png"
+    with pytest.raises(UserError, match=message):
+        sources.scan(opened(damaged), max_corrupt_share=0.1)
+
+
+def test_a_share_that_is_just_met_is_tolerated(damaged):
+    sources.scan(opened(damaged), max_corrupt_share=3 / 20)
+
+
+def test_nothing_readable_stops_the_run_whatever_the_share(tmp_path):
+    for i in range(3):
+        (tmp_path / f"{i}.jpg").write_text("no image")
+    with pytest.raises(UserError, match=r"expected readable images. Received: 3 of which none"):
+        sources.scan(opened(tmp_path), max_corrupt_share=1.0)
+
+
+def test_progress_ends_at_the_readable_images(damaged):
+    calls = []
+    source = opened(damaged)
+    sources.scan(source, max_corrupt_share=1.0, progress=lambda *call: calls.append(call))
+    assert calls[-1] == (17, 20)

@@ -1,0 +1,262 @@
+"""A real tfds builder with several files, prepared here."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from ifnd_tf.data import augment, images, pipelines, sources
+from ifnd_tf.errors import UserError
+from tests.data.conftest import picture
+
+TRAIN, TEST, SIZE = 50, 12, 16
+RECIPE = augment.recipe("moco_v2")
+
+
+class TinyPictures(tfds.core.GeneratorBasedBuilder):
+    """Pictures of changing sizes; `number` says which is which."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = (
+        tfds.core.BuilderConfig(name="labelled"),
+        tfds.core.BuilderConfig(name="plain"),
+        tfds.core.BuilderConfig(name="no_image"),
+    )
+
+    def _info(self):
+        features = {"number": np.int64}
+        if self.builder_config.name != "no_image":
+            features["photo"] = tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg")
+        if self.builder_config.name == "labelled":
+            features["kind"] = tfds.features.ClassLabel(names=["ape", "bee", "cat"])
+        return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._examples(0, TRAIN), "test": self._examples(1000, TEST)}
+
+    def _examples(self, first, count):
+        for number in range(first, first + count):
+            example = {"number": number}
+            if self.builder_config.name != "no_image":
+                example["photo"] = picture(number, 20 + number % 7, 24)
+            if self.builder_config.name == "labelled":
+                example["kind"] = number % 3
+            yield f"key{number}", example
+
+    def _generate_examples(self):
+        raise NotImplementedError
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory) -> Path:
+    """Prepared data: the training split in 4 files, the test split in 4."""
+    path = tmp_path_factory.mktemp("tfds")
+    for config in ("labelled", "plain", "no_image"):
+        builder = TinyPictures(data_dir=path, config=config)
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(num_shards=4, try_download_gcs=False)
+        )
+        assert len(builder.info.splits["train"].shard_lengths) == 4
+    return path
+
+
+def opened(data_dir, config="labelled", **options) -> sources.Splits:
+    return sources.open_splits(f"tfds:tiny_pictures/{config}", data_dir=str(data_dir), **options)
+
+
+def by_tfds(data_dir, split) -> list[dict]:
+    """What tfds itself reads, with its ids."""
+    builder = TinyPictures(data_dir=data_dir, config="labelled")
+    config = tfds.ReadConfig(add_tfds_id=True, interleave_cycle_length=1)
+    return list(tfds.as_numpy(builder.as_dataset(split=split, read_config=config)))
+
+
+def test_indices_labels_and_images_are_those_of_tfds_ids(data_dir):
+    source = opened(data_dir).train
+    expected = by_tfds(data_dir, "train")
+    lengths = TinyPictures(data_dir=data_dir, config="labelled").info.splits["train"].shard_lengths
+    assert source.num_examples == TRAIN == len(expected)
+    stream = list(source.stream().as_numpy_iterator())
+    assert [each["index"] for each in stream] == list(range(TRAIN))
+    for index, (ours, theirs) in enumerate(zip(stream, expected, strict=True)):
+        name = theirs["tfds_id"].decode()
+        file, place = re.fullmatch(r".*-(\d{5})-of-\d{5}__(\d+)", name).groups()
+        assert index == sum(lengths[: int(file)]) + int(place)
+        assert source.describe(index) == name
+        assert ours["label"] == theirs["kind"] == source.labels[index]
+        decoded = images.decode(tf.constant(ours["image"])).numpy().astype(int)
+        # tfds decodes with TensorFlow's fast transform; other pictures differ by 80 on average.
+        assert np.abs(decoded - theirs["photo"]).mean() <= 4
+    assert source.class_names == ("ape", "bee", "cat")
+
+
+@pytest.mark.parametrize("split", ["train[10%:70%]", "train[33:]"])
+def test_slices_have_an_index_of_their_own(data_dir, split):
+    source = opened(data_dir, train_split=split).train
+    expected = by_tfds(data_dir, split)
+    assert source.num_examples == len(expected)
+    assert [source.describe(i) for i in range(source.num_examples)] == [
+        each["tfds_id"].decode() for each in expected
+    ]
+    np.testing.assert_array_equal(source.labels, [each["kind"] for each in expected])
+
+
+def test_the_test_split_is_the_default_for_evaluation(data_dir):
+    assert opened(data_dir).evaluation.num_examples == TEST
+    assert opened(data_dir, eval_split="train[:5]").evaluation.num_examples == 5
+
+
+def test_data_without_labels(data_dir):
+    source = opened(data_dir, "plain").train
+    assert source.class_names == () and set(source.labels) == {-1}
+    assert {int(each["label"]) for each in source.stream().as_numpy_iterator()} == {-1}
+
+
+@pytest.mark.parametrize("num_shards", [1, 2, 3, 7])
+def test_shards_share_out_the_examples(data_dir, num_shards):
+    source = opened(data_dir).train
+    seen = []
+    for shard in range(num_shards):
+        got = [
+            int(each["index"])
+            for each in source.stream(shard=shard, num_shards=num_shards).as_numpy_iterator()
+        ]
+        np.testing.assert_array_equal(got, source.shard_indices(shard, num_shards))
+        seen += got
+    assert sorted(seen) == list(range(TRAIN))
+
+
+def test_a_host_reads_only_its_own_files(data_dir, monkeypatch):
+    source = opened(data_dir).train
+    read = []
+    original = tf.data.Dataset.from_tensor_slices
+    monkeypatch.setattr(
+        tf.data.Dataset,
+        "from_tensor_slices",
+        staticmethod(lambda columns: read.append(columns[0]) or original(columns)),
+    )
+    source.stream(shard=1, num_shards=2)
+    assert [path.decode()[-14:] for path in read[0].numpy()] == ["00001-of-00004", "00003-of-00004"]
+
+
+def test_held_out_examples_are_left_to_evaluation(data_dir):
+    whole = opened(data_dir).train
+    train, held = sources.hold_out(whole, 0.2, 0)
+    # Classes of 17, 17 and 16: 3 of each are held out.
+    assert list(np.bincount(held.labels)) == [3, 3, 3] and train.num_examples == 41
+    names = [part.describe(i) for part in (train, held) for i in range(part.num_examples)]
+    assert sorted(names) == sorted(whole.describe(i) for i in range(TRAIN))
+    for part in (train, held):
+        stream = list(part.stream().as_numpy_iterator())
+        assert [int(each["index"]) for each in stream] == list(range(part.num_examples))
+        assert [int(each["label"]) for each in stream] == list(part.labels)
+
+
+def training(source, elements, **options):
+    options = {"batch_size": 10, "seed": 3, "augmentation": RECIPE, "image_size": SIZE} | options
+    return list(pipelines.training_batches(source, **options).take(elements).as_numpy_iterator())
+
+
+def test_a_stream_trains_on_each_example_once_an_epoch(data_dir):
+    source = opened(data_dir).train
+    steps = pipelines.steps_per_epoch(source, 10)
+    indices = np.concatenate([each["index"] for each in training(source, 2 * steps)]).reshape(2, -1)
+    for epoch in indices:
+        np.testing.assert_array_equal(np.sort(epoch), np.arange(TRAIN))
+    assert (indices[0] != indices[1]).any() and (indices[0] != np.arange(TRAIN)).any()
+    again = np.concatenate([each["index"] for each in training(source, 2 * steps)])
+    np.testing.assert_array_equal(again, indices.ravel())
+
+
+def test_a_stream_resumes_where_it_stopped(data_dir):
+    source = opened(data_dir).train
+    whole = training(source, 8)
+    for expected, received in zip(whole[6:], training(source, 2, first_step=6), strict=True):
+        for key, value in expected.items():
+            np.testing.assert_array_equal(received[key], value)
+
+
+def test_streamed_views_follow_from_seed_epoch_and_index_alone(data_dir):
+    """Two workers read in another order, and the scanned data is read at random."""
+    source = opened(data_dir).train
+    scanned = opened(data_dir).train
+    sources.scan(scanned)
+    assert scanned.pixels is None  # Their sizes differ.
+    parts = [training(source, 5)]
+    for worker in range(2):
+        context = tf.distribute.InputContext(2, worker, 2)
+        parts.append(training(source, 4, input_context=context))
+    views = {}
+    for part in parts:
+        for element in part:
+            for n, index in enumerate(element["index"]):
+                view = (element["images"][n], element["draws"][n])
+                known = views.setdefault(int(index), view)
+                np.testing.assert_array_equal(known[0], view[0])
+                np.testing.assert_array_equal(known[1], view[1])
+    assert len(views) == TRAIN
+
+
+@pytest.mark.parametrize(("workers", "replicas"), [(1, 1), (2, 2), (3, 1)])
+def test_an_ordered_pass_over_a_stream_covers_each_example_once(data_dir, workers, replicas):
+    source = opened(data_dir).train
+    parts = []
+    for worker in range(workers):
+        context = tf.distribute.InputContext(workers, worker, workers * replicas)
+        batches = pipelines.ordered_batches(
+            source, image_size=SIZE, batch_size=4, input_context=context
+        )
+        parts.append(list(batches.as_numpy_iterator()))
+        assert len(parts[-1]) == int(batches.cardinality())
+    assert len({len(part) for part in parts}) == 1 and len(parts[0]) % replicas == 0
+    indices = np.concatenate([each["index"] for part in parts for each in part])
+    np.testing.assert_array_equal(np.sort(indices[indices >= 0]), np.arange(TRAIN))
+
+
+def test_a_scan_keeps_a_stream_of_one_size_in_memory(data_dir):
+    whole = opened(data_dir).train
+    decoded = [
+        images.decode(tf.constant(each["image"])).numpy()
+        for each in whole.stream().as_numpy_iterator()
+    ]
+    same_size = np.flatnonzero([image.shape == decoded[0].shape for image in decoded])
+    assert 1 < len(same_size) < TRAIN
+    source = whole.subset(same_size)
+    sources.scan(source)
+    for index, raw in enumerate(same_size):
+        np.testing.assert_array_equal(source.arrays[index], decoded[raw])
+    np.testing.assert_array_equal(source.labels, whole.labels[same_size])
+    element = training(source, 1, batch_size=len(same_size))[0]
+    np.testing.assert_array_equal(np.sort(element["index"]), np.arange(len(same_size)))
+
+
+def test_a_scan_of_a_stream_names_what_cannot_be_read(data_dir):
+    source = opened(data_dir).train
+    original = source._parse
+    broken = [3, 20]
+
+    def parse(index, record):
+        example = original(index, record)
+        bad = tf.reduce_any(index == broken)
+        return example | {"image": tf.where(bad, b"no image", example["image"])}
+
+    source._parse = parse
+    sources.scan(source, max_corrupt_share=0.1)
+    assert [bad.index for bad in source.unreadable] == broken
+    assert [bad.name for bad in source.unreadable] == [source.describe(i) for i in broken]
+    indices = np.concatenate([each["index"] for each in training(source, 6, batch_size=8)])
+    np.testing.assert_array_equal(np.sort(indices), np.setdiff1d(np.arange(TRAIN), broken))
+
+
+def test_what_is_not_prepared_says_how(data_dir, tmp_path):
+    with pytest.raises(UserError, match=r"expected prepared data in .*download_and_prepare"):
+        opened(tmp_path)
+    with pytest.raises(UserError, match=r"a name that tfds knows .*Received: 'no_such_set'"):
+        sources.open_splits("tfds:no_such_set", data_dir=str(tmp_path))
+    with pytest.raises(UserError, match=r"expected a split among train, test.*Received: 'dev'"):
+        opened(data_dir, train_split="dev")
+    with pytest.raises(UserError, match="expected a data set with an image feature"):
+        opened(data_dir, "no_image")

@@ -1,0 +1,164 @@
+"""MoCo's and SimCLR's steps against the slow reference, and what a step must not do."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ifnd_tf.models.contrastive import Network
+from ifnd_tf.models.moco import EMPTY, MoCo
+from ifnd_tf.models.simclr import SimCLR
+from tests import reference
+
+N, B, Q, S, D, TAU = 20, 4, 8, 4, 6, 0.2
+
+
+def network():
+    images = keras.Input((S, S, 3))
+    features = keras.layers.Flatten()(images)
+    head = keras.Input((S * S * 3,))
+    return Network(keras.Model(images, features), keras.Model(head, keras.layers.Dense(D)(head)))
+
+
+def moco(**options):
+    model = MoCo(
+        network(), network(), queue_size=Q, key_momentum=0.9, num_examples=N, temperature=TAU,
+        **{"num_levels": 2, **options},
+    )  # fmt: skip
+    model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def simclr(**options):
+    model = SimCLR(network(), num_examples=N, temperature=TAU, **{"num_levels": 2, **options})
+    model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def batch(seed=0, index=(3, 7, 11, 15)):
+    rng = np.random.default_rng(seed)
+    return {
+        "index": tf.constant(index, tf.int32),
+        "images": tf.constant(rng.normal(size=(B, 2, S, S, 3)), tf.float32),
+    }
+
+
+def labels(seed=0):
+    """[2, N] labels of four clusters, a third of them not accepted."""
+    rng = np.random.default_rng(seed)
+    return np.where(rng.random((2, N)) < 1 / 3, -1, rng.integers(0, 4, (2, N))).astype(np.int32)
+
+
+def fill(model, seed=5):
+    """Random unit keys of random examples, among them the anchors' own, and an empty slot."""
+    rng = np.random.default_rng(seed)
+    queue = rng.normal(size=(Q, D))
+    queue /= np.linalg.norm(queue, axis=1, keepdims=True)
+    index = np.array([3, 5, 7, 1, EMPTY, 2, 19, 8], np.int32)
+    model.queue.assign(queue)
+    model.queue_index.assign(index)
+    return queue, index
+
+
+@pytest.mark.parametrize("mode", ["eliminate", "attract"])
+def test_moco_loss_equals_the_reference(mode):
+    model = moco(loss=mode)
+    data, table = batch(), labels()
+    model.pseudo_labels.assign(table)
+    queue, queue_index = fill(model)
+    queries = model.network.embed(data["images"][:, 0]).numpy()
+    keys = model.key_network.embed(data["images"][:, 1]).numpy()
+    expected = reference.queue_loss(
+        queries, keys, queue, data["index"].numpy(), queue_index, table, TAU, mode
+    )
+    found = model.train_step(data)
+    np.testing.assert_allclose(found["loss"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["eliminate", "attract"])
+def test_simclr_loss_equals_the_reference(mode):
+    model = simclr(loss=mode)
+    data, table = batch(), labels()
+    model.pseudo_labels.assign(table)
+    first, second = (model.network.embed(data["images"][:, v]).numpy() for v in (0, 1))
+    expected = reference.nt_xent(first, second, data["index"].numpy(), table, TAU, mode)
+    np.testing.assert_allclose(model.train_step(data)["loss"], expected, rtol=1e-5)
+
+
+def test_without_a_detector_moco_is_plain_and_keeps_its_own_older_keys():
+    model = moco(num_levels=0)
+    data = batch()
+    queue, queue_index = fill(model)
+    queries = model.network.embed(data["images"][:, 0]).numpy()
+    keys = model.key_network.embed(data["images"][:, 1]).numpy()
+    positive = np.sum(queries * keys, axis=1, keepdims=True)
+    logits = np.concatenate([positive, queries @ queue[queue_index >= 0].T], axis=1) / TAU
+    expected = np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[:, 0])
+    np.testing.assert_allclose(model.train_step(data)["loss"], expected, rtol=1e-5)
+    assert not any("pseudo_labels" in weight.name for weight in model.weights)
+
+
+def test_labels_of_minus_one_change_only_the_own_keys():
+    plain, labelled = moco(num_levels=0), moco()
+    labelled.network.encoder.set_weights(plain.network.encoder.get_weights())
+    labelled.network.projector.set_weights(plain.network.projector.get_weights())
+    labelled.key_network.projector.set_weights(plain.key_network.projector.get_weights())
+    for model in (plain, labelled):
+        fill(model)
+        model.queue_index.assign([0, 5, 6, 1, EMPTY, 2, 19, 8])  # none of the batch's
+    data = batch()
+    np.testing.assert_allclose(
+        plain.train_step(data)["loss"], labelled.train_step(data)["loss"], rtol=1e-6
+    )
+
+
+def test_keys_enter_the_queue_in_order_and_wrap_round():
+    model = moco()
+    for seed, index in enumerate([(0, 1, 2, 3), (4, 5, 6, 7), (8, 9, 10, 11)]):
+        model.train_step(batch(seed, index))
+    np.testing.assert_array_equal(model.queue_index, [8, 9, 10, 11, 4, 5, 6, 7])
+    np.testing.assert_allclose(np.linalg.norm(model.queue, axis=1), np.ones(Q), rtol=1e-6)
+
+
+def test_the_key_network_follows_and_is_not_trained():
+    model = moco()
+    before = model.key_projector.get_weights()[0]
+    fill(model)
+    model.train_step(batch())
+    query = model.projector.get_weights()[0]
+    assert np.abs(query - before).max() > 1e-4
+    np.testing.assert_allclose(
+        model.key_projector.get_weights()[0], 0.9 * before + 0.1 * query, rtol=1e-5, atol=1e-7
+    )
+    trained = {id(variable) for variable in model.trainable_variables}
+    assert not trained & {id(variable) for variable in model.key_projector.variables}
+
+
+def test_new_labels_hold_for_the_whole_queue_without_a_retrace():
+    model = moco()
+    step = tf.function(model.train_step)
+    fill(model)
+    step(batch())
+    shares = []
+    for value in (-1, 0):
+        model.pseudo_labels.assign(np.full((2, N), value, np.int32))
+        model.reset_metrics()
+        shares.append(float(step(batch())["masked_share"]))
+    assert shares == [0.0, 1.0]
+    assert step.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.parametrize("make", [moco, simclr])
+def test_the_step_compiles_under_xla_and_gives_the_same(make):
+    results = []
+    for jit in (False, True):
+        keras.utils.set_random_seed(0)
+        model = make()
+        model.pseudo_labels.assign(labels())
+        step = tf.function(model.train_step, jit_compile=jit)
+        losses = [float(step(batch(seed))["loss"]) for seed in range(3)]
+        results.append((losses, model.projector.get_weights()[0]))
+    np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-5)
+    np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-4, atol=1e-6)

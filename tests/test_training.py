@@ -1,0 +1,193 @@
+"""Whole runs: the same result on any number of replicas, and after an interruption."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ifnd_tf import building
+from ifnd_tf.errors import UserError
+from tests import tiny
+from tests.conftest import make_strategy
+
+VARIANTS = {
+    "moco-eliminate": {"framework": "moco", "loss": "eliminate"},
+    "moco-attract": {"framework": "moco", "loss": "attract"},
+    "simclr-eliminate": {"framework": "simclr", "loss": "eliminate"},
+    "simclr-attract": {"framework": "simclr", "loss": "attract"},
+}
+
+
+def outcome(variant, strategy, path, **overrides):
+    """Weights, labels, queue and records of a tiny run: 5 steps, one refresh, 5 steps."""
+    model, run = tiny.train(tiny.config(**VARIANTS[variant], **overrides), strategy, path)
+    state = {
+        "projector": np.concatenate([w.ravel() for w in model.projector.get_weights()]),
+        "encoder": np.concatenate([w.ravel() for w in model.encoder.get_weights()]),
+        "pseudo_labels": model.pseudo_labels.numpy(),
+    }
+    if "moco" in variant:
+        state["queue"] = model.queue.numpy()
+        state["queue_index"] = model.queue_index.numpy()
+    return state, run.metrics()
+
+
+_alone: dict[str, tuple] = {}
+
+
+@pytest.mark.distribution
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("replicas", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_replicas_change_nothing(variant, replicas, tmp_path):
+    if variant not in _alone:
+        _alone[variant] = outcome(variant, make_strategy("default"), tmp_path / "alone")
+    state, records = _alone[variant]
+    split_state, split_records = outcome(
+        variant, make_strategy(f"mirrored-{replicas}"), tmp_path / "split"
+    )
+    for name in ("pseudo_labels", "queue_index"):
+        if name in state:
+            np.testing.assert_array_equal(split_state[name], state[name])
+    assert np.any(state["pseudo_labels"] >= 0)
+    for name in ("encoder", "projector", "queue"):
+        if name in state:
+            scale = np.abs(state[name]).max()
+            np.testing.assert_allclose(split_state[name], state[name], rtol=1e-5, atol=1e-5 * scale)
+    for one, other in zip(records, split_records, strict=True):
+        np.testing.assert_allclose(other["loss"], one["loss"], rtol=1e-5)
+        np.testing.assert_allclose(other["masked_share"], one["masked_share"], rtol=1e-5)
+    assert records[1]["masked_share"] > 0
+
+
+def test_an_interrupted_run_ends_bit_for_bit_where_an_unbroken_one_does(tmp_path):
+    strategy = make_strategy("default")
+    settings = {"epochs": 3, "acceptance": "linear", "acceptance_end": 1.0}
+    whole, _ = outcome("moco-eliminate", strategy, tmp_path / "whole", **settings)
+    path = tmp_path / "broken"
+    outcome("moco-eliminate", strategy, path, **settings, stop_after_epoch=2)
+    resumed, records = outcome("moco-eliminate", strategy, path, **settings)
+    assert [record["epoch"] for record in records] == [1, 2, 3]
+    for name, value in whole.items():
+        np.testing.assert_array_equal(resumed[name], value, err_msg=name)
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    strategy = make_strategy("default")
+    first, _ = outcome("moco-eliminate", strategy, tmp_path)
+    again, records = outcome("moco-eliminate", strategy, tmp_path)
+    np.testing.assert_array_equal(first["encoder"], again["encoder"])
+    assert len(records) == 2
+
+
+@pytest.mark.parametrize("detector", ["none", "oracle", "random"])
+def test_every_detector_trains(detector, tmp_path):
+    config = tiny.config(detector=detector, acceptance_end=1.0)
+    data = tiny.splits()
+    model, run = tiny.train(config, make_strategy("default"), tmp_path, data)
+    last = run.metrics()[-1]
+    assert np.isfinite(last["loss"])
+    if detector == "none":
+        assert model.pseudo_labels is None
+        assert last["masked_share"] == 0.0
+        assert "detection_acceptance_rate" not in last
+    elif detector == "oracle":
+        np.testing.assert_array_equal(model.pseudo_labels.numpy()[0], data.train.labels)
+        assert last["detection_precision"] == last["detection_recall"] == 1.0
+        assert run.metrics()[0]["masked_share"] > 0
+    else:
+        # Permuted labels hit pairs of a class as often as chance, about one in ten.
+        assert last["masked_share"] > 0
+        assert last["detection_precision"] < 0.25
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"hierarchy": "nested"},
+        {"cluster_on": "features", "acceptance_scope": "cluster"},
+        {"infeed_dtype": "float32"},
+        {"precision": "mixed_bfloat16", "batch_norm": "split", "batch_norm_splits": 4},
+        {"optimizer": "lars", "learning_rate_warmup_epochs": 0.5, "rescale_negatives": True},
+        {"steps_per_execution": 5},
+    ],
+    ids=lambda overrides: "-".join(overrides),
+)
+def test_options_train_and_detect(overrides, tmp_path):
+    config = tiny.config(**{"batch_norm": "local", **overrides})
+    model, run = tiny.train(config, make_strategy("default"), tmp_path)
+    last = run.metrics()[-1]
+    assert np.isfinite(last["loss"])
+    assert 0.3 < np.mean(model.pseudo_labels.numpy() >= 0) <= 0.55
+    assert last["detection_acceptance_rate"] == 0.5
+    assert last["seconds_clustering"] > 0
+
+
+def test_nested_labels_keep_fine_clusters_together(tmp_path):
+    config = tiny.config(hierarchy="nested", acceptance_end=1.0)
+    model, _ = tiny.train(config, make_strategy("default"), tmp_path)
+    coarse, fine = model.pseudo_labels.numpy()
+    for cluster in np.unique(fine[fine >= 0]):
+        parents = coarse[(fine == cluster) & (coarse >= 0)]
+        assert len(np.unique(parents)) <= 1
+
+
+def test_infeed_of_float32_and_of_uint8_train_alike(tmp_path):
+    results = [
+        outcome("moco-eliminate", make_strategy("default"), tmp_path / dtype, infeed_dtype=dtype)[0]
+        for dtype in ("uint8", "float32")
+    ]
+    np.testing.assert_allclose(results[0]["encoder"], results[1]["encoder"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"queue_size": 192}, "queue_size: expected at most the 160 training images.*try 160"),
+        ({"batch_size": 256, "queue_size": 256}, "batch_size: expected at most the 160"),
+        ({"num_clusters": "4,200"}, "at most the number of examples"),
+        ({"num_clusters": "1,4"}, "2 or more"),
+        ({"backbone": "resnet19"}, "backbone: expected one of"),
+        ({"backbone": "keras:Nothing"}, "expected keras: and one of"),
+        ({"depth": 9}, "6n \\+ 2"),
+        ({"batch_norm": "split", "batch_norm_splits": 5}, "batch_norm_splits: expected a divisor"),
+        ({"batch_norm": "shuffle"}, "at least two replicas"),
+        ({"detector": "guess"}, "detector: expected one of"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(overrides, message, tmp_path):
+    with pytest.raises(UserError, match=message) as error:
+        tiny.train(tiny.config(**overrides), make_strategy("default"), tmp_path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.distribution
+def test_a_batch_that_the_replicas_do_not_divide_is_refused():
+    with pytest.raises(UserError, match="multiple of the 4 replicas.*try 32"):
+        building.replica_batch(
+            dataclasses.replace(tiny.config(), batch_size=30, queue_size=60),
+            make_strategy("mirrored-4"),
+        )
+
+
+def test_a_diverged_run_says_so(tmp_path):
+    config = tiny.config(learning_rate=1e30)
+    with pytest.raises(UserError, match="NaN or infinity, so training has diverged"):
+        tiny.train(config, make_strategy("default"), tmp_path)
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    tiny.train(tiny.config(), make_strategy("default"), tmp_path)
+    with pytest.raises(UserError, match="checkpoint that fits"):
+        tiny.train(tiny.config(width=8, epochs=3), make_strategy("default"), tmp_path)
+
+
+def test_the_seed_decides_the_weights():
+    strategy = tf.distribute.get_strategy()
+
+    def first_weights(seed):
+        model = building.build(tiny.config(seed=seed), strategy, num_examples=160)
+        return model.encoder.get_weights()[0]
+
+    np.testing.assert_array_equal(first_weights(1), first_weights(1))
+    assert np.abs(first_weights(1) - first_weights(2)).max() > 0.01

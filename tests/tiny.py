@@ -1,0 +1,49 @@
+"""The smallest run that goes through everything: 160 digits, a network of 4 channels."""
+
+from ifnd_tf import stages, training
+from ifnd_tf.config import Config
+from ifnd_tf.data.sources import Splits, open_splits
+from ifnd_tf.progress import Progress
+from ifnd_tf.run_directory import RunDirectory
+
+SETTINGS = {
+    "image_size": 8,
+    "width": 4,
+    "projection_dim": 8,
+    "batch_size": 32,
+    "queue_size": 64,
+    "num_clusters": "4,8",
+    "epochs": 2,
+    "warmup_epochs": 1,
+    "acceptance": "constant",
+    "acceptance_end": 0.5,
+    "batch_norm": "sync",
+    "kmeans_iterations": 5,
+    "online_knn_epochs": 0,
+    "online_knn_examples": 64,
+    "checkpoint_epochs": 1,
+}
+
+
+def config(**overrides) -> Config:
+    """A `Config` of the tiny run."""
+    return Config(**{**SETTINGS, **overrides})
+
+
+def splits(num_train: int = 160) -> Splits:
+    """The first digits of each split."""
+    train, evaluation = open_splits("digits")
+    return Splits(train.subset(range(num_train)), evaluation.subset(range(64)))
+
+
+def train(config: Config, strategy, path, data: Splits | None = None):
+    """Trains to the end; returns the model and the run directory."""
+    run = RunDirectory(str(path), flags={}, writer=True)
+    quiet = Progress(enabled=False)
+    model = training.train(config, strategy, data or splits(), run, quiet)
+    return model, run
+
+
+def run(config: Config, strategy, *, flags: dict[str, str] | None = None) -> stages.Run:
+    """A `stages.Run` that prints nothing."""
+    return stages.Run(config, strategy, flags or {}, Progress(enabled=False))
