@@ -112,15 +112,15 @@ def main(arguments: list[str]) -> int:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         with _start_up_notes_held():
             # Imported late: a mistyped flag is answered at once.
-            from ifnd_tf import distribution, stages
+            from ifnd_tf import stages, strategies
 
-            strategy = distribution.make_strategy(
+            strategy = strategies.make_strategy(
                 config.strategy,
                 tpu=config.tpu,
                 worker_timeout_seconds=config.worker_timeout_seconds,
             )
         if config.strategy == "multiworker" or "TF_CONFIG" in os.environ:
-            distribution.check_same_settings(strategy, dataclasses.asdict(config))
+            strategies.check_same_settings(strategy, dataclasses.asdict(config))
         run = stages.Run(config, strategy, as_text(config))
         for name in config.stages:
             stages.STAGES[name](run)

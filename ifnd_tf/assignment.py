@@ -19,18 +19,17 @@ class Fit(NamedTuple):
 
 
 def default_chunk(num_clusters: int) -> int:
-    """Rows per chunk: scores of about 2 MB stay in a core's cache, and a tile is full."""
-    return max(256, min(4096, (1 << 19) // num_clusters // 256 * 256))
+    """Rows per chunk: scores of about 8 MB stay in the last cache, and launches are few."""
+    return max(256, min(4096, (1 << 21) // num_clusters // 256 * 256))
 
 
 def cut(points: tf.Tensor, index: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Cuts rows into [C, size, D] and [C, size], padding with index -1 and zero rows."""
+    """Cuts rows into [C, size, D] and [C, size], padding with index -1."""
     n, width = points.shape
-    rows = math.ceil(n / size) * size
-    # Padding rows may hold anything, NaN included, so they are replaced, not multiplied by 0.
-    points = tf.where((index >= 0)[:, None], tf.cast(points, tf.float32), 0.0)
-    points = tf.pad(points, [[0, rows - n], [0, 0]])
-    index = tf.pad(index, [[0, rows - n]], constant_values=-1)
+    points, missing = tf.cast(points, tf.float32), -n % size
+    if missing:  # Padding copies all rows, so not when there is nothing to pad.
+        points = tf.pad(points, [[0, missing], [0, 0]])
+        index = tf.pad(index, [[0, missing]], constant_values=-1)
     return tf.reshape(points, [-1, size, width]), tf.reshape(index, [-1, size])
 
 
@@ -85,7 +84,8 @@ def assign(
         # Distances are taken as |x - c|^2, not from the scores, whose cancellation would
         # drown tight clusters. Residuals summed instead of points keep float32 sums exact.
         residual = x - tf.gather(centroids, own)
-        labels = tf.where(real, own, -1)  # Negative segments are dropped from the sums.
+        # Negative segments are dropped. A product with 0 would keep the NaN of a padding row.
+        labels = tf.where(real, own, -1)
         residuals += tf.math.unsorted_segment_sum(residual, labels, num_clusters)
         counts += tf.math.unsorted_segment_sum(tf.ones_like(labels), labels, num_clusters)
         distances = tf.where(real, tf.reduce_sum(residual * residual, 1), 0.0)

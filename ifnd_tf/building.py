@@ -20,6 +20,7 @@ from ifnd_tf.models.contrastive import ContrastiveModel, Network
 from ifnd_tf.models.moco import MoCo
 from ifnd_tf.models.simclr import SimCLR
 from ifnd_tf.schedules import WarmupCosine
+from ifnd_tf.strategies import num_input_pipelines
 
 
 def augmentation(config: Config) -> augment.Augmentation:
@@ -191,7 +192,12 @@ def make_detector(
         strategy,
         embed,
         num_examples=source.num_examples,
-        steps=ordered.ordered_steps(len(source.readable), rows, replicas),
+        steps=ordered.pass_steps(
+            source,
+            batch_size=rows,
+            num_replicas=replicas,
+            num_workers=num_input_pipelines(strategy),
+        ),
         batch_size=rows,
         width=(network.encoder if features else network.projector).output_shape[-1],
         confidence_temperature=config.confidence_temperature,

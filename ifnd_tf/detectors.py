@@ -130,7 +130,7 @@ class Incremental(Detector):
         return pseudo_labels.assign(level.assignments, accepted)
 
     def _start(self, level: int) -> tf.Tensor | None:
-        return tf.convert_to_tensor(self._centroids[level]) if bool(self._started) else None
+        return tf.convert_to_tensor(self._centroids[level]) if self._started.numpy() else None
 
     def _independent(self) -> list[Clustering]:
         return [

@@ -178,7 +178,7 @@ def kmeans(
         num_iterations: updates of the centroids; >= 0. 0 only assigns.
         confidence_temperature: tau_c > 0.
         chunk_size: rows at a time; the largest intermediate is [chunk_size, K]. None: about
-            2 MB of float32 scores, which suits a core's cache.
+            8 MB of float32 scores, which suits a processor's last cache.
         collectives: how replicas combine; `replica_collectives()` inside `strategy.run`.
 
     Returns:

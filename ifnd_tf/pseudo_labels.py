@@ -21,7 +21,8 @@ _AUTO_RANGE = (10, 25_000)
 
 def _top_share(confidence: np.ndarray, rate: float) -> np.ndarray:
     """Marks the round(rate * n) largest of [n]; ties go to the earlier entry."""
-    # Half up, not Python's half to even: 0.5 of 5 is 3. The nudge undoes 0.29 * 100 < 29.
+    # Half up, not Python's half to even: 0.5 of 5 is 3. The nudge undoes
+    # roundings such as 0.145 * 100 = 14.499999999999998.
     count = math.floor(rate * len(confidence) + 0.5 + 1e-9)
     chosen = np.zeros(len(confidence), bool)
     chosen[np.argsort(-confidence, kind="stable")[:count]] = True

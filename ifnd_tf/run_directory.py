@@ -116,7 +116,7 @@ class RunDirectory:
         with tf.io.gfile.GFile(self.file(f"detection/{epoch:04d}.npz"), "wb") as file:
             file.write(packed.getvalue())
 
-    def write_unreadable(self, unreadable: Sequence[tuple[int, str, str]]) -> None:
+    def write_unreadable(self, unreadable: Sequence[tuple]) -> None:
         """Lists images that could not be read, one line each: index, name, reason."""
         if self.writer and unreadable:
             rows = ["index\tname\treason", *("\t".join(map(str, row)) for row in unreadable)]

@@ -41,8 +41,7 @@ def acceptance_rate(progress: float, schedule: str, start: float, end: float) ->
     elif schedule == "cosine":
         share = 0.5 - 0.5 * math.cos(math.pi * p)
     elif schedule == "step":
-        # The nudge undoes roundings such as 5 * 0.6 = 2.9999999999999996.
-        share = min(math.floor(STEPS * p + 1e-9), STEPS - 1) / (STEPS - 1)
+        share = min(math.floor(STEPS * p), STEPS - 1) / (STEPS - 1)
     elif schedule == "constant":
         share = 1.0
     else:

@@ -13,7 +13,6 @@ from ifnd_tf import building, export, training
 from ifnd_tf.config import Config
 from ifnd_tf.data import sources
 from ifnd_tf.data.scan import scan
-from ifnd_tf.distribution import is_chief
 from ifnd_tf.errors import UserError
 from ifnd_tf.evaluation.clustering import clustering
 from ifnd_tf.evaluation.embed import Embeddings, embed, labelled, raw_pixels
@@ -23,6 +22,7 @@ from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.progress import Progress, duration
 from ifnd_tf.report import run_report
 from ifnd_tf.run_directory import RunDirectory
+from ifnd_tf.strategies import is_chief
 
 # Flags that change how, not what, is computed: a run may be continued with others.
 FREE_FLAGS = frozenset(

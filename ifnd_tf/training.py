@@ -18,12 +18,12 @@ from ifnd_tf.config import Config
 from ifnd_tf.data import augment
 from ifnd_tf.data.source import Source
 from ifnd_tf.data.sources import Splits
-from ifnd_tf.distribution import is_chief
 from ifnd_tf.evaluation.embed import Embedder, Embeddings, labelled
 from ifnd_tf.evaluation.knn import weighted_knn
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.progress import Progress
 from ifnd_tf.run_directory import RunDirectory
+from ifnd_tf.strategies import is_chief
 
 
 def checkpointing(

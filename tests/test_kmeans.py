@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
 
+from ifnd_tf import assignment, randomness, seeding
 from ifnd_tf import kmeans as lib
 from tests import reference
 
@@ -24,9 +25,9 @@ def points_of(n, width, seed=0, unit=True):
 def run(points, centroids, iterations, index=None, chunk=None, collectives=lib.LOCAL):
     index = np.arange(len(points), dtype=np.int32) if index is None else index
     return lib.kmeans(
-        tf.constant(points, tf.float32),
-        tf.constant(index, tf.int32),
-        tf.constant(centroids, tf.float32),
+        tf.convert_to_tensor(points, tf.float32),
+        tf.convert_to_tensor(index, tf.int32),
+        tf.convert_to_tensor(centroids, tf.float32),
         num_iterations=iterations,
         confidence_temperature=TAU,
         chunk_size=chunk,
@@ -162,12 +163,36 @@ def test_order_of_examples_does_not_matter():
     np.testing.assert_allclose(np.asarray(result.confidence)[order], shuffled.confidence, rtol=1e-5)
 
 
+def test_ties_are_broken_by_index_not_by_place():
+    # Four points at distance 1 of the first centroid, for the two clusters that are empty.
+    points = np.array([[0.0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]], np.float32)
+    centroids = [[0.0, 0]] + [[50.0, 50]] * 2 + [[1e15, 1e15]] * 3
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(5)
+        result = run(points[order], centroids, 1, index=order)
+        np.testing.assert_allclose(result.centroids[1:5], points[1:5])
+
+
+def test_ties_in_the_sample_are_broken_by_index_not_by_place():
+    # Two examples that draw the same of 2^24 priorities; one of them is sampled.
+    draws = np.asarray(randomness.uniform([0, seeding._SAMPLE], tf.range(30_000), 1))[:, 0]
+    order = np.argsort(draws, kind="stable")
+    first = np.flatnonzero(np.diff(draws[order]) == 0)[0]
+    index = order[first : first + 2]
+    points = np.array([[1.0, 0], [0, 1]], np.float32)
+    picked = start(points, 1, index=index, sample_size=1)
+    again = start(points[::-1], 1, index=index[::-1], sample_size=1)
+    np.testing.assert_array_equal(picked, points[np.argmin(index)][None])
+    np.testing.assert_array_equal(again, picked)
+
+
 def test_another_seed_starts_elsewhere():
     points = points_of(500, 8)
     assert not np.array_equal(start(points, 10, seed=0), start(points, 10, seed=1))
 
 
-def test_padding_rows_are_ignored_whatever_they_hold():
+@pytest.mark.parametrize("jit", [False, True])
+def test_padding_rows_are_ignored_whatever_they_hold(jit):
     points = points_of(100, 4)
     index = np.arange(100, dtype=np.int32)
     junk = np.array([[np.nan] * 4, [np.inf] * 4, [1e30] * 4], np.float32)
@@ -176,7 +201,8 @@ def test_padding_rows_are_ignored_whatever_they_hold():
     real = padded_index >= 0
     first = start(padded, 6, index=padded_index)
     np.testing.assert_allclose(first, start(points, 6), atol=1e-6)
-    result = run(padded, first, 5, index=padded_index, chunk=32)
+    compiled = tf.function(run, jit_compile=jit)
+    result = compiled(tf.constant(padded), first, 5, tf.constant(padded_index), chunk=32)
     plain = run(points, first, 5, chunk=32)
     np.testing.assert_array_equal(np.asarray(result.assignments)[~real], -1)
     np.testing.assert_array_equal(np.asarray(result.confidence)[~real], 0)
@@ -233,6 +259,7 @@ def test_more_clusters_than_distinct_points(jit):
     result = both(tf.constant(points), tf.range(100))
     assert int(tf.reduce_sum(tf.cast(lib.used(result.centroids), tf.int32))) == 5
     np.testing.assert_array_equal(np.sort(result.counts), [0] * 4 + [20] * 5)
+    assert int(result.reseeded) == 0
     np.testing.assert_allclose(result.inertia, 0, atol=1e-9)
     # Unused centroids do not dilute the confidence.
     kept = np.asarray(result.centroids)[np.asarray(lib.used(result.centroids))]
@@ -319,17 +346,18 @@ def graphs_of(function):
             yield each.graph
 
 
-def test_no_intermediate_is_examples_by_clusters():
-    n, k = 5000, 300
-
+@pytest.mark.parametrize(
+    ("n", "width", "k", "chunk"), [(5000, 8, 300, 128), (100_000, 64, 5000, None)]
+)
+def test_no_intermediate_is_examples_by_clusters(n, width, k, chunk):
     @tf.function
     def f(points, index, centroids):
         return lib.kmeans(
-            points, index, centroids, num_iterations=2, confidence_temperature=TAU, chunk_size=128
+            points, index, centroids, num_iterations=2, confidence_temperature=TAU, chunk_size=chunk
         )
 
     concrete = f.get_concrete_function(
-        tf.TensorSpec([n, 8]), tf.TensorSpec([n], tf.int32), tf.TensorSpec([k, 8])
+        tf.TensorSpec([n, width]), tf.TensorSpec([n], tf.int32), tf.TensorSpec([k, width])
     )
     sizes = [
         output.shape.num_elements()
@@ -339,8 +367,9 @@ def test_no_intermediate_is_examples_by_clusters():
         if output.shape.is_fully_defined()
     ]
     # The loops' bodies are seen (a chunk's scores), and nothing is larger than the points.
-    assert 128 * k in sizes
-    assert max(sizes) <= 128 * -(-n // 128) * 8
+    chunk = chunk or assignment.default_chunk(k)
+    assert chunk * k in sizes
+    assert max(sizes) <= -(-n // chunk) * chunk * width
 
 
 # --- replicas ---------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 # package. The two lowest layers hold single files that may also import each other.
 LAYERS = (
     {"errors", "randomness", "collectives", "assignment", "seeding", "kmeans", "losses"}
-    | {"pseudo_labels", "schedules", "optimizers", "distribution"},
+    | {"pseudo_labels", "schedules", "optimizers", "distribution", "strategies"},
     {"embedding_table", "detectors", "progress", "run_directory"},
     {"callbacks", "models", "data"},
     {"evaluation", "export", "report"},
@@ -33,8 +33,9 @@ LAYERS = (
 FREE_WITHIN = 2
 # Settings reach the library as named arguments; only these know the whole `Config`.
 READ_CONFIG = {"building", "training", "stages"}
-# Imported by no line of ours, yet needed: tf.summary's ops live in TensorBoard.
-INDIRECT = {"tensorboard"}
+# Imported by no line of ours, yet needed: tf.summary's ops live in TensorBoard, and
+# tensorflow-datasets imports importlib_resources without declaring it.
+INDIRECT = {"tensorboard", "importlib-resources"}
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "absl": "absl-py",

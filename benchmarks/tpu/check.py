@@ -111,7 +111,10 @@ def _compile(
     kept = {"analytic_flops": program["analytic_flops"]}
     if program["error"]:
         return {**kept, "error": f"not lowered: {program['error']}", "seconds": 0.0}
-    return {**kept, **environments.compile(Path(program["module"]), kind, effort)}
+    try:
+        return {**kept, **environments.compile(Path(program["module"]), kind, effort)}
+    except RuntimeError as error:  # libtpu aborts on some errors, and one must not hide the rest
+        return {**kept, "error": str(error).splitlines()[-1], "seconds": 0.0}
 
 
 def _outcome(compiled: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ def _load(text: str, replicas: int) -> tuple[Any, list[Any]]:
     """The module as an executable for `replicas` virtual CPU devices, and the devices."""
     os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={replicas}"
     os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ["JAX_ENABLE_X64"] = "1"  # the optimizer counts steps in int64
     import jax
     from jax._src import compiler
     from jax._src.interpreters import mlir
@@ -64,7 +65,7 @@ def execute(directory: Path) -> dict[str, Any]:
     text = (directory / "module.mlir").read_text(encoding="utf-8")
     loaded, devices = _load(text.replace("tf.aliasing_output", "tf.no_alias"), replicas)
     held = {
-        i: [arguments[str(i)]] * replicas
+        i: [arguments[str(entry["variable"])]] * replicas
         for i, entry in enumerate(layout)
         if entry["variable"] >= 0
     }
@@ -86,7 +87,7 @@ def execute(directory: Path) -> dict[str, Any]:
             for parts in ran.disassemble_into_single_device_arrays()
         ]
         held = dict(zip(held, outputs[described["outputs"] :], strict=True))
-        losses.append([float(o[0]) for o in outputs[: described["outputs"]]])
+        losses.append(float(outputs[described["loss"]][0]))
     compared = []
     for i, parts in held.items():
         variable = layout[i]["variable"]

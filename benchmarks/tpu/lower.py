@@ -6,7 +6,7 @@ variable is an argument and, after the step, a result; XLA then lowers that func
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -14,6 +14,14 @@ from tensorflow.python.framework import ops
 from tensorflow.python.ops import handle_data_util
 
 _REPLICATE = "_tpu_replicate"
+# Ops that only a host can run, by what a user wrote to get them. The bridge would name an
+# op that feeds them.
+_HOST_OPS = {
+    "PrintV2": "tf.print",
+    "EagerPyFunc": "tf.py_function",
+    "PyFunc": "tf.numpy_function",
+    "WriteSummary": "tf.summary",
+}
 _DROPPED_ATTRIBUTES = {_REPLICATE, "_class", "_xla_inferred_shapes", "_gradient_op_type"}
 
 
@@ -40,12 +48,14 @@ class Program(NamedTuple):
     """What one replica computes.
 
     `function` takes the values of `parameters` and returns the step's outputs
-    followed by the variables, in the parameters' order.
+    followed by the variables, in the parameters' order. `shapeless` names the ops whose
+    output has an unknown shape although their inputs' shapes are known.
     """
 
     function: Callable[..., list[tf.Tensor]]
     parameters: list[Parameter]
     output_names: list[str]
+    shapeless: list[str]
 
 
 class LoweringError(RuntimeError):
@@ -72,8 +82,12 @@ def replica_program(traced: Any) -> Program:
     ]
     if not body:
         raise LoweringError(
-            "The traced function runs nothing on the TPU cores: no strategy.run in it."
+            "The traced function runs nothing on the TPU: it calls no strategy.run."
         )
+    for op in body:
+        if op.type in _HOST_OPS:
+            wrote = _HOST_OPS[op.type]
+            raise LoweringError(f"{op.type} (node {op.name}): {wrote} runs on the host.")
     inside = set(body)
     entries: dict[Any, tf.Tensor] = {}
     for op in body:
@@ -91,7 +105,15 @@ def replica_program(traced: Any) -> Program:
             copy.operation(op)
         return copy.results(outputs)
 
-    return Program(function, parameters, [output.name for output in outputs])
+    shapeless = [f"{op.type} (node {op.name})" for op in body if _loses_shape(op)]
+    return Program(function, parameters, [output.name for output in outputs], shapeless)
+
+
+def _loses_shape(op: tf.Operation) -> bool:
+    def known(tensors: Sequence[tf.Tensor]) -> bool:
+        return all(tensor.shape.is_fully_defined() for tensor in tensors)
+
+    return known(op.inputs) and not known(op.outputs)
 
 
 def lower(program: Program, platform: str = "TPU") -> str:
@@ -108,7 +130,8 @@ def lower(program: Program, platform: str = "TPU") -> str:
         compiler updates it in place as a TPU does.
 
     Raises:
-        LoweringError: XLA has no kernel for an op; the message names it.
+        LoweringError: XLA has no kernel for an op, or a shape depends on data; the message
+            names the op.
     """
     compiled = tf.function(program.function, jit_compile=True, autograph=False)
     try:
@@ -117,13 +140,18 @@ def lower(program: Program, platform: str = "TPU") -> str:
         )
     except (tf.errors.OpError, ValueError, TypeError) as error:
         raise LoweringError(reason(str(error))) from error
+    if "tensor<?" in text:
+        # XLA pads such a tensor to its bound and recompiles nothing, but the project's steps
+        # promise static shapes, and most of TensorFlow has no kernels for padded ones.
+        blamed = ", ".join(program.shapeless[:3]) or "an op of the step"
+        raise LoweringError(f"{blamed}: the shape of its output depends on the data.")
     return donate(_parseable(text), program)
 
 
 def reason(message: str) -> str:
     """The part of an XLA bridge error that names the offending ops, on one line."""
     found = re.search(
-        r"(unsupported operations.*?)(?:\n\s*\n|The op is created at|$)", message, re.S
+        r"(unsupported operations.*?)(?:One approach|The op is created|$)", message, re.S
     )
     return " ".join((found.group(1) if found else message).split())[:500]
 
@@ -156,7 +184,10 @@ def donate(text: str, program: Program) -> str:
 
 def _parseable(text: str) -> str:
     """Replaces the one mhlo op TensorFlow leaves in its StableHLO, which jax cannot parse."""
-    copy = r'"?mhlo\.copy"?\s*\(?(%[\w#]+)\)? : (?:\((tensor<[^>]*>)\) -> tensor<[^>]*>|(tensor<[^>]*>))'
+    copy = (
+        r'"?mhlo\.copy"?\s*\(?(%[\w#]+)\)? : '
+        r"(?:\((tensor<[^>]*>)\) -> tensor<[^>]*>|(tensor<[^>]*>))"
+    )
     return re.sub(
         copy, lambda m: f"stablehlo.reshape {m[1]} : ({m[2] or m[3]}) -> {m[2] or m[3]}", text
     )

@@ -1,11 +1,13 @@
 """Does the lowered program compute what Keras computes?
 
-    python -m benchmarks.tpu.numerics SETTINGS.json DIRECTORY   # where tensorflow-tpu is
-    python -m benchmarks.tpu.execute DIRECTORY                  # where jax is
+    python -m benchmarks.tpu.numerics lower SETTINGS.json DIRECTORY   # where tensorflow-tpu is
+    python -m benchmarks.tpu.numerics keras SETTINGS.json DIRECTORY   # where tensorflow is
+    python -m benchmarks.tpu.execute DIRECTORY                        # where jax is
 
-The first traces and lowers the training step as a TPU would be given it, and takes the
-same steps with Keras under MirroredStrategy. The second runs the lowered module, with its
-collectives, on as many virtual CPU devices, and says how far the two are apart.
+The first traces and lowers the training step as a TPU would be given it. The second takes
+the same steps with Keras under MirroredStrategy, which the TPU's wheel cannot: it has no
+XLA for the CPU. The third runs the lowered module, with its collectives, on as many
+virtual CPU devices, and says how far the two are apart.
 """
 
 import json
@@ -75,61 +77,74 @@ def _is_handle_of(handle: Any, variable: Any) -> bool:
     return any(part.handle is handle for part in getattr(distributed, "values", [distributed]))
 
 
-def prepare(settings: dict[str, Any], directory: Path) -> None:
-    """Writes module.mlir, arguments.npz, expected.npz and layout.json.
+def _first(variable: Any) -> np.ndarray:
+    """The first replica's value: read as a whole, a metric's would be summed over replicas."""
+    return getattr(variable.value, "values", (variable.value,))[0].numpy()
+
+
+def _read(settings: dict[str, Any]) -> tuple[Config, list[dict[str, np.ndarray]]]:
+    replicas, rows = settings["replicas"], settings["replica_batch"]
+    config = programs.configuration(settings["flagfile"], settings["overrides"], rows, replicas)
+    return config, batches(config, rows, replicas, settings["steps"])
+
+
+def lowered_side(settings: dict[str, Any], directory: Path) -> None:
+    """Writes module.mlir, arguments.npz (initial variables and batches) and layout.json.
 
     Args:
         settings: `flagfile`, `overrides`, `replicas`, `replica_batch`, `num_examples`, `steps`.
         directory: where to write.
     """
-    replicas, rows, steps = (settings[k] for k in ("replicas", "replica_batch", "steps"))
-    config = programs.configuration(settings["flagfile"], settings["overrides"], rows, replicas)
-    elements = batches(config, rows, replicas, steps)
-    strategy = trace.pretend_strategy(replicas)
+    config, elements = _read(settings)
+    strategy = trace.pretend_strategy(settings["replicas"])
     model = _model(config, strategy, settings["num_examples"])
     traced = model.make_train_function().get_concrete_function(_iterator(strategy, elements))
     program = lower.replica_program(traced)
     (directory / "module.mlir").write_text(lower.lower(program), encoding="utf-8")
-
-    owners = variables(model)
-    mirrored = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)])
-    twin = _model(config, mirrored, settings["num_examples"])
-    twins = variables(twin)
-    layout, arguments = [], {}
-    names = sorted(elements[0])
-    for position, parameter in enumerate(program.parameters):
-        entry = {"variable": -1, "input": "", "constants": None}
+    owners, names = variables(model), sorted(elements[0])
+    layout = []
+    for parameter in program.parameters:
+        entry: dict[str, Any] = {"variable": -1, "input": "", "constants": None}
         if parameter.constants is not None:
             entry["constants"] = [int(value) for value in parameter.constants]
         elif parameter.is_variable:
-            entry["variable"] = next(
-                i for i, owner in enumerate(owners) if _is_handle_of(parameter.handle, owner)
-            )
-            arguments[str(position)] = twins[entry["variable"]].numpy()
+            held = [_is_handle_of(parameter.handle, owner) for owner in owners]
+            entry["variable"] = held.index(True)
         else:
             # The pipeline's elements come in the order of their sorted names.
             entry["input"] = names[int(parameter.name.rsplit(":", 1)[1])]
         layout.append(entry)
-    arguments |= {
-        f"{name}/{number}": element[name]
-        for number, element in enumerate(elements)
-        for name in names
-    }
+    arguments = {str(i): owner.numpy() for i, owner in enumerate(owners)}
+    for number, element in enumerate(elements):
+        arguments |= {f"{name}/{number}": value for name, value in element.items()}
     np.savez(directory / "arguments.npz", **arguments)
     described = {
         "layout": layout,
-        "replicas": replicas,
-        "steps": steps,
+        "replicas": settings["replicas"],
+        "steps": settings["steps"],
         "outputs": len(program.output_names),
+        "loss": sorted(traced.structured_outputs).index("loss"),
         "names": [owner.path for owner in owners],
     }
     (directory / "layout.json").write_text(json.dumps(described), encoding="utf-8")
 
-    function, iterator = twin.make_train_function(), _iterator(mirrored, elements)
-    losses = [float(function(iterator)["loss"]) for _ in range(steps)]
-    values = {str(i): variable.numpy() for i, variable in enumerate(twins)}
+
+def keras_side(settings: dict[str, Any], directory: Path) -> None:
+    """Writes expected.npz: the loss of each step and the variables after the last."""
+    config, elements = _read(settings)
+    devices = trace.split_cpu(settings["replicas"])
+    strategy = tf.distribute.MirroredStrategy([name.rsplit("device:")[-1] for name in devices])
+    model = _model(config, strategy, settings["num_examples"])
+    owners, start = variables(model), np.load(directory / "arguments.npz")
+    for i, owner in enumerate(owners):
+        owner.assign(start[str(i)])
+    function, iterator = model.make_train_function(), _iterator(strategy, elements)
+    losses = [float(function(iterator)["loss"]) for _ in range(settings["steps"])]
+    values = {str(i): _first(owner) for i, owner in enumerate(owners)}
     np.savez(directory / "expected.npz", losses=losses, **values)
 
 
 if __name__ == "__main__":
-    prepare(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")), Path(sys.argv[2]))
+    side, path, folder = sys.argv[1:]
+    sides = {"lower": lowered_side, "keras": keras_side}
+    sides[side](json.loads(Path(path).read_text(encoding="utf-8")), Path(folder))

@@ -32,6 +32,8 @@ class DataSize(NamedTuple):
 
     num_examples: int
     readable: range
+    random_access: bool = True
+    pixels: None = None
 
 
 class Traced(NamedTuple):

@@ -18,12 +18,25 @@ operation, and hue as a rotation in YIQ instead of a shift in HSV.
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf.errors import UserError
+from ifnd_tf.data.recipes import RECIPES, Augmentation, recipe
+
+__all__ = [
+    "GEOMETRIC_DRAWS",
+    "MEAN",
+    "PHOTOMETRIC_DRAWS",
+    "RECIPES",
+    "STD",
+    "Augmentation",
+    "crop_boxes",
+    "flips",
+    "normalise",
+    "photometric",
+    "recipe",
+]
 
 # Tries at a crop that fits before the central one is taken, as in Inception and torchvision.
 _CROP_TRIES = 10
@@ -53,75 +66,6 @@ def _hue_generator() -> np.ndarray:
 
 
 _QUARTER_TURN = _hue_generator()
-
-
-class Augmentation(NamedTuple):
-    """Probabilities and strengths of a recipe.
-
-    Attributes:
-        crop_min_area: smallest crop as a share of the image's area, in (0, 1].
-        flip_probability: of a horizontal flip.
-        jitter_probability: of the four colour changes, which happen together or not at all.
-        jitter_brightness: the factor b is uniform in 1 +- this (never below 0).
-        jitter_contrast: likewise for the factor f.
-        jitter_saturation: likewise for the factor s.
-        jitter_hue: the turn is uniform in +- this share of the full circle, in [0, 0.5].
-        gray_probability: of dropping colour.
-        blur_probability: of Gaussian blur.
-        blur_sigma_min: smallest standard deviation of the blur, in pixels of a 224-pixel view.
-        blur_sigma_max: largest one.
-    """
-
-    crop_min_area: float
-    flip_probability: float
-    jitter_probability: float
-    jitter_brightness: float
-    jitter_contrast: float
-    jitter_saturation: float
-    jitter_hue: float
-    gray_probability: float
-    blur_probability: float
-    blur_sigma_min: float
-    blur_sigma_max: float
-
-
-# moco_v2: Chen et al. 2020, arXiv 2003.04297. simclr: Chen et al. 2020, arXiv 2002.05709,
-# appendix A, jitter strength 1. digits: ours; a flipped or strongly cropped digit is another.
-RECIPES = {
-    "moco_v2": Augmentation(0.2, 0.5, 0.8, 0.4, 0.4, 0.4, 0.1, 0.2, 0.5, 0.1, 2.0),
-    "simclr": Augmentation(0.08, 0.5, 0.8, 0.8, 0.8, 0.8, 0.2, 0.2, 0.5, 0.1, 2.0),
-    "digits": Augmentation(0.5, 0.0, 0.8, 0.2, 0.4, 0.0, 0.0, 0.0, 0.0, 0.1, 2.0),
-}
-
-
-def recipe(name: str, **overrides: float | None) -> Augmentation:
-    """The named recipe with some of its values replaced.
-
-    Args:
-        name: moco_v2 | simclr | digits.
-        **overrides: fields of `Augmentation`; `None` keeps the recipe's value.
-
-    Raises:
-        UserError: for an unknown recipe or field, or blur_sigma_max < blur_sigma_min.
-    """
-    if name not in RECIPES:
-        raise UserError(
-            f"--augmentation: expected one of {', '.join(RECIPES)}. Received: {name!r}."
-        )
-    unknown = sorted(set(overrides) - set(Augmentation._fields))
-    if unknown:
-        raise UserError(
-            f"Augmentation: expected fields among {', '.join(Augmentation._fields)}. "
-            f"Received: {', '.join(unknown)}."
-        )
-    given = {key: value for key, value in overrides.items() if value is not None}
-    result = RECIPES[name]._replace(**given)
-    if result.blur_sigma_max < result.blur_sigma_min:
-        raise UserError(
-            f"--blur_sigma_max: expected at least --blur_sigma_min={result.blur_sigma_min}. "
-            f"Received: {result.blur_sigma_max}."
-        )
-    return result
 
 
 def crop_boxes(
@@ -168,9 +112,9 @@ def crop_boxes(
     box_h = tf.where(found, try_h, central_h)
     box_w = tf.where(found, try_w, central_w)
     free_h, free_w = full_h - box_h, full_w - box_w
-    # u * (free + 1) can round up to free + 1 in float32, hence the minimum.
-    top = tf.minimum(tf.floor(draws[..., 2 * _CROP_TRIES] * (free_h + 1.0)), free_h)
-    left = tf.minimum(tf.floor(draws[..., 2 * _CROP_TRIES + 1] * (free_w + 1.0)), free_w)
+    # Draws are at most 1 - 2**-24, so the product stays below free + 1 in float32.
+    top = tf.floor(draws[..., 2 * _CROP_TRIES] * (free_h + 1.0))
+    left = tf.floor(draws[..., 2 * _CROP_TRIES + 1] * (free_w + 1.0))
     top = tf.where(found, top, tf.floor(free_h / 2))
     left = tf.where(found, left, tf.floor(free_w / 2))
     return tf.cast(tf.stack([top, left, box_h, box_w], axis=-1), tf.int32)

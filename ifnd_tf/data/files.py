@@ -17,8 +17,8 @@ class FileSource(Source):
 
     Args:
         name: how the user named it.
-        root: folder to which the paths are relative.
-        paths: N paths with `/` between their parts.
+        root: folder to which the paths are relative, if they are.
+        paths: N paths.
         labels: `[N]`, -1 where unknown.
         class_names: the classes, by label.
     """
@@ -32,8 +32,7 @@ class FileSource(Source):
         class_names: Sequence[str],
     ):
         super().__init__(name, len(paths), class_names)
-        self._root = root
-        self._paths = np.asarray(paths, object)
+        self._paths = np.array([os.path.join(root, path) for path in paths], object)
         self._labels = np.asarray(labels, np.int32)
         self._table: tf.Tensor | None = None
 
@@ -44,7 +43,7 @@ class FileSource(Source):
 
     def describe(self, index: int) -> str:
         """The file's path."""
-        return os.path.join(self._root, self._paths[index])
+        return str(self._paths[index])
 
     def fetch(self, index: tf.Tensor) -> tf.Tensor:
         """The file's bytes."""
@@ -53,21 +52,41 @@ class FileSource(Source):
             # be inside a tf.data function, whose tensors die with it.
             with tf.init_scope(), tf.device("CPU:0"):
                 self._table = tf.constant(self._paths)
-        return tf.io.read_file(tf.strings.join([self._root, tf.gather(self._table, index)], "/"))
+        return tf.io.read_file(tf.gather(self._table, index))
 
     def subset(self, indices: np.ndarray) -> "FileSource":
         """A source of its own with these examples, renumbered from 0."""
         return FileSource(
-            self.name, self._root, self._paths[indices], self._labels[indices], self.class_names
+            self.name, "", self._paths[indices], self._labels[indices], self.class_names
         )
 
 
-def find_images(root: str) -> list[str]:
+def find_images(name: str, root: str) -> list[str]:
     """Paths of all image files below a folder, relative to it, sorted, the same on any machine.
 
     Hidden files and folders are left out; links to folders are followed, each folder once.
+
+    Args:
+        name: how the user named the data set.
+        root: the folder.
+
+    Raises:
+        UserError: if the folder is missing, cannot be read or holds no image.
     """
-    return sorted(_walk(root, "", {os.path.realpath(root)}))
+    if not tf.io.gfile.isdir(root):
+        raise UserError(f"--dataset={name}: expected a folder. Received: {root}, which is not one.")
+    try:
+        paths = sorted(_walk(root, "", {os.path.realpath(root)}))
+    except (OSError, tf.errors.OpError) as error:
+        raise UserError(
+            f"--dataset={name}: expected folders that can be read. Received: {error}."
+        ) from error
+    if not paths:
+        raise UserError(
+            f"--dataset={name}: expected image files ({', '.join(EXTENSIONS)}) in {root} or its "
+            "subfolders. Received: none."
+        )
+    return paths
 
 
 def _walk(root: str, prefix: str, seen: set[str]) -> Iterator[str]:
@@ -94,25 +113,17 @@ def folder_classes(paths: Sequence[str]) -> list[str]:
     return sorted({path.split("/", 1)[0] for path in paths})
 
 
-def folder_source(name: str, root: str, class_names: Sequence[str]) -> FileSource:
+def folder_source(
+    name: str, root: str, paths: Sequence[str], class_names: Sequence[str]
+) -> FileSource:
     """The images of a folder; labels follow from `class_names` if its files lie in class folders.
 
     Args:
         name: how the user named it.
         root: the folder.
+        paths: its images, from `find_images`.
         class_names: classes of all splits together, sorted; empty for no labels.
-
-    Raises:
-        UserError: if the folder is missing or holds no image.
     """
-    if not tf.io.gfile.isdir(root):
-        raise UserError(f"--dataset={name}: expected a folder. Received: {root}, which is not one.")
-    paths = find_images(root)
-    if not paths:
-        raise UserError(
-            f"--dataset={name}: expected image files ({', '.join(EXTENSIONS)}) in {root} or its "
-            "subfolders. Received: none."
-        )
     number = {class_name: label for label, class_name in enumerate(class_names)}
     labelled = bool(class_names) and bool(folder_classes(paths))
     labels = [number[path.split("/", 1)[0]] if labelled else -1 for path in paths]

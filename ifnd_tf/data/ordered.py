@@ -16,6 +16,45 @@ def ordered_steps(num_examples: int, batch_size: int, num_replicas: int) -> int:
     return -(-num_examples // (batch_size * num_replicas))
 
 
+def pass_steps(
+    source: Source,
+    *,
+    batch_size: int,
+    num_replicas: int,
+    num_workers: int = 1,
+    indices: np.ndarray | None = None,
+) -> int:
+    """Steps of one pass of `ordered_batches`, on every replica alike.
+
+    It is `ordered_steps`, or somewhat more where several workers stream a source without random
+    access: each reads its own files, and these are not equally long.
+
+    Args:
+        source: the examples.
+        batch_size: b, examples of one replica's element.
+        num_replicas: replicas of all workers.
+        num_workers: hosts that feed them.
+        indices: `[n]` the subset that is wanted; None: all that are readable.
+    """
+    chosen = _chosen(source, indices)
+    if source.pixels is not None or source.random_access:
+        return ordered_steps(len(chosen), batch_size, num_replicas)
+    wanted = np.zeros(source.num_examples, bool)
+    wanted[chosen] = True
+    longest = max(
+        int(wanted[source.shard_indices(shard, num_workers)].sum()) for shard in range(num_workers)
+    )
+    return ordered_steps(longest, batch_size, num_replicas // num_workers)
+
+
+def _chosen(source: Source, indices: np.ndarray | None) -> np.ndarray:
+    """The readable ones of the indices, or all that are readable."""
+    if indices is None:
+        return source.readable
+    wanted = np.asarray(indices, np.int32)
+    return wanted[np.isin(wanted, source.readable)]
+
+
 def ordered_batches(
     source: Source,
     *,
@@ -27,9 +66,7 @@ def ordered_batches(
 ) -> tf.data.Dataset:
     """One plain view of every readable example, once, in order.
 
-    Every replica of every worker gets the same number of elements, which is the data set's
-    cardinality over the worker's replicas: `ordered_steps`, or a little more for sources
-    without random access, whose files are not equally long.
+    Every replica of every worker gets `pass_steps` elements.
 
     Args:
         source: the examples.
@@ -46,13 +83,17 @@ def ordered_batches(
         is left over is padding: index -1, label -1, black images.
     """
     layout = Layout.of(input_context, num_replicas)
-    chosen = source.readable
-    if indices is not None:
-        wanted = np.asarray(indices, np.int32)
-        chosen = wanted[np.isin(wanted, chosen)]
+    chosen = _chosen(source, indices)
+    steps = pass_steps(
+        source,
+        batch_size=batch_size,
+        num_replicas=layout.replicas,
+        num_workers=layout.num_shards,
+        indices=indices,
+    )
     if source.pixels is None and not source.random_access:
-        return ready(_streamed(source, chosen, layout, image_size, batch_size))
-    steps = ordered_steps(len(chosen), batch_size, layout.replicas)
+        elements = steps * layout.local
+        return ready(_streamed(source, chosen, layout, elements, image_size, batch_size))
     padded = np.full(steps * layout.replicas * batch_size, -1, np.int32)
     padded[: len(chosen)] = chosen
     parts = padded.reshape(steps, layout.replicas, batch_size)
@@ -92,16 +133,16 @@ def _from_files(source: Source, mine: np.ndarray, size: int, batch_size: int) ->
 
 
 def _streamed(
-    source: Source, chosen: np.ndarray, layout: Layout, size: int, batch_size: int
+    source: Source,
+    chosen: np.ndarray,
+    layout: Layout,
+    elements: int,
+    size: int,
+    batch_size: int,
 ) -> tf.data.Dataset:
     """Batches of what this worker's files hold of the chosen examples."""
     wanted = np.zeros(source.num_examples, bool)
     wanted[chosen] = True
-    longest = max(
-        int(wanted[source.shard_indices(shard, layout.num_shards)].sum())
-        for shard in range(layout.num_shards)
-    )
-    elements = ordered_steps(longest, batch_size, layout.local) * layout.local
 
     def view(example: Example) -> Example:
         image = images.centre_view(pixels_of(example["image"]), size)

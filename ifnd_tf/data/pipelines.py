@@ -15,6 +15,7 @@ from ifnd_tf import randomness
 from ifnd_tf.data import augment, images
 from ifnd_tf.data.layout import Layout, ready
 from ifnd_tf.data.ordered import ordered_batches, ordered_steps
+from ifnd_tf.data.scan import require_readable
 from ifnd_tf.data.source import Source
 from ifnd_tf.errors import UserError
 
@@ -64,7 +65,8 @@ def training_batches(
         normalised images of that dtype; b = B / replicas; all shapes static.
 
     Raises:
-        UserError: if replicas do not divide B, or B exceeds the readable examples.
+        UserError: if replicas do not divide B, B exceeds the readable examples, or nothing of a
+            source that was not scanned can be read.
     """
     layout = Layout.of(input_context, num_replicas)
     if batch_size % layout.replicas:
@@ -78,6 +80,8 @@ def training_batches(
             f"--batch_size: expected at most the {len(source.readable)} readable training images. "
             f"Received: {batch_size}."
         )
+    if not source.scanned:
+        require_readable(source)
     plan = _Plan(seed, steps, batch_size, layout, first_step)
     pixels = source.pixels
     if pixels is not None and max(pixels.shape[1:3]) <= image_size:

@@ -62,6 +62,18 @@ def scan(
     source.scanned = True
 
 
+def require_readable(source: Source) -> None:
+    """Raises `UserError` if none of the first examples can be read.
+
+    For sources that are not scanned: dropping every image of a stream without end would hang.
+    """
+    if _first_shape(source) is None:
+        raise UserError(
+            f"--dataset={source.name}: expected readable images. Received: none among the first "
+            f"{min(_BATCH, source.num_examples)}, such as {source.describe(0)}."
+        )
+
+
 def examples(source: Source) -> tf.data.Dataset:
     """One pass over a source in ascending order: `{"index", "image" (as stored), "label"}`."""
     if not source.random_access:

@@ -1,17 +1,16 @@
 """A set of examples whose indices stay the same across epochs, shards, restarts and machines."""
 
-import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 
-@dataclasses.dataclass(frozen=True)
-class Unreadable:
+class Unreadable(NamedTuple):
     """An example that could not be decoded: its index, its path or id, and the reason."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody misses
     name: str
     reason: str
 

@@ -53,6 +53,16 @@ def open_splits(
             folder, a bad line, a single class, tfds data that is not prepared.
     """
     kind, _, rest = dataset.partition(":")
+    if train_split != "train" and kind in ("digits", "list"):
+        raise UserError(
+            f"--train_split: expected train, because {kind} has no other. Received: "
+            f"{train_split!r}."
+        )
+    if dataset == "digits" and eval_split:
+        raise UserError(
+            "--eval_split: expected none, because digits are held out by --holdout_share. "
+            f"Received: {eval_split!r}."
+        )
     if dataset == "digits":
         train: Source = _digits()
         evaluation: Source | None = None
@@ -129,16 +139,19 @@ def _folder(
             f"Received: {eval_split!r}."
         )
     roots = [path for path in (train_root, eval_root) if path]
+    found = [files.find_images(name, path) for path in roots]
     # One numbering for both splits, whichever classes either lacks.
-    found = [files.folder_classes(files.find_images(path)) for path in roots]
-    class_names = sorted(set().union(*found))
+    class_names = sorted(set().union(*map(files.folder_classes, found)))
     if len(class_names) == 1:
         raise UserError(
             f"--dataset={name}: expected class folders of at least 2 classes, or images without "
             f"class folders. Received: one class, {class_names[0]!r}. To train without labels, "
             f"use folder:{os.path.join(train_root, class_names[0])}."
         )
-    sources = [files.folder_source(name, path, class_names) for path in roots]
+    sources = [
+        files.folder_source(name, path, images, class_names)
+        for path, images in zip(roots, found, strict=True)
+    ]
     return sources[0], sources[1] if len(sources) == 2 else None
 
 

@@ -6,6 +6,8 @@ synchronises. The layer offers the statistics; `distribution.exchange` and
 `interleave` move the keys.
 """
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -106,7 +108,9 @@ class BatchNorm(keras.layers.Layer):
         outputs = tf.nn.batch_normalization(
             wide, mean, variance, self.beta.value, self.gamma.value, self.epsilon
         )
-        return tf.cast(outputs, x.dtype), mean, variance
+        # Bessel's correction, as FusedBatchNorm applies to what it reports.
+        count = math.prod(x.shape[:-1]) * distribution.num_replicas()
+        return tf.cast(outputs, x.dtype), mean, variance * (count / max(count - 1, 1))
 
     def _move(self, mean, variance):
         statistics = tf.stop_gradient(tf.stack([mean, variance]))

@@ -158,11 +158,13 @@ def test_boxes_lie_within_the_image(height, width):
 
 
 def test_the_last_draw_below_one_keeps_the_box_inside():
-    draws = np.full([1, augment.GEOMETRIC_DRAWS], np.nextafter(np.float32(1), np.float32(0)))
-    top, left, height, width = augment.crop_boxes(
-        tf.constant(draws), 1000, 1000, augment.recipe("moco_v2")
-    )[0].numpy()
-    assert top + height <= 1000 and left + width <= 1000
+    """The place is floor(u (free + 1)), which must not round up to free + 1 for any size."""
+    draws = np.full([1, augment.GEOMETRIC_DRAWS], 0.5, np.float32)
+    draws[0, 20:22] = np.nextafter(np.float32(1), np.float32(0))
+    sides = tf.range(1, 3000)
+    boxes = augment.crop_boxes(tf.constant(draws), sides, sides, augment.recipe("moco_v2")).numpy()
+    ends = boxes[:, :2] + boxes[:, 2:]
+    np.testing.assert_array_equal(ends, np.stack([sides, sides], axis=1))
 
 
 def test_areas_aspects_and_places_have_inceptions_distribution():

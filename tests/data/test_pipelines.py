@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from ifnd_tf import randomness
 from ifnd_tf.data import augment, images, pipelines, sources
+from ifnd_tf.data import source as source_module
 from ifnd_tf.errors import UserError
 
 SIZE = 16
@@ -28,22 +29,16 @@ def contexts(workers: int, replicas: int) -> list[tf.distribute.InputContext]:
     return [tf.distribute.InputContext(workers, w, workers * replicas) for w in range(workers)]
 
 
-@pytest.fixture(params=["memory", "files", "reduced"])
+@pytest.fixture(params=["memory", "files"])
 def source(request):
-    """A source for each of the ways in which batches are made."""
+    """Images in memory that are cut a batch at a time, and files that are cut one by one."""
     if request.param == "files":
         folder = request.getfixturevalue("class_folders")
         result = sources.open_splits(f"folder:{folder}", holdout_share=0.01).train
         sources.scan(result)
         assert result.pixels is None  # Their sizes differ.
         return result
-    memory = request.getfixturevalue("memory_source")
-    if request.param == "reduced":
-        # Larger than the views: cut one by one, with antialiasing.
-        return sources.ArraySource(
-            "large", np.repeat(np.repeat(memory.arrays, 2, axis=1), 2, axis=2), memory.labels
-        )
-    return memory
+    return request.getfixturevalue("memory_source")
 
 
 def test_elements_have_static_shapes(source):
@@ -121,6 +116,20 @@ def test_a_resumed_run_goes_on_with_the_same_batches(source):
             np.testing.assert_array_equal(received[key], value)
 
 
+def test_images_in_memory_that_are_larger_than_the_views_are_reduced(memory_source):
+    """Doubled pixels in twice the size, seen at half the size of the boxes: the same pictures."""
+    doubled = memory_source.arrays.repeat(2, axis=1).repeat(2, axis=2)
+    large = source_module.ArraySource("large", doubled, memory_source.labels)
+    whole = augment.recipe("digits", crop_min_area=1.0)
+    small_views = batches(memory_source, 2, augmentation=whole, image_size=12)
+    large_views = batches(large, 2, augmentation=whole, image_size=12)
+    for small, reduced in zip(small_views, large_views, strict=True):
+        np.testing.assert_array_equal(reduced["index"], small["index"])
+        np.testing.assert_allclose(
+            reduced["images"].astype(int), small["images"].astype(int), atol=1
+        )
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_finished_views_are_what_the_device_would_make(memory_source, dtype):
     raw = batches(memory_source, 1)[0]
@@ -167,6 +176,14 @@ def test_a_batch_that_cannot_be_made_is_refused(memory_source):
         batches(memory_source, 1, num_replicas=3)
     with pytest.raises(UserError, match=r"at most the 40 readable training images. Received: 41"):
         batches(memory_source, 1, batch_size=41)
+
+
+def test_a_stream_of_unreadable_images_is_refused_and_does_not_hang(class_folders):
+    for path in class_folders.rglob("*.jpg"):
+        path.write_bytes(b"no image")
+    source = sources.open_splits(f"folder:{class_folders}", holdout_share=0.01).train
+    with pytest.raises(UserError, match="none among the first 30, such as .*000.jpg"):
+        batches(source, 1)
 
 
 # --- Ordered ------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from ifnd_tf.data import sources
+from ifnd_tf.data import scan, sources
 from ifnd_tf.errors import UserError
 from tests.data.conftest import picture
 
@@ -192,12 +192,41 @@ def test_bad_lists_are_refused_with_the_line(tmp_path):
     refuses("line 2: expected path<tab>label in UTF-8", f"list:{path}")
 
 
+def test_absolute_paths_in_a_list_are_taken_as_they_are(tmp_path):
+    save(tmp_path / "elsewhere" / "0.png", 3)
+    (tmp_path / "lists").mkdir()
+    path = tmp_path / "lists" / "a.tsv"
+    source = sources.open_splits(
+        write_list(path, [str(tmp_path / "elsewhere" / "0.png")]), holdout_share=0.1
+    ).train
+    np.testing.assert_array_equal(scan.pixels_of(source.fetch(tf.constant(0))), picture(3))
+
+
+def test_a_list_may_be_relative_to_the_data_dir(tmp_path):
+    save(tmp_path / "elsewhere" / "0.png")
+    save(tmp_path / "elsewhere" / "1.png")
+    name = write_list(tmp_path / "a.tsv", ["0.png\ta", "1.png\tb"])
+    splits = sources.open_splits(name, data_dir=str(tmp_path / "elsewhere"), holdout_share=0.1)
+    assert names(splits.train)[1] == str(tmp_path / "elsewhere" / "1.png")
+
+
 # --- names --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["cifar10", "", "folder:", "digits:x", "tfds:", "folder"])
 def test_unknown_names_list_what_exists(name):
     refuses("expected digits, folder:PATH, list:FILE or tfds:NAME[/CONFIG]", name)
+
+
+def test_splits_that_a_data_set_cannot_have_are_refused(tmp_path):
+    refuses("--train_split: expected train", "digits", train_split="test")
+    refuses("--eval_split: expected none", "digits", eval_split="test")
+    save(tmp_path / "0.png")
+    refuses(
+        "--train_split: expected train",
+        write_list(tmp_path / "a.tsv", ["0.png"]),
+        train_split="big",
+    )
 
 
 def test_too_large_a_holdout_is_refused():

@@ -64,6 +64,9 @@ def test_statistics_over_replicas(strategy, policy):
     else:
         expected = np.concatenate([normalised(part) for part in parts])
     np.testing.assert_allclose(found, expected, atol=1e-5)
+    if policy == "sync":  # on any number of replicas, with Bessel's correction
+        variance = strategy.experimental_local_results(layer.moving_variance.value)[0]
+        np.testing.assert_allclose(variance, x.var((0, 1, 2), ddof=1), rtol=1e-5)
     # All replicas hold the same moving statistics, whatever the policy.
     for value in strategy.experimental_local_results(layer.moving_mean.value):
         np.testing.assert_allclose(value, x.mean((0, 1, 2)), atol=1e-5)

@@ -1,0 +1,158 @@
+"""Strategies by name, and what the workers of one job agree on before they start."""
+
+import json
+import os
+import socket
+import time
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ifnd_tf.errors import UserError
+
+
+def make_strategy(
+    name: str, *, tpu: str = "", worker_timeout_seconds: int = 300
+) -> tf.distribute.Strategy:
+    """The strategy of the given name, connected and ready.
+
+    Args:
+        name: "auto", "none", "mirrored", "multiworker" or "tpu".
+        tpu: name or address of the TPU; "local" on a Cloud TPU VM.
+        worker_timeout_seconds: how long to wait for the workers that TF_CONFIG lists.
+
+    Raises:
+        UserError: if the machine lacks what the strategy needs.
+    """
+    if name == "auto" and (tpu or os.environ.get("TF_CONFIG")):
+        name = "tpu" if tpu else "multiworker"
+    if name == "tpu":
+        return _tpu_strategy(tpu)
+    if name == "multiworker":
+        wait_for_workers(worker_timeout_seconds)
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    # Only now: asking for devices starts the runtime, too early for the strategies above.
+    devices = tf.config.list_logical_devices("GPU")
+    if name == "mirrored" or (name == "auto" and len(devices) > 1):
+        names = [d.name for d in devices or tf.config.list_logical_devices("CPU")]
+        if len(names) < 2:
+            raise UserError(
+                "--strategy=mirrored: expected at least two GPUs. "
+                f"Received: {len(devices)}; use --strategy=none."
+            )
+        return tf.distribute.MirroredStrategy(names)
+    return tf.distribute.get_strategy()
+
+
+def _tpu_strategy(tpu: str) -> tf.distribute.Strategy:
+    if not tpu:
+        raise UserError(
+            "--strategy=tpu: expected --tpu=NAME, a grpc:// address, or local on a Cloud TPU VM."
+        )
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=tpu)
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except Exception as error:  # the resolver raises whatever its transport does
+        reason = str(error).strip().splitlines()[:1]
+        raise UserError(
+            f"--tpu: expected the name of a running TPU, or local on a Cloud TPU VM with "
+            f"requirements-tpu.txt installed. Received: {tpu!r} ({' '.join(reason)[:200]})."
+        ) from error
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def wait_for_workers(timeout_seconds: float) -> None:
+    """Waits until every other worker of TF_CONFIG listens at its address.
+
+    TensorFlow's own start-up waits for ever without a word. This process listens at its own
+    address meanwhile, since the others look for it in the same way.
+
+    Raises:
+        UserError: if TF_CONFIG is unusable or a worker cannot be found in time.
+    """
+    try:
+        config = json.loads(os.environ.get("TF_CONFIG", ""))
+        workers, index = config["cluster"]["worker"], int(config["task"]["index"])
+        workers[index]
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise UserError(
+            '--strategy=multiworker: expected TF_CONFIG = {"cluster": {"worker": ["host:port", '
+            '...]}, "task": {"type": "worker", "index": 0}}. '
+            f"Received: {os.environ.get('TF_CONFIG')!r}."
+        ) from error
+    deadline = time.monotonic() + timeout_seconds
+    with socket.create_server(("", _port(workers[index])), reuse_port=True):
+        waiting = [address for i, address in enumerate(workers) if i != index]
+        while waiting:
+            waiting = [address for address in waiting if not _listens(address)]
+            if waiting and time.monotonic() > deadline:
+                raise UserError(
+                    f"--strategy=multiworker: expected all {len(workers)} workers within "
+                    f"--worker_timeout_seconds={timeout_seconds:g}. No answer from "
+                    f"{', '.join(waiting)}; start them, or correct TF_CONFIG."
+                )
+            if waiting:
+                time.sleep(0.2)
+        # The slower workers must still find this one listening.
+        time.sleep(1.0)
+
+
+def check_same_settings(strategy: tf.distribute.Strategy, settings: Mapping[str, Any]) -> None:
+    """Makes sure that all workers were started with the same settings.
+
+    Workers that disagree would hang in their first collective, or train on nonsense.
+
+    Args:
+        strategy: the strategy that all workers share.
+        settings: name to value; the same names on every worker.
+
+    Raises:
+        UserError: naming the settings that differ, on every worker.
+    """
+    names = sorted(settings)
+    digests = [zlib.crc32(f"{name}={settings[name]}".encode()) for name in names]
+
+    @tf.function  # these collectives warn when they run eagerly
+    def gather():
+        return strategy.gather(strategy.run(lambda: tf.constant([digests], tf.int64)), axis=0)
+
+    gathered = gather().numpy()
+    differ = [f"--{names[i]}" for i in np.flatnonzero(np.any(gathered != gathered[0], axis=0))]
+    if differ:
+        raise UserError(
+            f"Expected the same flags on all workers. Received different values of "
+            f"{', '.join(differ)}; start every worker with the same command."
+        )
+
+
+def _port(address: str) -> int:
+    return int(address.rsplit(":", 1)[1])
+
+
+def _listens(address: str) -> bool:
+    try:
+        with socket.create_connection((address.rsplit(":", 1)[0], _port(address)), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def num_input_pipelines(strategy: tf.distribute.Strategy) -> int:
+    """How many hosts read data, each its own shard."""
+    if isinstance(strategy, tf.distribute.TPUStrategy):
+        return strategy.extended.num_hosts
+    return strategy.num_replicas_in_sync // len(strategy.extended.worker_devices)
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process writes the run directory."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not resolver.task_type:
+        return True
+    return resolver.task_type == "chief" or (
+        resolver.task_type == "worker" and resolver.task_id == 0
+    )
