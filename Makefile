@@ -4,6 +4,7 @@
 #   make test-fast ARGS=-x         hands more arguments to pytest
 
 VENV := .venv
+TPU_VENV := .venv-tpu
 RUN := $(VENV)/bin
 CANDIDATES := python3 python3.13 python3.12 python3.11 python3.10
 ifdef PYTHON
@@ -11,7 +12,7 @@ CANDIDATES := $(PYTHON)
 endif
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-fast test-all lint format clean
+.PHONY: demo test test-fast test-all tpu-check lint format clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -38,8 +39,24 @@ format: $(VENV)/.installed-dev
 	$(RUN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TPU_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Compiles the training step with the TPU's own compiler, without a TPU. What lowers a step and
+# what compiles it pin different libtpus, hence two more environments.
+#   make tpu-check ARGS=--short    a small network, as in CI
+tpu-check: $(VENV)/.installed $(TPU_VENV)/lower/.installed $(TPU_VENV)/compile/.installed
+	$(RUN)/python -m benchmarks.tpu --json tpu-check.json $(ARGS)
+
+$(TPU_VENV)/lower/.installed: requirements-tpu.txt
+$(TPU_VENV)/compile/.installed: benchmarks/tpu/requirements-compile.txt
+$(TPU_VENV)/%/.installed: | $(VENV)/.created
+	@$(RUN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Expected Python 3.11 to 3.13 for the TPU check: libtpu has no build for 3.10." >&2; exit 1; }
+	rm -rf $(TPU_VENV)/$*
+	$(RUN)/python -m venv $(TPU_VENV)/$*
+	$(TPU_VENV)/$*/bin/python -m pip install --disable-pip-version-check -r $<
+	@touch $@
 
 # A stamp is newer than the files it was made from, so pip runs again only when they change.
 $(VENV)/.installed: requirements.txt constraints.txt | $(VENV)/.created

@@ -10,7 +10,7 @@ from typing import Any
 from ifnd_tf.errors import UserError
 
 STAGES = ("check", "train", "evaluate", "export", "report")
-PROTOCOLS = ("knn", "linear", "clustering")
+PROTOCOLS = ("knn", "linear", "few_labels", "clustering")
 
 
 def setting(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:
@@ -236,7 +236,7 @@ class Config:
 
     # --- Evaluation ----------------------------------------------------------------------------
     protocols: str = setting(
-        "knn,linear,clustering",
+        "knn,linear,few_labels,clustering",
         f"Evaluations of the encoder on the evaluation split, of {', '.join(PROTOCOLS)}.",
     )
     online_knn_epochs: int = setting(5, "Epochs between kNN checks while training; 0: never.")

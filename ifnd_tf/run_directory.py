@@ -16,8 +16,7 @@ class RunDirectory:
 
     Args:
         path: the directory; made if it does not exist.
-        flags: the run's flags, name to value as text, written to `config.flags` by the first
-            run and compared by later ones.
+        flags: the run's flags, name to value as text, compared with those that `claim` wrote.
         free: names of flags that may differ between two runs of one directory, because they
             change how a result is reached or shown, not what is trained.
         writer: whether this process is the chief. Others read only.
@@ -34,23 +33,27 @@ class RunDirectory:
         free: frozenset[str] = frozenset(),
         writer: bool = True,
     ):
-        self.path, self.writer = path, writer
+        self.path, self.writer, self._flags = path, writer, flags
         if not writer:
             return
         try:
             tf.io.gfile.makedirs(path)
             self._check_flags(flags, free)
-            text = "".join(f"--{name}={value}\n" for name, value in sorted(flags.items()))
-            self._write("config.flags", text)
         except (tf.errors.OpError, OSError) as error:
-            raise UserError(
-                f"--workdir: expected a directory that can be written. Received: {path!r} "
-                f"({error}); choose another."
-            ) from error
+            raise _not_writable(path, error) from error
 
     def file(self, *parts: str) -> str:
         """The path of a file or folder in the run directory."""
         return "/".join([self.path.rstrip("/"), *parts])
+
+    def claim(self) -> None:
+        """Writes config.flags: from now on the directory belongs to a run with these flags.
+
+        Not done before training starts, so that a mistyped flag does not occupy the directory.
+        """
+        if self.writer:
+            lines = (f"--{name}={value}\n" for name, value in sorted(self._flags.items()))
+            self._write("config.flags", "".join(lines))
 
     def _check_flags(self, flags: Mapping[str, str], free: frozenset[str]) -> None:
         path = self.file("config.flags")
@@ -73,9 +76,12 @@ class RunDirectory:
     def _write(self, name: str, text: str) -> None:
         """Writes a file whole or not at all."""
         path = self.file(name)
-        with tf.io.gfile.GFile(path + ".new", "w") as file:
-            file.write(text)
-        tf.io.gfile.rename(path + ".new", path, overwrite=True)
+        try:
+            with tf.io.gfile.GFile(path + ".new", "w") as file:
+                file.write(text)
+            tf.io.gfile.rename(path + ".new", path, overwrite=True)
+        except tf.errors.OpError as error:
+            raise _not_writable(self.path, error) from error
 
     def write_results(self, results: Mapping[str, Any]) -> dict[str, Any]:
         """Merges `results` into results.json and returns all of them."""
@@ -121,3 +127,10 @@ class RunDirectory:
         if self.writer and unreadable:
             rows = ["index\tname\treason", *("\t".join(map(str, row)) for row in unreadable)]
             self._write("unreadable.tsv", "\n".join(rows) + "\n")
+
+
+def _not_writable(path: str, error: Exception) -> UserError:
+    return UserError(
+        f"--workdir: expected a directory that can be written. Received: {path!r} ({error}); "
+        "choose another."
+    )

@@ -3,21 +3,17 @@
 import functools
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf import building, export, training
+from ifnd_tf import building, evaluating, export, training
 from ifnd_tf.config import Config
 from ifnd_tf.data import sources
 from ifnd_tf.data.scan import scan
 from ifnd_tf.errors import UserError
-from ifnd_tf.evaluation.clustering import clustering
-from ifnd_tf.evaluation.embed import Embeddings, embed, labelled, raw_pixels
-from ifnd_tf.evaluation.knn import weighted_knn
-from ifnd_tf.evaluation.linear_probe import linear_probe
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.progress import Progress, duration
 from ifnd_tf.report import run_report
@@ -153,6 +149,7 @@ def train(run: Run) -> None:
         {
             "epochs": last["epoch"],
             "train_loss": last["loss"],
+            "random_loss": training.random_loss(run.config),
             "train_images_per_second": statistics.median(r["images_per_second"] for r in records),
             "train_seconds": sum(r["epoch_seconds"] for r in records),
             "wall_seconds": run.directory.results().get("wall_seconds", 0.0)
@@ -174,7 +171,7 @@ def evaluate(run: Run) -> None:
         return
     start = time.monotonic()
     with run.progress.phase("evaluating"):
-        results = dict(_evaluate(run))
+        results = evaluating.evaluate(run.config, run.strategy, run.splits, run.trained_model())
     seconds = time.monotonic() - start
     run.directory.write_results(
         {
@@ -183,49 +180,6 @@ def evaluate(run: Run) -> None:
             "wall_seconds": run.directory.results().get("wall_seconds", 0.0) + seconds,
         }
     )
-
-
-def _evaluate(run: Run) -> Iterator[tuple[str, float]]:
-    config = run.config
-
-    train_split, test_split = run.splits
-    assert test_split is not None  # `evaluate` asked
-
-    def features(function: Callable) -> tuple[Embeddings, Embeddings]:
-        train, test = (
-            labelled(
-                embed(
-                    function,
-                    building.ordered_batches(config, run.strategy, source),
-                    source.num_examples,
-                    run.strategy,
-                )
-            )
-            for source in (train_split, test_split)
-        )
-        return train, test
-
-    knn = functools.partial(
-        weighted_knn, neighbors=config.knn_neighbors, temperature=config.knn_temperature
-    )
-    yield "raw_pixel_knn_top1", dict(knn(*features(raw_pixels)))["knn_top1"]
-    fresh = building.build(config, run.strategy, num_examples=run.splits.train.num_examples)
-    untrained = features(functools.partial(training.encode, fresh.encoder))
-    yield "untrained_knn_top1", dict(knn(*untrained))["knn_top1"]
-    trained = features(functools.partial(training.encode, run.trained_model().encoder))
-    protocols: dict[str, Callable[[], Iterator[tuple[str, float]]]] = {
-        "knn": lambda: knn(*trained),
-        "linear": lambda: linear_probe(
-            *trained,
-            solver=config.linear_solver,
-            epochs=config.linear_epochs,
-            learning_rate=config.linear_learning_rate,
-            seed=config.seed,
-        ),
-        "clustering": lambda: clustering(trained[1], seed=config.seed),
-    }
-    for name in config.protocol_names:
-        yield from protocols[name]()
 
 
 def export_model(run: Run) -> None:
@@ -260,6 +214,8 @@ _TABLE: dict[str, tuple[str, Callable[[Any], str]]] = {
     "knn_top1": ("kNN top-1", "{:.1%}".format),
     "knn_top5": ("kNN top-5", "{:.1%}".format),
     "linear_top1": ("linear probe top-1", "{:.1%}".format),
+    "linear_10pct_top1": ("linear probe with 10% of the labels", "{:.1%}".format),
+    "linear_1pct_top1": ("linear probe with 1% of the labels", "{:.1%}".format),
     "untrained_knn_top1": ("kNN top-1 of the untrained encoder", "{:.1%}".format),
     "raw_pixel_knn_top1": ("kNN top-1 of raw pixels", "{:.1%}".format),
     "cluster_nmi": ("NMI of k-means with the classes", "{:.3f}".format),
@@ -281,4 +237,5 @@ def summary(run: Run) -> str:
         return f"results in {run.directory.path}"
     width = max(len(words) for words, _ in rows)
     lines = [f"  {words.ljust(width)}  {value:>8}" for words, value in rows]
+    lines += [f"warning: {text}" for text in results.get("health_warnings", [])]
     return "\n".join([f"{run.config.experiment}: results in {run.directory.path}", *lines])

@@ -76,6 +76,7 @@ def train(
     if first >= last:
         progress.line(f"training: {first} of {config.epochs} epochs done already")
         return model
+    run.claim()
     progress.line(_opening(config, model, source, steps, first))
     length = {"steps_per_epoch": steps, "epochs": config.epochs, "first_epoch": first}
     callbacks: list[keras.callbacks.Callback] = [
@@ -108,17 +109,25 @@ def train(
     return model
 
 
+def random_loss(config: Config) -> float:
+    """The loss in nats of an encoder that tells nothing apart: ln(1 + negatives)."""
+    return math.log(1 + _negatives(config))
+
+
+def _negatives(config: Config) -> int:
+    return config.queue_size if config.framework == "moco" else 2 * config.batch_size - 2
+
+
 def _opening(
     config: Config, model: ContrastiveModel, source: Source, steps: int, first: int
 ) -> str:
     """Says what is about to happen, and what loss a model that knows nothing has."""
-    negatives = config.queue_size if config.framework == "moco" else 2 * config.batch_size - 2
     lines = [
         f"training {config.framework} with {model.encoder.name} "
         f"({model.encoder.count_params():,} parameters) on {len(source.readable):,} images, "
         f"{steps} steps an epoch" + (f", from epoch {first + 1}" if first else ""),
-        f"random level of the loss: ln(1 + {negatives:,} negatives) = "
-        f"{math.log(1 + negatives):.2f}"
+        f"random level of the loss: ln(1 + {_negatives(config):,} negatives) = "
+        f"{random_loss(config):.2f}"
         + (
             "; it rises towards that while the queue fills, then falls"
             if config.framework == "moco"

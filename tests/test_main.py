@@ -46,6 +46,7 @@ def test_a_run_leaves_everything_behind(tmp_path, capsys):
     shares = [
         "knn_top1",
         "linear_top1",
+        "linear_10pct_top1",
         "untrained_knn_top1",
         "raw_pixel_knn_top1",
         "detection_precision",
@@ -54,6 +55,9 @@ def test_a_run_leaves_everything_behind(tmp_path, capsys):
     for name in shares:
         assert 0.0 <= results[name] <= 1.0, name
     assert results["epochs"] == 2
+    assert results["random_loss"] == pytest.approx(np.log(65))
+    # Two epochs of a tiny network leave a collapsed encoder, and the run says so.
+    assert any("collapse" in text for text in results["health_warnings"])
     assert results["train_images_per_second"] > 0
     assert results["wall_seconds"] > 0
     records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]

@@ -39,6 +39,7 @@ _EFFORT = flags.DEFINE_enum(
     "effort", "O0", ["O0", "O1", "O2", "O3"],
     "XLA's optimisation level. O2 is what a TPU runs, at four times O0's compilation time.",
 )  # fmt: skip
+_JOBS = flags.DEFINE_integer("jobs", 2, "Compilations at a time; 2 GB of memory each.")
 _SHORT = flags.DEFINE_boolean(
     "short", False, "A small network at 32 pixels on v5e-8 only: a minute instead of ten."
 )
@@ -61,6 +62,7 @@ def _settings() -> Settings:
         kinds=("v5e-8",) if _SHORT.value else tuple(_KINDS.value),
         confirm=() if _SHORT.value else tuple(_CONFIRM.value),
         effort=_EFFORT.value,
+        jobs=max(1, _JOBS.value),
     )
 
 

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ class Settings(NamedTuple):
         kinds: which TPUs to compile for.
         confirm: kinds for which the largest batch is found by compiling, not extrapolated.
         effort: XLA's optimisation level, see `compile.compile_module`.
+        jobs: compilations at a time; each keeps about one core busy and takes 2 GB.
     """
 
     flagfile: str
@@ -39,6 +41,7 @@ class Settings(NamedTuple):
     kinds: tuple[str, ...]
     confirm: tuple[str, ...]
     effort: str
+    jobs: int
 
 
 def _program(settings: Settings, name: str, kind: str, *more: str, batch: int = 0) -> dict:
@@ -76,28 +79,29 @@ def check(
         By kind of TPU: `programs` (name -> what was lowered and compiled), `detection`,
         `largest_batch`, `roofline` and `problems`, a list of broken promises.
     """
-    report: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(settings.jobs) as pool:
         lowered: dict[int, dict[str, Any]] = {}
-        for kind in settings.kinds:
-            replicas = CHIPS[kind].replicas
-            if replicas not in lowered:
-                say(f"lowering for {replicas} devices")
-                lowered[replicas] = environments.lower(
-                    _request(settings, replicas, programs(settings)),
-                    Path(scratch) / str(replicas),
-                )
+        for replicas in dict.fromkeys(CHIPS[kind].replicas for kind in settings.kinds):
+            say(f"lowering for {replicas} devices")
+            request = _request(settings, replicas, programs(settings))
+            lowered[replicas] = environments.lower(request, Path(scratch) / str(replicas))
+
+        def one(kind: str) -> dict[str, Any]:
             compiled = {}
-            for name, program in lowered[replicas].items():
+            for name, program in lowered[CHIPS[kind].replicas].items():
                 compiled[name] = _compile(program, kind, settings.effort, environments)
                 say(f"{kind} {name}: {_outcome(compiled[name])}")
-            report[kind] = _judge(kind, compiled, settings)
-            if kind in settings.confirm and "train" in compiled:
-                report[kind]["largest_batch"] = _confirm(
-                    kind, report[kind], settings, environments, Path(scratch), say
+            found = _judge(kind, compiled, settings)
+            if kind in settings.confirm:
+                found["largest_batch"] = _confirm(
+                    kind, found, settings, environments, Path(scratch), say
                 )
-            report[kind]["problems"] = problems(kind, report[kind])
-    return report
+            return {**found, "problems": problems(kind, found)}
+
+        # The kinds that also look for a batch take longest, so they go first.
+        order = sorted(settings.kinds, key=lambda kind: kind not in settings.confirm)
+        report = dict(zip(order, pool.map(one, order), strict=True))
+    return {kind: report[kind] for kind in settings.kinds}
 
 
 def _request(settings: Settings, replicas: int, wanted: list[dict]) -> dict[str, Any]:
@@ -108,7 +112,7 @@ def _compile(
     program: dict[str, Any], kind: str, effort: str, environments: Environments
 ) -> dict[str, Any]:
     """What was lowered together with what came of compiling it."""
-    kept = {"analytic_flops": program["analytic_flops"]}
+    kept = {"analytic_flops": program["analytic_flops"], **program["sizes"]}
     if program["error"]:
         return {**kept, "error": f"not lowered: {program['error']}", "seconds": 0.0}
     try:

@@ -40,7 +40,7 @@ def write_jpegs(folder: Path, count: int, seed: int = 0) -> int:
         image = np.full((375, 500, 3), 128.0)
         for octave in range(8):
             size = (3 * 2**octave, 4 * 2**octave)
-            noise = rng.normal(0, 64 * 0.62**octave, (*size, 3))
+            noise = rng.normal(0, 64 * 0.74**octave, (*size, 3))
             image += tf.image.resize(noise, (375, 500), method="bilinear").numpy()
         encoded = tf.io.encode_jpeg(np.clip(image, 0, 255).astype(np.uint8), quality=92).numpy()
         (folder / f"{number:05d}.jpg").write_bytes(encoded)

@@ -22,7 +22,7 @@ import tensorflow as tf
 
 import main
 from benchmarks.tpu import flops, lower, trace
-from ifnd_tf import building
+from ifnd_tf import assignment, building
 from ifnd_tf.config import Config
 from ifnd_tf.data import augment
 
@@ -41,6 +41,7 @@ class Traced(NamedTuple):
 
     function: Any
     analytic_flops: float | None = None
+    sizes: dict[str, int] | None = None
 
 
 def configuration(flagfile: str, overrides: list[str], replica_batch: int, replicas: int) -> Config:
@@ -65,7 +66,7 @@ def element(config: Config, rows: int) -> dict[str, np.ndarray]:
     shape = (rows, 2, size, size, 3)
     if config.infeed_dtype == "uint8":
         draws = np.zeros((rows, 2, augment.PHOTOMETRIC_DRAWS), np.float32)
-        views = {"images": np.zeros(shape, np.uint8), "draws": draws}
+        views: dict[str, np.ndarray] = {"images": np.zeros(shape, np.uint8), "draws": draws}
     else:
         dtype = tf.dtypes.as_dtype(config.infeed_dtype).as_numpy_dtype
         views = {"images": np.zeros(shape, dtype)}
@@ -96,7 +97,7 @@ def training_step(config: Config, strategy: tf.distribute.Strategy, num_examples
 
 def _detector_table(config: Config, strategy: tf.distribute.Strategy, num_examples: int) -> Any:
     model = building.build(config, strategy, num_examples=num_examples)
-    source = DataSize(num_examples, range(num_examples))
+    source: Any = DataSize(num_examples, range(num_examples))
     return building.make_detector(config, strategy, model, source).table
 
 
@@ -130,7 +131,12 @@ def clustering_step(config: Config, strategy: tf.distribute.Strategy, num_exampl
     # Two passes of n x K products: one to move the centroids, one to score.
     rows = math.ceil(num_examples / strategy.num_replicas_in_sync)
     count = 2 * 2.0 * rows * clusters * table.width
-    return Traced(step.get_concrete_function(tf.zeros([clusters, table.width])), count)
+    sizes = {
+        "clusters": clusters,
+        "width": table.width,
+        "chunk_rows": min(rows, assignment.default_chunk(clusters)),
+    }
+    return Traced(step.get_concrete_function(tf.zeros([clusters, table.width])), count, sizes)
 
 
 def _per_replica(strategy: tf.distribute.Strategy, value: tf.Tensor) -> Any:
@@ -148,10 +154,14 @@ def write(traced: Traced, path: str) -> dict[str, Any]:
     """Lowers a traced program to `path` and describes it.
 
     Returns:
-        `module` (the path), `error` ("" or why it cannot be lowered), `analytic_flops`, and
-        `parameters`: name, shape, dtype and kind of each argument.
+        `module` (the path), `error` ("" or why it cannot be lowered), `analytic_flops`,
+        `sizes` and `parameters`: name, shape, dtype and kind of each argument.
     """
-    described: dict[str, Any] = {"analytic_flops": traced.analytic_flops, "module": path}
+    described: dict[str, Any] = {
+        "analytic_flops": traced.analytic_flops,
+        "sizes": traced.sizes or {},
+        "module": path,
+    }
     try:
         program = lower.replica_program(traced.function)
         text = lower.lower(program)
