@@ -114,7 +114,7 @@ def lowered_side(settings: dict[str, Any], directory: Path) -> None:
             # The pipeline's elements come in the order of their sorted names.
             entry["input"] = names[int(parameter.name.rsplit(":", 1)[1])]
         layout.append(entry)
-    arguments: dict[str, Any] = {str(i): owner.numpy() for i, owner in enumerate(owners)}
+    arguments: Any = {str(i): owner.numpy() for i, owner in enumerate(owners)}
     for number, element in enumerate(elements):
         arguments |= {f"{name}/{number}": value for name, value in element.items()}
     np.savez(directory / "arguments.npz", **arguments)
