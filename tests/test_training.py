@@ -192,3 +192,14 @@ def test_the_seed_decides_the_weights():
 
     np.testing.assert_array_equal(first_weights(1), first_weights(1))
     assert np.abs(first_weights(1) - first_weights(2)).max() > 0.01
+
+
+@pytest.mark.distribution
+def test_a_run_goes_on_with_another_number_of_replicas(tmp_path):
+    whole, _ = outcome("moco-eliminate", make_strategy("default"), tmp_path / "whole")
+    path = tmp_path / "moved"
+    outcome("moco-eliminate", make_strategy("default"), path, stop_after_epoch=1)
+    moved, records = outcome("moco-eliminate", make_strategy("mirrored-2"), path)
+    assert [record["epoch"] for record in records] == [1, 2]
+    np.testing.assert_array_equal(moved["pseudo_labels"], whole["pseudo_labels"])
+    np.testing.assert_allclose(moved["encoder"], whole["encoder"], rtol=1e-5, atol=1e-5)

@@ -48,7 +48,7 @@ class Checkpointing(keras.callbacks.Callback):
                 f"Expected a checkpoint that fits these flags in {self._folder}. Received: "
                 f"{latest} ({reason}); remove the run directory, or choose another --workdir."
             ) from error
-        return int(self._epoch)
+        return int(self._epoch.numpy())
 
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self._every and epoch + 1 != self._epochs and not self._last(epoch):
