@@ -181,9 +181,27 @@ def _confirm(
         compiled = _compile(lowered[wanted["name"]], kind, settings.effort, environments)
         say(f"{kind} at {batch} images a device: {_outcome(compiled)}")
         if not compiled["error"]:
-            return {"batch": batch, "how": "compiled", "peak_bytes": compiled["peak_bytes"]}
+            return {
+                "batch": batch,
+                "how": "compiled",
+                "peak_bytes": compiled["peak_bytes"],
+                "perhaps": beyond(report["programs"]["train"], compiled, kind, settings, batch),
+            }
         batch = int(batch * 0.85) // 32 * 32
     return {"batch": settings.replica_batch, "how": "compiled; larger ones did not fit"}
+
+
+def beyond(
+    small: dict[str, Any], large: dict[str, Any], kind: str, settings: Settings, batch: int
+) -> int:
+    """The largest multiple of 32 that should fit, by the line through two compiled steps.
+
+    One compiled step overestimates what an image needs, because part of its temporary
+    memory does not grow with the batch; another compilation would tell, at its price.
+    """
+    growth = (large["peak_bytes"] - small["peak_bytes"]) / (batch - settings.replica_batch)
+    room = CHIPS[kind].device_hbm * (1 - 1 / 64) - large["peak_bytes"]
+    return batch + max(0, int(room / growth)) // 32 * 32
 
 
 def problems(kind: str, report: dict[str, Any]) -> list[str]:

@@ -6,6 +6,7 @@
 JPEGs of 500 x 375 pixels and about 110 kB, ImageNet's usual size.
 """
 
+import argparse
 import json
 import os
 import tempfile
@@ -15,17 +16,9 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
-from absl import app, flags
 
 import main
 from benchmarks.tpu.chips import CHIPS
-
-_CHECK = flags.DEFINE_string("check", "", "JSON of the TPU check, for the images a second.")
-_JSON = flags.DEFINE_string("json", "", "File for the results as JSON; empty: none.")
-_IMAGES = flags.DEFINE_integer("images", 512, "How many images to make and read; >= 64.")
-_EXPERIMENT = flags.DEFINE_string(
-    "experiment", "experiments/imagenet_tpu.flags", "Flagfile whose views are made."
-)
 
 
 def write_jpegs(folder: Path, count: int, seed: int = 0) -> int:
@@ -114,21 +107,34 @@ def needs(check: dict[str, Any], rates: dict[str, float], image_size: int) -> li
     return rows
 
 
-def _main(_: list[str]) -> None:
-    config = main.parse_flagfile(_EXPERIMENT.value)
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", default="", help="JSON of the TPU check, for images a second.")
+    parser.add_argument("--json", default="", help="File for the results; empty: none.")
+    parser.add_argument("--images", type=int, default=512, help="Images to make and read; >= 64.")
+    parser.add_argument(
+        "--experiment", default="experiments/imagenet_tpu.flags", help="Whose views are made."
+    )
+    return parser.parse_args()
+
+
+def run() -> None:
+    """Measures a core and prints what each kind of TPU's host needs."""
+    options = _options()
+    config = main.parse_flagfile(options.experiment)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "images"
-        size = write_jpegs(folder, _IMAGES.value)
+        size = write_jpegs(folder, options.images)
         rates = {
-            dtype: images_per_core_second(folder, _EXPERIMENT.value, dtype, _IMAGES.value)
+            dtype: images_per_core_second(folder, options.experiment, dtype, options.images)
             for dtype in ("uint8", "bfloat16")
         }
     print(f"JPEGs of {size / 1e3:.0f} kB, two views of {config.image_size} px each:")
     for dtype, rate in rates.items():
         print(f"  infeed {dtype}: {rate:.0f} images a second and core")
     rows: list[dict[str, Any]] = []
-    if _CHECK.value:
-        check = json.loads(Path(_CHECK.value).read_text(encoding="utf-8"))
+    if options.check:
+        check = json.loads(Path(options.check).read_text(encoding="utf-8"))
         rows = needs(check, rates, config.image_size)
     for row in rows:
         parts = [
@@ -136,10 +142,10 @@ def _main(_: list[str]) -> None:
             for dtype, need in row["infeed"].items()
         ]
         print(f"{row['kind']}: {row['images_per_second']:.0f} images/s; " + "; ".join(parts))
-    if _JSON.value:
+    if options.json:
         results = {"jpeg_bytes": size, "images_per_core_second": rates, "hosts": rows}
-        Path(_JSON.value).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        Path(options.json).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    app.run(_main)
+    run()

@@ -6,18 +6,13 @@
 of the training step, the embedding step and k-means. All times are rooflines, so bounds.
 """
 
+import argparse
 import json
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from absl import app, flags
-
 from benchmarks.tpu.chips import CHIPS, Chip
-
-_CHECK = flags.DEFINE_string("check", None, "JSON of the TPU check.", required=True)
-_JSON = flags.DEFINE_string("json", "", "File for the results as JSON; empty: none.")
-_KIND = flags.DEFINE_enum("kind", "v5e-8", list(CHIPS), "Which TPU to scale.")
 
 LABEL_BYTES = 4
 
@@ -132,11 +127,21 @@ SCENARIOS = [
 ]
 
 
-def _main(_: list[str]) -> None:
-    check = json.loads(Path(_CHECK.value).read_text(encoding="utf-8"))
-    settings, chip = check["settings"], CHIPS[_KIND.value]
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", required=True, help="JSON of the TPU check.")
+    parser.add_argument("--json", default="", help="File for the results; empty: none.")
+    parser.add_argument("--kind", default="v5e-8", choices=list(CHIPS), help="TPU to scale.")
+    return parser.parse_args()
+
+
+def run() -> None:
+    """Prints the model's table."""
+    options = _options()
+    check = json.loads(Path(options.check).read_text(encoding="utf-8"))
+    settings, chip = check["settings"], CHIPS[options.kind]
     cost = costs(
-        check["tpus"][_KIND.value]["programs"],
+        check["tpus"][options.kind]["programs"],
         batch=settings["replica_batch"],
         num_examples=settings["num_examples"],
         levels=3,
@@ -155,10 +160,10 @@ def _main(_: list[str]) -> None:
             f"{found.label_gigabytes:.3g} | {found.table_gigabytes:.3g} | "
             f"{'yes' if found.fits else 'no'} |"
         )
-    if _JSON.value:
+    if options.json:
         results = {"costs": cost._asdict(), "epochs": rows}
-        Path(_JSON.value).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        Path(options.json).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    app.run(_main)
+    run()

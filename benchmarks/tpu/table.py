@@ -41,11 +41,19 @@ def _row(kind: str, found: dict[str, Any]) -> tuple[str, ...]:
         f"{train['peak_bytes'] / 1e9:.2f}",
         f"{detection['flops']:.3%}" if detection else "-",
         f"{detection['bytes']:.3%}" if detection else "-",
-        ("" if largest["how"].startswith("compiled") else "~") + str(largest["batch"]),
+        _batch(largest),
         f"{bound['step_seconds'] * 1e3:.2f}",
         f"{bound['images_per_second']:.0f}",
         str(transfers) if transfers else "none",
     )
+
+
+def _batch(largest: dict[str, Any]) -> str:
+    """A batch that was compiled stands as it is, an extrapolated one behind a tilde."""
+    if not largest["how"].startswith("compiled"):
+        return f"~{largest['batch']}"
+    more = largest.get("perhaps", 0)
+    return f"{largest['batch']}" + (f" (~{more})" if more > largest["batch"] else "")
 
 
 def legend(replica_batch: int) -> str:

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from benchmarks.tpu import check, compile, flops, roofline
+from benchmarks.tpu import check, compile, flops, host, roofline, scaling
 from benchmarks.tpu.chips import CHIPS
 from benchmarks.tpu.environment import Environments
 from benchmarks.tpu.table import table
@@ -115,6 +115,13 @@ def test_largest_batch_from_the_memory_of_one():
     assert check.extrapolate(train, CHIPS["v5e-8"], 32) == 14 * 32
 
 
+def test_largest_batch_from_the_line_through_two():
+    # 32 images take 1 GiB more; 15.75 - 13 GiB leave room for 2 x 32.
+    small, large = {"peak_bytes": 12 * 2**30}, {"peak_bytes": 13 * 2**30}
+    settings = check.Settings("", (), 32, 1, ("v5e-8",), (), "O0", 1)
+    assert check.beyond(small, large, "v5e-8", settings, 64) == 64 + 2 * 32
+
+
 def compiled(**changes):
     train = {"error": "", "flops": 1e12, "analytic_flops": 1e12, "bytes": 1e9, "peak_bytes": 1e9}
     return {
@@ -177,6 +184,45 @@ def test_a_module_is_compiled_once(tmp_path, monkeypatch):
     assert environments.compile(same, "v5e-8", "O0") == {"flops": 1}
     assert environments.compile(other, "v5e-8", "O0") == {"flops": 2}
     assert environments.compile(first, "v4-8", "O0") == {"flops": 3}
+
+
+def test_kmeans_bytes_are_those_of_its_two_chunks():
+    kmeans = {"chunk_rows": 256, "clusters": 1000, "width": 128, "argument_bytes": 5.0}
+    programs = {
+        "train": {"flops": 640.0, "bytes": 320.0, "peak_bytes": 1000.0 + 4 * 3 * 10},
+        "embed": {"flops": 64.0, "bytes": 32.0},
+        "kmeans": kmeans | {"bytes": 5.0 + 2 * 256 * 1000 * 7},
+    }
+    assert scaling.costs(programs, batch=32, num_examples=10, levels=3) == scaling.Costs(
+        20.0, 10.0, 2.0, 1.0, 2 * 128, 7.0, 1000.0
+    )
+
+
+def test_an_epochs_bound_by_hand():
+    # One v5e core a second: 197e12 flops or 819e9 bytes. 100 images on 10 cores are 10 each.
+    cost = scaling.Costs(197e12, 1.0, 1.0, 819e9, 1.0, 819e9, 0.0)
+    chip = CHIPS["v5e-8"]
+    found = scaling.epoch(
+        chip, cost, cores=10, num_examples=100, clusters=[2, 4], width=7, iterations=20
+    )
+    assert found == (10.0, 10.0, 10 * 6 * 21.0, 4 * 2 * 100 / 1e9, 10 * 8 * 4 / 1e9, True)
+
+
+def test_labels_that_outgrow_the_device_are_seen():
+    cost = scaling.Costs(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 6e9)
+    fits = {
+        n: scaling.epoch(CHIPS["v5e-8"], cost, cores=512, num_examples=n, clusters=[1, 2, 3]).fits
+        for n in (100_000_000, 1_000_000_000)
+    }
+    # 12 bytes an example beside 6 GB in 16.9 GB: 0.9e9 examples are the limit.
+    assert fits == {100_000_000: True, 1_000_000_000: False}
+
+
+def test_what_a_host_must_deliver_by_hand():
+    found = {"tpus": {"v5e-8": {"roofline": {"images_per_second": 1000.0}}, "v3-8": {}}}
+    (row,) = host.needs(found, {"uint8": 100.0}, 10)
+    # Two views of 10 x 10 x 3 bytes, a thousand times a second; all 8 chips are on one host.
+    assert row["infeed"] == {"uint8": {"gigabytes_per_second": 600e3 / 1e9, "cores": 10.0}}
 
 
 @pytest.mark.parametrize("infeed_dtype", ["uint8", "float32", "bfloat16"])
