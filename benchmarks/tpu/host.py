@@ -3,7 +3,7 @@
     python -m benchmarks.tpu.host --check=tpu.json [--json PATH]
 
 `--check` is the result of `python -m benchmarks.tpu --json`. The images are made here:
-JPEGs of 500 x 375 pixels and about 110 kB, ImageNet's usual size.
+JPEGs of 500 x 375 pixels and about 70 kB; ImageNet's have that size and 110 kB on average.
 """
 
 import argparse

@@ -141,7 +141,7 @@ def keras_side(settings: dict[str, Any], directory: Path) -> None:
     function, iterator = model.make_train_function(), _iterator(strategy, elements)
     losses = [float(function(iterator)["loss"]) for _ in range(settings["steps"])]
     values = {str(i): _first(owner) for i, owner in enumerate(owners)}
-    np.savez(directory / "expected.npz", losses=losses, **values)
+    np.savez(directory / "expected.npz", losses=losses, **values)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
