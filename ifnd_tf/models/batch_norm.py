@@ -56,7 +56,7 @@ class BatchNorm(keras.layers.Layer):
             name="moving_variance", initializer="ones", trainable=False, **options
         )
 
-    def call(self, inputs, training=False):
+    def call(self, inputs, training=False, mask=None):  # networks of keras.applications pass one
         if not training:
             return self._fused(inputs, self.moving_mean.value, self.moving_variance.value)[0]
         if self.policy == "sync" and distribution.num_replicas() > 1:
