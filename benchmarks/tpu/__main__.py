@@ -37,7 +37,7 @@ _CONFIRM = flags.DEFINE_list(
 )
 _EFFORT = flags.DEFINE_enum(
     "effort", "O0", ["O0", "O1", "O2", "O3"],
-    "XLA's optimisation level. O2 is what a TPU runs, at four times O0's compilation time.",
+    "XLA's optimisation level. A TPU's own compilation is at least O2, at four times O0's time.",
 )  # fmt: skip
 _JOBS = flags.DEFINE_integer("jobs", 2, "Compilations at a time; 2 GB of memory each.")
 _SHORT = flags.DEFINE_boolean(
