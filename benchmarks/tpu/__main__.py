@@ -4,7 +4,8 @@
     python -m benchmarks.tpu --json tpu.json
     python -m benchmarks.tpu --short --json tpu.json   # v5e with a small network, as in CI
 
-Exits with 1 if a program does not compile, waits for the host, or costs more than promised.
+Exits with 1 if a program does not compile, waits for the host or, but for --short, costs more
+than promised.
 """
 
 import json
@@ -63,6 +64,7 @@ def _settings() -> Settings:
         confirm=() if _SHORT.value else tuple(_CONFIRM.value),
         effort=_EFFORT.value,
         jobs=max(1, _JOBS.value),
+        promises=not _SHORT.value,
     )
 
 

@@ -153,6 +153,13 @@ def test_each_broken_promise_is_named(report, words):
     assert words in problem
 
 
+def test_a_small_network_need_not_keep_a_large_ones_promises():
+    costly = compiled(flops=1.06e12) | {"detection": {"flops": 0.02, "bytes": 0.3}}
+    assert check.problems("v5e-8", costly, promises=False) == []
+    waits = compiled(host_transfers=["infeed infeed.4"])
+    assert len(check.problems("v5e-8", waits, promises=False)) == 1
+
+
 def test_the_table_shows_the_compilers_reason():
     shown = table({"v5e-8": compiled(), "v3-8": compiled(error="no kernel for Foo")})
     lines = shown.splitlines()
