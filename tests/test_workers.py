@@ -17,7 +17,8 @@ pytestmark = [pytest.mark.distribution, pytest.mark.slow]
 
 ROOT = pathlib.Path(__file__).parent.parent
 # 5 steps an epoch, one detection before the second. A small learning rate, because an untrained
-# network amplifies rounding: at 0.06, 1e-7 grows to 1e-4 in ten steps.
+# network amplifies rounding: at 0.06, 1e-7 grows to 1e-4 in ten steps. A gradient that is wrong by
+# a factor of two would still move the weights by ten times the tolerance below.
 SETTINGS = {
     **tiny.SETTINGS,
     "batch_size": 256,
@@ -85,7 +86,7 @@ def test_two_workers_give_what_one_gives(framework, tmp_path):
         elif value.dtype.kind == "f":
             scale = max(np.abs(value).max(), 0.1)
             np.testing.assert_allclose(
-                found[name], value, rtol=1e-4, atol=5e-5 * scale, err_msg=name
+                found[name], value, rtol=1e-3, atol=3e-4 * scale, err_msg=name
             )
     results = [
         json.loads((tmp_path / name / "results.json").read_text()) for name in ("alone", "pair")
