@@ -17,8 +17,7 @@ pytestmark = [pytest.mark.distribution, pytest.mark.slow]
 
 ROOT = pathlib.Path(__file__).parent.parent
 # 5 steps an epoch, one detection before the second. A small learning rate, because an untrained
-# network amplifies rounding: at 0.06, 1e-7 grows to 1e-4 in ten steps. A gradient that is wrong by
-# a factor of two would still move the weights by ten times the tolerance below.
+# network amplifies rounding: at 0.06, 1e-7 grows to 1e-4 in ten steps.
 SETTINGS = {
     **tiny.SETTINGS,
     "batch_size": 256,
