@@ -79,7 +79,7 @@ class EmbeddingTable:
         with strategy.scope():
             self._points = tf.Variable(tf.zeros([rows, width]), name="embeddings", **own)
             self._index = tf.Variable(tf.fill([rows], -1), name="embedded_index", **own)
-        self._clusterings: dict[tuple[int, int], Callable] = {}
+        self._clusterings: dict[int, Callable] = {}
         self._moves: dict[int, Callable] = {}
         self._fill = self._compiled(self.embed_step)
         self._count_bad = self._compiled(self._count_bad_step)
@@ -119,7 +119,7 @@ class EmbeddingTable:
         for _ in range(self.iterations):
             centroids, more = self._first(move(centroids))
             reseeded += more
-        found = self._collect(self._clustering(num_clusters, 0)(centroids))
+        found = self._collect(self._clustering(num_clusters)(centroids))
         return found._replace(reseeded=int(reseeded))
 
     def coarsen(self, fine: Clustering, num_clusters: int) -> Clustering:
@@ -143,7 +143,7 @@ class EmbeddingTable:
             num_iterations=self.iterations,
             confidence_temperature=self.temperature,
         )
-        nearest = self._collect(self._clustering(num_clusters, 0)(parents.centroids))
+        nearest = self._collect(self._clustering(num_clusters)(parents.centroids))
         own = parents.assignments.numpy()[fine.assignments]
         own = np.where(fine.assignments < 0, -1, own).astype(np.int32)
         return nearest._replace(
@@ -216,15 +216,14 @@ class EmbeddingTable:
 
         return tf.function(on_replicas)
 
-    def _clustering(self, num_clusters: int, iterations: int) -> Callable:
+    def _clustering(self, num_clusters: int) -> Callable:
         """One compiled function per K, since shapes are static."""
-        key = num_clusters, iterations
-        if key not in self._clusterings:
-            step = functools.partial(self.cluster_step, iterations)
-            self._clusterings[key] = self._compiled(step).get_concrete_function(
+        if num_clusters not in self._clusterings:
+            step = functools.partial(self.cluster_step, 0)
+            self._clusterings[num_clusters] = self._compiled(step).get_concrete_function(
                 tf.TensorSpec([num_clusters, self.width])
             )
-        return self._clusterings[key]
+        return self._clusterings[num_clusters]
 
     def _moving(self, num_clusters: int) -> Callable:
         """The compiled `move_step` for K clusters."""
