@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf import building, evaluating, export, training
-from ifnd_tf.config import Config
+from ifnd_tf.config import Config, free_flags
 from ifnd_tf.data import sources
 from ifnd_tf.data.scan import scan
 from ifnd_tf.errors import UserError
@@ -19,30 +19,6 @@ from ifnd_tf.progress import Progress, duration
 from ifnd_tf.report import run_report
 from ifnd_tf.run_directory import RunDirectory
 from ifnd_tf.strategies import is_chief
-
-# Flags that change how, not what, is computed: a run may be continued with others.
-FREE_FLAGS = frozenset(
-    {
-        "mode",
-        "workdir",
-        "data_dir",
-        "stop_after_epoch",
-        "checkpoint_epochs",
-        "cache_megabytes",
-        "online_knn_epochs",
-        "online_knn_examples",
-        "protocols",
-        "knn_neighbors",
-        "knn_temperature",
-        "linear_solver",
-        "linear_epochs",
-        "linear_learning_rate",
-        "strategy",
-        "tpu",
-        "steps_per_execution",
-        "worker_timeout_seconds",
-    }
-)
 
 
 class Run:
@@ -65,7 +41,7 @@ class Run:
         chief = is_chief(strategy)
         self.config, self.strategy = config, strategy
         self.progress = progress or Progress(enabled=chief)
-        self.directory = RunDirectory(config.run_path, flags=flags, free=FREE_FLAGS, writer=chief)
+        self.directory = RunDirectory(config.run_path, flags=flags, free=free_flags(), writer=chief)
 
     @functools.cached_property
     def splits(self) -> sources.Splits:

@@ -25,6 +25,7 @@ LAYERS = (
     {"embedding_table", "detectors", "progress", "run_directory"},
     {"callbacks", "models", "data"},
     {"evaluation", "export", "report"},
+    {"settings"},
     {"config"},
     {"building"},
     {"training", "evaluating"},
@@ -43,7 +44,7 @@ DISTRIBUTIONS = {
     "tensorflow_datasets": "tensorflow-datasets",
 }
 # A flat table, one setting after another: splitting it would only scatter the flags.
-LONG = {"ifnd_tf/config.py"}
+LONG = {"ifnd_tf/settings.py"}
 
 
 def sources(*folders: str) -> list[pathlib.Path]:

@@ -1,0 +1,395 @@
+"""Every setting of a run, declared once: name, default, range and the reason for the default.
+
+One dataclass a group, in the order of `--help`. `config.Config` joins and checks them;
+`main.py` turns each field into a command-line flag of the same name. Empty strings and
+`None` mean "choose from the other settings".
+"""
+
+import dataclasses
+from typing import Any
+
+STAGES = ("check", "train", "evaluate", "export", "report")
+PROTOCOLS = ("knn", "linear", "few_labels", "clustering")
+
+
+def setting(
+    default: Any,
+    help: str,
+    choices: tuple[str, ...] | None = None,
+    *,
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+    free: bool = False,
+) -> Any:
+    """A dataclass field that carries all there is to know of a flag.
+
+    Args:
+        default: value without the flag.
+        help: unit, range and the reason for the default.
+        choices: the values that a string may have; None: any.
+        low, above: least value, itself allowed or not; None: unbounded.
+        high: greatest value; None: unbounded.
+        free: whether a run may be continued with another value, because the flag changes how a
+            result is reached or shown, not what is trained.
+    """
+    metadata = {
+        "help": help, "choices": choices, "low": low, "above": above, "high": high, "free": free
+    }  # fmt: skip
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The run."""
+
+    mode: str = setting(
+        "train,evaluate,export,report",
+        f"Stages to run, a comma list of {', '.join(STAGES)}. Each resumes or redoes itself "
+        "from the run directory alone.",
+        free=True,
+    )
+    experiment: str = setting(
+        "digits", "Name of the experiment; without --workdir the run goes to runs/<experiment>."
+    )
+    workdir: str = setting(
+        "", "Run directory, local or gs://. Empty: runs/<experiment>.", free=True
+    )
+    seed: int = setting(0, "Seed of weights, order, views and clusters; >= 0.", low=0)
+    epochs: int = setting(80, "Passes over the training images; >= 1.", low=1)
+    stop_after_epoch: int = setting(
+        0,
+        "Stop cleanly after this epoch, schedules unchanged, to resume later; 0: run to the end.",
+        low=0,
+        free=True,
+    )
+    checkpoint_epochs: int = setting(
+        5,
+        "Epochs between checkpoints; >= 1. A checkpoint is also written at the end.",
+        low=1,
+        free=True,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Data: where images come from."""
+
+    dataset: str = setting(
+        "digits",
+        "digits | folder:PATH | list:FILE | tfds:NAME[/CONFIG]. The default needs no download.",
+    )
+    data_dir: str = setting("", "Where tfds finds prepared data, on disk or gs://.", free=True)
+    train_split: str = setting("train", "Split to train on; for tfds any slice, e.g. train[:90%].")
+    eval_split: str = setting(
+        "", "Split to evaluate on. Empty: test, validation or val, else a held-out share of train."
+    )
+    holdout_share: float = setting(
+        0.2,
+        "Share of the examples held out for evaluation when the data has no such split; (0, 1).",
+        above=0,
+        high=0.9,
+    )
+    image_size: int = setting(16, "Side of the square training views, in pixels; >= 8.", low=8)
+    cache_megabytes: int = setting(
+        2048,
+        "Keep decoded images in memory when all have one size and fit in this; 0: never.",
+        low=0,
+        free=True,
+    )
+    scan_images: bool = setting(
+        True,
+        "Decode every image once before training, so that corrupt ones are known and left out. "
+        "Off for data that is too large: unreadable images are then dropped as they turn up.",
+    )
+    max_corrupt_share: float = setting(
+        0.01,
+        "Largest tolerated share of unreadable images, [0, 1]; above it the run stops.",
+        low=0,
+        high=1,
+    )
+    infeed_dtype: str = setting(
+        "uint8",
+        "What the host hands to the device. uint8: crops, with jitter, blur and normalisation on "
+        "the device (a quarter of the bytes); float32 or bfloat16: finished views.",
+        ("uint8", "float32", "bfloat16"),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Views:
+    """Views: the recipe and its overrides; None is the recipe's value."""
+
+    augmentation: str = setting(
+        "digits",
+        "Recipe whose values the flags below override. digits: crops and small changes of "
+        "contrast, because flipping or strongly cropping a digit changes what it shows.",
+        ("moco_v2", "simclr", "digits"),
+    )
+    crop_min_area: float | None = setting(
+        None, "Smallest crop as a share of the image's area; (0, 1].", above=0, high=1
+    )
+    flip_probability: float | None = setting(
+        None, "Probability of a horizontal flip; [0, 1].", low=0, high=1
+    )
+    jitter_probability: float | None = setting(
+        None, "Probability of colour jitter; [0, 1].", low=0, high=1
+    )
+    jitter_brightness: float | None = setting(
+        None, "Brightness factor's range is 1 +- this; [0, 1].", low=0, high=1
+    )
+    jitter_contrast: float | None = setting(
+        None, "Contrast factor's range is 1 +- this; [0, 1].", low=0, high=1
+    )
+    jitter_saturation: float | None = setting(
+        None, "Saturation factor's range is 1 +- this; [0, 1].", low=0, high=1
+    )
+    jitter_hue: float | None = setting(
+        None, "Hue turns by up to +- this share of the circle; [0, 0.5].", low=0, high=0.5
+    )
+    gray_probability: float | None = setting(
+        None, "Probability of dropping colour; [0, 1].", low=0, high=1
+    )
+    blur_probability: float | None = setting(
+        None, "Probability of Gaussian blur; [0, 1].", low=0, high=1
+    )
+    blur_sigma_min: float | None = setting(None, "Smallest blur, in pixels at 224; > 0.", above=0)
+    blur_sigma_max: float | None = setting(
+        None, "Largest blur, in pixels at 224; >= blur_sigma_min.", above=0
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """Model: framework, encoder, projector, queue."""
+
+    framework: str = setting(
+        "moco",
+        "moco: negatives from a queue (MoCo v2); simclr: from the batch of all replicas.",
+        ("moco", "simclr"),
+    )
+    backbone: str = setting(
+        "resnet_small",
+        "resnet18 | resnet34 | resnet50 | resnet101 | resnet_small (see --depth, --width) | "
+        "keras:NAME for any network of keras.applications.",
+    )
+    stem: str = setting(
+        "cifar",
+        "First layers of a ResNet. imagenet: 7x7 stride 2 and pooling; cifar: 3x3 stride 1; "
+        "stride2: 3x3 stride 2, a quarter of cifar's cost, for small machines.",
+        ("imagenet", "cifar", "stride2"),
+    )
+    depth: int = setting(
+        8, "Layers of resnet_small: 6n + 2 for n blocks a stage, so 8, 14, 20, ...", low=8
+    )
+    width: int = setting(
+        16, "Channels of resnet_small's first stage (doubled at each of 3 stages); >= 1.", low=1
+    )
+    projection_dim: int = setting(
+        128, "Width D of the projection in which the loss is taken; >= 2.", low=2
+    )
+    hidden_dim: int = setting(
+        0, "Width of the projector's hidden layer; 0: the encoder's feature width.", low=0
+    )
+    temperature: float = setting(
+        0.2, "Softmax temperature tau of the loss; > 0. MoCo v2: 0.2; CIFAR: 0.1.", above=0
+    )
+    queue_size: int = setting(
+        512,
+        "Length Q of the queue of keys (moco); a multiple of the batch, at most N. MoCo v2: 65536.",
+        low=1,
+    )
+    key_momentum: float = setting(
+        0.99,
+        "Momentum of the key encoder, [0, 1). MoCo v2: 0.999; shorter runs want a faster one.",
+        low=0,
+        high=0.999999,
+    )
+    batch_norm: str = setting(
+        "auto",
+        "How batch statistics are kept from revealing the positive. sync: over all replicas; "
+        "shuffle: keys shuffled across replicas; split: sub-batches with shuffled keys on each "
+        "device; local: unprotected. auto: sync for simclr; for moco shuffle, or on one device "
+        "split.",
+        ("auto", "sync", "shuffle", "split", "local"),
+    )
+    batch_norm_splits: int = setting(
+        8, "Sub-batches for --batch_norm=split; divides the replica's batch.", low=1
+    )
+    precision: str = setting(
+        "float32",
+        "Arithmetic of the encoder; the loss is always float32.",
+        ("float32", "mixed_bfloat16", "mixed_float16"),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """Loss: what becomes of a false negative."""
+
+    loss: str = setting(
+        "eliminate",
+        "What to do with a detected false negative. eliminate: leave it out; attract: make it a "
+        "positive. Elimination is the stable one when labels are noisy.",
+        ("eliminate", "attract"),
+    )
+    rescale_negatives: bool = setting(
+        False,
+        "Scale the kept negatives' sum up to the full count (eliminate only); the paper does not.",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Detection:
+    """Detection: how false negatives are found."""
+
+    detector: str = setting(
+        "ifnd",
+        "ifnd: pseudo-labels found while training; none: plain MoCo v2 or SimCLR; oracle: true "
+        "labels, the ceiling; random: ifnd's labels permuted, the control that must not help.",
+    )
+    num_clusters: str = setting(
+        "10,20,40",
+        "Clusters K of each of the L levels, a comma list: absolute numbers, shares of N such as "
+        "1%, or auto. Common advice: the number of classes and a few multiples of it.",
+    )
+    hierarchy: str = setting(
+        "independent",
+        "independent: each level clusters the examples; nested: a coarser level clusters the finer "
+        "level's centroids, which costs less and makes the levels agree.",
+        ("independent", "nested"),
+    )
+    warmup_epochs: int = setting(
+        10,
+        "Epochs of plain contrastive learning before the first detection; too early hurts.",
+        low=0,
+    )
+    refresh_epochs: int = setting(
+        1, "Epochs between detections; >= 1. The paper's default is 1.", low=1
+    )
+    acceptance: str = setting(
+        "linear",
+        "How the accepted share of labels grows from the end of warm-up to the last epoch.",
+        ("linear", "cosine", "step", "constant"),
+    )
+    acceptance_start: float = setting(
+        0.0, "Accepted share at the end of warm-up; [0, 1].", low=0, high=1
+    )
+    acceptance_end: float = setting(
+        0.7,
+        "Accepted share at the last epoch; [acceptance_start, 1]. The paper goes to 1; on the "
+        "digits the pairs' precision falls from 0.97 to 0.84 beyond 0.7.",
+        low=0,
+        high=1,
+    )
+    acceptance_scope: str = setting(
+        "global",
+        "Rank confidences over all examples (global: tight clusters are taken first) or within "
+        "each cluster (every cluster gives its share).",
+        ("global", "cluster"),
+    )
+    confidence_temperature: float = setting(
+        0.2,
+        "Temperature tau_c of the confidence softmax over centroids; > 0. Its ranks matter.",
+        above=0,
+    )
+    kmeans_iterations: int = setting(
+        20, "Lloyd iterations a refresh; >= 1. Warm starts need few.", low=1
+    )
+    cluster_on: str = setting(
+        "projection",
+        "Cluster on the key projection, as the paper, or on the encoder's features.",
+        ("projection", "features"),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimisation:
+    """Optimisation."""
+
+    batch_size: int = setting(
+        128, "Images a step over all replicas, B; divided by the replicas.", low=2
+    )
+    optimizer: str = setting(
+        "sgd",
+        "sgd (momentum 0.9) for MoCo; lars for SimCLR with large batches.",
+        ("sgd", "lars", "adamw", "lamb"),
+    )
+    learning_rate: float = setting(
+        0.06, "Peak learning rate at the given batch size; > 0.", above=0
+    )
+    learning_rate_warmup_epochs: float = setting(
+        0.0, "Epochs of linear warm-up of the learning rate; >= 0.", low=0
+    )
+    sgd_momentum: float = setting(0.9, "Momentum of sgd and lars; [0, 1).", low=0, high=0.999999)
+    weight_decay: float = setting(
+        5e-4,
+        "L2 penalty for sgd and lars (coupled, as in MoCo), decoupled decay for adamw and lamb; "
+        ">= 0. Biases and batch-norm parameters are exempt for lars, adamw and lamb only.",
+        low=0,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Evaluation: what the encoder is tried on."""
+
+    protocols: str = setting(
+        "knn,linear,few_labels,clustering",
+        f"Evaluations of the encoder on the evaluation split, of {', '.join(PROTOCOLS)}.",
+        free=True,
+    )
+    online_knn_epochs: int = setting(
+        5, "Epochs between kNN checks while training; 0: never.", low=0, free=True
+    )
+    online_knn_examples: int = setting(
+        10000,
+        "Training examples in the online check's memory, to bound its cost; >= 1.",
+        low=1,
+        free=True,
+    )
+    knn_neighbors: int = setting(
+        20,
+        "Neighbours of weighted kNN, fewer than a class has images. Wu et al. 2018: 200.",
+        low=1,
+        free=True,
+    )
+    knn_temperature: float = setting(
+        0.1, "Temperature of weighted kNN's votes; > 0. MoCo's CIFAR demo: 0.1.", above=0, free=True
+    )
+    linear_solver: str = setting(
+        "auto",
+        "Linear probe: lbfgs (logistic regression), sgd (MoCo's recipe), or auto: lbfgs "
+        "up to 100,000 training examples.",
+        ("auto", "lbfgs", "sgd"),
+        free=True,
+    )
+    linear_epochs: int = setting(100, "Epochs of the sgd linear probe; >= 1.", low=1, free=True)
+    linear_learning_rate: float = setting(
+        30.0, "Learning rate of the sgd probe at batch 256; > 0. MoCo: 30.", above=0, free=True
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Devices:
+    """Devices: where it is computed."""
+
+    strategy: str = setting(
+        "auto",
+        "auto: tpu if --tpu is given, multiworker if TF_CONFIG is, mirrored with several GPUs, "
+        "else none.",
+        ("auto", "none", "mirrored", "multiworker", "tpu"),
+        free=True,
+    )
+    tpu: str = setting(
+        "", "Name or grpc:// address of the TPU, or local on a Cloud TPU VM.", free=True
+    )
+    steps_per_execution: int = setting(
+        1,
+        "Training steps run in one call of the compiled program; >= 1. TPUs want tens or more.",
+        low=1,
+        free=True,
+    )
+    worker_timeout_seconds: int = setting(
+        300, "How long to wait for the other workers at start-up; > 0.", low=1, free=True
+    )
