@@ -90,6 +90,13 @@ class Data:
         above=0,
         high=0.9,
     )
+    validation_share: float = setting(
+        0.0,
+        "Share of the training images, [0, 1), kept from training and evaluated on in place of "
+        "the evaluation split: choose settings with it, and look at the latter once. 0: none.",
+        low=0,
+        high=0.9,
+    )
     image_size: int = setting(16, "Side of the square training views, in pixels; >= 8.", low=8)
     cache_megabytes: int = setting(
         2048,

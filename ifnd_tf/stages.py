@@ -53,7 +53,7 @@ class Run:
             train_split=config.train_split,
             eval_split=config.eval_split,
             holdout_share=config.holdout_share,
-            seed=config.seed,
+            validation_share=config.validation_share,
         )
         if config.scan_images:
             with self.progress.phase("reading images"):

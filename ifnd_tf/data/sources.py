@@ -31,7 +31,7 @@ def open_splits(
     train_split: str = "train",
     eval_split: str = "",
     holdout_share: float = 0.2,
-    seed: int = 0,
+    validation_share: float = 0.0,
 ) -> Splits:
     """Opens a data set. Nothing is decoded yet.
 
@@ -43,7 +43,9 @@ def open_splits(
         eval_split: likewise to evaluate on; for list, another list. Empty: a split called
             test, validation or val, else a held-out share of the training split.
         holdout_share: share held out, in (0, 1), of every class alike where labels are known.
-        seed: fixes which examples are held out.
+        validation_share: share of the training split, in [0, 1), of every class alike, that is
+            kept from training and takes the evaluation split's place, so that settings can be
+            chosen without a look at the latter; 0: none.
 
     Returns:
         The splits; `evaluation` is None if the share held out comes to no example.
@@ -77,23 +79,26 @@ def open_splits(
     else:
         raise UserError(f"--dataset: expected {KINDS}. Received: {dataset!r}.")
     if evaluation is None:
-        train, evaluation = hold_out(train, holdout_share, seed)
+        train, evaluation = hold_out(train, holdout_share)
+    if validation_share:
+        train, evaluation = hold_out(train, validation_share)
     return Splits(train, evaluation)
 
 
-def hold_out(source: Source, share: float, seed: int) -> tuple[Source, Source | None]:
+def hold_out(source: Source, share: float) -> tuple[Source, Source | None]:
     """Splits off a fixed share of the examples, of every class alike.
+
+    Always the same ones, whatever the run's seed: runs of several seeds are tested alike.
 
     Args:
         source: the examples.
         share: in (0, 1); of a class of n examples, round(share * n) are held out.
-        seed: fixes which.
 
     Returns:
         The rest and the part held out, each in ascending order of the old index; the latter is
         None if it is empty.
     """
-    generator = np.random.default_rng([seed, 0x5EED])
+    generator = np.random.default_rng([0, 0x5EED])
     chosen = []
     for label in np.unique(source.labels):
         members = generator.permutation(np.flatnonzero(source.labels == label))

@@ -44,6 +44,14 @@ def test_digits_are_split_the_same_way_every_time():
     assert names(splits.train) != names(sources.open_splits("digits", seed=1).train)
 
 
+def test_validation_images_come_from_the_training_split_alone():
+    plain = sources.open_splits("digits")
+    tuning = sources.open_splits("digits", validation_share=0.25)
+    trained, validated = set(names(tuning.train)), set(names(tuning.evaluation))
+    assert not trained & validated
+    assert trained | validated == set(names(plain.train))
+
+
 def test_held_out_digits_are_not_trained_on():
     splits = sources.open_splits("digits")
     assert not set(names(splits.train)) & set(names(splits.evaluation))

@@ -144,7 +144,7 @@ def test_a_host_reads_only_its_own_files(data_dir, monkeypatch):
 
 def test_held_out_examples_are_left_to_evaluation(data_dir):
     whole = opened(data_dir).train
-    train, held = sources.hold_out(whole, 0.2, 0)
+    train, held = sources.hold_out(whole, 0.2)
     # Classes of 17, 17 and 16: 3 of each are held out.
     assert list(np.bincount(held.labels)) == [3, 3, 3] and train.num_examples == 41
     names = [part.describe(i) for part in (train, held) for i in range(part.num_examples)]
