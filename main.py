@@ -16,14 +16,16 @@ import typing
 
 from absl import flags
 
+from ifnd_tf import usage
 from ifnd_tf.config import Config
-from ifnd_tf.errors import UserError
+from ifnd_tf.errors import UserError, did_you_mean, did_you_mean_path
 
 
 def define_flags() -> flags.FlagValues:
     """One flag per field of `Config`, in a set of their own."""
     values = flags.FlagValues()
-    flags.DEFINE_boolean("help", False, "Show all flags and stop.", flag_values=values)
+    for name, short_name in (("help", "h"), ("helpshort", None)):
+        flags.DEFINE_boolean(name, False, "", short_name=short_name, flag_values=values)
     define = {
         bool: flags.DEFINE_boolean,
         int: flags.DEFINE_integer,
@@ -32,15 +34,11 @@ def define_flags() -> flags.FlagValues:
     }
     hints = typing.get_type_hints(Config)
     for field in dataclasses.fields(Config):
-        kind, help = hints[field.name], field.metadata["help"]
+        kind = hints[field.name]
         if isinstance(kind, types.UnionType):  # float | None: an optional number
             kind = typing.get_args(kind)[0]
-        if field.metadata["choices"]:
-            flags.DEFINE_enum(
-                field.name, field.default, field.metadata["choices"], help, flag_values=values
-            )
-        else:
-            define[kind](field.name, field.default, help, flag_values=values)
+        # No enums: `Config` knows the choices, and what was meant by a mistyped one.
+        define[kind](field.name, field.default, field.metadata["help"], flag_values=values)
     return values
 
 
@@ -53,15 +51,29 @@ def parse(arguments: list[str]) -> Config | None:
     values = define_flags()
     try:
         rest = values(["main.py", *arguments])
+    except flags.UnrecognizedFlagError as error:
+        known = [f"--{name}" for name in values]
+        raise UserError(
+            f"--{error.flagname}: no such flag.{did_you_mean('--' + error.flagname, known)} "
+            "--helpshort lists the common ones, --help all."
+        ) from error
     except flags.Error as error:
-        hint = "" if "flagfile" in str(error) else "; --help lists all flags"
-        raise UserError(f"{error}{hint}") from error
-    if values["help"].value:
-        print(__doc__)
-        print(values.get_help())
-        return None
+        missing = error.__context__
+        if isinstance(missing, OSError):
+            raise UserError(
+                f"--flagfile: expected a file of flags. Received: {missing.filename}."
+                f"{did_you_mean_path(str(missing.filename))}"
+            ) from error
+        raise UserError(f"{error}; --help explains all flags.") from error
+    for name, text in (("helpshort", usage.short), ("help", usage.full)):
+        if values[name].value:
+            print(text())
+            return None
     if len(rest) > 1:
-        raise UserError(f"expected flags only, as --name=value. Received: {' '.join(rest[1:])}.")
+        meant = f" Did you mean --dataset=folder:{rest[1]}?" if os.path.isdir(rest[1]) else ""
+        raise UserError(
+            f"expected flags only, as --name=value. Received: {' '.join(rest[1:])}.{meant}"
+        )
     names = [field.name for field in dataclasses.fields(Config)]
     return Config(**{name: values[name].value for name in names})
 

@@ -22,6 +22,9 @@ from ifnd_tf.models.simclr import SimCLR
 from ifnd_tf.schedules import WarmupCosine
 from ifnd_tf.strategies import num_input_pipelines
 
+# MoCo v2's queue for ImageNet.
+_LARGEST_QUEUE = 65536
+
 
 def augmentation(config: Config) -> augment.Augmentation:
     """The recipe with the flags' overrides."""
@@ -36,6 +39,12 @@ def num_clusters(config: Config, num_examples: int) -> list[int]:
     if config.detector in ("none", "oracle"):
         return []
     return pseudo_labels.resolve_num_clusters(config.num_clusters, num_examples)
+
+
+def queue_size(config: Config, num_examples: int) -> int:
+    """Q of `--queue_size`; 0 stands for the most that rarely holds an image's own older key."""
+    most = min(_LARGEST_QUEUE, num_examples // 2)
+    return config.queue_size or max(1, most // config.batch_size) * config.batch_size
 
 
 def replica_batch(config: Config, strategy: tf.distribute.Strategy) -> int:
@@ -132,7 +141,7 @@ def build(
                 model: ContrastiveModel = MoCo(
                     network(),
                     network(),
-                    queue_size=config.queue_size,
+                    queue_size=queue_size(config, num_examples),
                     key_momentum=config.key_momentum,
                     batch_norm=policy,
                     batch_norm_splits=splits,
@@ -264,12 +273,18 @@ def check_sizes(config: Config, source: Source) -> int:
     if config.batch_size > readable:
         raise UserError(
             f"--batch_size: expected at most the {readable} training images. Received: "
-            f"{config.batch_size}."
+            f"{config.batch_size}; try --batch_size={_power_of_two(readable // 4)} --queue_size=0."
         )
-    if config.framework == "moco" and config.queue_size > readable:
+    queue = queue_size(config, source.num_examples)
+    if config.framework == "moco" and queue > readable:
         most = readable // config.batch_size * config.batch_size
         raise UserError(
             f"--queue_size: expected at most the {readable} training images, or the queue would "
-            f"hold several keys of each. Received: {config.queue_size}; try {most}."
+            f"hold several keys of each. Received: {queue}; try {most}, or 0 to leave the choice."
         )
     return pipelines.steps_per_epoch(source, config.batch_size)
+
+
+def _power_of_two(number: int) -> int:
+    """The largest power of two up to a number, and at least 2."""
+    return max(2, 1 << max(number, 1).bit_length() - 1)

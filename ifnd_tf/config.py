@@ -3,21 +3,8 @@
 import dataclasses
 
 from ifnd_tf import settings
-from ifnd_tf.errors import UserError
+from ifnd_tf.errors import UserError, did_you_mean
 from ifnd_tf.settings import PROTOCOLS, STAGES
-
-# In the order of --help; a dataclass collects its fields from the last base to the first.
-GROUPS = (
-    settings.Run,
-    settings.Data,
-    settings.Views,
-    settings.Model,
-    settings.Loss,
-    settings.Detection,
-    settings.Optimisation,
-    settings.Evaluation,
-    settings.Devices,
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +18,7 @@ class Config(
     settings.Views,
     settings.Data,
     settings.Run,
-):
+):  # A dataclass collects its fields from the last base to the first.
     """The settings of one run. Symbols (N, B, Q, D, K, L) are those of the method."""
 
     def __post_init__(self) -> None:
@@ -66,18 +53,12 @@ def _check_value(field: dataclasses.Field, value: object) -> None:
     if choices and value not in choices:
         raise UserError(
             f"--{field.name}: expected one of {', '.join(choices)}. Received: {value!r}."
+            f"{did_you_mean(str(value), choices)}"
         )
-    if not isinstance(value, (int, float)):
-        return
-    low, above, high = (field.metadata[name] for name in ("low", "above", "high"))
-    met = {
-        f">= {low}": low is None or value >= low,
-        f"> {above}": above is None or value > above,
-        f"<= {high}": high is None or value <= high,
-    }
-    if not all(met.values()):  # NaN meets no bound
-        bounds = " and ".join(bound for bound in met if not bound.endswith("None"))
-        raise UserError(f"--{field.name}: expected a value {bounds}. Received: {value}.")
+    if isinstance(value, (int, float)) and not settings.in_range(field, value):
+        raise UserError(
+            f"--{field.name}: expected a value {settings.describe_range(field)}. Received: {value}."
+        )
 
 
 def _check_together(config: Config) -> None:
@@ -90,6 +71,7 @@ def _check_together(config: Config) -> None:
             raise UserError(
                 f"--{name}: expected a comma list of {', '.join(known)}. "
                 f"Received: {getattr(config, name)!r}."
+                f"{''.join(did_you_mean(part, known) for part in given if part not in known)}"
             )
     if config.acceptance_end < config.acceptance_start:
         raise UserError(

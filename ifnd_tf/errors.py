@@ -1,5 +1,9 @@
 """The one exception that means "the input is wrong", as opposed to a bug."""
 
+import difflib
+import os
+from collections.abc import Iterable
+
 
 class UserError(ValueError):
     """Something the user can mend; entry points print it as one line, without a traceback.
@@ -9,3 +13,29 @@ class UserError(ValueError):
 
     def __init__(self, message: str):
         super().__init__(" ".join(message.split()))
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The question "Did you mean X?" for the known word nearest to a mistyped one, or nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+def did_you_mean_path(path: str) -> str:
+    """The same for a path on disk that does not exist: corrects its first part that is not there.
+
+    For a relative path without a near one, the folder that it was looked for in.
+    """
+    if "://" in path:
+        return ""
+    there, missing = os.path.abspath(path), ""
+    while not os.path.exists(there):
+        there, missing = os.path.split(there)
+    near = difflib.get_close_matches(missing, os.listdir(there) if os.path.isdir(there) else [])
+    if near:
+        found = os.path.join(there, near[0])
+        rest = os.path.relpath(os.path.abspath(path), os.path.join(there, missing))
+        if rest != "." and os.path.exists(os.path.join(found, rest)):
+            found = os.path.join(found, rest)
+        return f" Did you mean {found if os.path.isabs(path) else os.path.relpath(found)}?"
+    return "" if os.path.isabs(path) else f" It was looked for in {os.getcwd()}."

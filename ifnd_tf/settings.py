@@ -6,6 +6,7 @@ One dataclass a group, in the order of `--help`. `config.Config` joins and check
 """
 
 import dataclasses
+import operator
 from typing import Any
 
 STAGES = ("check", "train", "evaluate", "export", "report")
@@ -20,23 +21,46 @@ def setting(
     low: float | None = None,
     above: float | None = None,
     high: float | None = None,
+    below: float | None = None,
     free: bool = False,
 ) -> Any:
     """A dataclass field that carries all there is to know of a flag.
 
     Args:
         default: value without the flag.
-        help: unit, range and the reason for the default.
+        help: unit and the reason for the default; the range is said by `describe_range`.
         choices: the values that a string may have; None: any.
         low, above: least value, itself allowed or not; None: unbounded.
-        high: greatest value; None: unbounded.
+        high, below: greatest value, itself allowed or not; None: unbounded.
         free: whether a run may be continued with another value, because the flag changes how a
             result is reached or shown, not what is trained.
     """
     metadata = {
-        "help": help, "choices": choices, "low": low, "above": above, "high": high, "free": free
+        "help": help, "choices": choices, "low": low, "above": above, "high": high, "below": below,
+        "free": free,
     }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
+
+
+# How a bound is written, and when a value meets it.
+_BOUNDS = {"low": (">=", operator.ge), "above": (">", operator.gt)} | {
+    "high": ("<=", operator.le), "below": ("<", operator.lt),
+}  # fmt: skip
+
+
+def describe_range(field: dataclasses.Field) -> str:
+    """A setting's bounds in words, such as ">= 0 and < 1"; empty if it has none."""
+    bounds = {name: field.metadata[name] for name in _BOUNDS if field.metadata[name] is not None}
+    return " and ".join(f"{_BOUNDS[name][0]} {bound:g}" for name, bound in bounds.items())
+
+
+def in_range(field: dataclasses.Field, value: float) -> bool:
+    """Whether a number meets the setting's bounds; NaN meets none."""
+    return all(
+        meets(value, field.metadata[name])
+        for name, (_, meets) in _BOUNDS.items()
+        if field.metadata[name] is not None
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +79,10 @@ class Run:
     workdir: str = setting(
         "", "Run directory, local or gs://. Empty: runs/<experiment>.", free=True
     )
-    seed: int = setting(0, "Seed of weights, order, views and clusters; >= 0.", low=0)
-    epochs: int = setting(80, "Passes over the training images; >= 1.", low=1)
+    seed: int = setting(
+        0, "Seed of weights, order, views and clusters; run several to know the noise.", low=0
+    )
+    epochs: int = setting(80, "Passes over the training images. The digits need no more.", low=1)
     stop_after_epoch: int = setting(
         0,
         "Stop cleanly after this epoch, schedules unchanged, to resume later; 0: run to the end.",
@@ -65,7 +91,7 @@ class Run:
     )
     checkpoint_epochs: int = setting(
         5,
-        "Epochs between checkpoints; >= 1. A checkpoint is also written at the end.",
+        "Epochs between checkpoints, so the most that a crash costs. The end is saved too.",
         low=1,
         free=True,
     )
@@ -86,18 +112,20 @@ class Data:
     )
     holdout_share: float = setting(
         0.2,
-        "Share of the examples held out for evaluation when the data has no such split; (0, 1).",
+        "Share of the examples held out for evaluation when the data has no such split.",
         above=0,
-        high=0.9,
+        below=1,
     )
     validation_share: float = setting(
         0.0,
-        "Share of the training images, [0, 1), kept from training and evaluated on in place of "
+        "Share of the training images kept from training and evaluated on in place of "
         "the evaluation split: choose settings with it, and look at the latter once. 0: none.",
         low=0,
-        high=0.9,
+        below=1,
     )
-    image_size: int = setting(16, "Side of the square training views, in pixels; >= 8.", low=8)
+    image_size: int = setting(
+        16, "Side of the square training views, in pixels. Digits have 8.", low=8
+    )
     cache_megabytes: int = setting(
         2048,
         "Keep decoded images in memory when all have one size and fit in this; 0: never.",
@@ -111,7 +139,7 @@ class Data:
     )
     max_corrupt_share: float = setting(
         0.01,
-        "Largest tolerated share of unreadable images, [0, 1]; above it the run stops.",
+        "Largest tolerated share of unreadable images; above it the run stops.",
         low=0,
         high=1,
     )
@@ -134,33 +162,27 @@ class Views:
         ("moco_v2", "simclr", "digits"),
     )
     crop_min_area: float | None = setting(
-        None, "Smallest crop as a share of the image's area; (0, 1].", above=0, high=1
+        None, "Smallest crop as a share of the image's area.", above=0, high=1
     )
     flip_probability: float | None = setting(
-        None, "Probability of a horizontal flip; [0, 1].", low=0, high=1
+        None, "Probability of a horizontal flip.", low=0, high=1
     )
-    jitter_probability: float | None = setting(
-        None, "Probability of colour jitter; [0, 1].", low=0, high=1
-    )
+    jitter_probability: float | None = setting(None, "Probability of colour jitter.", low=0, high=1)
     jitter_brightness: float | None = setting(
-        None, "Brightness factor's range is 1 +- this; [0, 1].", low=0, high=1
+        None, "Brightness factor's range is 1 +- this.", low=0, high=1
     )
     jitter_contrast: float | None = setting(
-        None, "Contrast factor's range is 1 +- this; [0, 1].", low=0, high=1
+        None, "Contrast factor's range is 1 +- this.", low=0, high=1
     )
     jitter_saturation: float | None = setting(
-        None, "Saturation factor's range is 1 +- this; [0, 1].", low=0, high=1
+        None, "Saturation factor's range is 1 +- this.", low=0, high=1
     )
     jitter_hue: float | None = setting(
-        None, "Hue turns by up to +- this share of the circle; [0, 0.5].", low=0, high=0.5
+        None, "Hue turns by up to +- this share of the circle.", low=0, high=0.5
     )
-    gray_probability: float | None = setting(
-        None, "Probability of dropping colour; [0, 1].", low=0, high=1
-    )
-    blur_probability: float | None = setting(
-        None, "Probability of Gaussian blur; [0, 1].", low=0, high=1
-    )
-    blur_sigma_min: float | None = setting(None, "Smallest blur, in pixels at 224; > 0.", above=0)
+    gray_probability: float | None = setting(None, "Probability of dropping colour.", low=0, high=1)
+    blur_probability: float | None = setting(None, "Probability of Gaussian blur.", low=0, high=1)
+    blur_sigma_min: float | None = setting(None, "Smallest blur, in pixels at 224.", above=0)
     blur_sigma_max: float | None = setting(
         None, "Largest blur, in pixels at 224; >= blur_sigma_min.", above=0
     )
@@ -190,27 +212,28 @@ class Model:
         8, "Layers of resnet_small: 6n + 2 for n blocks a stage, so 8, 14, 20, ...", low=8
     )
     width: int = setting(
-        16, "Channels of resnet_small's first stage (doubled at each of 3 stages); >= 1.", low=1
+        16, "Channels of resnet_small's first stage (doubled at each of 3 stages).", low=1
     )
     projection_dim: int = setting(
-        128, "Width D of the projection in which the loss is taken; >= 2.", low=2
+        128, "Width D of the projection in which the loss is taken. MoCo v2: 128.", low=2
     )
     hidden_dim: int = setting(
         0, "Width of the projector's hidden layer; 0: the encoder's feature width.", low=0
     )
     temperature: float = setting(
-        0.2, "Softmax temperature tau of the loss; > 0. MoCo v2: 0.2; CIFAR: 0.1.", above=0
+        0.2, "Softmax temperature tau of the loss. MoCo v2: 0.2; CIFAR: 0.1.", above=0
     )
     queue_size: int = setting(
         512,
-        "Length Q of the queue of keys (moco); a multiple of the batch, at most N. MoCo v2: 65536.",
-        low=1,
+        "Length Q of the queue of keys (moco); a multiple of the batch, at most N. MoCo v2: 65536. "
+        "0: half of N, at most 65536, so that it rarely holds an image's own older key.",
+        low=0,
     )
     key_momentum: float = setting(
         0.99,
-        "Momentum of the key encoder, [0, 1). MoCo v2: 0.999; shorter runs want a faster one.",
+        "Momentum of the key encoder. MoCo v2: 0.999; shorter runs want a faster one.",
         low=0,
-        high=0.999999,
+        below=1,
     )
     batch_norm: str = setting(
         "auto",
@@ -271,20 +294,16 @@ class Detection:
         "Epochs of plain contrastive learning before the first detection; too early hurts.",
         low=0,
     )
-    refresh_epochs: int = setting(
-        1, "Epochs between detections; >= 1. The paper's default is 1.", low=1
-    )
+    refresh_epochs: int = setting(1, "Epochs between detections. The paper's default is 1.", low=1)
     acceptance: str = setting(
         "linear",
         "How the accepted share of labels grows from the end of warm-up to the last epoch.",
         ("linear", "cosine", "step", "constant"),
     )
-    acceptance_start: float = setting(
-        0.0, "Accepted share at the end of warm-up; [0, 1].", low=0, high=1
-    )
+    acceptance_start: float = setting(0.0, "Accepted share at the end of warm-up.", low=0, high=1)
     acceptance_end: float = setting(
         0.7,
-        "Accepted share at the last epoch; [acceptance_start, 1]. The paper goes to 1; on the "
+        "Accepted share at the last epoch; at least acceptance_start. The paper goes to 1; on the "
         "digits the pairs' precision falls from 0.97 to 0.84 beyond 0.7.",
         low=0,
         high=1,
@@ -297,12 +316,10 @@ class Detection:
     )
     confidence_temperature: float = setting(
         0.2,
-        "Temperature tau_c of the confidence softmax over centroids; > 0. Its ranks matter.",
+        "Temperature tau_c of the confidence softmax over centroids. Its ranks matter.",
         above=0,
     )
-    kmeans_iterations: int = setting(
-        20, "Lloyd iterations a refresh; >= 1. Warm starts need few.", low=1
-    )
+    kmeans_iterations: int = setting(20, "Lloyd iterations a refresh. Warm starts need few.", low=1)
     cluster_on: str = setting(
         "projection",
         "Cluster on the key projection, as the paper, or on the encoder's features.",
@@ -323,16 +340,16 @@ class Optimisation:
         ("sgd", "lars", "adamw", "lamb"),
     )
     learning_rate: float = setting(
-        0.06, "Peak learning rate at the given batch size; > 0.", above=0
+        0.06, "Peak learning rate at the given batch size. MoCo's CIFAR demo: 0.06 at 512.", above=0
     )
     learning_rate_warmup_epochs: float = setting(
-        0.0, "Epochs of linear warm-up of the learning rate; >= 0.", low=0
+        0.0, "Epochs of linear warm-up of the learning rate; large batches need it.", low=0
     )
-    sgd_momentum: float = setting(0.9, "Momentum of sgd and lars; [0, 1).", low=0, high=0.999999)
+    sgd_momentum: float = setting(0.9, "Momentum of sgd and lars. MoCo v2: 0.9.", low=0, below=1)
     weight_decay: float = setting(
         5e-4,
-        "L2 penalty for sgd and lars (coupled, as in MoCo), decoupled decay for adamw and lamb; "
-        ">= 0. Biases and batch-norm parameters are exempt for lars, adamw and lamb only.",
+        "L2 penalty for sgd and lars (coupled, as in MoCo), decoupled decay for adamw and "
+        "lamb. Biases and batch-norm parameters are exempt for lars, adamw and lamb only.",
         low=0,
     )
 
@@ -351,7 +368,7 @@ class Evaluation:
     )
     online_knn_examples: int = setting(
         10000,
-        "Training examples in the online check's memory, to bound its cost; >= 1.",
+        "Training examples in the online check's memory, to bound its cost.",
         low=1,
         free=True,
     )
@@ -362,7 +379,7 @@ class Evaluation:
         free=True,
     )
     knn_temperature: float = setting(
-        0.1, "Temperature of weighted kNN's votes; > 0. MoCo's CIFAR demo: 0.1.", above=0, free=True
+        0.1, "Temperature of weighted kNN's votes. MoCo's CIFAR demo: 0.1.", above=0, free=True
     )
     linear_solver: str = setting(
         "auto",
@@ -371,9 +388,11 @@ class Evaluation:
         ("auto", "lbfgs", "sgd"),
         free=True,
     )
-    linear_epochs: int = setting(100, "Epochs of the sgd linear probe; >= 1.", low=1, free=True)
+    linear_epochs: int = setting(
+        100, "Epochs of the sgd linear probe. MoCo: 100.", low=1, free=True
+    )
     linear_learning_rate: float = setting(
-        30.0, "Learning rate of the sgd probe at batch 256; > 0. MoCo: 30.", above=0, free=True
+        30.0, "Learning rate of the sgd probe at batch 256. MoCo: 30.", above=0, free=True
     )
 
 
@@ -393,10 +412,14 @@ class Devices:
     )
     steps_per_execution: int = setting(
         1,
-        "Training steps run in one call of the compiled program; >= 1. TPUs want tens or more.",
+        "Training steps run in one call of the compiled program. TPUs want tens or more.",
         low=1,
         free=True,
     )
     worker_timeout_seconds: int = setting(
-        300, "How long to wait for the other workers at start-up; > 0.", low=1, free=True
+        300, "How long to wait for the other workers at start-up.", low=1, free=True
     )
+
+
+# In the order of --help.
+GROUPS = (Run, Data, Views, Model, Loss, Detection, Optimisation, Evaluation, Devices)

@@ -125,7 +125,7 @@ def train(run: Run) -> None:
         {
             "epochs": last["epoch"],
             "train_loss": last["loss"],
-            "random_loss": training.random_loss(run.config),
+            "random_loss": training.random_loss(run.config, run.splits.train.num_examples),
             "train_images_per_second": statistics.median(r["images_per_second"] for r in records),
             "train_seconds": sum(r["epoch_seconds"] for r in records),
             "wall_seconds": run.directory.results().get("wall_seconds", 0.0)

@@ -109,13 +109,15 @@ def train(
     return model
 
 
-def random_loss(config: Config) -> float:
+def random_loss(config: Config, num_examples: int) -> float:
     """The loss in nats of an encoder that tells nothing apart: ln(1 + negatives)."""
-    return math.log(1 + _negatives(config))
+    return math.log(1 + _negatives(config, num_examples))
 
 
-def _negatives(config: Config) -> int:
-    return config.queue_size if config.framework == "moco" else 2 * config.batch_size - 2
+def _negatives(config: Config, num_examples: int) -> int:
+    if config.framework == "moco":
+        return building.queue_size(config, num_examples)
+    return 2 * config.batch_size - 2
 
 
 def _opening(
@@ -126,8 +128,8 @@ def _opening(
         f"training {config.framework} with {model.encoder.name} "
         f"({model.encoder.count_params():,} parameters) on {len(source.readable):,} images, "
         f"{steps} steps an epoch" + (f", from epoch {first + 1}" if first else ""),
-        f"random level of the loss: ln(1 + {_negatives(config):,} negatives) = "
-        f"{random_loss(config):.2f}"
+        f"random level of the loss: ln(1 + {_negatives(config, source.num_examples):,} negatives)"
+        f" = {random_loss(config, source.num_examples):.2f}"
         + (
             "; it rises towards that while the queue fills, then falls"
             if config.framework == "moco"

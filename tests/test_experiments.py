@@ -33,6 +33,7 @@ SIZES = {
     "imagenet100": (126_689, 100, 1),
     "imagenet": (1_281_167, 1000, 1),
     "imagenet_tpu": (1_281_167, 1000, 32),
+    "photos": (5000, 10, 1),
 }
 
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -196,7 +197,9 @@ def test_model_has_the_experiments_shapes(path):
     keys = model.projector(features)
     assert (keys.shape, keys.dtype) == ((4, config.projection_dim), "float32")
     assert model.pseudo_labels.shape == (3, examples)
-    assert model.queue.shape == (config.queue_size, config.projection_dim)
+    queue = building.queue_size(config, examples)
+    assert queue % config.batch_size == 0 and 0 < queue <= examples
+    assert model.queue.shape == (queue, config.projection_dim)
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ LAYERS = (
     {"callbacks", "models", "data"},
     {"evaluation", "export", "report"},
     {"settings"},
-    {"config"},
+    {"config", "usage"},
     {"building"},
     {"training", "evaluating"},
     {"stages"},
@@ -187,7 +187,7 @@ def test_the_readme_maps_every_module_in_one_line():
 
 def test_the_readme_names_every_flag_and_no_other():
     fields = {field.name for field in dataclasses.fields(Config)}
-    of_others = {"flagfile", "help", "logdir"}  # absl's, main's own and TensorBoard's
+    of_others = {"flagfile", "help", "helpshort", "logdir"}  # absl's, main's own and TensorBoard's
     named = set(re.findall(r"--(\w+)", (ROOT / "README.md").read_text()))
     assert named - of_others == fields
 

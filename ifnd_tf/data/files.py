@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.data.source import Source
-from ifnd_tf.errors import UserError
+from ifnd_tf.errors import UserError, did_you_mean_path
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 
@@ -149,7 +149,10 @@ def read_list(name: str, path: str, root: str) -> tuple[list[str], list[str]]:
         with tf.io.gfile.GFile(path, "rb") as file:
             lines = file.read().split(b"\n")
     except tf.errors.OpError as error:
-        raise UserError(f"--dataset={name}: expected a readable list. Received: {path}.") from error
+        raise UserError(
+            f"--dataset={name}: expected a readable list. Received: {path}."
+            f"{did_you_mean_path(path)}"
+        ) from error
     paths: list[str] = []
     texts: list[str] = []
     first_line: dict[str, int] = {}

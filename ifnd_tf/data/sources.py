@@ -9,7 +9,7 @@ import tensorflow as tf
 from ifnd_tf.data import files
 from ifnd_tf.data.scan import scan
 from ifnd_tf.data.source import ArraySource, Source, Unreadable
-from ifnd_tf.errors import UserError
+from ifnd_tf.errors import UserError, did_you_mean, did_you_mean_path
 
 __all__ = ["Source", "Splits", "Unreadable", "open_splits", "scan"]
 
@@ -77,7 +77,12 @@ def open_splits(
 
         train, evaluation = tfds.open_pair(rest, data_dir, train_split, eval_split)
     else:
-        raise UserError(f"--dataset: expected {KINDS}. Received: {dataset!r}.")
+        path = os.path.expanduser(dataset)
+        kind = "folder" if os.path.isdir(path) else "list" if os.path.isfile(path) else ""
+        raise UserError(
+            f"--dataset: expected {KINDS}. Received: {dataset!r}."
+            + (f" Did you mean {kind}:{dataset}?" if kind else did_you_mean(dataset, ["digits"]))
+        )
     if evaluation is None:
         train, evaluation = hold_out(train, holdout_share)
     if validation_share:
@@ -128,7 +133,10 @@ def _folder(
     name: str, root: str, train_split: str, eval_split: str
 ) -> tuple[Source, Source | None]:
     if not tf.io.gfile.isdir(root):
-        raise UserError(f"--dataset={name}: expected a folder. Received: {root}, which is not one.")
+        raise UserError(
+            f"--dataset={name}: expected a folder. Received: {root}, which is not one."
+            f"{did_you_mean_path(root)}"
+        )
     train_root, eval_root = root, ""
     if tf.io.gfile.isdir(os.path.join(root, train_split)):
         train_root = os.path.join(root, train_split)
