@@ -17,7 +17,7 @@ Pretrains an image encoder without labels; false negatives leave the loss.
 
 # What a first run of one's own needs; `short` must fit a terminal of 24 lines.
 COMMON = {
-    "dataset": "folder:PATH of images, list:FILE, tfds:NAME",
+    "dataset": "folder:PATH, list:FILE, tfds:NAME",
     "experiment": "the run goes to runs/<experiment>",
     "mode": "stages to run; check: only look before",
     "epochs": "passes over the images",
