@@ -121,9 +121,14 @@ def main(arguments: list[str]) -> int:
         config = parse(arguments)
         if config is None:
             return 0
+        if config.stages == ("watch",):
+            # Imported late, as the stages below: a mistyped flag is answered at once.
+            from ifnd_tf import watching
+
+            watching.watch(config.run_path)
+            return 0
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         with _start_up_notes_held():
-            # Imported late: a mistyped flag is answered at once.
             from ifnd_tf import stages, strategies
 
             strategy = strategies.make_strategy(
@@ -134,8 +139,9 @@ def main(arguments: list[str]) -> int:
         if config.strategy == "multiworker" or "TF_CONFIG" in os.environ:
             strategies.check_same_settings(strategy, dataclasses.asdict(config))
         run = stages.Run(config, strategy, as_text(config))
-        for name in config.stages:
-            stages.STAGES[name](run)
+        with run.signs_of_life():
+            for name in config.stages:
+                stages.STAGES[name](run)
         run.progress.line(stages.summary(run))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

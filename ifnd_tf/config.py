@@ -73,6 +73,11 @@ def _check_together(config: Config) -> None:
                 f"Received: {getattr(config, name)!r}."
                 f"{''.join(did_you_mean(part, known) for part in given if part not in known)}"
             )
+    if "watch" in config.stages and len(config.stages) > 1:
+        raise UserError(
+            "--mode: expected watch alone, in a terminal of its own. Received: "
+            f"{config.mode!r}; try --mode=watch --workdir={config.run_path}."
+        )
     if config.acceptance_end < config.acceptance_start:
         raise UserError(
             f"--acceptance_end: expected at least --acceptance_start={config.acceptance_start}. "

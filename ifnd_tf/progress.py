@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
 
@@ -14,6 +14,10 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+# Often enough to tell a slow step from a dead run, seldom enough for gs://.
+_MIRROR_SECONDS = 5.0
+
+
 class Progress:
     """A status line, rewritten on a terminal and repeated now and then in a log file.
 
@@ -21,13 +25,18 @@ class Progress:
         stream: where to write; None: standard output, looked up at each write.
         enabled: False for all processes but the chief.
         interval: least seconds between two repetitions; None: 0.5 on a terminal, 15 in a log.
+
+    Attributes:
+        mirror: gets the status as well, every few seconds; None: nobody does.
     """
+
+    mirror: Callable[[str], None] | None = None
 
     def __init__(
         self, stream: TextIO | None = None, enabled: bool = True, interval: float | None = None
     ):
         self._given_stream, self._enabled, self._interval = stream, enabled, interval
-        self._last, self._width = float("-inf"), 0
+        self._last, self._mirrored, self._width = float("-inf"), float("-inf"), 0
         self.seconds: dict[str, float] = {}
 
     @property
@@ -49,6 +58,9 @@ class Progress:
         terminal = self._stream.isatty()
         interval = self._interval if self._interval is not None else (0.5 if terminal else 15.0)
         now = time.monotonic()
+        if self.mirror is not None and (force or now - self._mirrored >= _MIRROR_SECONDS):
+            self._mirrored = now
+            self.mirror(text)
         if not self._enabled or (now - self._last < interval and not force):
             return
         self._last = now

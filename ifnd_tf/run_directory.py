@@ -1,7 +1,11 @@
 """The run directory: everything a run leaves behind, and all that a stage needs to resume."""
 
+import contextlib
 import io
 import json
+import os
+import socket
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -96,6 +100,23 @@ class RunDirectory:
         if not tf.io.gfile.exists(path):
             return {}
         return json.loads(tf.io.gfile.GFile(path).read())
+
+    def write_status(self, state: str, text: str) -> None:
+        """Writes a sign of life to status.json, for those who watch from elsewhere.
+
+        Left out before `claim`; and a sign that cannot be written is not worth a run.
+
+        Args:
+            state: running, finished, stopped or failed.
+            text: what the terminal shows, or why the run ended.
+        """
+        if self.writer and tf.io.gfile.exists(self.file("config.flags")):
+            sign = {
+                "state": state, "text": text, "time": time.time(),
+                "host": socket.gethostname(), "pid": os.getpid(),
+            }  # fmt: skip
+            with contextlib.suppress(UserError):
+                self._write("status.json", json.dumps(sign) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
         """The records of metrics.jsonl, one per epoch."""

@@ -9,7 +9,7 @@ import dataclasses
 import operator
 from typing import Any
 
-STAGES = ("check", "train", "evaluate", "export", "report")
+STAGES = ("check", "watch", "train", "evaluate", "export", "report")
 PROTOCOLS = ("knn", "linear", "few_labels", "clustering")
 
 

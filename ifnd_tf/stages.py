@@ -1,9 +1,10 @@
 """The stages of a run. Each needs only the configuration and the run directory."""
 
+import contextlib
 import functools
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,21 @@ class Run:
                 f"{self.directory.file('unreadable.tsv')}"
             )
         return splits
+
+    @contextlib.contextmanager
+    def signs_of_life(self) -> Iterator[None]:
+        """Keeps status.json up to date while stages run, and says how they ended."""
+        self.progress.mirror = functools.partial(self.directory.write_status, "running")
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.directory.write_status("stopped", "stopped at the keyboard")
+            raise
+        except BaseException as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            self.directory.write_status("failed", reason)
+            raise
+        self.directory.write_status("finished", f"finished {', '.join(self.config.stages)}")
 
     def _scanning(self, done: int, total: int) -> None:
         self.progress.status(f"reading images {done:,}/{total:,}")

@@ -22,11 +22,11 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 LAYERS = (
     {"errors", "randomness", "collectives", "assignment", "seeding", "kmeans", "losses"}
     | {"pseudo_labels", "schedules", "optimizers", "distribution", "strategies"},
-    {"embedding_table", "detectors", "progress", "run_directory"},
+    {"embedding_table", "detectors", "progress", "run_directory", "text_files"},
     {"callbacks", "models", "data"},
     {"evaluation", "export", "report"},
     {"settings"},
-    {"config", "usage"},
+    {"config", "usage", "watching"},
     {"building"},
     {"training", "evaluating"},
     {"stages"},

@@ -56,3 +56,13 @@ def test_phases_are_named_and_timed():
     seconds = progress.take_seconds()
     assert set(seconds) == {"embedding"} and seconds["embedding"] >= 0
     assert progress.take_seconds() == {}
+
+
+def test_a_mirror_gets_the_status_now_and_then():
+    seen = []
+    progress = Progress(io.StringIO(), enabled=False)
+    progress.mirror = seen.append
+    progress.status("a")
+    progress.status("b")
+    progress.status("c", force=True)
+    assert seen == ["a", "c"]

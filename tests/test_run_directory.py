@@ -1,6 +1,7 @@
 """The run directory: what it keeps, and whom it refuses."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -55,3 +56,13 @@ def test_no_half_written_file_is_left(tmp_path):
     run.write_metrics([{"epoch": 1}])
     assert run.metrics() == [{"epoch": 1}]
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_a_sign_of_life_follows_the_claim(tmp_path):
+    run = RunDirectory(str(tmp_path), flags={"epochs": "3"})
+    run.write_status("running", "epoch 1/3")
+    assert not (tmp_path / "status.json").exists()
+    run.claim()
+    run.write_status("running", "epoch 1/3")
+    sign = json.loads((tmp_path / "status.json").read_text())
+    assert (sign["state"], sign["text"], sign["pid"]) == ("running", "epoch 1/3", os.getpid())

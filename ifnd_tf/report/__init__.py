@@ -1,5 +1,1 @@
-"""A run as pictures: one self-contained HTML page."""
-
-from ifnd_tf.report.run_report import write
-
-__all__ = ["write"]
+"""A run as pictures: one self-contained HTML page. Importing this package brings nothing in."""

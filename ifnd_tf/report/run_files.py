@@ -3,9 +3,8 @@
 import json
 from typing import Any, NamedTuple
 
-import tensorflow as tf
-
-from ifnd_tf.errors import UserError
+from ifnd_tf import text_files
+from ifnd_tf.errors import UserError, did_you_mean_path
 
 
 class RunFiles(NamedTuple):
@@ -18,6 +17,7 @@ class RunFiles(NamedTuple):
         results: name to value, from results.json.
         detection: one dict per refresh, from detection/, in order.
         unreadable: rows (index, name, reason) of images that could not be read.
+        status: the last sign of life, see `RunDirectory.write_status`.
     """
 
     path: str
@@ -26,6 +26,7 @@ class RunFiles(NamedTuple):
     results: dict[str, Any]
     detection: list[dict[str, Any]]
     unreadable: list[list[str]]
+    status: dict[str, Any]
 
     def values(self, name: str) -> list[tuple[float, float]]:
         """(epoch, value) of one metric, for the epochs that have it."""
@@ -55,37 +56,38 @@ def read_run(path: str) -> RunFiles:
     """Reads a run directory, on disk or gs://.
 
     Raises:
-        UserError: if there is nothing of a run in it, or a file is damaged.
+        UserError: if no run has begun in it, or a file is damaged.
     """
 
     def text(name: str) -> str:
-        file = f"{path.rstrip('/')}/{name}"
-        return tf.io.gfile.GFile(file).read() if tf.io.gfile.exists(file) else ""
+        return text_files.read(f"{path.rstrip('/')}/{name}")
 
     flags = dict(
         line.removeprefix("--").split("=", 1)
         for line in text("config.flags").splitlines()
         if line.startswith("--") and "=" in line
     )
-    refreshes = sorted(tf.io.gfile.glob(f"{path.rstrip('/')}/detection/*.json"))
+    refreshes = text_files.matching(f"{path.rstrip('/')}/detection/*.json")
     name = ""
     try:
         name = "metrics.jsonl"
         metrics = [json.loads(line) for line in text(name).splitlines() if line.strip()]
         name = "results.json"
         results = json.loads(text(name) or "{}")
+        name = "status.json"
+        status = json.loads(text(name) or "{}")
         detection = []
         for name in refreshes:
-            detection.append(json.loads(tf.io.gfile.GFile(name).read()))
+            detection.append(json.loads(text_files.read(name)))
     except json.JSONDecodeError as error:
         raise UserError(
             f"Expected JSON in {name} of run directory {path!r}. Received: {error}; remove the "
             "damaged file or run the stage that writes it again."
         ) from error
-    if not metrics and not results:
+    if not flags and not metrics and not results:
         raise UserError(
-            f"Expected a run with metrics.jsonl or results.json to report on. Received: {path!r}, "
-            "which has neither; train first (--mode=train,report) or correct --workdir."
+            f"Expected a run directory, with config.flags in it. Received: {path!r}, in which no "
+            f"run has begun; train first, or correct --workdir.{did_you_mean_path(path)}"
         )
     unreadable = [line.split("\t") for line in text("unreadable.tsv").splitlines()[1:]]
-    return RunFiles(path, flags, metrics, results, detection, unreadable)
+    return RunFiles(path, flags, metrics, results, detection, unreadable, status)

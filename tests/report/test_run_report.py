@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from ifnd_tf import report
 from ifnd_tf.errors import UserError
+from ifnd_tf.report import run_report as report
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_works_from_results_alone_and_from_metrics_alone(run):
 
 
 def test_a_directory_without_a_run_is_an_error(tmp_path):
-    with pytest.raises(UserError, match="has neither"):
+    with pytest.raises(UserError, match="no run has begun"):
         report.write(str(tmp_path))
 
 
