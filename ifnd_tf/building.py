@@ -15,6 +15,7 @@ from ifnd_tf.data.source import Source
 from ifnd_tf.distribution import exchange_pieces
 from ifnd_tf.embedding_table import EmbeddingTable
 from ifnd_tf.errors import UserError
+from ifnd_tf.key_memory import KeyMemory
 from ifnd_tf.models import backbones, heads
 from ifnd_tf.models.contrastive import ContrastiveModel, Network
 from ifnd_tf.models.moco import MoCo
@@ -137,9 +138,18 @@ def build(
     keras.config.set_dtype_policy(config.precision)
     try:
         with strategy.scope():
+            query_network = network()
+            if config.embedding_source == "keys" and num_clusters(config, num_examples):
+                shared["memory"] = KeyMemory(
+                    strategy,
+                    num_examples=num_examples,
+                    width=_clustered_width(config, query_network),
+                    momentum=config.keys_momentum,
+                )
+                shared["remember_features"] = config.cluster_on == "features"
             if config.framework == "moco":
                 model: ContrastiveModel = MoCo(
-                    network(),
+                    query_network,
                     network(),
                     queue_size=queue_size(config, num_examples),
                     key_momentum=config.key_momentum,
@@ -148,11 +158,17 @@ def build(
                     **shared,
                 )
             else:
-                model = SimCLR(network(), **shared)
+                model = SimCLR(query_network, **shared)
             _compile(model, config, steps_per_epoch)
     finally:
         keras.config.set_dtype_policy(before)
     return model
+
+
+def _clustered_width(config: Config, network: Network) -> int:
+    """D of what is clustered."""
+    clustered = network.encoder if config.cluster_on == "features" else network.projector
+    return clustered.output_shape[-1]
 
 
 def _compile(model: ContrastiveModel, config: Config, steps_per_epoch: int) -> None:
@@ -196,19 +212,21 @@ def make_detector(
             return tf.math.l2_normalize(network.encoder(views, training=False), axis=-1)
         return network.embed(views)
 
-    replicas, rows = strategy.num_replicas_in_sync, replica_batch(config, strategy)
+    batch, memory = replica_batch(config, strategy), model.memory
+    steps = ordered.pass_steps(
+        source,
+        batch_size=batch,
+        num_replicas=strategy.num_replicas_in_sync,
+        num_workers=num_input_pipelines(strategy),
+    )
     table = EmbeddingTable(
         strategy,
         embed,
+        memory=memory,
         num_examples=source.num_examples,
-        steps=ordered.pass_steps(
-            source,
-            batch_size=rows,
-            num_replicas=replicas,
-            num_workers=num_input_pipelines(strategy),
-        ),
-        batch_size=rows,
-        width=(network.encoder if features else network.projector).output_shape[-1],
+        rows=steps * batch if memory is None else memory.rows,
+        batch_size=batch,
+        width=_clustered_width(config, network),
         confidence_temperature=config.confidence_temperature,
         iterations=config.kmeans_iterations,
         seed=config.seed,
@@ -221,7 +239,14 @@ def make_detector(
     if config.detector == "random":
         options["seed"] = config.seed
     kind = detectors.Permuted if config.detector == "random" else detectors.Incremental
-    return kind(table, lambda: ordered_batches(config, strategy, source), **options)
+
+    def embed_all() -> None:
+        if memory is None:
+            table.fill(ordered_batches(config, strategy, source))
+        else:
+            table.load()
+
+    return kind(table, embed_all, **options)
 
 
 def ordered_batches(

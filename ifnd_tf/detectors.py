@@ -4,7 +4,7 @@ A detector turns an acceptance rate into pseudo-labels [L, N]; `IncrementalDetec
 callback, asks for them at every refresh and writes them to the model.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -84,7 +84,7 @@ class Incremental(Detector):
 
     Args:
         table: the devices' embeddings.
-        batches: makes one pass of un-augmented batches for `table.fill`.
+        embed: puts the embeddings of now into the table.
         num_clusters: K of each level, ascending.
         hierarchy: "independent", or "nested": coarser levels cluster the finest centroids.
         scope: "global" or "cluster"; see `pseudo_labels.accept`.
@@ -93,7 +93,7 @@ class Incremental(Detector):
     def __init__(
         self,
         table: EmbeddingTable,
-        batches: Callable[[], Iterable],
+        embed: Callable[[], None],
         *,
         num_clusters: Sequence[int],
         hierarchy: str = "independent",
@@ -101,7 +101,7 @@ class Incremental(Detector):
     ):
         super().__init__(name="detector")
         self.num_levels = len(num_clusters)
-        self.table, self._batches = table, batches
+        self.table, self._embed = table, embed
         self._num_clusters, self._hierarchy, self._scope = num_clusters, hierarchy, scope
         # Checkpointed: a resumed run must start its next k-means where this one ended.
         with table.strategy.scope():
@@ -113,12 +113,13 @@ class Incremental(Detector):
 
     def detect(self, rate: float, phase: Callable[[str], Any]) -> Detection:
         with phase("embedding"):
-            self.table.fill(self._batches())
+            self._embed()
         with phase("clustering"):
             levels = self._nested() if self._hierarchy == "nested" else self._independent()
             for variable, level in zip(self._centroids, levels, strict=True):
                 variable.assign(level.centroids)
-            self._started.assign(True)
+            # Not when there was nothing to cluster: such centroids are no place to start from.
+            self._started.assign(bool(levels[0].counts.any()))
         labels = np.stack([self._accept(level, rate) for level in levels])
         confidence = np.stack([level.confidence for level in levels])
         return Detection(labels, confidence, _cluster_statistics(levels))

@@ -15,6 +15,7 @@ import tensorflow as tf
 from ifnd_tf import seeding
 from ifnd_tf.collectives import replica_collectives
 from ifnd_tf.errors import UserError
+from ifnd_tf.key_memory import KeyMemory
 from ifnd_tf.kmeans import count_non_finite, kmeans, move_centroids
 
 
@@ -44,9 +45,11 @@ class EmbeddingTable:
     Args:
         strategy: whose replicas hold the rows.
         embed: uint8 images [b, S, S, 3] -> unit vectors float32 [b, D], run on each replica.
+        memory: the keys that `load` takes; None: the rows come from `fill`.
         num_examples: N, the size of the index space.
-        steps: batches a replica receives in one pass.
-        batch_size: rows of each such batch.
+        rows: how many a replica holds; for `fill` its batches' rows of one pass, for `load` the
+            memory's.
+        batch_size: rows of a batch of `fill`.
         width: D.
         confidence_temperature: tau_c > 0.
         iterations: Lloyd iterations of one clustering.
@@ -58,18 +61,18 @@ class EmbeddingTable:
         strategy: tf.distribute.Strategy,
         embed: Callable[[tf.Tensor], tf.Tensor],
         *,
+        memory: KeyMemory | None = None,
         num_examples: int,
-        steps: int,
+        rows: int,
         batch_size: int,
         width: int,
         confidence_temperature: float = 0.2,
         iterations: int = 20,
         seed: int = 0,
     ):
-        self.strategy, self.embed = strategy, embed
+        self.strategy, self.embed, self._memory = strategy, embed, memory
         self.num_examples, self.batch_size, self.width = num_examples, batch_size, width
         self.temperature, self.iterations, self.seed = confidence_temperature, iterations, seed
-        rows = steps * batch_size
         # ON_READ gives each replica a component of its own; it is never read across them.
         own = {
             "trainable": False,
@@ -82,6 +85,7 @@ class EmbeddingTable:
         self._clusterings: dict[int, Callable] = {}
         self._moves: dict[int, Callable] = {}
         self._fill = self._compiled(self.embed_step)
+        self._load = self._compiled(self.load_step)
         self._count_bad = self._compiled(self._count_bad_step)
 
     def fill(self, batches: Iterable[dict]) -> None:
@@ -92,6 +96,18 @@ class EmbeddingTable:
         """
         for step, batch in enumerate(batches):
             self._fill(batch["images"], batch["index"], tf.constant(step))
+        self._check()
+
+    def load(self) -> None:
+        """Takes the keys kept while training, without any forward pass.
+
+        Raises:
+            UserError: if a key is not finite: the training has diverged.
+        """
+        self._load()
+        self._check()
+
+    def _check(self) -> None:
         bad = int(self._first(self._count_bad()))
         if bad:
             raise UserError(
@@ -160,6 +176,15 @@ class EmbeddingTable:
         points = keras.ops.slice_update(self._points.read_value(), (row, 0), self.embed(images))
         self._points.assign(points)
         self._index.assign(keras.ops.slice_update(self._index.read_value(), (row,), index))
+
+    def load_step(self) -> None:
+        """Takes this replica's rows from the memory."""
+        assert self._memory is not None
+        # Copied, though it doubles the memory: k-means reads the rows in each iteration, and
+        # would normalise them each time.
+        points, index = self._memory.read()
+        self._points.assign(points)
+        self._index.assign(index)
 
     def start_step(self, num_clusters: int, seed: tf.Tensor) -> tf.Tensor:
         """Initial centroids [K, D], equal on all replicas."""

@@ -325,6 +325,20 @@ class Detection:
         "Cluster on the key projection, as the paper, or on the encoder's features.",
         ("projection", "features"),
     )
+    embedding_source: str = setting(
+        "pass",
+        "What is clustered. pass: all images, plain, embedded before each detection, as the paper; "
+        "keys: the keys computed while training, averaged for each image, at no forward pass. An "
+        "image whose key was never computed is not accepted.",
+        ("pass", "keys"),
+    )
+    keys_momentum: float = setting(
+        0.5,
+        "Momentum of the kept keys' average, [0, 1), one key an epoch; 0: the last key alone. "
+        "More averages over more views, less over a younger encoder.",
+        low=0,
+        high=0.999999,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

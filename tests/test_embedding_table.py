@@ -43,7 +43,7 @@ def make(strategy, **options):
         return strategy.distribute_datasets_from_function(lambda context: batches)
 
     table = EmbeddingTable(
-        strategy, embed, num_examples=N, steps=steps, batch_size=size, width=WIDTH,
+        strategy, embed, num_examples=N, rows=steps * size, batch_size=size, width=WIDTH,
         **{"iterations": 5, **options},
     )  # fmt: skip
     return table, passes
@@ -92,7 +92,7 @@ def no_phase(name):
 
 def test_incremental_accepts_the_surest_and_starts_where_it_ended(strategy):
     table, passes = make(strategy)
-    detector = Incremental(table, passes, num_clusters=[2, 4])
+    detector = Incremental(table, lambda: table.fill(passes()), num_clusters=[2, 4])
     half = detector.detect(0.5, no_phase)
     assert half.labels.shape == half.confidence.shape == (2, N)
     np.testing.assert_array_equal(np.sum(half.labels >= 0, axis=1), [N // 2, N // 2])
@@ -112,8 +112,10 @@ def test_incremental_accepts_the_surest_and_starts_where_it_ended(strategy):
 
 def test_permuted_keeps_sizes_and_loses_the_meaning():
     table, passes = make(tf.distribute.get_strategy())
-    true = Incremental(table, passes, num_clusters=[4]).detect(1.0, no_phase)
-    dealt = Permuted(table, passes, num_clusters=[4], seed=3).detect(1.0, no_phase)
+    true = Incremental(table, lambda: table.fill(passes()), num_clusters=[4]).detect(1.0, no_phase)
+    dealt = Permuted(table, lambda: table.fill(passes()), num_clusters=[4], seed=3).detect(
+        1.0, no_phase
+    )
     np.testing.assert_array_equal(np.bincount(dealt.labels[0]), np.bincount(true.labels[0]))
     scores = pseudo_labels.detection_statistics(dealt.labels, np.arange(N) % 4)
     assert scores["precision"] < 0.5

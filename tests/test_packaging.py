@@ -22,7 +22,7 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 LAYERS = (
     {"errors", "randomness", "collectives", "assignment", "seeding", "kmeans", "losses"}
     | {"pseudo_labels", "schedules", "optimizers", "distribution", "strategies"},
-    {"embedding_table", "detectors", "progress", "run_directory", "text_files"},
+    {"embedding_table", "key_memory", "detectors", "progress", "run_directory", "text_files"},
     {"callbacks", "models", "data"},
     {"evaluation", "export", "report"},
     {"settings"},

@@ -11,11 +11,15 @@ from ifnd_tf.errors import UserError
 from tests import tiny
 from tests.conftest import make_strategy
 
+# 5 steps of 32 would see all 160 images.
+KEYS = {"embedding_source": "keys", "batch_size": 24, "queue_size": 72}
 VARIANTS = {
     "moco-eliminate": {"framework": "moco", "loss": "eliminate"},
     "moco-attract": {"framework": "moco", "loss": "attract"},
     "simclr-eliminate": {"framework": "simclr", "loss": "eliminate"},
     "simclr-attract": {"framework": "simclr", "loss": "attract"},
+    "moco-keys": {"framework": "moco", **KEYS},
+    "simclr-keys": {"framework": "simclr", **KEYS},
 }
 
 
@@ -30,6 +34,8 @@ def outcome(variant, strategy, path, **overrides):
     if "moco" in variant:
         state["queue"] = model.queue.numpy()
         state["queue_index"] = model.queue_index.numpy()
+    if "keys" in variant:
+        state["memory"] = model.memory.numpy()
     return state, run.metrics()
 
 
@@ -50,7 +56,7 @@ def test_replicas_change_nothing(variant, replicas, tmp_path):
         if name in state:
             np.testing.assert_array_equal(split_state[name], state[name])
     assert np.any(state["pseudo_labels"] >= 0)
-    for name in ("encoder", "projector", "queue"):
+    for name in ("encoder", "projector", "queue", "memory"):
         if name in state:
             scale = np.abs(state[name]).max()
             np.testing.assert_allclose(split_state[name], state[name], rtol=1e-5, atol=1e-5 * scale)
@@ -61,13 +67,14 @@ def test_replicas_change_nothing(variant, replicas, tmp_path):
     assert records[1]["masked_share"] > 0
 
 
-def test_an_interrupted_run_ends_bit_for_bit_where_an_unbroken_one_does(tmp_path):
+@pytest.mark.parametrize("variant", ["moco-eliminate", "moco-keys"])
+def test_an_interrupted_run_ends_bit_for_bit_where_an_unbroken_one_does(variant, tmp_path):
     strategy = make_strategy("default")
     settings = {"epochs": 3, "acceptance": "linear", "acceptance_end": 1.0}
-    whole, _ = outcome("moco-eliminate", strategy, tmp_path / "whole", **settings)
+    whole, _ = outcome(variant, strategy, tmp_path / "whole", **settings)
     path = tmp_path / "broken"
-    outcome("moco-eliminate", strategy, path, **settings, stop_after_epoch=2)
-    resumed, records = outcome("moco-eliminate", strategy, path, **settings)
+    outcome(variant, strategy, path, **settings, stop_after_epoch=2)
+    resumed, records = outcome(variant, strategy, path, **settings)
     assert [record["epoch"] for record in records] == [1, 2, 3]
     for name, value in whole.items():
         np.testing.assert_array_equal(resumed[name], value, err_msg=name)
@@ -111,6 +118,8 @@ def test_every_detector_trains(detector, tmp_path):
         {"precision": "mixed_bfloat16", "batch_norm": "split", "batch_norm_splits": 4},
         {"optimizer": "lars", "learning_rate_warmup_epochs": 0.5, "rescale_negatives": True},
         {"steps_per_execution": 5},
+        {"embedding_source": "keys", "cluster_on": "features", "framework": "simclr"},
+        {"embedding_source": "keys", "cluster_on": "features", "batch_norm": "split"},
     ],
     ids=lambda overrides: "-".join(overrides),
 )
@@ -122,6 +131,24 @@ def test_options_train_and_detect(overrides, tmp_path):
     assert 0.3 < np.mean(model.pseudo_labels.numpy() >= 0) <= 0.55
     assert last["detection_acceptance_rate"] == 0.5
     assert last["seconds_clustering"] > 0
+
+
+def test_images_whose_key_was_never_computed_are_not_accepted(tmp_path):
+    config = tiny.config(**KEYS, acceptance_end=1.0)
+    model, run = tiny.train(config, make_strategy("default"), tmp_path)
+    # 6 steps of 24 in the one epoch before the refresh: 16 of 160 images are left over.
+    np.testing.assert_array_equal(np.sum(model.pseudo_labels.numpy() >= 0, axis=1), [144, 144])
+    assert run.metrics()[-1]["detection_accepted_share"] == pytest.approx(0.9)
+
+
+def test_before_any_key_was_computed_nothing_is_accepted(tmp_path):
+    config = tiny.config(**KEYS, warmup_epochs=0, acceptance_end=1.0)
+    model, run = tiny.train(config, make_strategy("default"), tmp_path)
+    first, second = run.metrics()
+    assert first["detection_accepted_share"] == first["masked_share"] == 0
+    assert second["detection_accepted_share"] == pytest.approx(0.9)
+    for labels, clusters in zip(model.pseudo_labels.numpy(), (4, 8), strict=True):
+        assert len(np.unique(labels[labels >= 0])) == clusters
 
 
 def test_nested_labels_keep_fine_clusters_together(tmp_path):

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from ifnd_tf import distribution
+from ifnd_tf.key_memory import KeyMemory
 from ifnd_tf.losses import ContrastiveLoss, false_negatives, masked_info_nce
 
 NOT_ACCEPTED = -1
@@ -25,8 +26,13 @@ class Network(NamedTuple):
 
     def embed(self, images: tf.Tensor, *, training: bool = False) -> tf.Tensor:
         """Unit vectors, float32 [b, D]."""
+        return self.outputs(images, training=training)[1]
+
+    def outputs(self, images: tf.Tensor, *, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
+        """The encoder's features [b, F], and unit vectors, float32 [b, D]."""
         features = self.encoder(images, training=training)
-        return tf.math.l2_normalize(self.projector(features, training=training), axis=-1)
+        projected = self.projector(features, training=training)
+        return features, tf.math.l2_normalize(projected, axis=-1)
 
     @property
     def trainable_variables(self) -> list[keras.Variable]:
@@ -45,6 +51,8 @@ class ContrastiveModel(distribution.DistributedModel):
         temperature: tau > 0 of the loss.
         loss: "eliminate" or "attract".
         rescale_negatives: see `masked_info_nce`.
+        memory: keeps each example's keys, as embeddings to cluster; None: they are not needed.
+        remember_features: whether it keeps the encoder's features in place of the keys.
 
     Attributes:
         pseudo_labels: int32 [L, N], non-trainable, -1 where no label was accepted. Written by
@@ -61,6 +69,8 @@ class ContrastiveModel(distribution.DistributedModel):
         temperature: float = 0.2,
         loss: str = "eliminate",
         rescale_negatives: bool = False,
+        memory: KeyMemory | None = None,
+        remember_features: bool = False,
         name: str | None = None,
     ):
         super().__init__(name=name)
@@ -70,6 +80,7 @@ class ContrastiveModel(distribution.DistributedModel):
         self.photometric = photometric
         self.temperature = temperature
         self.loss_mode, self.rescale_negatives = loss, rescale_negatives
+        self.memory, self.remember_features = memory, remember_features
         self.pseudo_labels: Any = None
         if num_levels:
             self.pseudo_labels = self.add_weight(

@@ -68,7 +68,7 @@ class MoCo(ContrastiveModel):
     def train_step(self, data):
         index = data["index"]
         query_views, key_views = self.views(data)
-        keys = self.keys(key_views)
+        keys, *features = self.keys(key_views)
         with tf.GradientTape() as tape:
             queries = self.network.embed(query_views, training=True)
             loss = self.contrastive_loss(
@@ -78,23 +78,32 @@ class MoCo(ContrastiveModel):
             share = self.replica_share(loss.per_anchor)
         self.minimise(tape, share)
         self.follow()
-        self.enqueue(keys, index)
+        everyone, every_index = distribution.all_gather(keys), distribution.all_gather(index)
+        self.enqueue(everyone, every_index)
+        if self.memory is not None:
+            kept = distribution.all_gather(features[0]) if features else everyone
+            self.memory.update(kept, every_index)
         return self.log(loss, queries, keys)
 
-    def keys(self, images: tf.Tensor) -> tf.Tensor:
-        """Keys [b, D] of the replica's images, normalised among other images than its queries."""
+    def keys(self, images: tf.Tensor) -> list[tf.Tensor]:
+        """Keys [b, D] of the replica's images, normalised among other images than its queries.
+
+        Followed by their features [b, F], if those are remembered.
+        """
+
+        def outputs(images: tf.Tensor) -> list[tf.Tensor]:
+            features, keys = self.key_network.outputs(images, training=True)
+            found = [keys, features] if self.remember_features else [keys]
+            return [tf.stop_gradient(x) for x in found]
+
         if self.batch_norm == "shuffle" and distribution.num_replicas() > 1:
-            moved = distribution.exchange(images)
-            keys = distribution.exchange(self.key_network.embed(moved, training=True), inverse=True)
-        elif self.batch_norm == "split":
-            dealt = interleave(images, self.batch_norm_splits)
-            keys = interleave(
-                self.key_network.embed(dealt, training=True),
-                images.shape[0] // self.batch_norm_splits,
-            )
-        else:
-            keys = self.key_network.embed(images, training=True)
-        return tf.stop_gradient(keys)
+            moved = outputs(distribution.exchange(images))
+            return [distribution.exchange(x, inverse=True) for x in moved]
+        if self.batch_norm == "split":
+            parts = images.shape[0] // self.batch_norm_splits
+            dealt = outputs(interleave(images, self.batch_norm_splits))
+            return [interleave(x, parts) for x in dealt]
+        return outputs(images)
 
     def follow(self) -> None:
         """The momentum update; batch statistics are the key encoder's own."""
@@ -105,8 +114,7 @@ class MoCo(ContrastiveModel):
             key.assign(m * key.value + (1.0 - m) * query.value)
 
     def enqueue(self, keys: tf.Tensor, index: tf.Tensor) -> None:
-        """Writes the keys of all replicas over the oldest ones."""
-        keys, index = distribution.all_gather(keys), distribution.all_gather(index)
+        """Writes the keys of all replicas [B, D] over the oldest ones."""
         end = self.queue_end.value
         self.queue.assign(keras.ops.slice_update(self.queue.value, (end, 0), keys))
         self.queue_index.assign(keras.ops.slice_update(self.queue_index.value, (end,), index))

@@ -17,7 +17,9 @@ class SimCLR(ContrastiveModel):
         index = tf.concat([data["index"]] * 2, axis=0)
         with tf.GradientTape() as tape:
             # One pass over both views: their batch statistics are common, as in the paper.
-            views = self.network.embed(tf.concat(self.views(data), axis=0), training=True)
+            features, views = self.network.outputs(
+                tf.concat(self.views(data), axis=0), training=True
+            )
             first, second = tf.split(views, 2)
             partners = tf.concat([second, first], axis=0)
             everyone = distribution.all_gather(views)
@@ -27,6 +29,10 @@ class SimCLR(ContrastiveModel):
             )
             share = self.replica_share(loss.per_anchor)
         self.minimise(tape, share)
+        if self.memory is not None:
+            kept = distribution.all_gather(features) if self.remember_features else everyone
+            first, second = _by_view(kept)
+            self.memory.update(first + second, _by_view(every_index)[0])
         return self.log(loss, views, partners)
 
     def _others(self, rows: int) -> tf.Tensor:
@@ -37,3 +43,10 @@ class SimCLR(ContrastiveModel):
             tf.range(rows)[:, None] + rows // 2, rows
         )
         return tf.logical_and(columns != own, columns != partner)
+
+
+def _by_view(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Rows [R * 2 * b, ...] of all replicas' views, as first and second views [R * b, ...]."""
+    shape = rows.shape.as_list()
+    apart = tf.reshape(rows, [distribution.num_replicas(), 2, -1, *shape[1:]])
+    return tf.reshape(apart[:, 0], [-1, *shape[1:]]), tf.reshape(apart[:, 1], [-1, *shape[1:]])

@@ -120,7 +120,7 @@ def share_solved(strategy, policy, rows=128, splits=8, batches=12):
     @tf.function
     def step(first, second):
         def one(a, b):
-            return model.network.embed(a, training=True), model.keys(b)
+            return model.network.embed(a, training=True), model.keys(b)[0]
 
         return strategy.run(one, args=(first, second))
 
