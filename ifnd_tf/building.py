@@ -1,4 +1,4 @@
-"""Builds the parts of a run from a `Config`: model, detector and data pipelines."""
+"""Builds the parts of a run from a `Config`: model and data pipelines."""
 
 import functools
 import math
@@ -8,12 +8,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf import detectors, optimizers, pseudo_labels
+from ifnd_tf import optimizers, pseudo_labels
 from ifnd_tf.config import Config
 from ifnd_tf.data import augment, ordered, pipelines
 from ifnd_tf.data.source import Source
 from ifnd_tf.distribution import exchange_pieces
-from ifnd_tf.embedding_table import EmbeddingTable
 from ifnd_tf.errors import UserError
 from ifnd_tf.key_memory import KeyMemory
 from ifnd_tf.models import backbones, heads
@@ -21,7 +20,6 @@ from ifnd_tf.models.contrastive import ContrastiveModel, Network
 from ifnd_tf.models.moco import MoCo
 from ifnd_tf.models.simclr import SimCLR
 from ifnd_tf.schedules import WarmupCosine
-from ifnd_tf.strategies import num_input_pipelines
 
 # MoCo v2's queue for ImageNet.
 _LARGEST_QUEUE = 65536
@@ -143,7 +141,7 @@ def build(
                 shared["memory"] = KeyMemory(
                     strategy,
                     num_examples=num_examples,
-                    width=_clustered_width(config, query_network),
+                    width=clustered_width(config, query_network),
                     momentum=config.keys_momentum,
                 )
                 shared["remember_features"] = config.cluster_on == "features"
@@ -165,7 +163,7 @@ def build(
     return model
 
 
-def _clustered_width(config: Config, network: Network) -> int:
+def clustered_width(config: Config, network: Network) -> int:
     """D of what is clustered."""
     clustered = network.encoder if config.cluster_on == "features" else network.projector
     return clustered.output_shape[-1]
@@ -189,64 +187,6 @@ def _compile(model: ContrastiveModel, config: Config, steps_per_epoch: int) -> N
     # compiles the whole step anyway.
     model.compile(optimizer, jit_compile=False, steps_per_execution=config.steps_per_execution)
     model.optimizer.build(model.trainable_variables)
-
-
-def make_detector(
-    config: Config, strategy: tf.distribute.Strategy, model: ContrastiveModel, source: Source
-) -> detectors.Detector:
-    """The detector of `--detector`, ready to embed `source` with the model's key network."""
-    if config.detector == "none":
-        return detectors.Plain()
-    if config.detector == "oracle":
-        return detectors.Oracle(source.labels)
-    if config.detector not in ("ifnd", "random"):
-        raise UserError(
-            "--detector: expected one of ifnd, none, oracle, random. Received: "
-            f"{config.detector!r}."
-        )
-    network, features = model.embedding_network, config.cluster_on == "features"
-
-    def embed(images: tf.Tensor) -> tf.Tensor:
-        views = augment.normalise(images)
-        if features:
-            return tf.math.l2_normalize(network.encoder(views, training=False), axis=-1)
-        return network.embed(views)
-
-    batch, memory = replica_batch(config, strategy), model.memory
-    steps = ordered.pass_steps(
-        source,
-        batch_size=batch,
-        num_replicas=strategy.num_replicas_in_sync,
-        num_workers=num_input_pipelines(strategy),
-    )
-    table = EmbeddingTable(
-        strategy,
-        embed,
-        memory=memory,
-        num_examples=source.num_examples,
-        rows=steps * batch if memory is None else memory.rows,
-        batch_size=batch,
-        width=_clustered_width(config, network),
-        confidence_temperature=config.confidence_temperature,
-        iterations=config.kmeans_iterations,
-        seed=config.seed,
-    )
-    options: dict[str, Any] = {
-        "num_clusters": num_clusters(config, source.num_examples),
-        "hierarchy": config.hierarchy,
-        "scope": config.acceptance_scope,
-    }
-    if config.detector == "random":
-        options["seed"] = config.seed
-    kind = detectors.Permuted if config.detector == "random" else detectors.Incremental
-
-    def embed_all() -> None:
-        if memory is None:
-            table.fill(ordered_batches(config, strategy, source))
-        else:
-            table.load()
-
-    return kind(table, embed_all, **options)
 
 
 def ordered_batches(

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf import building, detectors
+from ifnd_tf import building, detecting, detectors
 from ifnd_tf.callbacks.checkpointing import Checkpointing
 from ifnd_tf.callbacks.detection import IncrementalDetection
 from ifnd_tf.callbacks.online_knn import OnlineKNN
@@ -69,7 +69,7 @@ def train(
     model = building.build(
         config, strategy, num_examples=source.num_examples, steps_per_epoch=steps
     )
-    detector = building.make_detector(config, strategy, model, source)
+    detector = detecting.make_detector(config, strategy, model, source)
     saving = checkpointing(config, strategy, run, model, detector)
     first = saving.restore()
     last = min(config.epochs, config.stop_after_epoch or config.epochs)

@@ -28,12 +28,13 @@ LAYERS = (
     {"settings"},
     {"config", "usage", "watching"},
     {"building"},
+    {"detecting"},
     {"training", "evaluating"},
     {"stages"},
 )
 FREE_WITHIN = 2
 # Settings reach the library as named arguments; only these know the whole `Config`.
-READ_CONFIG = {"building", "evaluating", "training", "stages"}
+READ_CONFIG = {"building", "detecting", "evaluating", "training", "stages"}
 # Imported by no line of ours, yet needed: tf.summary's ops live in TensorBoard, and
 # tensorflow-datasets imports importlib_resources without declaring it.
 INDIRECT = {"tensorboard", "importlib-resources"}

@@ -22,7 +22,7 @@ import tensorflow as tf
 
 import main
 from benchmarks.tpu import flops, lower, trace
-from ifnd_tf import assignment, building
+from ifnd_tf import assignment, building, detecting
 from ifnd_tf.config import Config
 from ifnd_tf.data import augment
 
@@ -98,7 +98,7 @@ def training_step(config: Config, strategy: tf.distribute.Strategy, num_examples
 def _detector_table(config: Config, strategy: tf.distribute.Strategy, num_examples: int) -> Any:
     model = building.build(config, strategy, num_examples=num_examples)
     source: Any = DataSize(num_examples, range(num_examples))
-    return building.make_detector(config, strategy, model, source).table
+    return detecting.make_detector(config, strategy, model, source).table
 
 
 def embedding_step(config: Config, strategy: tf.distribute.Strategy, num_examples: int) -> Traced:
