@@ -13,6 +13,7 @@ import sys
 import tempfile
 import types
 import typing
+from typing import Any
 
 from absl import flags
 
@@ -37,6 +38,11 @@ def define_flags() -> flags.FlagValues:
         kind = hints[field.name]
         if isinstance(kind, types.UnionType):  # float | None: an optional number
             kind = typing.get_args(kind)[0]
+        if field.metadata["repeats"]:
+            flags.DEFINE_multi_string(
+                field.name, field.default, field.metadata["help"], flag_values=values
+            )
+            continue
         # No enums: `Config` knows the choices, and what was meant by a mistyped one.
         define[kind](field.name, field.default, field.metadata["help"], flag_values=values)
     return values
@@ -74,8 +80,19 @@ def parse(arguments: list[str]) -> Config | None:
         raise UserError(
             f"expected flags only, as --name=value. Received: {' '.join(rest[1:])}.{meant}"
         )
-    names = [field.name for field in dataclasses.fields(Config)]
-    return Config(**{name: values[name].value for name in names})
+    settings: dict[str, Any] = {}
+    for field in dataclasses.fields(Config):
+        value = values[field.name].value
+        settings[field.name] = _joined(value) if field.metadata["repeats"] else value
+    return Config(**settings)
+
+
+def _joined(entries: list[str]) -> str:
+    """The values of a repeated flag as one; an empty one drops those before it."""
+    for number, entry in enumerate(entries):
+        if not entry:
+            return _joined(entries[number + 1 :])
+    return ",".join(entries)
 
 
 def parse_flagfile(path: str, *overrides: str) -> Config:
@@ -83,12 +100,6 @@ def parse_flagfile(path: str, *overrides: str) -> Config:
     config = parse([f"--flagfile={path}", *overrides])
     assert config is not None
     return config
-
-
-def as_text(config: Config) -> dict[str, str]:
-    """Every setting that has a value, as `config.flags` spells it."""
-    settings = dataclasses.asdict(config)
-    return {name: str(value) for name, value in settings.items() if value is not None}
 
 
 @contextlib.contextmanager
@@ -129,7 +140,7 @@ def main(arguments: list[str]) -> int:
             return 0
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         with _start_up_notes_held():
-            from ifnd_tf import stages, strategies
+            from ifnd_tf import comparing, stages, strategies
 
             strategy = strategies.make_strategy(
                 config.strategy,
@@ -138,10 +149,10 @@ def main(arguments: list[str]) -> int:
             )
         if config.strategy == "multiworker" or "TF_CONFIG" in os.environ:
             strategies.check_same_settings(strategy, dataclasses.asdict(config))
-        run = stages.Run(config, strategy, as_text(config))
+        run = stages.Run(config, strategy)
         with run.signs_of_life():
             for name in config.stages:
-                stages.STAGES[name](run)
+                {**stages.STAGES, "compare": comparing.compare}[name](run)
         run.progress.line(stages.summary(run))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,6 +1,8 @@
 """The settings of one run, joined from their groups and checked."""
 
 import dataclasses
+import typing
+from collections.abc import Mapping
 
 from ifnd_tf import settings
 from ifnd_tf.errors import UserError, did_you_mean
@@ -10,6 +12,7 @@ from ifnd_tf.settings import PROTOCOLS, STAGES
 @dataclasses.dataclass(frozen=True)
 class Config(
     settings.Devices,
+    settings.Comparison,
     settings.Evaluation,
     settings.Optimisation,
     settings.Detection,
@@ -41,10 +44,39 @@ class Config(
         """`workdir`, or its default."""
         return self.workdir or f"runs/{self.experiment}"
 
+    def as_flags(self) -> dict[str, str]:
+        """Every setting that has a value, as `config.flags` spells it."""
+        return {name: str(v) for name, v in dataclasses.asdict(self).items() if v is not None}
+
+    def override(self, flags: Mapping[str, str]) -> "Config":
+        """Another configuration, with settings given as text.
+
+        Raises:
+            UserError: for an unknown setting, or a value of another type or out of range.
+        """
+        hints = typing.get_type_hints(Config)
+        for name in flags:
+            if name not in hints:
+                raise UserError(f"--{name}: no such flag.{did_you_mean(name, hints)}")
+        values = {name: _value(name, text, hints[name]) for name, text in flags.items()}
+        return dataclasses.replace(self, **values)
+
 
 def free_flags() -> frozenset[str]:
     """Flags that change how, not what, is computed: a run may be continued with others."""
     return frozenset(f.name for f in dataclasses.fields(Config) if f.metadata["free"])
+
+
+def _value(name: str, text: str, hint: typing.Any) -> typing.Any:
+    """The value of a setting that is given as text."""
+    kind = next(iter(typing.get_args(hint)), hint)  # float | None: an optional number
+    try:
+        if kind is bool:
+            return {"true": True, "false": False}[text.lower()]
+        return kind(text)
+    except (KeyError, ValueError):
+        word = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
+        raise UserError(f"--{name}: expected {word}. Received: {text!r}.") from None
 
 
 def _check_value(field: dataclasses.Field, value: object) -> None:
@@ -73,11 +105,15 @@ def _check_together(config: Config) -> None:
                 f"Received: {getattr(config, name)!r}."
                 f"{''.join(did_you_mean(part, known) for part in given if part not in known)}"
             )
-    if "watch" in config.stages and len(config.stages) > 1:
-        raise UserError(
-            "--mode: expected watch alone, in a terminal of its own. Received: "
-            f"{config.mode!r}; try --mode=watch --workdir={config.run_path}."
-        )
+    for mode, reason in (
+        ("watch", "in a terminal of its own"),
+        ("compare", "since it trains and evaluates by itself"),
+    ):
+        if mode in config.stages and len(config.stages) > 1:
+            raise UserError(
+                f"--mode: expected {mode} alone, {reason}. Received: {config.mode!r}; try "
+                f"--mode={mode} --workdir={config.run_path}."
+            )
     if config.acceptance_end < config.acceptance_start:
         raise UserError(
             f"--acceptance_end: expected at least --acceptance_start={config.acceptance_start}. "

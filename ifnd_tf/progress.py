@@ -85,3 +85,22 @@ class Progress:
         """Seconds per phase since the last call."""
         taken, self.seconds = self.seconds, {}
         return taken
+
+
+class Nested(Progress):
+    """The terminal of one run among several: its status lines carry its name, others are dropped.
+
+    Args:
+        outer: the terminal of all.
+        name: put before every status line.
+    """
+
+    def __init__(self, outer: Progress, name: str):
+        super().__init__(outer._given_stream, outer._enabled, outer._interval)
+        self._outer, self._name = outer, name
+
+    def line(self, text: str) -> None:
+        pass
+
+    def status(self, text: str, *, force: bool = False) -> None:
+        self._outer.status(f"{self._name}  {text}", force=force)

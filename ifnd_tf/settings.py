@@ -9,7 +9,8 @@ import dataclasses
 import operator
 from typing import Any
 
-STAGES = ("check", "watch", "train", "evaluate", "export", "report")
+STAGES = ("check", "watch", "train", "evaluate", "export", "report", "compare")
+DETECTORS = ("ifnd", "none", "oracle", "random")
 PROTOCOLS = ("knn", "linear", "few_labels", "clustering")
 
 
@@ -23,6 +24,7 @@ def setting(
     high: float | None = None,
     below: float | None = None,
     free: bool = False,
+    repeats: bool = False,
 ) -> Any:
     """A dataclass field that carries all there is to know of a flag.
 
@@ -34,10 +36,11 @@ def setting(
         high, below: greatest value, itself allowed or not; None: unbounded.
         free: whether a run may be continued with another value, because the flag changes how a
             result is reached or shown, not what is trained.
+        repeats: whether the flag may be given several times; its values are joined by commas.
     """
     metadata = {
         "help": help, "choices": choices, "low": low, "above": above, "high": high, "below": below,
-        "free": free,
+        "free": free, "repeats": repeats,
     }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -70,11 +73,13 @@ class Run:
     mode: str = setting(
         "train,evaluate,export,report",
         f"Stages to run, a comma list of {', '.join(STAGES)}. Each resumes or redoes itself "
-        "from the run directory alone.",
+        "from the run directory alone. compare stands alone: it trains and evaluates --variants.",
         free=True,
     )
     experiment: str = setting(
-        "digits", "Name of the experiment; without --workdir the run goes to runs/<experiment>."
+        "digits",
+        "Name of the experiment; without --workdir the run goes to runs/<experiment>.",
+        free=True,
     )
     workdir: str = setting(
         "", "Run directory, local or gs://. Empty: runs/<experiment>.", free=True
@@ -277,6 +282,7 @@ class Detection:
         "ifnd",
         "ifnd: pseudo-labels found while training; none: plain MoCo v2 or SimCLR; oracle: true "
         "labels, the ceiling; random: ifnd's labels permuted, the control that must not help.",
+        DETECTORS,
     )
     num_clusters: str = setting(
         "10,20,40",
@@ -411,6 +417,29 @@ class Evaluation:
 
 
 @dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Comparison: --mode=compare."""
+
+    variants: str = setting(
+        "none,ifnd,oracle,random",
+        "What to compare, a comma list whose first entry is the baseline. An entry is a detector, "
+        "or NAME:FLAG=VALUE;FLAG=VALUE, as in cold:temperature=0.1;detector=none. A comma inside a "
+        "value belongs to it unless an entry follows. Given again, the flag adds entries, so that "
+        "a flagfile can hold one a line; an empty --variants= drops those before it. The default "
+        "is the method between its floor and ceiling, and the control.",
+        free=True,
+        repeats=True,
+    )
+    seeds: int = setting(
+        3,
+        "Runs of each variant, with seeds --seed, --seed + 1, ... A seed has the same order, views "
+        "and initial weights in every variant. Three show the noise; ten tell small effects.",
+        low=1,
+        free=True,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class Devices:
     """Devices: where it is computed."""
 
@@ -436,4 +465,4 @@ class Devices:
 
 
 # In the order of --help.
-GROUPS = (Run, Data, Views, Model, Loss, Detection, Optimisation, Evaluation, Devices)
+GROUPS = (Run, Data, Views, Model, Loss, Detection, Optimisation, Evaluation, Comparison, Devices)

@@ -28,7 +28,6 @@ class Run:
     Args:
         config: the settings.
         strategy: where to compute.
-        flags: the settings as text, for `config.flags`.
         progress: the terminal; None: standard output, on the chief only.
     """
 
@@ -36,13 +35,14 @@ class Run:
         self,
         config: Config,
         strategy: tf.distribute.Strategy,
-        flags: dict[str, str],
         progress: Progress | None = None,
     ):
         chief = is_chief(strategy)
         self.config, self.strategy = config, strategy
         self.progress = progress or Progress(enabled=chief)
-        self.directory = RunDirectory(config.run_path, flags=flags, free=free_flags(), writer=chief)
+        self.directory = RunDirectory(
+            config.run_path, flags=config.as_flags(), free=free_flags(), writer=chief
+        )
 
     @functools.cached_property
     def splits(self) -> sources.Splits:
@@ -124,6 +124,11 @@ def check(run: Run) -> None:
             f"{len(source.unreadable)} unreadable, "
             + (f"{len(np.unique(known))} classes" if known.size else "without labels")
         )
+    check_fit(run)
+
+
+def check_fit(run: Run) -> None:
+    """Raises `UserError` if the settings do not fit the data or the devices."""
     building.check_sizes(run.config, run.splits.train)
     building.num_clusters(run.config, run.splits.train.num_examples)
     building.batch_norm_policy(run.config, run.strategy)
@@ -159,6 +164,11 @@ def train(run: Run) -> None:
 def evaluate(run: Run) -> None:
     """Runs the protocols on the trained encoder, beside the untrained one and raw pixels."""
     if not training.splits_are_labelled(run.splits):
+        if run.config.stages == ("evaluate",):
+            raise UserError(
+                "--mode=evaluate: expected labelled images to train a classifier on, and others "
+                f"to test it. Received: {run.splits.train.name} without; choose another --dataset."
+            )
         run.progress.line("evaluation: left out, since the images have no labels")
         return
     start = time.monotonic()

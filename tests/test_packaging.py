@@ -30,11 +30,14 @@ LAYERS = (
     {"building"},
     {"detecting"},
     {"training", "evaluating"},
-    {"stages"},
+    {"stages", "variants"},
+    {"comparing"},
 )
 FREE_WITHIN = 2
 # Settings reach the library as named arguments; only these know the whole `Config`.
-READ_CONFIG = {"building", "detecting", "evaluating", "training", "stages"}
+READ_CONFIG = {"building", "comparing", "detecting", "evaluating", "training", "stages"} | {
+    "variants"
+}
 # Imported by no line of ours, yet needed: tf.summary's ops live in TensorBoard, and
 # tensorflow-datasets imports importlib_resources without declaring it.
 INDIRECT = {"tensorboard", "importlib-resources"}

@@ -44,6 +44,6 @@ def train(config: Config, strategy, path, data: Splits | None = None):
     return model, run
 
 
-def run(config: Config, strategy, *, flags: dict[str, str] | None = None) -> stages.Run:
+def run(config: Config, strategy) -> stages.Run:
     """A `stages.Run` that prints nothing."""
-    return stages.Run(config, strategy, flags or {}, Progress(enabled=False))
+    return stages.Run(config, strategy, Progress(enabled=False))

@@ -1,0 +1,201 @@
+"""A comparison of variants as files: JSON, Markdown, pictures and one self-contained page."""
+
+import json
+import math
+from typing import Any
+
+import tensorflow as tf
+
+from ifnd_tf.errors import UserError
+from ifnd_tf.report import comparison, page
+from ifnd_tf.report.chart import Series, line_chart
+from ifnd_tf.report.comparison import Runs
+
+# Name of the picture -> title, number in metrics.jsonl, is it a share?
+_CURVES = {
+    "knn": ("kNN accuracy while training", "online_knn_top1", True),
+    "loss": ("Contrastive loss", "loss", False),
+    "precision": ("Precision of detected pairs", "detection_precision", True),
+    "recall": ("Recall of detected pairs", "detection_recall", True),
+    "masked": ("Negatives masked", "masked_share", True),
+}
+_DETECTION = ("precision", "recall", "masked")
+_NOTE = (
+    "Mean and standard deviation over seeds. Differences are taken seed by seed, since a seed has "
+    "the same data order, views and initial weights in every variant; in brackets the 95% "
+    "confidence interval of their mean (Student's t), and in how many seeds the variant is better. "
+    "The gap lies between no detection and detection by true labels; where that interval of it "
+    "includes 0, no share is given."
+)
+
+
+def write(path: str, title: str, runs: Runs) -> str:
+    """Writes compare.json, compare.md, compare_*.svg and compare.html.
+
+    Args:
+        path: the comparison's directory, local or gs://.
+        title: its name.
+        runs: variant -> seed -> its run, of the complete ones; the first variant is the baseline.
+
+    Returns:
+        The first table, aligned for the terminal.
+
+    Raises:
+        UserError: if the directory cannot be written.
+    """
+    summary = comparison.summarise(runs)
+    pictures = charts(runs)
+    files = {
+        "compare.json": json.dumps(_finite(summary), indent=2) + "\n",
+        "compare.md": f"# {title}\n\n{markdown(summary)}\n",
+        "compare.html": _page(title, summary, pictures),
+        **{f"compare_{name}.svg": svg + "\n" for name, svg in pictures.items()},
+    }
+    try:
+        for name, text in files.items():
+            with tf.io.gfile.GFile(f"{path.rstrip('/')}/{name}", "w") as file:
+                file.write(text)
+    except tf.errors.OpError as error:
+        raise UserError(
+            f"Expected a directory that can be written. Received: {path!r} ({error})."
+        ) from error
+    return terminal(summary)
+
+
+def terminal(summary: dict[str, Any]) -> str:
+    """The first table with a row for each protocol, which fits a narrow screen."""
+    tables = _tables(summary)
+    caption, header, rows = tables[0]
+    columns = [[text, *cells] for text, *cells in zip(header, *rows, strict=True)]
+    widths = [max(map(len, column)) for column in zip(*columns, strict=True)]
+    lines = [
+        "  ".join([column[0].ljust(widths[0]), *map(str.rjust, column[1:], widths[1:])])
+        for column in columns
+    ]
+    return "\n".join([caption, *("  " + line for line in lines)])
+
+
+def markdown(summary: dict[str, Any]) -> str:
+    """The tables of `compare.md`."""
+    parts = []
+    for caption, header, rows in _tables(summary):
+        lines = [header, ["---"] * len(header), *rows]
+        text = "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+        parts.append(f"{caption}\n\n{text}")
+    return "\n\n".join([*parts, _NOTE])
+
+
+def charts(runs: Runs) -> dict[str, str]:
+    """Name -> SVG of each curve over epochs that there are numbers for; bands: one deviation."""
+    found = {}
+    for name, (title, metric, percent) in _CURVES.items():
+        series = []
+        for variant, seeds in runs.items():
+            points = comparison.curve(seeds, metric)
+            reach = [0.0 if math.isnan(s.std) else s.std for _, s in points]
+            series.append(
+                Series(
+                    variant,
+                    [(epoch, s.mean) for epoch, s in points],
+                    low=[s.mean - r for (_, s), r in zip(points, reach, strict=True)],
+                    high=[s.mean + r for (_, s), r in zip(points, reach, strict=True)],
+                )
+            )
+        if svg := line_chart(title, series, percent=percent):
+            found[name] = svg
+    return found
+
+
+def _page(title: str, summary: dict[str, Any], pictures: dict[str, str]) -> str:
+    counts = {len(variant["seeds"]) for variant in summary["variants"].values()}
+    seeds = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else f"{max(counts)}"
+    return page.page(
+        f"{title}: comparison",
+        [
+            f'<p class="lead">{len(summary["variants"])} variants, {seeds} seeds each</p>',
+            page.section(
+                "Results",
+                *(
+                    page.table(rows, header=header, caption=caption, numbers=range(1, len(header)))
+                    for caption, header, rows in _tables(summary)
+                ),
+                note=_NOTE,
+            ),
+            page.section(
+                "Learning",
+                page.charts(svg for name, svg in pictures.items() if name not in _DETECTION),
+                note="Mean over seeds; the band is one standard deviation.",
+            ),
+            page.section(
+                "Detection of false negatives",
+                page.charts(svg for name, svg in pictures.items() if name in _DETECTION),
+            ),
+        ],
+    )
+
+
+def _tables(summary: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
+    """(caption, header, rows) of each table, as plain text."""
+    protocols, variants = summary["protocols"], summary["variants"]
+    header = ["variant", *(comparison.PROTOCOLS[name] for name in protocols)]
+
+    def rows(cell) -> list[list[str]]:
+        return [
+            [name, *(cell(name, variant["metrics"].get(p, {}), p) for p in protocols)]
+            for name, variant in variants.items()
+        ]
+
+    def mean(name: str, entry: dict[str, Any], metric: str) -> str:
+        if not entry:
+            return ""
+        return f"{_share(entry['mean'])} ± {_share(entry['std'])}"
+
+    def paired(name: str, entry: dict[str, Any], metric: str) -> str:
+        found = entry.get("difference")
+        if not found:
+            return ""
+        low, high = (found["mean"] + sign * found["half_width"] for sign in (-1, 1))
+        return (
+            f"{found['mean'] * 100:+.2f} ± {_share(found['std'])} "
+            f"[{low * 100:+.2f}, {high * 100:+.2f}] {found['better']}/{found['seeds']}"
+        )
+
+    def gap(name: str, entry: dict[str, Any], metric: str) -> str:
+        closed = entry.get("gap_closed")
+        return "" if closed is None else f"{closed:.0%}"
+
+    tables = [
+        ("Percent, mean ± standard deviation over seeds", header, rows(mean)),
+        (f"Difference to {summary['baseline']}, in points", header, rows(paired)[1:]),
+    ]
+    gaps = rows(gap)
+    if any(any(row[1:]) for row in gaps):
+        tables.append(("Share of the gap from none to oracle that is closed", header, gaps))
+    tables.append(_settings(summary))
+    return [table for table in tables if table[2] and len(table[1]) > 1]
+
+
+def _settings(summary: dict[str, Any]) -> tuple[str, list[str], list[list[str]]]:
+    flags = sorted({flag for v in summary["variants"].values() for flag in v["flags"]})
+    rows = [
+        [name, " ".join(map(str, v["seeds"])), *(v["flags"].get(flag, "") for flag in flags)]
+        for name, v in summary["variants"].items()
+    ]
+    return "What differs", ["variant", "seeds", *(f"--{flag}" for flag in flags)], rows
+
+
+def _share(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value * 100:.2f}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for NaN and infinity, which JSON lacks."""
+    if isinstance(value, dict):
+        return {str(key): _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
