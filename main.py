@@ -153,7 +153,8 @@ def main(arguments: list[str]) -> int:
         with run.signs_of_life():
             for name in config.stages:
                 {**stages.STAGES, "compare": comparing.compare}[name](run)
-        run.progress.line(stages.summary(run))
+        if config.stages != ("check",):
+            run.progress.line(stages.summary(run))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

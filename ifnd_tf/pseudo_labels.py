@@ -237,18 +237,17 @@ def resolve_num_clusters(spec: str, num_examples: int) -> list[int]:
     for count in result:
         if count < 2:
             raise UserError(
-                f"Expected every K of num_clusters to be 2 or more, since one cluster would make "
+                f"--num_clusters: expected every K to be 2 or more, since one cluster would make "
                 f"every pair a false negative. Received: K={count} from {spec!r} with "
                 f"N={num_examples}."
             )
         if count > num_examples:
             raise UserError(
-                f"Expected every K of num_clusters to be at most the number of examples "
-                f"N={num_examples}. Received: K={count} from {spec!r}. Ask for fewer clusters."
+                f"--num_clusters: expected every K to be at most the number of examples "
+                f"N={num_examples}. Received: K={count} from {spec!r}; ask for fewer, or for auto."
             )
     if sorted(set(result)) != result:
         raise UserError(
-            f"Expected num_clusters to ascend, each K larger than the one before. "
-            f"Received: {result} from {spec!r}."
+            f"--num_clusters: expected numbers that ascend. Received: {result} from {spec!r}."
         )
     return result

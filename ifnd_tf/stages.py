@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from ifnd_tf import building, evaluating, export, training
+from ifnd_tf import building, checking, evaluating, export, training
 from ifnd_tf.config import Config, free_flags
 from ifnd_tf.data import sources
 from ifnd_tf.data.scan import scan
@@ -78,6 +77,9 @@ class Run:
     @contextlib.contextmanager
     def signs_of_life(self) -> Iterator[None]:
         """Keeps status.json up to date while stages run, and says how they ended."""
+        if self.config.stages == ("check",):  # Somebody else may be at work in the directory.
+            yield
+            return
         self.progress.mirror = functools.partial(self.directory.write_status, "running")
         try:
             yield
@@ -113,18 +115,8 @@ class Run:
 
 
 def check(run: Run) -> None:
-    """Opens and reads all data, and says what it found, without training."""
-    for name, source in zip(("training", "evaluation"), run.splits, strict=True):
-        if source is None:
-            run.progress.line(f"{name}: no images")
-            continue
-        known = source.labels[source.labels >= 0]
-        run.progress.line(
-            f"{name}: {source.num_examples:,} images of {source.name}, "
-            f"{len(source.unreadable)} unreadable, "
-            + (f"{len(np.unique(known))} classes" if known.size else "without labels")
-        )
-    check_fit(run)
+    """Says what the run would meet, and what to change before it."""
+    checking.check(run.config, run.strategy, run.splits, run.directory, run.progress)
 
 
 def check_fit(run: Run) -> None:

@@ -21,8 +21,9 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 # package. The two lowest layers hold single files that may also import each other.
 LAYERS = (
     {"errors", "randomness", "collectives", "assignment", "seeding", "kmeans", "losses"}
-    | {"pseudo_labels", "schedules", "optimizers", "distribution", "strategies"},
-    {"embedding_table", "key_memory", "detectors", "progress", "run_directory", "text_files"},
+    | {"pseudo_labels", "schedules", "optimizers", "distribution", "strategies", "machine"},
+    {"embedding_table", "key_memory", "detectors", "progress", "run_directory", "text_files"}
+    | {"findings"},
     {"callbacks", "models", "data"},
     {"evaluation", "export", "report"},
     {"settings"},
@@ -30,14 +31,15 @@ LAYERS = (
     {"building"},
     {"detecting"},
     {"training", "evaluating"},
+    {"trial"},
+    {"checking"},
     {"stages", "variants"},
     {"comparing"},
 )
 FREE_WITHIN = 2
-# Settings reach the library as named arguments; only these know the whole `Config`.
-READ_CONFIG = {"building", "comparing", "detecting", "evaluating", "training", "stages"} | {
-    "variants"
-}
+# Settings reach the library as named arguments; only `building` and what stands above it know the
+# whole `Config`.
+READ_CONFIG = set[str]().union(*LAYERS[LAYERS.index({"building"}) :])
 # Imported by no line of ours, yet needed: tf.summary's ops live in TensorBoard, and
 # tensorflow-datasets imports importlib_resources without declaring it.
 INDIRECT = {"tensorboard", "importlib-resources"}

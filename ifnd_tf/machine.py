@@ -1,0 +1,54 @@
+"""What the machine has: memory of the host and of its accelerators, and room on a disk."""
+
+import os
+import pathlib
+import resource
+import shutil
+import sys
+
+import psutil
+import tensorflow as tf
+
+# Where Linux says how much memory a container may use: limit and current use.
+_CGROUP = "/sys/fs/cgroup/memory."
+
+
+def free_memory() -> int:
+    """Bytes that this process may still take from the host, within its container's limit."""
+    free = psutil.virtual_memory().available
+    try:
+        limit = int(pathlib.Path(f"{_CGROUP}max").read_text())
+        free = min(free, limit - int(pathlib.Path(f"{_CGROUP}current").read_text()))
+    except (OSError, ValueError):  # No such limit, or "max".
+        pass
+    return max(free, 0)
+
+
+def accelerator_memory() -> int | None:
+    """Bytes of the smallest GPU that TensorFlow may use; None without a GPU."""
+    from tensorflow.python.client import device_lib
+
+    limits = [d.memory_limit for d in device_lib.list_local_devices() if d.device_type == "GPU"]
+    return min(limits, default=None)
+
+
+def peak_memory() -> int:
+    """The most bytes in use so far: of the fullest GPU, or else of this process."""
+    gpus = tf.config.list_logical_devices("GPU")
+    if gpus:
+        info = (
+            tf.config.experimental.get_memory_info(gpu.name.split("device:")[1]) for gpu in gpus
+        )
+        return max(each["peak"] for each in info)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024  # Linux counts in KiB
+
+
+def free_disk(path: str) -> int | None:
+    """Bytes free where a path is or would be made; None for gs://."""
+    if "://" in path:
+        return None
+    there = os.path.abspath(path)
+    while not os.path.exists(there):
+        there = os.path.dirname(there)
+    return shutil.disk_usage(there).free
