@@ -128,6 +128,18 @@ class Data:
         low=0,
         below=1,
     )
+    subset_classes: int = setting(
+        0,
+        "Keep only the first classes of a labelled data set, this many, in both splits: the gap "
+        "between detectors none and oracle grows with their number. 0: all.",
+        low=0,
+    )
+    subset_images: int = setting(
+        0,
+        "Train on about this many images, equally many of every class, the same ones for every "
+        "seed: with it, subsets of more classes hold no more images. 0: all.",
+        low=0,
+    )
     image_size: int = setting(
         16, "Side of the square training views, in pixels. Digits have 8.", low=8
     )

@@ -54,6 +54,8 @@ class Run:
             eval_split=config.eval_split,
             holdout_share=config.holdout_share,
             validation_share=config.validation_share,
+            subset_classes=config.subset_classes,
+            subset_images=config.subset_images,
         )
         if config.scan_images:
             with self.progress.phase("reading images"):

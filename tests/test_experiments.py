@@ -25,7 +25,10 @@ FIELDS = {field.name for field in dataclasses.fields(Config)}
 # digits: 1797 less a fifth of each class; ImageNet-100: CMC's list of classes).
 SIZES = {
     "digits": (1438, 10, 1),
+    "digits_compare": (1438, 10, 1),
     "cifar10": (50_000, 10, 1),
+    "cifar10_compare": (50_000, 10, 1),
+    "cifar10_cpu_compare": (50_000, 10, 1),
     "cifar10_cpu": (50_000, 10, 1),
     "cifar100": (50_000, 100, 1),
     "stl10": (105_000, 10, 1),

@@ -32,6 +32,8 @@ def open_splits(
     eval_split: str = "",
     holdout_share: float = 0.2,
     validation_share: float = 0.0,
+    subset_classes: int = 0,
+    subset_images: int = 0,
 ) -> Splits:
     """Opens a data set. Nothing is decoded yet.
 
@@ -46,6 +48,7 @@ def open_splits(
         validation_share: share of the training split, in [0, 1), of every class alike, that is
             kept from training and takes the evaluation split's place, so that settings can be
             chosen without a look at the latter; 0: none.
+        subset_classes, subset_images: see `subset`.
 
     Returns:
         The splits; `evaluation` is None if the share held out comes to no example.
@@ -87,6 +90,45 @@ def open_splits(
         train, evaluation = hold_out(train, holdout_share)
     if validation_share:
         train, evaluation = hold_out(train, validation_share)
+    splits = Splits(train, evaluation)
+    if subset_classes or subset_images:
+        splits = subset(splits, num_classes=subset_classes, num_images=subset_images)
+    return splits
+
+
+def subset(splits: Splits, *, num_classes: int = 0, num_images: int = 0) -> Splits:
+    """The first classes of labelled splits, and equally many training images of each.
+
+    Always the same images, whatever the run's seed.
+
+    Args:
+        splits: the whole.
+        num_classes: classes to keep in both splits, the first by label; 0: all.
+        num_images: training images in all, rounded down to a multiple of the classes; 0: all.
+
+    Raises:
+        UserError: if the data has too few classes, or a class too few images.
+    """
+    train, evaluation = splits
+    classes, counts = np.unique(train.labels[train.labels >= 0], return_counts=True)
+    wanted = num_classes or len(classes)
+    if not 2 <= wanted <= len(classes):
+        raise UserError(
+            f"--subset_classes: expected at least 2 and at most the {len(classes)} classes of "
+            f"{train.name}. Received: {wanted}; choose another number, or a data set with labels."
+        )
+    classes, least = classes[:wanted], int(counts[:wanted].min())
+    each = num_images // wanted
+    if num_images and not 0 < each <= least:
+        raise UserError(
+            f"--subset_images: expected at least {wanted} and at most {least * wanted}, as one of "
+            f"the {wanted} classes has {least} images. Received: {num_images}."
+        )
+    generator = np.random.default_rng([0, 0x5EED])
+    members = [generator.permutation(np.flatnonzero(train.labels == one)) for one in classes]
+    train = train.subset(np.sort(np.concatenate([m[: each or len(m)] for m in members])))
+    if evaluation is not None:
+        evaluation = evaluation.subset(np.flatnonzero(np.isin(evaluation.labels, classes)))
     return Splits(train, evaluation)
 
 

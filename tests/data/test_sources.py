@@ -240,3 +240,30 @@ def test_too_large_a_holdout_is_refused():
     source = sources.open_splits("digits").train
     with pytest.raises(UserError, match="--holdout_share: expected to leave training examples"):
         sources.hold_out(source.subset(np.arange(3)), 0.9)
+
+
+def test_a_subset_keeps_the_first_classes_and_equally_many_images():
+    whole, few = (
+        sources.open_splits("digits"),
+        sources.open_splits("digits", subset_classes=3, subset_images=100),
+    )
+    assert np.bincount(few.train.labels).tolist() == [33, 33, 33]
+    kept = {few.train.describe(i) for i in range(99)}
+    assert kept < {whole.train.describe(i) for i in range(whole.train.num_examples)}
+    # All images of the classes are tested on, whatever the number trained on.
+    expected = np.bincount(whole.evaluation.labels)[:3]
+    np.testing.assert_array_equal(np.bincount(few.evaluation.labels), expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"subset_classes": 11}, "subset_classes: expected at least 2 and at most the 10"),
+        ({"subset_classes": 1}, "Received: 1"),
+        ({"subset_classes": 2, "subset_images": 10**6}, "subset_images: .* at most 284"),
+        ({"subset_classes": 4, "subset_images": 3}, "subset_images: expected at least 4"),
+    ],
+)
+def test_a_subset_that_the_data_cannot_give_is_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        sources.open_splits("digits", **options)
