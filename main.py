@@ -9,6 +9,7 @@ Flags are read here, and in benchmarks/, and nowhere else.
 import contextlib
 import dataclasses
 import os
+import signal
 import sys
 import tempfile
 import types
@@ -19,7 +20,7 @@ from absl import flags
 
 from ifnd_tf import usage
 from ifnd_tf.config import Config
-from ifnd_tf.errors import UserError, did_you_mean, did_you_mean_path
+from ifnd_tf.errors import Stopped, UserError, did_you_mean, did_you_mean_path
 
 
 def define_flags() -> flags.FlagValues:
@@ -158,9 +159,9 @@ def main(arguments: list[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped) as stop:
         print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
+        return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
     return 0
 
 

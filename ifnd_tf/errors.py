@@ -1,4 +1,4 @@
-"""The one exception that means "the input is wrong", as opposed to a bug."""
+"""What ends a run without being a bug: the input is wrong, or somebody asked it to stop."""
 
 import difflib
 import os
@@ -13,6 +13,22 @@ class UserError(ValueError):
 
     def __init__(self, message: str):
         super().__init__(" ".join(message.split()))
+
+
+class NonFinite(UserError):
+    """A number became NaN or infinite: training has diverged. It may go on from before."""
+
+
+class Stopped(Exception):
+    """A signal ended the run; its last checkpoint goes on.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.number = int(number)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -94,11 +94,24 @@ class Run:
         low=0,
         free=True,
     )
-    checkpoint_epochs: int = setting(
-        5,
-        "Epochs between checkpoints, so the most that a crash costs. The end is saved too.",
+    checkpoint_minutes: float = setting(
+        10.0,
+        "Minutes between checkpoints within an epoch, so the most that a crash costs; 0: only the "
+        "epochs' ends, which are always saved.",
+        low=0,
+        free=True,
+    )
+    checkpoint_steps: int = setting(
+        0, "Training steps between checkpoints within an epoch; 0: none.", low=0, free=True
+    )
+    keep_checkpoints: int = setting(
+        3,
+        "How many of the newest checkpoints to keep: should one be damaged, the one before serves.",
         low=1,
         free=True,
+    )
+    keep_every_epochs: int = setting(
+        0, "Keep the checkpoint of every so many epochs' ends for good; 0: none.", low=0, free=True
     )
 
 

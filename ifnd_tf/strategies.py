@@ -5,7 +5,7 @@ import os
 import socket
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -127,6 +127,26 @@ def check_same_settings(strategy: tf.distribute.Strategy, settings: Mapping[str,
             f"Expected the same flags on all workers. Received different values of "
             f"{', '.join(differ)}; start every worker with the same command."
         )
+
+
+def any_worker(
+    strategy: tf.distribute.Strategy,
+) -> Callable[[Sequence[bool]], list[bool]] | None:
+    """A function that tells each worker, flag by flag, whether any of them says so.
+
+    All workers must call it at the same step: it is a collective. None for a single worker.
+    """
+    if not strategy.extended._in_multi_worker_mode():
+        return None
+
+    @tf.function
+    def gather(flags):
+        return strategy.gather(strategy.run(lambda own: own[None], args=(flags,)), axis=0)
+
+    def agree(flags: Sequence[bool]) -> list[bool]:
+        return gather(tf.constant(flags, tf.int32)).numpy().any(axis=0).tolist()
+
+    return agree
 
 
 def _port(address: str) -> int:

@@ -8,51 +8,36 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf import building, detecting, detectors
+from ifnd_tf import building, detecting
 from ifnd_tf.callbacks.checkpointing import Checkpointing
 from ifnd_tf.callbacks.detection import IncrementalDetection
 from ifnd_tf.callbacks.online_knn import OnlineKNN
 from ifnd_tf.callbacks.records import Records
 from ifnd_tf.callbacks.terminal import Terminal
+from ifnd_tf.checkpoints import CheckpointStore
 from ifnd_tf.config import Config
 from ifnd_tf.data import augment
 from ifnd_tf.data.source import Source
 from ifnd_tf.data.sources import Splits
+from ifnd_tf.errors import Stopped
 from ifnd_tf.evaluation.embed import Embedder, Embeddings, labelled
 from ifnd_tf.evaluation.knn import weighted_knn
+from ifnd_tf.fitting import fit
+from ifnd_tf.interruption import Interruption
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.progress import Progress
 from ifnd_tf.run_directory import RunDirectory
-from ifnd_tf.strategies import is_chief
-
-
-def checkpointing(
-    config: Config,
-    strategy: tf.distribute.Strategy,
-    run: RunDirectory,
-    model: ContrastiveModel,
-    detector: detectors.Detector,
-) -> Checkpointing:
-    """The callback that saves, and restores, all that a run needs to go on."""
-    with strategy.scope():
-        return Checkpointing(
-            run.file("checkpoints"),
-            every=config.checkpoint_epochs,
-            epochs=config.epochs,
-            writer=is_chief(strategy),
-            model=model,
-            optimizer=model.optimizer,
-            detector=detector,
-        )
+from ifnd_tf.strategies import any_worker, is_chief
 
 
 def restore(run: RunDirectory, model: ContrastiveModel) -> bool:
     """Puts the last checkpoint's weights into `model`; False if there is no checkpoint."""
-    latest = tf.train.latest_checkpoint(run.file("checkpoints"))
+    store = CheckpointStore(run.file("checkpoints"))
+    latest = store.latest()
     if latest is None:
         return False
     # The optimiser's and the detector's part of the checkpoint is not wanted here.
-    tf.train.Checkpoint(model=model).restore(latest).expect_partial()
+    tf.train.Checkpoint(model=model).read(store.prefix(latest)).expect_partial()
     return True
 
 
@@ -63,49 +48,77 @@ def train(
     run: RunDirectory,
     progress: Progress,
 ) -> ContrastiveModel:
-    """Trains from the last checkpoint, or from the start, to the end."""
+    """Trains from the last checkpoint, or from the start, to the end.
+
+    Raises:
+        Stopped: after a signal, with all that was done saved.
+    """
     source = splits.train
     steps = building.check_sizes(config, source)
     model = building.build(
         config, strategy, num_examples=source.num_examples, steps_per_epoch=steps
     )
     detector = detecting.make_detector(config, strategy, model, source)
-    saving = checkpointing(config, strategy, run, model, detector)
-    first = saving.restore()
-    last = min(config.epochs, config.stop_after_epoch or config.epochs)
-    if first >= last:
-        progress.line(f"training: {first} of {config.epochs} epochs done already")
-        return model
-    run.claim()
-    progress.line(_opening(config, model, source, steps, first))
-    length = {"steps_per_epoch": steps, "epochs": config.epochs, "first_epoch": first}
-    callbacks: list[keras.callbacks.Callback] = [
-        IncrementalDetection(
-            detector,
-            true_labels=source.labels,
-            warmup_epochs=config.warmup_epochs,
-            refresh_epochs=config.refresh_epochs,
-            epochs=config.epochs,
-            schedule=config.acceptance,
-            start=config.acceptance_start,
-            end=config.acceptance_end,
-            progress=progress,
-            run=run,
-        ),
-        *_online_knn(config, strategy, model, splits, progress),
-        Terminal(progress, batch_size=config.batch_size, **length),
-        saving,
-        Records(run, progress, **length),
-    ]
-    model.fit(
-        building.training_batches(config, strategy, source, first * steps),
-        initial_epoch=first,
-        epochs=last,
-        steps_per_epoch=steps,
-        callbacks=callbacks,
-        shuffle=False,
-        verbose=0,
+    length = {"steps_per_epoch": steps, "epochs": config.epochs}
+    detection = IncrementalDetection(
+        detector,
+        true_labels=source.labels,
+        warmup_epochs=config.warmup_epochs,
+        refresh_epochs=config.refresh_epochs,
+        epochs=config.epochs,
+        schedule=config.acceptance,
+        start=config.acceptance_start,
+        end=config.acceptance_end,
+        progress=progress,
+        run=run,
     )
+    records = Records(run, progress, **length)
+    with Interruption(progress.line) as interruption:
+        with strategy.scope():
+            saving = Checkpointing(
+                CheckpointStore(run.file("checkpoints")),
+                steps_per_epoch=steps,
+                minutes=config.checkpoint_minutes,
+                steps=config.checkpoint_steps,
+                keep=config.keep_checkpoints,
+                keep_every_epochs=config.keep_every_epochs,
+                interruption=interruption,
+                agree=any_worker(strategy),
+                report=progress.line,
+                writer=is_chief(strategy),
+                remembered={"detection": detection, "records": records},
+                model=model,
+                optimizer=model.optimizer,
+                detector=detector,
+                # Keras' metrics are no part of a checkpointed model.
+                metrics=[v.value for metric in model.metrics for v in metric.variables],
+            )
+        first = saving.restore()
+        last = min(config.epochs, config.stop_after_epoch or config.epochs)
+        if first >= last * steps:
+            progress.line(f"training: {first // steps} of {config.epochs} epochs done already")
+            return model
+        run.claim()
+        progress.line(_opening(config, model, source, steps, first))
+        try:
+            fit(
+                model,
+                building.training_batches(config, strategy, source, first),
+                steps_per_epoch=steps,
+                epochs=last,
+                first_step=first,
+                callbacks=[
+                    detection,
+                    *_online_knn(config, strategy, model, splits, progress),
+                    Terminal(progress, batch_size=config.batch_size, **length),
+                    records,
+                    saving,
+                ],
+            )
+        finally:
+            saving.close()
+    if interruption.received is not None:
+        raise Stopped(interruption.received)
     return model
 
 
@@ -127,7 +140,8 @@ def _opening(
     lines = [
         f"training {config.framework} with {model.encoder.name} "
         f"({model.encoder.count_params():,} parameters) on {len(source.readable):,} images, "
-        f"{steps} steps an epoch" + (f", from epoch {first + 1}" if first else ""),
+        f"{steps} steps an epoch"
+        + (f", from epoch {first // steps + 1}, step {first % steps}" if first else ""),
         f"random level of the loss: ln(1 + {_negatives(config, source.num_examples):,} negatives)"
         f" = {random_loss(config, source.num_examples):.2f}"
         + (

@@ -23,7 +23,7 @@ LAYERS = (
     {"errors", "randomness", "collectives", "assignment", "seeding", "kmeans", "losses"}
     | {"pseudo_labels", "schedules", "optimizers", "distribution", "strategies", "machine"},
     {"embedding_table", "key_memory", "detectors", "progress", "run_directory", "text_files"}
-    | {"findings"},
+    | {"findings", "checkpoints", "interruption", "fitting"},
     {"callbacks", "models", "data"},
     {"evaluation", "export", "report"},
     {"settings"},

@@ -1,13 +1,18 @@
 """Whole runs: the same result on any number of replicas, and after an interruption."""
 
 import dataclasses
+import itertools
+import os
+import signal
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from ifnd_tf import building
-from ifnd_tf.errors import UserError
+from ifnd_tf.callbacks.terminal import Terminal
+from ifnd_tf.checkpoints import CheckpointStore
+from ifnd_tf.errors import Stopped, UserError
 from tests import tiny
 from tests.conftest import make_strategy
 
@@ -76,6 +81,46 @@ def test_an_interrupted_run_ends_bit_for_bit_where_an_unbroken_one_does(variant,
     outcome(variant, strategy, path, **settings, stop_after_epoch=2)
     resumed, records = outcome(variant, strategy, path, **settings)
     assert [record["epoch"] for record in records] == [1, 2, 3]
+    for name, value in whole.items():
+        np.testing.assert_array_equal(resumed[name], value, err_msg=name)
+
+
+def stop_at(monkeypatch, step):
+    """Sends this process SIGTERM when a step is done, as a preempted machine gets it."""
+    seen = itertools.count(1)
+
+    def show(self, batch, logs=None):
+        if next(seen) == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Terminal, "on_train_batch_end", show)
+    monkeypatch.setattr(Terminal, "_speed", lambda self: 0.0)
+
+
+def without_times(records):
+    timed = ("seconds", "images_per_second")
+    return [
+        {k: v for k, v in r.items() if not k.startswith(timed) and "_sec" not in k} for r in records
+    ]
+
+
+@pytest.mark.parametrize("step", [3, pytest.param(5, marks=pytest.mark.slow), 12])
+def test_a_run_stopped_at_any_step_ends_bit_for_bit_the_same(step, tmp_path, monkeypatch):
+    # 3 epochs of 5 steps; labels are refreshed before the second, and hold for two epochs, so
+    # that step 12 resumes an epoch whose labels and statistics are of a refresh before.
+    strategy = make_strategy("default")
+    settings = {"epochs": 3, "refresh_epochs": 2, "acceptance_end": 1.0}
+    if "whole" not in _alone:
+        _alone["whole"] = outcome("moco-eliminate", strategy, tmp_path / "whole", **settings)
+    whole, expected = _alone["whole"]
+    with monkeypatch.context() as patch, pytest.raises(Stopped) as stopped:
+        stop_at(patch, step)
+        outcome("moco-eliminate", strategy, tmp_path / "broken", **settings)
+    assert stopped.value.number == signal.SIGTERM
+    store = CheckpointStore(str(tmp_path / "broken" / "checkpoints"))
+    assert store.latest() == step
+    resumed, records = outcome("moco-eliminate", strategy, tmp_path / "broken", **settings)
+    assert without_times(records) == without_times(expected)
     for name, value in whole.items():
         np.testing.assert_array_equal(resumed[name], value, err_msg=name)
 

@@ -21,7 +21,6 @@ SETTINGS = {
     "kmeans_iterations": 5,
     "online_knn_epochs": 0,
     "online_knn_examples": 64,
-    "checkpoint_epochs": 1,
 }
 
 

@@ -1,63 +1,191 @@
-"""Checkpoints from which a run goes on as if it had not stopped."""
+"""Checkpoints from which a run goes on as if it had not stopped, written while it trains."""
 
-import os
+import concurrent.futures
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
 
+from ifnd_tf.checkpoints import CheckpointStore, Snapshot
 from ifnd_tf.errors import UserError
+from ifnd_tf.interruption import Interruption
+
+# Several workers must save at the same step, and ask each other every so many calls.
+_ASK_EVERY = 10
+
+
+class Remembers(Protocol):
+    """A callback with a state of its own, which JSON can hold."""
+
+    def remember(self) -> Any:
+        """The state."""
+
+    def recall(self, state: Any) -> None:
+        """Takes it back."""
 
 
 class Checkpointing(keras.callbacks.Callback):
-    """Saves weights, optimiser, queue, labels, centroids and epoch; keeps the last two.
+    """Saves before the first step, at every epoch's end, now and then within, and on a signal.
 
-    The data pipeline has no state: order and views follow from (seed, epoch, index).
+    The step waits only while the variables are copied to memory; a thread writes and hashes
+    them, one checkpoint at a time. The data pipeline has no state: order and views follow from
+    seed and step. Belongs at the end of the callbacks, so that what others logged at an
+    epoch's end is saved with it.
 
     Args:
-        folder: where checkpoints go, on disk or gs://.
-        every: epochs between two.
-        epochs: the run's length; the last epoch is always saved.
-        writer: whether this process is the chief. The other workers take part in saving,
-            as collectives demand, and their copies are removed.
-        **objects: what to save besides the epoch.
+        store: where checkpoints go.
+        steps_per_epoch: steps of an epoch.
+        minutes: time between two within an epoch; 0: none.
+        steps: training steps between two; 0: none.
+        keep: how many of the newest to keep.
+        keep_every_epochs: keep those at every so many epochs' ends as well; 0: none.
+        interruption: asks to save and stop; None: nobody does.
+        agree: tells every worker whether any worker says so, for each flag; all workers call
+            it at the same step. None: there is one worker.
+        report: told of damaged checkpoints.
+        writer: whether this process is the chief. Other workers take part in copying, as
+            collectives demand, and write nothing.
+        remembered: callbacks whose state is saved too, by name.
+        **objects: what else to save.
     """
 
-    def __init__(self, folder: str, *, every: int, epochs: int, writer: bool = True, **objects):
+    def __init__(
+        self,
+        store: CheckpointStore,
+        *,
+        steps_per_epoch: int,
+        minutes: float = 0.0,
+        steps: int = 0,
+        keep: int = 2,
+        keep_every_epochs: int = 0,
+        interruption: Interruption | None = None,
+        agree: Callable[[Sequence[bool]], Sequence[bool]] | None = None,
+        report: Callable[[str], None] = lambda text: None,
+        writer: bool = True,
+        remembered: Mapping[str, Remembers] | None = None,
+        **objects: Any,
+    ):
         super().__init__()
-        self._every, self._epochs, self._writer = every, epochs, writer
-        self._folder = folder
-        self._epoch = tf.Variable(0, trainable=False, dtype=tf.int64, name="epoch")
-        self._checkpoint = tf.train.Checkpoint(epoch=self._epoch, **objects)
-        own = folder if writer else f"{folder}/other_workers/{os.getpid()}"
-        self._manager = tf.train.CheckpointManager(self._checkpoint, own, max_to_keep=2)
+        self._store, self._steps_per_epoch = store, steps_per_epoch
+        self._minutes, self._steps = minutes, steps
+        self._keep, self._keep_every = keep, keep_every_epochs * steps_per_epoch
+        self._interruption, self._agree = interruption, agree
+        self._report, self._writer = report, writer
+        self._remembered = remembered or {}
+        self._checkpoint = tf.train.Checkpoint(**objects)
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, "checkpoints")
+        self._writing: concurrent.futures.Future | None = None
+        self._saved_step, self._saved_at = -1, time.monotonic()
+        self._calls = 0
 
     def restore(self) -> int:
-        """Restores the latest checkpoint and returns the epochs done; 0 if there is none.
+        """Restores the newest undamaged checkpoint; returns the steps done, 0 if there is none.
 
         Raises:
-            UserError: if a checkpoint is there but does not fit.
+            UserError: if checkpoints are there but none is undamaged, or it does not fit.
         """
-        latest = tf.train.latest_checkpoint(self._folder)
-        if latest is None:
+        self._wait()
+        step = self._store.latest(self._report)
+        if step is None:
             return 0
         try:
-            self._checkpoint.restore(latest).assert_existing_objects_matched()
+            restored = self._checkpoint.read(self._store.prefix(step))
+            restored.assert_existing_objects_matched()
         except (AssertionError, ValueError, tf.errors.OpError) as error:
             reason = str(error).strip().splitlines()[0][:200]
             raise UserError(
-                f"Expected a checkpoint that fits these flags in {self._folder}. Received: "
-                f"{latest} ({reason}); remove the run directory, or choose another --workdir."
+                f"Expected a checkpoint that fits these flags in {self._store.folder}. Received: "
+                f"{self._store.path(step)} ({reason}); remove the run directory, or choose another "
+                "--workdir."
             ) from error
-        return int(self._epoch.numpy())
+        notes = self._store.notes(step)
+        for name, callback in self._remembered.items():
+            callback.recall(notes["callbacks"][name])
+        epoch, done = divmod(step, notes["steps_per_epoch"])
+        if notes["steps_per_epoch"] != self._steps_per_epoch:
+            self._report(
+                f"warning: an epoch had {notes['steps_per_epoch']} steps and has "
+                f"{self._steps_per_epoch} now, because other images can be read than before"
+            )
+            step = epoch * self._steps_per_epoch + min(done, self._steps_per_epoch - 1)
+        self._saved_step = step
+        return step
+
+    def on_train_begin(self, logs=None):
+        first = (self.params or {}).get("first_step", 0)
+        self._epoch, self._saved_at = first // self._steps_per_epoch, time.monotonic()
+        if self._saved_step < 0:
+            # A disk that cannot hold it says so now, and what diverges early can go back.
+            self._save(first)
+            self._wait()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._writing is not None and self._writing.done():
+            self._wait()
+        if batch + 1 == self._steps_per_epoch:
+            return  # The epoch's end comes next.
+        self._calls += 1
+        if self._agree is not None and self._calls % _ASK_EVERY:
+            return
+        step = self._epoch * self._steps_per_epoch + batch + 1
+        due, stop = self._asked([self._due(step), self._interrupted()])
+        if stop:
+            self.model.stop_training = True
+        if due or stop:
+            self._save(step)
 
     def on_epoch_end(self, epoch, logs=None):
-        if (epoch + 1) % self._every and epoch + 1 != self._epochs and not self._last(epoch):
-            return
-        self._epoch.assign(epoch + 1)
-        self._manager.save(checkpoint_number=epoch + 1)
-        if not self._writer:
-            tf.io.gfile.rmtree(self._manager.directory)
+        if self._asked([self._interrupted()])[0]:
+            self.model.stop_training = True
+        self._save((epoch + 1) * self._steps_per_epoch)
 
-    def _last(self, epoch: int) -> bool:
-        """Whether `fit` ends here, at its own number of epochs or because it was asked to."""
-        return self.model.stop_training or epoch + 1 == (self.params or {}).get("epochs")
+    def on_train_end(self, logs=None):
+        self._wait()
+
+    def close(self) -> None:
+        """Ends the last write and its thread; after an error, as Keras does not."""
+        self._thread.shutdown(wait=True)
+
+    def _due(self, step: int) -> bool:
+        if not self._writer or self._writing is not None:
+            return False
+        if self._steps and step // self._steps > self._saved_step // self._steps:
+            return True
+        return bool(self._minutes) and time.monotonic() - self._saved_at >= 60 * self._minutes
+
+    def _interrupted(self) -> bool:
+        return self._interruption is not None and self._interruption.received is not None
+
+    def _asked(self, flags: Sequence[bool]) -> Sequence[bool]:
+        return flags if self._agree is None else self._agree(flags)
+
+    def _save(self, step: int) -> None:
+        self._wait()
+        notes = {
+            "steps_per_epoch": self._steps_per_epoch,
+            "callbacks": {name: each.remember() for name, each in self._remembered.items()},
+        }
+        snapshot = Snapshot.take(step, self._checkpoint, notes)
+        self._saved_step, self._saved_at = step, time.monotonic()
+        if self._writer:
+            self._writing = self._thread.submit(self._write, snapshot)
+        else:
+            snapshot.drop()
+
+    def _write(self, snapshot: Snapshot) -> None:
+        try:
+            self._store.write(snapshot)
+        finally:
+            snapshot.drop()
+        self._store.prune(self._keep, self._keep_every)
+
+    def _wait(self) -> None:
+        """Until the last checkpoint is written; raises what kept it from being."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()

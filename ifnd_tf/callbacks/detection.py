@@ -53,6 +53,14 @@ class IncrementalDetection(keras.callbacks.Callback):
         self._progress, self._run = progress, run
         self._latest: dict[str, float] = {}
 
+    def remember(self) -> dict[str, float]:
+        """What the last refresh found, for the logs of the epochs until the next."""
+        return self._latest
+
+    def recall(self, state: dict[str, float]) -> None:
+        """Takes it back."""
+        self._latest = state
+
     def rate(self, epoch: int) -> float:
         """The acceptance rate of the refresh before `epoch`; 1 for given labels."""
         if not self._detector.incremental:

@@ -8,15 +8,16 @@ from ifnd_tf.run_directory import RunDirectory
 
 
 class Records(keras.callbacks.Callback):
-    """Writes what the other callbacks logged; belongs at the end of the list.
+    """Writes what the other callbacks logged; comes after them, and before the checkpoint.
+
+    Checkpoints remember the records, so that metrics.jsonl has neither gaps nor repeats after
+    a resumption, whatever became of the file.
 
     Args:
         run: the run directory.
         progress: the terminal.
         steps_per_epoch: steps of an epoch.
         epochs: the run's length.
-        first_epoch: where this process starts. Records of later epochs, left by a process
-            that died after its last checkpoint, are dropped.
     """
 
     def __init__(
@@ -26,15 +27,23 @@ class Records(keras.callbacks.Callback):
         *,
         steps_per_epoch: int,
         epochs: int,
-        first_epoch: int = 0,
     ):
         super().__init__()
         self._run, self._progress = run, progress
         self._steps, self._epochs = steps_per_epoch, epochs
-        self._records = [r for r in run.metrics() if r["epoch"] <= first_epoch]
+        self._records: list[dict[str, float]] = []
         self._events = None
 
+    def remember(self) -> list[dict[str, float]]:
+        """The records of all epochs so far."""
+        return list(self._records)
+
+    def recall(self, state: list[dict[str, float]]) -> None:
+        """Takes the records of the epochs that a checkpoint has seen."""
+        self._records = list(state)
+
     def on_train_begin(self, logs=None):
+        self._run.write_metrics(self._records)
         if self._run.writer:
             self._events = tf.summary.create_file_writer(self._run.file("events"))
 

@@ -15,7 +15,6 @@ class Terminal(keras.callbacks.Callback):
         steps_per_epoch: steps of an epoch.
         batch_size: images of a step over all replicas, B.
         epochs: the run's length.
-        first_epoch: where this process starts, counted from 0.
     """
 
     def __init__(
@@ -25,35 +24,36 @@ class Terminal(keras.callbacks.Callback):
         steps_per_epoch: int,
         batch_size: int,
         epochs: int,
-        first_epoch: int = 0,
     ):
         super().__init__()
         self._progress = progress
         self._steps, self._batch, self._epochs = steps_per_epoch, batch_size, epochs
-        self._first = first_epoch
 
     def on_train_begin(self, logs=None):
         self._start = time.monotonic()
         self._epoch_start = self._start
+        self._first = (self.params or {}).get("first_step", 0)
+        self._epoch, step = divmod(self._first, self._steps)
+        self._traced = False
+        self._mark: float | None = None
+        self._progress.status(f"{self._where(step)}compiling the step ...", force=True)
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch
-        self._mark: float | None = None
-        if epoch == self._first:
-            self._progress.status(f"{self._where(0)}compiling the step ...", force=True)
+        self._mark = None
 
     def on_train_batch_end(self, batch, logs=None):
         now = time.monotonic()
         if self._mark is None:
             # Tracing falls into the first batch, so speed is taken after it.
             self._mark, self._mark_step = now, batch + 1
-            if self._epoch == self._first:
-                self._start = now
+            if not self._traced:
+                self._start, self._traced = now, True
         self._now, self._done = now, batch + 1
-        total = (self._epoch - self._first) * self._steps + batch + 1
+        total = self._epoch * self._steps + batch + 1 - self._first
         text = f"{self._where(batch + 1)}training  loss {logs['loss']:.3f}"
         if total > 1:
-            left = (self._epochs - self._first) * self._steps - total
+            left = self._epochs * self._steps - self._first - total
             text += f"  {self._speed():,.0f} images/s" if self._speed() else ""
             # Time a step has taken so far, detection and evaluation included.
             text += f"  ETA {duration((now - self._start) / (total - 1) * left)}"

@@ -1,0 +1,204 @@
+"""Checkpoints in a folder: whole or not there, checked by SHA-256, the newest few kept."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from ifnd_tf.errors import UserError
+
+MANIFEST = "manifest.json"
+_VARIABLES = "variables"
+_NOTES = "notes.json"
+_BLOCK = 1 << 22
+
+
+class Snapshot(NamedTuple):
+    """A run at one step, copied to the host's memory, so that training can go on.
+
+    Attributes:
+        step: training steps done.
+        folder: where `tf.train.Checkpoint` wrote its files, in memory (ram://).
+        notes: what is no variable, as JSON can hold it.
+    """
+
+    step: int
+    folder: str
+    notes: dict[str, Any]
+
+    @classmethod
+    def take(cls, step: int, checkpoint: tf.train.Checkpoint, notes: dict[str, Any]) -> "Snapshot":
+        """Copies the variables. With several workers all must call it, at the same step."""
+        folder = f"ram://snapshots/{id(checkpoint)}-{step}"
+        # A remote TPU would write to its own host's memory.
+        local = any("/job:localhost" in d.name for d in tf.config.list_logical_devices("CPU"))
+        options = tf.train.CheckpointOptions(
+            experimental_io_device="/job:localhost" if local else None
+        )
+        checkpoint.write(f"{folder}/{_VARIABLES}", options=options)
+        return cls(step, folder, notes)
+
+    def drop(self) -> None:
+        """Frees its memory."""
+        tf.io.gfile.rmtree(self.folder)
+
+
+class CheckpointStore:
+    """Checkpoints by step, each a folder with TensorFlow's files, notes and a manifest.
+
+    The manifest holds every file's size and SHA-256 and is written last, by a rename: a folder
+    without one is what a killed process left, and does not count.
+
+    Args:
+        folder: on disk or gs://.
+    """
+
+    def __init__(self, folder: str):
+        self.folder = folder
+
+    def path(self, step: int, *parts: str) -> str:
+        """The folder of a step's checkpoint, or a file in it."""
+        return "/".join([self.folder, f"{step:010d}", *parts])
+
+    def prefix(self, step: int) -> str:
+        """What `tf.train.Checkpoint.read` wants."""
+        return self.path(step, _VARIABLES)
+
+    def notes(self, step: int) -> dict[str, Any]:
+        """What a checkpoint remembers besides variables."""
+        return json.loads(_read(self.path(step, _NOTES)))
+
+    def steps(self) -> list[int]:
+        """The steps of all checkpoints that were written to their end, ascending."""
+        return [step for step in self._folders() if tf.io.gfile.exists(self.path(step, MANIFEST))]
+
+    def latest(self, report: Callable[[str], None] = lambda text: None) -> int | None:
+        """The step of the newest checkpoint that is undamaged; None if none was ever written.
+
+        Args:
+            report: told of each damaged checkpoint that is passed over.
+
+        Raises:
+            UserError: if there are checkpoints and all are damaged.
+        """
+        damages = []
+        for step in reversed(self.steps()):
+            damage = self.damage(step)
+            if damage is None:
+                return step
+            damages.append(damage)
+            report(f"warning: damaged checkpoint, the one before is tried: {damage}")
+        if damages:
+            raise UserError(
+                f"Expected an undamaged checkpoint in {self.folder}. Received: {len(damages)}, all "
+                f"damaged ({damages[0]}); restore one from a backup, or choose another --workdir "
+                "to start anew."
+            )
+        return None
+
+    def damage(self, step: int) -> str | None:
+        """What is wrong with a checkpoint, naming the file; None if nothing is."""
+        name = self.path(step, MANIFEST)
+        try:
+            files = json.loads(_read(name))["files"]
+            for file, expected in files.items():
+                name = self.path(step, file)
+                size, digest = _measure(_blocks(name))
+                if size != expected["bytes"]:
+                    return f"{name} has {size} bytes instead of {expected['bytes']}"
+                if digest != expected["sha256"]:
+                    return f"{name} does not match its SHA-256"
+        except (ValueError, KeyError, TypeError, AttributeError, tf.errors.OpError) as error:
+            return f"{name} cannot be read ({' '.join(str(error).split())[:100]})"
+        return None
+
+    def write(self, snapshot: Snapshot) -> None:
+        """Writes a snapshot; after an error nothing of it is left.
+
+        Raises:
+            UserError: if the folder cannot be written.
+        """
+        step, files = snapshot.step, {}
+        try:
+            if tf.io.gfile.exists(self.path(step)):
+                tf.io.gfile.rmtree(self.path(step))
+            tf.io.gfile.makedirs(self.path(step))
+            for name in sorted(tf.io.gfile.listdir(snapshot.folder)):
+                blocks = _blocks(f"{snapshot.folder}/{name}")
+                files[name] = _copy(blocks, self.path(step, name))
+            notes = json.dumps(snapshot.notes).encode()
+            files[_NOTES] = _copy(iter([notes]), self.path(step, _NOTES))
+            manifest = json.dumps({"step": step, "files": files}, indent=2).encode()
+            _copy(iter([manifest]), self.path(step, MANIFEST + ".new"))
+            tf.io.gfile.rename(self.path(step, MANIFEST + ".new"), self.path(step, MANIFEST))
+        except (tf.errors.OpError, OSError) as error:
+            self._remove(step)
+            raise UserError(
+                f"--workdir: expected room for a checkpoint in {self.folder}. Received: "
+                f"{' '.join(str(error).split())[:200]}; the checkpoints before are kept. Free "
+                "some space or mend the disk, and give the same command again."
+            ) from error
+
+    def prune(self, keep: int, keep_every: int = 0) -> None:
+        """Removes all checkpoints but the newest ones, and what killed processes left.
+
+        Args:
+            keep: how many of the newest to keep.
+            keep_every: keep those of every so many steps as well; 0: none.
+        """
+        steps = self.steps()
+        kept = set(steps[-keep:])
+        if keep_every:
+            kept |= {step for step in steps if step and step % keep_every == 0}
+        for step in self._folders():
+            if step not in kept:
+                self._remove(step)
+
+    def _folders(self) -> list[int]:
+        if not tf.io.gfile.isdir(self.folder):
+            return []
+        names = [name.rstrip("/") for name in tf.io.gfile.listdir(self.folder)]
+        return sorted(int(name) for name in names if name.isdecimal())
+
+    def _remove(self, step: int) -> None:
+        """The manifest first, so that what is half removed does not count."""
+        try:
+            if tf.io.gfile.exists(self.path(step, MANIFEST)):
+                tf.io.gfile.remove(self.path(step, MANIFEST))
+            tf.io.gfile.rmtree(self.path(step))
+        except tf.errors.OpError:
+            pass  # Tried again when the next one is written.
+
+
+def _read(path: str) -> bytes:
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return file.read()
+
+
+def _blocks(path: str) -> Iterator[bytes]:
+    with tf.io.gfile.GFile(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            yield block
+
+
+def _measure(blocks: Iterator[bytes]) -> tuple[int, str]:
+    digest, size = hashlib.sha256(), 0
+    for block in blocks:
+        digest.update(block)
+        size += len(block)
+    return size, digest.hexdigest()
+
+
+def _copy(blocks: Iterator[bytes], path: str) -> dict[str, Any]:
+    """Writes a file and returns its entry in the manifest: of what was meant, not of the disk."""
+    with tf.io.gfile.GFile(path, "wb") as file:
+
+        def written() -> Iterator[bytes]:
+            for block in blocks:
+                file.write(block)
+                yield block
+
+        size, digest = _measure(written())
+    return {"bytes": size, "sha256": digest}
