@@ -51,7 +51,8 @@ def weighted_knn(
         for features, labels in memory:
             # Decided here, where shapes are known, not in the graph.
             grouped = len(labels) % _GROUP == 0 and len(labels) > neighbors * _GROUP
-            best = _nearest(queries, features, labels, *best, neighbors, grouped)
+            nearest = _nearest_by_groups if grouped else _nearest
+            best = nearest(queries, features, labels, *best, neighbors)
         truth = tf.constant(test.labels[i : i + _QUERIES], tf.int32)
         ranks.append(_ranks(*best, truth, temperature, num_classes).numpy())
     rank = np.concatenate(ranks)
@@ -66,21 +67,22 @@ _QUERIES = 512
 _GROUP = 16
 
 
-@tf.function(reduce_retracing=True)
+def _rows(dtype: tf.DType = tf.float32) -> tf.TensorSpec:
+    return tf.TensorSpec([None, None], dtype)
+
+
+_LABELS, _NUMBER = tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32)
+# Similarities and labels of the best so far, and how many to keep.
+_NEAREST = [_rows(), _rows(), _LABELS, _rows(), _rows(tf.int32), _NUMBER]
+
+
+@tf.function(input_signature=[_rows()])
 def _unit(features: tf.Tensor) -> tf.Tensor:
-    return tf.math.l2_normalize(tf.cast(features, tf.float32), axis=1)
+    return tf.math.l2_normalize(features, axis=1)
 
 
-@tf.function(reduce_retracing=True)
-def _nearest(
-    queries: tf.Tensor,
-    features: tf.Tensor,
-    labels: tf.Tensor,
-    best: tf.Tensor,
-    best_labels: tf.Tensor,
-    neighbors: int,
-    grouped: bool,
-) -> tuple[tf.Tensor, tf.Tensor]:
+@tf.function(input_signature=_NEAREST)
+def _nearest(queries, features, labels, best, best_labels, neighbors):
     """Merges one chunk of the memory into the best neighbours so far.
 
     Args:
@@ -89,26 +91,33 @@ def _nearest(
         labels: int32 `[m]`.
         best: the similarities `[q, k']` found so far, `k' <= neighbors`.
         best_labels: int32 `[q, k']`.
-        neighbors: k.
-        grouped: take `_grouped_top_k`, which needs m > 16 k and divisible by 16.
+        neighbors: int32 [], k.
 
     Returns:
         Similarities `[q, k'']` and labels of the nearest, `k'' <= neighbors`.
     """
     similarity = tf.matmul(queries, features, transpose_b=True)
-    if grouped:
-        found, at = _grouped_top_k(similarity, neighbors)
-    else:
-        found, at = tf.math.top_k(
-            similarity, tf.minimum(neighbors, tf.shape(features)[0]), sorted=False
-        )
+    count = tf.minimum(neighbors, tf.shape(features)[0])
+    found, at = tf.math.top_k(similarity, count, sorted=False)
+    return _merge(best, best_labels, found, tf.gather(labels, at), neighbors)
+
+
+@tf.function(input_signature=_NEAREST)
+def _nearest_by_groups(queries, features, labels, best, best_labels, neighbors):
+    """`_nearest` by `_grouped_top_k`, which needs m > 16 k and divisible by 16."""
+    similarity = tf.matmul(queries, features, transpose_b=True)
+    found, at = _grouped_top_k(similarity, neighbors)
+    return _merge(best, best_labels, found, tf.gather(labels, at), neighbors)
+
+
+def _merge(best, best_labels, found, found_labels, neighbors) -> tuple[tf.Tensor, tf.Tensor]:
     best = tf.concat([best, found], axis=1)
-    best_labels = tf.concat([best_labels, tf.gather(labels, at)], axis=1)
+    best_labels = tf.concat([best_labels, found_labels], axis=1)
     best, at = tf.math.top_k(best, tf.minimum(neighbors, tf.shape(best)[1]), sorted=False)
     return best, tf.gather(best_labels, at, batch_dims=1)
 
 
-def _grouped_top_k(similarity: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
+def _grouped_top_k(similarity: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The `count` largest values `[q, count]` of each row, unsorted, and their columns.
 
     A row's k largest values lie in the k groups of columns with the largest maxima: one cheap
@@ -121,18 +130,18 @@ def _grouped_top_k(similarity: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Ten
     return values, tf.gather(kept, at // _GROUP, batch_dims=1) * _GROUP + at % _GROUP
 
 
-@tf.function(reduce_retracing=True)
-def _ranks(
-    similarity: tf.Tensor, labels: tf.Tensor, truth: tf.Tensor, temperature: float, num_classes: int
-) -> tf.Tensor:
+@tf.function(
+    input_signature=[_rows(), _rows(tf.int32), _LABELS, tf.TensorSpec([], tf.float32), _NUMBER]
+)
+def _ranks(similarity, labels, truth, temperature, num_classes) -> tf.Tensor:
     """The true class's rank among the votes, from 0; `num_classes` where it got no vote.
 
     Args:
         similarity: `[q, k]` cosines.
         labels: int32 `[q, k]`.
         truth: int32 `[q]`.
-        temperature: tau.
-        num_classes: C.
+        temperature: float32 [], tau.
+        num_classes: int32 [], C.
 
     Returns:
         int32 `[q]`.
