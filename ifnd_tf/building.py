@@ -189,6 +189,11 @@ def _compile(model: ContrastiveModel, config: Config, steps_per_epoch: int) -> N
     model.optimizer.build(model.trainable_variables)
 
 
+def inference(network: Network, images: tf.Tensor) -> dict[str, tf.Tensor]:
+    """`Network.inference` on uint8 images [b, S, S, 3], as `ordered_batches` has them."""
+    return network.inference(augment.normalise(images))
+
+
 def ordered_batches(
     config: Config,
     strategy: tf.distribute.Strategy,

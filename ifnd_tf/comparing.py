@@ -14,20 +14,13 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from ifnd_tf import settings, stages, training, variants
+from ifnd_tf import evaluating, settings, stages, training, variants
 from ifnd_tf.config import Config
 from ifnd_tf.errors import UserError
 from ifnd_tf.progress import Nested, duration
 from ifnd_tf.report import comparison_report
+from ifnd_tf.report.comparison import PROTOCOLS
 from ifnd_tf.report.run_files import RunFiles, read_run
-
-# The number that each protocol always leaves in results.json.
-_LEAVES = {
-    "knn": "knn_top1",
-    "linear": "linear_top1",
-    "few_labels": "linear_1pct_top1",
-    "clustering": "cluster_nmi",
-}
 
 
 class _Part(NamedTuple):
@@ -41,7 +34,7 @@ class _Part(NamedTuple):
         """Whether the run is trained to its end and evaluated by every protocol."""
         config, results = self.member.config, self.run.directory.results()
         return results.get("epochs", 0) >= config.epochs and all(
-            _LEAVES[protocol] in results for protocol in config.protocol_names
+            any(name.startswith(start) for name in results) for start in evaluating.expected(config)
         )
 
 
@@ -70,9 +63,11 @@ def compare(run: stages.Run) -> None:
     missing = [part for part in parts if not part.complete]
     run.directory.claim()
     run.progress.line(f"{len(parts)} runs to compare, {len(parts) - len(missing)} of them finished")
-    opened = {_data(run.config): run}
+    opened: dict[Any, stages.Run] = {_data(run.config): run}
     for part in missing:
         part.run.splits = opened.setdefault(_data(part.member.config), part.run).splits
+        transfer = part.member.config.transfer_dataset
+        part.run.transfer_splits = opened.setdefault(transfer, part.run).transfer_splits
         stages.check_fit(part.run)
         if not training.splits_are_labelled(part.run.splits):
             raise UserError(
@@ -112,7 +107,7 @@ def _run(part: _Part) -> str:
     finally:
         keras.utils.clear_session()
     results = part.run.directory.results()
-    shown = [f"{name} {results[name]:.3f}" for name in _LEAVES.values() if name in results]
+    shown = [f"{name} {results[name]:.3f}" for name in PROTOCOLS if name in results]
     return "  ".join([*shown, duration(time.monotonic() - start)])
 
 

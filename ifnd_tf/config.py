@@ -40,6 +40,24 @@ class Config(
         return tuple(part.strip() for part in self.protocols.split(",") if part.strip())
 
     @property
+    def shares(self) -> tuple[float, ...]:
+        """The shares of `label_shares`, each in (0, 1].
+
+        Raises:
+            UserError: if they are not shares.
+        """
+        try:
+            found = tuple(float(text.rstrip("% ")) / 100 for text in self.label_shares.split(","))
+        except ValueError:
+            found = ()
+        if not found or not all(0 < share <= 1 for share in found):
+            raise UserError(
+                "--label_shares: expected percentages above 0% and up to 100%, such as 1%,10%. "
+                f"Received: {self.label_shares!r}."
+            )
+        return found
+
+    @property
     def run_path(self) -> str:
         """`workdir`, or its default."""
         return self.workdir or f"runs/{self.experiment}"
@@ -114,6 +132,17 @@ def _check_together(config: Config) -> None:
                 f"--mode: expected {mode} alone, {reason}. Received: {config.mode!r}; try "
                 f"--mode={mode} --workdir={config.run_path}."
             )
+    _ = config.shares  # raises if they do not parse
+    if config.saved_model and set(config.stages) - {"check", "evaluate", "report"}:
+        raise UserError(
+            "--saved_model: expected --mode=evaluate, because a SavedModel is not trained here. "
+            f"Received: --mode={config.mode}."
+        )
+    if config.saved_model and "finetune" in config.protocol_names:
+        raise UserError(
+            "--saved_model: expected protocols on frozen features. Received: finetune in "
+            f"--protocols={config.protocols}; leave it out."
+        )
     if config.acceptance_end < config.acceptance_start:
         raise UserError(
             f"--acceptance_end: expected at least --acceptance_start={config.acceptance_start}. "

@@ -6,6 +6,7 @@ import tensorflow as tf
 from ifnd_tf.data.augment import normalise
 from ifnd_tf.data.images import centre_view, decode
 from ifnd_tf.errors import UserError
+from ifnd_tf.models.contrastive import Network
 
 
 class ExportedEncoder(tf.train.Checkpoint):
@@ -22,7 +23,7 @@ class ExportedEncoder(tf.train.Checkpoint):
 
     def __init__(self, encoder: keras.Model, projector: keras.Model, image_size: int):
         super().__init__()
-        self._networks = lambda images: _outputs(encoder, projector, images)
+        self._networks = Network(encoder, projector).inference
         self._image_size = image_size
         # Plain variables and no Keras object: those would be restored by Keras' own loader. The
         # names are the ones that a loaded Keras model has.
@@ -67,16 +68,6 @@ class ExportedEncoder(tf.train.Checkpoint):
             fn_output_signature=tf.TensorSpec([size, size, 3], tf.uint8),
         )
         return self._networks(normalise(views))
-
-
-def _outputs(
-    encoder: keras.Model, projector: keras.Model, images: tf.Tensor
-) -> dict[str, tf.Tensor]:
-    features = encoder(images, training=False)
-    embedding = tf.math.l2_normalize(
-        tf.cast(projector(features, training=False), tf.float32), axis=-1
-    )
-    return {"features": tf.cast(features, tf.float32), "embedding": embedding}
 
 
 def export(path: str, *, encoder: keras.Model, projector: keras.Model, image_size: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 STAGES = ("check", "watch", "train", "evaluate", "export", "report", "compare")
 DETECTORS = ("ifnd", "none", "oracle", "random")
-PROTOCOLS = ("knn", "linear", "few_labels", "clustering")
+PROTOCOLS = ("knn", "linear", "few_labels", "finetune", "clustering")
 
 
 def setting(
@@ -405,8 +405,41 @@ class Evaluation:
 
     protocols: str = setting(
         "knn,linear,few_labels,clustering",
-        f"Evaluations of the encoder on the evaluation split, of {', '.join(PROTOCOLS)}.",
+        f"Evaluations of the encoder on the evaluation split, of {', '.join(PROTOCOLS)}. "
+        "few_labels is a linear probe and finetune trains the whole encoder, on --label_shares; "
+        "finetune takes minutes, so it has to be asked for.",
         free=True,
+    )
+    label_shares: str = setting(
+        "1%,10%",
+        "Shares of the training labels, a comma list, equally many of every class, that few_labels "
+        "and finetune are shown. 1% and 10% are SimCLR's.",
+        free=True,
+    )
+    label_subsets: int = setting(
+        3,
+        "Subsets of each share, drawn with seeds 0, 1, ..., over which few_labels and finetune are "
+        "averaged: small subsets differ.",
+        low=1,
+        free=True,
+    )
+    transfer_dataset: str = setting(
+        "",
+        "Another data set, spelt as --dataset, on whose frozen features kNN, a linear probe and "
+        "(up to 10,000 images, or with several labels an image) VOC07's SVMs are trained and "
+        "tested. Empty: none.",
+        free=True,
+    )
+    saved_model: str = setting(
+        "",
+        "With --mode=evaluate: a SavedModel to evaluate, from here or elsewhere, in place of the "
+        "run's encoder; in a --workdir of its own. Floats are fed pixels in [0, 1].",
+    )
+    saved_model_signature: str = setting(
+        "serving_default", "Signature of --saved_model that takes one batch of images."
+    )
+    saved_model_output: str = setting(
+        "features", "Output of that signature to evaluate, [b, F] or a map [b, h, w, F]."
     )
     online_knn_epochs: int = setting(
         5, "Epochs between kNN checks while training; 0: never.", low=0, free=True

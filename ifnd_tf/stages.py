@@ -57,16 +57,7 @@ class Run:
             subset_classes=config.subset_classes,
             subset_images=config.subset_images,
         )
-        if config.scan_images:
-            with self.progress.phase("reading images"):
-                for source in splits:
-                    if source is not None:
-                        scan(
-                            source,
-                            max_corrupt_share=config.max_corrupt_share,
-                            cache_megabytes=config.cache_megabytes,
-                            progress=self._scanning,
-                        )
+        self._scan(splits, config.cache_megabytes)
         lost = [row for source in splits if source is not None for row in source.unreadable]
         self.directory.write_unreadable(lost)
         if lost:
@@ -75,6 +66,36 @@ class Run:
                 f"{self.directory.file('unreadable.tsv')}"
             )
         return splits
+
+    @functools.cached_property
+    def transfer_splits(self) -> sources.Splits | None:
+        """The data of `--transfer_dataset`, if there is one."""
+        config = self.config
+        if not config.transfer_dataset:
+            return None
+        splits = sources.open_splits(
+            config.transfer_dataset, data_dir=config.data_dir, holdout_share=config.holdout_share
+        )
+        self._scan(splits, cache_megabytes=0)
+        if any(each is None or not each.labelled for each in splits):
+            raise UserError(
+                "--transfer_dataset: expected labelled images to train a classifier on, and "
+                f"others to test it. Received: {config.transfer_dataset} without; choose another."
+            )
+        return splits
+
+    def _scan(self, splits: sources.Splits, cache_megabytes: int) -> None:
+        if not self.config.scan_images:
+            return
+        with self.progress.phase("reading images"):
+            for source in splits:
+                if source is not None:
+                    scan(
+                        source,
+                        max_corrupt_share=self.config.max_corrupt_share,
+                        cache_megabytes=cache_megabytes,
+                        progress=self._scanning,
+                    )
 
     @contextlib.contextmanager
     def signs_of_life(self) -> Iterator[None]:
@@ -122,15 +143,19 @@ def check(run: Run) -> None:
 
 
 def check_fit(run: Run) -> None:
-    """Raises `UserError` if the settings do not fit the data or the devices."""
+    """Raises `UserError` if training or evaluation would not fit the data or the devices."""
     building.check_sizes(run.config, run.splits.train)
     building.num_clusters(run.config, run.splits.train.num_examples)
     building.batch_norm_policy(run.config, run.strategy)
+    if "evaluate" in run.config.stages and training.splits_are_labelled(run.splits):
+        evaluating.check(run.config, run.strategy, run.splits)
+        _ = run.transfer_splits  # opened now: a mistyped name must not cost a training
 
 
 def train(run: Run) -> None:
     """Trains to the end of the schedule, from the last checkpoint if there is one."""
     start = time.monotonic()
+    check_fit(run)
     training.train(run.config, run.strategy, run.splits, run.directory, run.progress)
     records = run.directory.metrics()
     if not records:
@@ -156,9 +181,9 @@ def train(run: Run) -> None:
 
 
 def evaluate(run: Run) -> None:
-    """Runs the protocols on the trained encoder, beside the untrained one and raw pixels."""
+    """Runs the protocols on the trained encoder or `--saved_model`, beside raw pixels."""
     if not training.splits_are_labelled(run.splits):
-        if run.config.stages == ("evaluate",):
+        if "train" not in run.config.stages:
             raise UserError(
                 "--mode=evaluate: expected labelled images to train a classifier on, and others "
                 f"to test it. Received: {run.splits.train.name} without; choose another --dataset."
@@ -166,8 +191,18 @@ def evaluate(run: Run) -> None:
         run.progress.line("evaluation: left out, since the images have no labels")
         return
     start = time.monotonic()
+    evaluating.check(run.config, run.strategy, run.splits)
+    network = None if run.config.saved_model else run.trained_model().network
+    if network is None:
+        run.directory.claim()  # its results are this model's alone
     with run.progress.phase("evaluating"):
-        results = evaluating.evaluate(run.config, run.strategy, run.splits, run.trained_model())
+        results = evaluating.evaluate(
+            run.config,
+            run.strategy,
+            run.splits,
+            network=network,
+            transfer_splits=run.transfer_splits,
+        )
     seconds = time.monotonic() - start
     run.directory.write_results(
         {
@@ -212,6 +247,11 @@ _TABLE: dict[str, tuple[str, Callable[[Any], str]]] = {
     "linear_top1": ("linear probe top-1", "{:.1%}".format),
     "linear_10pct_top1": ("linear probe with 10% of the labels", "{:.1%}".format),
     "linear_1pct_top1": ("linear probe with 1% of the labels", "{:.1%}".format),
+    "finetune_10pct_top1": ("fine-tuned with 10% of the labels", "{:.1%}".format),
+    "finetune_1pct_top1": ("fine-tuned with 1% of the labels", "{:.1%}".format),
+    "transfer_knn_top1": ("transfer: kNN top-1", "{:.1%}".format),
+    "transfer_linear_top1": ("transfer: linear probe top-1", "{:.1%}".format),
+    "transfer_svm_map_voc07": ("transfer: SVM's mAP as VOC07", "{:.1%}".format),
     "untrained_knn_top1": ("kNN top-1 of the untrained encoder", "{:.1%}".format),
     "raw_pixel_knn_top1": ("kNN top-1 of raw pixels", "{:.1%}".format),
     "cluster_nmi": ("NMI of k-means with the classes", "{:.3f}".format),

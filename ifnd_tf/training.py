@@ -16,7 +16,6 @@ from ifnd_tf.callbacks.records import Records
 from ifnd_tf.callbacks.terminal import Terminal
 from ifnd_tf.checkpoints import CheckpointStore
 from ifnd_tf.config import Config
-from ifnd_tf.data import augment
 from ifnd_tf.data.source import Source
 from ifnd_tf.data.sources import Splits
 from ifnd_tf.errors import Stopped
@@ -171,7 +170,7 @@ def _online_knn(
         return []
     rng = np.random.default_rng(config.seed)
     few = np.sort(rng.permutation(train.readable)[: config.online_knn_examples]).astype(np.int32)
-    embedder = Embedder(functools.partial(encode, model.encoder), strategy)
+    embedder = Embedder(functools.partial(building.inference, model.network), strategy)
 
     def features(source: Source, indices: np.ndarray | None = None) -> Embeddings:
         batches = building.ordered_batches(config, strategy, source, indices)
@@ -194,8 +193,3 @@ def splits_are_labelled(splits: Splits) -> bool:
     if evaluation is None:
         return False
     return bool(np.any(train.labels >= 0) and np.any(evaluation.labels >= 0))
-
-
-def encode(encoder: keras.Model, images: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Features of uint8 images, as `Embedder` wants them."""
-    return {"features": encoder(augment.normalise(images), training=False)}

@@ -12,7 +12,6 @@ from ifnd_tf.config import Config
 from ifnd_tf.data.source import Source
 from ifnd_tf.evaluation.embed import Embedder
 from ifnd_tf.models.contrastive import ContrastiveModel
-from ifnd_tf.training import encode
 
 # As many steps as tell a mean, in no more time than a person waits.
 _STEPS, _SECONDS = 20, 30.0
@@ -25,7 +24,7 @@ class Trial(NamedTuple):
         compile_seconds: until the first step was done.
         step_seconds: of a training step, input included.
         input_seconds: of a step's batch when nothing else is done.
-        embed_seconds: of one step's images, un-augmented, through the encoder alone.
+        embed_seconds: of one step's images, un-augmented, through encoder and projector.
         peak_bytes: the most in use on one device; of the process where there is no accelerator.
         views: float32 `[n, 2, S, S, 3]`, view pairs as the model gets them, of the first replica.
     """
@@ -88,7 +87,7 @@ def try_steps(
     compiled = time.monotonic() - start
     step_seconds = _mean_seconds(train, config.steps_per_execution) / config.steps_per_execution
     rows = source.readable[: 4 * config.batch_size]
-    embedder = Embedder(functools.partial(encode, model.encoder), strategy)
+    embedder = Embedder(functools.partial(building.inference, model.network), strategy)
 
     def embed() -> None:
         embedder(building.ordered_batches(config, strategy, source, rows), source.num_examples)

@@ -9,6 +9,8 @@ import tensorflow as tf
 from ifnd_tf.data.source import Source
 from ifnd_tf.errors import UserError, did_you_mean_path
 
+# Between the labels of an image that has several.
+SEPARATOR = ";"
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 
 
@@ -21,6 +23,7 @@ class FileSource(Source):
         paths: N paths.
         labels: `[N]`, -1 where unknown.
         class_names: the classes, by label.
+        targets: int8 `[N, C]` of images with several labels each, see `Source`.
     """
 
     def __init__(
@@ -30,8 +33,10 @@ class FileSource(Source):
         paths: Sequence[str],
         labels: np.ndarray,
         class_names: Sequence[str],
+        targets: np.ndarray | None = None,
     ):
         super().__init__(name, len(paths), class_names)
+        self.targets = targets
         self._paths = np.array([os.path.join(root, path) for path in paths], object)
         self._labels = np.asarray(labels, np.int32)
         self._table: tf.Tensor | None = None
@@ -57,7 +62,12 @@ class FileSource(Source):
     def subset(self, indices: np.ndarray) -> "FileSource":
         """A source of its own with these examples, renumbered from 0."""
         return FileSource(
-            self.name, "", self._paths[indices], self._labels[indices], self.class_names
+            self.name,
+            "",
+            self._paths[indices],
+            self._labels[indices],
+            self.class_names,
+            None if self.targets is None else self.targets[indices],
         )
 
 
@@ -131,7 +141,8 @@ def folder_source(
 
 
 def read_list(name: str, path: str, root: str) -> tuple[list[str], list[str]]:
-    """Reads lines of `path` or `path<tab>label`; the label is any text, empty for unknown.
+    """Reads lines of `path` or `path<tab>label`; the label is any text, empty for unknown, and
+    several labels of one image are separated by semicolons.
 
     Args:
         name: how the user named the data set.
@@ -197,3 +208,20 @@ def label_order(texts: Sequence[str]) -> list[str]:
     if all(text.lstrip("-").isdecimal() for text in distinct):
         distinct.sort(key=int)
     return distinct
+
+
+def multi_hot(texts: Sequence[str], class_names: Sequence[str]) -> np.ndarray:
+    """Several labels a line as int8 `[N, C]`: 1 present, 0 absent; -1 for a line without any."""
+    targets = np.zeros([len(texts), len(class_names)], np.int8)
+    number = {text: label for label, text in enumerate(class_names)}
+    for row, text in zip(targets, texts, strict=True):
+        if text:
+            row[[number[part] for part in split_labels(text)]] = 1
+        else:
+            row[:] = -1
+    return targets
+
+
+def split_labels(text: str) -> list[str]:
+    """The labels of one line of a list."""
+    return [part.strip() for part in text.split(SEPARATOR) if part.strip()]

@@ -25,6 +25,8 @@ class Source:
         num_examples: N, unreadable examples included.
         class_names: the classes, by label; empty for data without labels.
         labels: int32 `[N]`, -1 where unknown.
+        targets: int8 `[N, C]` of images with several labels each: 1 present, 0 absent, -1
+            unknown; None for data of one label an image. Where there are targets, labels are -1.
         random_access: whether `fetch` works.
         unreadable: examples known not to decode, by index; they keep their place in the index.
         scanned: whether every image was tried, so that `unreadable` is complete.
@@ -32,6 +34,7 @@ class Source:
     """
 
     random_access = True
+    targets: np.ndarray | None = None
 
     def __init__(self, name: str, num_examples: int, class_names: Sequence[str] = ()):
         self.name = name
@@ -45,6 +48,11 @@ class Source:
     def labels(self) -> np.ndarray:
         """int32 `[N]`, -1 where unknown."""
         raise NotImplementedError
+
+    @property
+    def labelled(self) -> bool:
+        """Whether anything is known of any example."""
+        return self.targets is not None or bool(np.any(self.labels >= 0))
 
     @property
     def readable(self) -> np.ndarray:

@@ -215,7 +215,9 @@ def _list(name: str, path: str, data_dir: str, eval_split: str) -> tuple[Source,
     for each in [path, os.path.expanduser(eval_split)] if eval_split else [path]:
         root = data_dir or os.path.dirname(each) or "."
         lists.append((root, *files.read_list(name, each, root)))
-    class_names = files.label_order([text for _, _, texts in lists for text in texts])
+    texts = [text for _, _, texts in lists for text in texts]
+    several = any(len(files.split_labels(text)) > 1 for text in texts)
+    class_names = files.label_order([part for text in texts for part in files.split_labels(text)])
     if len(class_names) == 1:
         raise UserError(
             f"--dataset={name}: expected at least 2 classes, or no labels at all. Received: only "
@@ -223,7 +225,14 @@ def _list(name: str, path: str, data_dir: str, eval_split: str) -> tuple[Source,
         )
     number = {text: label for label, text in enumerate(class_names)} | {"": -1}
     sources = [
-        files.FileSource(name, root, paths, np.array([number[t] for t in texts]), class_names)
+        files.FileSource(
+            name,
+            root,
+            paths,
+            np.array([-1 if several else number[text] for text in texts]),
+            class_names,
+            files.multi_hot(texts, class_names) if several else None,
+        )
         for root, paths, texts in lists
     ]
     return sources[0], sources[1] if len(sources) == 2 else None

@@ -1,6 +1,6 @@
 """Class-balanced subsets of the labels, the same ones in every run, and what they teach."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -34,6 +34,18 @@ def label_subset(
     Raises:
         UserError: without labels, or when a class has fewer examples than it is to give.
     """
+    classes, each = subset_sizes(labels, share, class_names)
+    index = tf.range(len(labels), dtype=tf.int32)
+    priority = randomness.uniform([seed, _PURPOSE], index, 1)[:, 0].numpy()
+    order = np.lexsort([np.arange(len(labels)), priority])
+    chosen = [order[labels[order] == one][:each] for one in classes]
+    return np.sort(np.concatenate(chosen)).astype(np.int32)
+
+
+def subset_sizes(
+    labels: np.ndarray, share: float, class_names: Sequence[str] = ()
+) -> tuple[np.ndarray, int]:
+    """The classes, and how many examples each gives to a `label_subset`; raises as it does."""
     if not 0 < share <= 1:
         raise UserError(f"Expected a share of the labels in (0, 1]. Received: {share}.")
     classes, counts = np.unique(labels[labels >= 0], return_counts=True)
@@ -46,19 +58,25 @@ def label_subset(
         which = int(classes[counts.argmin()])
         name = class_names[which] if which < len(class_names) else str(which)
         raise UserError(
-            f"Expected at least {each} images of every class for a balanced share of {share:.3g}. "
-            f"Received: {counts.min()} of class {name!r}; ask for a smaller share."
+            f"--label_shares: expected at least {each} images of every class for a balanced "
+            f"{subset_name(share)}. Received: {counts.min()} of class {name!r}; ask for a smaller "
+            "share, or leave few_labels and finetune out of --protocols."
         )
-    index = tf.range(len(labels), dtype=tf.int32)
-    priority = randomness.uniform([seed, _PURPOSE], index, 1)[:, 0].numpy()
-    order = np.lexsort([np.arange(len(labels)), priority])
-    chosen = [order[labels[order] == one][:each] for one in classes]
-    return np.sort(np.concatenate(chosen)).astype(np.int32)
+    return classes, each
 
 
 def subset_name(share: float) -> str:
     """A share as metric names spell it: 1pct, 10pct, 0.5pct."""
     return f"{100 * share:g}pct"
+
+
+def averaged(runs: Sequence[Mapping[str, float]]) -> Iterator[tuple[str, float]]:
+    """The same metrics of several subsets: (name, mean) and, of top-1, (name + "_std", ...)."""
+    for name in runs[0]:
+        values = [run[name] for run in runs]
+        yield name, float(np.mean(values))
+        if name.endswith("top1"):
+            yield f"{name}_std", float(np.std(values))
 
 
 def label_subset_probe(
@@ -91,10 +109,7 @@ def label_subset_probe(
         for seed in seeds:
             chosen = label_subset(train.labels, share, seed=seed, class_names=class_names)
             part = Embeddings(train.features[chosen], train.labels[chosen])
-            runs.append(dict(linear_probe(part, test, solver="lbfgs")))
-        for name in runs[0]:
-            values = [run[name] for run in runs]
-            full = name.replace("linear_", f"linear_{subset_name(share)}_")
-            yield full, float(np.mean(values))
-            if name.endswith("top1"):
-                yield f"{full}_std", float(np.std(values))
+            found = linear_probe(part, test, solver="lbfgs")
+            prefix = f"linear_{subset_name(share)}_"
+            runs.append({name.replace("linear_", prefix): value for name, value in found})
+        yield from averaged(runs)

@@ -31,25 +31,26 @@ def load_features(
     """
     if not tf.saved_model.contains_saved_model(path):
         raise UserError(
-            f"Expected the directory of a SavedModel. Received: {path!r}, which has no "
-            "saved_model.pb; correct the path."
+            "--saved_model: expected the directory of a SavedModel. Received: "
+            f"{path!r}, which has no saved_model.pb; correct the path."
         )
     model = tf.saved_model.load(path)
     if signature not in model.signatures:
         raise UserError(
-            f"Expected a signature {signature!r} in {path!r}. It has: "
-            f"{', '.join(sorted(model.signatures)) or 'none'}; name one of those."
+            f"--saved_model_signature: expected one that {path!r} has. Received: {signature!r}. "
+            f"It has: {', '.join(sorted(model.signatures)) or 'none'}; name one of those."
         )
     call = model.signatures[signature]
     if output not in call.structured_outputs:
         raise UserError(
-            f"Expected an output {output!r} of signature {signature!r} in {path!r}. It has: "
+            f"--saved_model_output: expected one of signature {signature!r} of {path!r}. Received: "
+            f"{output!r}. It has: "
             f"{', '.join(sorted(call.structured_outputs))}; name one of those."
         )
     width = call.structured_outputs[output].shape.rank
     if width not in (None, 2, 4):
         raise UserError(
-            f"Expected output {output!r} to be [b, F] or [b, h, w, F]. Received: "
+            f"--saved_model_output: expected {output!r} to be [b, F] or [b, h, w, F]. Received: "
             f"{call.structured_outputs[output].shape}; name another output."
         )
     name, spec = _image_input(call, path, signature)
@@ -76,9 +77,9 @@ def _image_input(
         if takes_images and (spec.dtype == tf.uint8 or spec.dtype.is_floating):
             return name, spec
     raise UserError(
-        f"Expected signature {signature!r} of {path!r} to take one batch of images [b, H, W, 3], "
-        f"uint8 or float. Received: {', '.join(map(str, inputs.values())) or 'no input'}; name "
-        "another signature."
+        f"--saved_model_signature: expected {signature!r} of {path!r} to take one batch of images "
+        "[b, H, W, 3], uint8 or float. Received: "
+        f"{', '.join(map(str, inputs.values())) or 'no input'}; name another signature."
     )
 
 

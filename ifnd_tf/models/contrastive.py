@@ -34,6 +34,11 @@ class Network(NamedTuple):
         projected = self.projector(features, training=training)
         return features, tf.math.l2_normalize(projected, axis=-1)
 
+    def inference(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """`outputs` by name, "features" and "embedding", both float32."""
+        features, embedding = self.outputs(images)
+        return {"features": tf.cast(features, tf.float32), "embedding": embedding}
+
     @property
     def trainable_variables(self) -> list[keras.Variable]:
         return self.encoder.trainable_variables + self.projector.trainable_variables
