@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf import optimizers, pseudo_labels
+from ifnd_tf import detectors, optimizers, pseudo_labels
 from ifnd_tf.config import Config
 from ifnd_tf.data import augment, ordered, pipelines
 from ifnd_tf.data.source import Source
@@ -34,8 +34,8 @@ def augmentation(config: Config) -> augment.Augmentation:
 
 
 def num_clusters(config: Config, num_examples: int) -> list[int]:
-    """K of each level that `detector` has; none for plain training, no number for the oracle."""
-    if config.detector in ("none", "oracle"):
+    """K of each level that `detector` clusters into; none for one that does not cluster."""
+    if not detectors.named(config.detector).clusters:
         return []
     return pseudo_labels.resolve_num_clusters(config.num_clusters, num_examples)
 
@@ -120,9 +120,10 @@ def build(
         width = encoder.output_shape[-1]
         return Network(encoder, heads.projector(width, config.hidden_dim, config.projection_dim))
 
+    kind = detectors.named(config.detector)
     shared: dict[str, Any] = {
         "num_examples": num_examples,
-        "num_levels": 1 if config.detector == "oracle" else len(num_clusters(config, num_examples)),
+        "num_levels": len(num_clusters(config, num_examples)) or kind.num_levels,
         "temperature": config.temperature,
         "loss": config.loss,
         "rescale_negatives": config.rescale_negatives,

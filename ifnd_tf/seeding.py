@@ -19,13 +19,20 @@ def used(centroids: tf.Tensor) -> tf.Tensor:
     return centroids[:, 0] < 0.5 * UNUSED
 
 
-def _sample(
+def sample(
     points: tf.Tensor, index: tf.Tensor, size: int, seed: int | tf.Tensor, collectives: Collectives
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The same `size` examples on every replica, ordered by index: [S, D] and [S].
 
     Which ones follows from the seed and the indices alone; padding comes last, index -1.
     Replicas exchange indices first and then only the rows that were chosen.
+
+    Args:
+        points: float32 [n, D], this replica's rows.
+        index: int32 [n], the examples' indices, -1 for padding.
+        size: S, examples to draw at most.
+        seed: integer.
+        collectives: how replicas combine.
     """
     last = tf.int32.max
     index = tf.where(index < 0, last, index)
@@ -44,8 +51,8 @@ def _sample(
     rows = tf.gather(order, place)
     here = (tf.gather(index, rows) == picked) & (picked != last)
     # Each example lives on one replica; the others contribute zeros to its row.
-    sample = collectives.sum(tf.where(here[:, None], tf.gather(points, rows), 0.0))
-    return sample, tf.where(picked == last, -1, picked)
+    found = collectives.sum(tf.where(here[:, None], tf.gather(points, rows), 0.0))
+    return found, tf.where(picked == last, -1, picked)
 
 
 @tf.autograph.experimental.do_not_convert
@@ -81,7 +88,7 @@ def initial_centroids(
     size = sample_size or max(8 * num_clusters, 4096)
     index = tf.convert_to_tensor(index, tf.int32)
     points = tf.where((index >= 0)[:, None], tf.cast(points, tf.float32), 0.0)
-    points, index = _sample(points, index, size, seed, collectives)
+    points, index = sample(points, index, size, seed, collectives)
     real = index >= 0
     # Distances from |x|^2 - 2 x.c + |c|^2 cancel badly when all points share a direction,
     # as embeddings do early in training: measure from their mean.

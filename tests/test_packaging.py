@@ -22,8 +22,8 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 LAYERS = (
     {"errors", "randomness", "collectives", "assignment", "seeding", "kmeans", "losses"}
     | {"pseudo_labels", "schedules", "optimizers", "distribution", "strategies", "machine"},
-    {"embedding_table", "key_memory", "detectors", "progress", "run_directory", "text_files"}
-    | {"findings", "checkpoints", "interruption", "fitting"},
+    {"embedding_table", "key_memory", "table_clusters", "detectors", "progress"}
+    | {"run_directory", "text_files", "findings", "checkpoints", "interruption", "fitting"},
     {"callbacks", "models", "data"},
     {"evaluation", "export", "report"},
     {"settings"},

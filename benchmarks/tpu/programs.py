@@ -34,6 +34,7 @@ class DataSize(NamedTuple):
     readable: range
     random_access: bool = True
     pixels: None = None
+    labels: None = None
 
 
 class Traced(NamedTuple):
@@ -95,15 +96,15 @@ def training_step(config: Config, strategy: tf.distribute.Strategy, num_examples
     return Traced(function, count.total)
 
 
-def _detector_table(config: Config, strategy: tf.distribute.Strategy, num_examples: int) -> Any:
+def _detector(config: Config, strategy: tf.distribute.Strategy, num_examples: int) -> Any:
     model = building.build(config, strategy, num_examples=num_examples)
     source: Any = DataSize(num_examples, range(num_examples))
-    return detecting.make_detector(config, strategy, model, source).table
+    return detecting.make_detector(config, strategy, model, source)
 
 
 def embedding_step(config: Config, strategy: tf.distribute.Strategy, num_examples: int) -> Traced:
     """One batch of the pass that embeds the data set before it is clustered."""
-    table = _detector_table(config, strategy, num_examples)
+    table = _detector(config, strategy, num_examples).table_clusters.table
     rows, size = table.batch_size, config.image_size
 
     @tf.function
@@ -121,22 +122,23 @@ def embedding_step(config: Config, strategy: tf.distribute.Strategy, num_example
 
 def clustering_step(config: Config, strategy: tf.distribute.Strategy, num_examples: int) -> Traced:
     """One k-means iteration and the final assignment, at the finest level's K."""
-    table = _detector_table(config, strategy, num_examples)
+    table_clusters = _detector(config, strategy, num_examples).table_clusters
+    width = table_clusters.table.width
     clusters = building.num_clusters(config, num_examples)[-1]
 
     @tf.function
     def step(centroids):
-        return strategy.run(table.cluster_step, args=(1, centroids))
+        return strategy.run(table_clusters.cluster_step, args=(1, centroids))
 
     # Two passes of n x K products: one to move the centroids, one to score.
     rows = math.ceil(num_examples / strategy.num_replicas_in_sync)
-    count = 2 * 2.0 * rows * clusters * table.width
+    count = 2 * 2.0 * rows * clusters * width
     sizes = {
         "clusters": clusters,
-        "width": table.width,
+        "width": width,
         "chunk_rows": min(rows, assignment.default_chunk(clusters)),
     }
-    return Traced(step.get_concrete_function(tf.zeros([clusters, table.width])), count, sizes)
+    return Traced(step.get_concrete_function(tf.zeros([clusters, width])), count, sizes)
 
 
 def _per_replica(strategy: tf.distribute.Strategy, value: tf.Tensor) -> Any:

@@ -1,0 +1,59 @@
+"""A small data set of four obvious classes, on any number of replicas."""
+
+import contextlib
+
+import numpy as np
+import tensorflow as tf
+
+from ifnd_tf.detectors import Parts
+from ifnd_tf.embedding_table import EmbeddingTable
+from ifnd_tf.table_clusters import TableClusters
+
+N, BATCH, SIDE = 44, 8, 2
+WIDTH = SIDE * SIDE * 3
+TRUE_LABELS = (np.arange(N) % 4).astype(np.int32)
+
+
+def images():
+    """[N, 2, 2, 3] around four far corners."""
+    rng = np.random.default_rng(0)
+    corners = rng.integers(0, 2, (4, WIDTH)) * 200
+    noise = rng.integers(0, 40, (N, WIDTH))
+    return (corners[TRUE_LABELS] + noise).astype(np.uint8).reshape(N, SIDE, SIDE, 3)
+
+
+def embed(batch):
+    return tf.math.l2_normalize(tf.reshape(tf.cast(batch, tf.float32), [-1, WIDTH]), axis=-1)
+
+
+def table(strategy, function=embed):
+    """The images' embeddings, from passes dealt out to the replicas."""
+    size = BATCH // strategy.num_replicas_in_sync
+    steps = -(-N // BATCH)
+    index = np.full(steps * BATCH, -1, np.int32)
+    index[:N] = np.random.default_rng(1).permutation(N)  # the order is not the index
+    pixels = images()[np.maximum(index, 0)]
+
+    def one_pass():
+        data = tf.data.Dataset.from_tensor_slices({"index": index, "images": pixels})
+        batches = data.batch(size, drop_remainder=True)
+        return strategy.distribute_datasets_from_function(lambda context: batches)
+
+    return EmbeddingTable(
+        strategy, one_pass, function, num_examples=N, rows=steps * size, batch_size=size,
+        width=WIDTH,
+    )  # fmt: skip
+
+
+def table_clusters(strategy):
+    """Clusters of these."""
+    return TableClusters(table(strategy), iterations=5)
+
+
+def parts(strategy, *num_clusters, **options):
+    """What a run would hand to its detector."""
+    return Parts(TRUE_LABELS, lambda: table_clusters(strategy), num_clusters, **options)
+
+
+def no_phase(name):
+    return contextlib.nullcontext()
