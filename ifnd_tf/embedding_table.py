@@ -25,11 +25,11 @@ class Sample(NamedTuple):
 
     Attributes:
         points: float32 [S, D], unit vectors.
-        index: int32 [S], their examples, ascending.
+        examples: int32 [S], their indices, ascending.
     """
 
     points: np.ndarray
-    index: np.ndarray
+    examples: np.ndarray
 
 
 class EmbeddingTable:

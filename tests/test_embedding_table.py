@@ -13,15 +13,15 @@ def test_a_sample_is_the_examples_own_embeddings(strategy, monkeypatch):
     table = corners.table(strategy)
     table.refresh()
     sample = table.sample()
-    assert len(sample.index) == 20 and np.all(np.diff(sample.index) > 0)
+    assert len(sample.examples) == 20 and np.all(np.diff(sample.examples) > 0)
     everything = corners.embed(corners.images()).numpy()
-    np.testing.assert_allclose(sample.points, everything[sample.index], atol=1e-6)
+    np.testing.assert_allclose(sample.points, everything[sample.examples], atol=1e-6)
 
 
 def test_a_sample_of_more_than_there_are_is_all():
     table = corners.table(tf.distribute.get_strategy())
     table.refresh()
-    np.testing.assert_array_equal(table.sample().index, np.arange(corners.N))
+    np.testing.assert_array_equal(table.sample().examples, np.arange(corners.N))
 
 
 def test_embeddings_that_are_not_finite_are_counted():

@@ -25,4 +25,4 @@ def test_accepts_the_surest_and_starts_where_it_ended(strategy):
     assert scores["precision"] == scores["recall"] == 1.0
     assert everything.statistics["clusters"] == [2, 4]
     assert everything.statistics["empty_clusters"] == 0
-    np.testing.assert_array_equal(everything.sample.index, np.arange(n))
+    np.testing.assert_array_equal(everything.sample.examples, np.arange(n))
