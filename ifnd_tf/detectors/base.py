@@ -55,15 +55,14 @@ class Detector(tf.Module):
     Attributes:
         flag: the name that `--detector` takes; empty for a base.
         clusters: whether it clusters embeddings, in as many levels as `--num_clusters` has.
-        num_levels: L of one that does not. 0 means that there is nothing to detect: plain MoCo
-            v2 or SimCLR.
+        num_levels: L. 0 means that there is nothing to detect: plain MoCo v2 or SimCLR.
         incremental: whether labels come after a warm-up and grow; otherwise they are given
             once, before the first step.
     """
 
     flag: ClassVar[str] = ""
     clusters: ClassVar[bool] = False
-    num_levels: ClassVar[int] = 0
+    num_levels: int = 0
     incremental: ClassVar[bool] = True
 
     def __init__(self, parts: Parts):

@@ -23,6 +23,7 @@ class Incremental(Detector):
         super().__init__(parts)
         self.table_clusters = parts.clusters()
         self._num_clusters = tuple(parts.num_clusters)
+        self.num_levels = len(self._num_clusters)
         self._nest, self._scope = parts.hierarchy == "nested", parts.scope
         table = self.table_clusters.table
         # Checkpointed: a resumed run must start its next k-means where this one ended.
