@@ -53,6 +53,10 @@ class Progress:
         self._stream.write(text + "\n")
         self._stream.flush()
 
+    def detail(self, text: str) -> None:
+        """Prints a line that only matters where this run is the only one."""
+        self.line(text)
+
     def status(self, text: str, *, force: bool = False) -> None:
         """Shows where the run is; dropped if the last one is too recent."""
         terminal = self._stream.isatty()
@@ -88,11 +92,11 @@ class Progress:
 
 
 class Nested(Progress):
-    """The terminal of one run among several: its status lines carry its name, others are dropped.
+    """The terminal of one run among several: its lines carry its name, and details are dropped.
 
     Args:
         outer: the terminal of all.
-        name: put before every status line.
+        name: put before every line.
     """
 
     def __init__(self, outer: Progress, name: str):
@@ -100,6 +104,9 @@ class Nested(Progress):
         self._outer, self._name = outer, name
 
     def line(self, text: str) -> None:
+        self._outer.line(f"{self._name}  {text}")
+
+    def detail(self, text: str) -> None:
         pass
 
     def status(self, text: str, *, force: bool = False) -> None:

@@ -229,7 +229,7 @@ def export_model(run: Run) -> None:
 def write_report(run: Run) -> None:
     """Writes report.html."""
     if run.directory.writer:
-        run.progress.line(f"report {run_report.write(run.directory.path)}")
+        run.progress.detail(f"report {run_report.write(run.directory.path)}")
 
 
 STAGES: dict[str, Callable[[Run], None]] = {

@@ -95,10 +95,10 @@ def train(
         first = saving.restore()
         last = min(config.epochs, config.stop_after_epoch or config.epochs)
         if first >= last * steps:
-            progress.line(f"training: {first // steps} of {config.epochs} epochs done already")
+            progress.detail(f"training: {first // steps} of {config.epochs} epochs done already")
             return model
         run.claim()
-        progress.line(_opening(config, model, source, steps, first))
+        progress.detail(_opening(config, model, source, steps, first))
         try:
             fit(
                 model,

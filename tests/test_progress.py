@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from ifnd_tf.progress import Progress, duration
+from ifnd_tf.progress import Nested, Progress, duration
 
 
 class Terminal(io.StringIO):
@@ -66,3 +66,12 @@ def test_a_mirror_gets_the_status_now_and_then():
     progress.status("b")
     progress.status("c", force=True)
     assert seen == ["a", "c"]
+
+
+def test_a_run_among_several_says_its_name_and_leaves_out_details():
+    stream = io.StringIO()
+    progress = Nested(Progress(stream, interval=0), "ifnd, seed 3")
+    progress.detail("epoch 7")
+    progress.status("step 1")
+    progress.line("rolled back")
+    assert stream.getvalue() == "ifnd, seed 3  step 1\nifnd, seed 3  rolled back\n"

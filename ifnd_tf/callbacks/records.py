@@ -57,7 +57,7 @@ class Records(keras.callbacks.Callback):
                 for name, value in values.items():
                     tf.summary.scalar(name, value, step=step)
             self._events.flush()
-        self._progress.line(_line(epoch + 1, self._epochs, values))
+        self._progress.detail(_line(epoch + 1, self._epochs, values))
 
 
 def _line(epoch: int, epochs: int, values: dict[str, float]) -> str:

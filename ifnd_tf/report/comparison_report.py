@@ -21,11 +21,10 @@ _CURVES = {
 }
 _DETECTION = ("precision", "recall", "masked")
 _NOTE = (
-    "Mean and standard deviation over seeds. Differences are taken seed by seed, since a seed has "
-    "the same data order, views and initial weights in every variant; in brackets the 95% "
-    "confidence interval of their mean (Student's t), and in how many seeds the variant is better. "
-    "The gap lies between no detection and detection by true labels; where that interval of it "
-    "includes 0, no share is given."
+    "Differences are taken seed by seed, since a seed has the same data order, views and initial "
+    "weights in every variant; the interval is that of their mean, at 95% by Student's t. The gap "
+    "is that between no detection and detection by true labels; where its own interval includes 0, "
+    "no share of it is given."
 )
 
 
@@ -137,42 +136,45 @@ def _page(title: str, summary: dict[str, Any], pictures: dict[str, str]) -> str:
 def _tables(summary: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
     """(caption, header, rows) of each table, as plain text."""
     protocols, variants = summary["protocols"], summary["variants"]
-    header = ["variant", *(comparison.PROTOCOLS[name] for name in protocols)]
-
-    def rows(cell) -> list[list[str]]:
-        return [
-            [name, *(cell(name, variant["metrics"].get(p, {}), p) for p in protocols)]
-            for name, variant in variants.items()
-        ]
-
-    def mean(name: str, entry: dict[str, Any], metric: str) -> str:
-        if not entry:
-            return ""
-        return f"{_share(entry['mean'])} ± {_share(entry['std'])}"
-
-    def paired(name: str, entry: dict[str, Any], metric: str) -> str:
-        found = entry.get("difference")
-        if not found:
-            return ""
-        low, high = (found["mean"] + sign * found["half_width"] for sign in (-1, 1))
-        return (
-            f"{found['mean'] * 100:+.2f} ± {_share(found['std'])} "
-            f"[{low * 100:+.2f}, {high * 100:+.2f}] {found['better']}/{found['seeds']}"
-        )
-
-    def gap(name: str, entry: dict[str, Any], metric: str) -> str:
-        closed = entry.get("gap_closed")
-        return "" if closed is None else f"{closed:.0%}"
-
-    tables = [
-        ("Percent, mean ± standard deviation over seeds", header, rows(mean)),
-        (f"Difference to {summary['baseline']}, in points", header, rows(paired)[1:]),
+    means = [
+        [name, *(_mean(variant["metrics"].get(protocol)) for protocol in protocols)]
+        for name, variant in variants.items()
     ]
-    gaps = rows(gap)
-    if any(any(row[1:]) for row in gaps):
-        tables.append(("Share of the gap from none to oracle that is closed", header, gaps))
-    tables.append(_settings(summary))
-    return [table for table in tables if table[2] and len(table[1]) > 1]
+    pairs = [
+        [comparison.PROTOCOLS[protocol], name, *_paired(variant["metrics"][protocol])]
+        for protocol in protocols
+        for name, variant in variants.items()
+        if "difference" in variant["metrics"].get(protocol, {})
+    ]
+    tables = [
+        (
+            "Percent, mean ± standard deviation over seeds",
+            ["variant", *(comparison.PROTOCOLS[name] for name in protocols)],
+            means,
+        ),
+        (
+            f"Compared with {summary['baseline']} seed by seed, in points",
+            ["", "variant", "difference", "95% interval", "seeds above", "gap closed"],
+            pairs,
+        ),
+        _settings(summary),
+    ]
+    return [table for table in tables if table[2]]
+
+
+def _mean(entry: dict[str, Any] | None) -> str:
+    return f"{_share(entry['mean'])} ± {_share(entry['std'])}" if entry else ""
+
+
+def _paired(entry: dict[str, Any]) -> list[str]:
+    found, closed = entry["difference"], entry.get("gap_closed")
+    low, high = (found["mean"] + sign * found["half_width"] for sign in (-1, 1))
+    return [
+        f"{found['mean'] * 100:+.2f} ± {_share(found['std'])}",
+        "-" if math.isnan(low) else f"{low * 100:+.2f} to {high * 100:+.2f}",
+        f"{found['better']} of {found['seeds']}",
+        "" if closed is None else f"{closed:.0%}",
+    ]
 
 
 def _settings(summary: dict[str, Any]) -> tuple[str, list[str], list[list[str]]]:
