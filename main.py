@@ -142,6 +142,7 @@ def main(arguments: list[str]) -> int:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         with _start_up_notes_held():
             from ifnd_tf import comparing, stages, strategies
+            from ifnd_tf.report.summary import summary
 
             strategy = strategies.make_strategy(
                 config.strategy,
@@ -155,7 +156,8 @@ def main(arguments: list[str]) -> int:
             for name in config.stages:
                 {**stages.STAGES, "compare": comparing.compare}[name](run)
         if config.stages != ("check",):
-            run.progress.line(stages.summary(run))
+            path, results = run.directory.path, run.directory.results()
+            run.progress.line(summary(config.experiment, path, results))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

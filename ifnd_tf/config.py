@@ -6,13 +6,14 @@ from collections.abc import Mapping
 
 from ifnd_tf import settings
 from ifnd_tf.errors import UserError, did_you_mean
-from ifnd_tf.settings import PROTOCOLS, STAGES
+from ifnd_tf.settings import EXPORTS, PROTOCOLS, STAGES
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(
     settings.Devices,
     settings.Comparison,
+    settings.Results,
     settings.Evaluation,
     settings.Optimisation,
     settings.Detection,
@@ -32,12 +33,17 @@ class Config(
     @property
     def stages(self) -> tuple[str, ...]:
         """The stages of `mode`, in the order given."""
-        return tuple(part.strip() for part in self.mode.split(",") if part.strip())
+        return _listed(self.mode)
 
     @property
     def protocol_names(self) -> tuple[str, ...]:
         """The evaluations of `protocols`, in the order given."""
-        return tuple(part.strip() for part in self.protocols.split(",") if part.strip())
+        return _listed(self.protocols)
+
+    @property
+    def export_names(self) -> tuple[str, ...]:
+        """The formats of `export_formats`, in the order given."""
+        return _listed(self.export_formats)
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -97,6 +103,10 @@ def _value(name: str, text: str, hint: typing.Any) -> typing.Any:
         raise UserError(f"--{name}: expected {word}. Received: {text!r}.") from None
 
 
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def _check_value(field: dataclasses.Field, value: object) -> None:
     """Raises `UserError` if a setting is not one of its choices or outside its range."""
     choices = field.metadata["choices"]
@@ -116,6 +126,7 @@ def _check_together(config: Config) -> None:
     for name, given, known in (
         ("mode", config.stages, STAGES),
         ("protocols", config.protocol_names, PROTOCOLS),
+        ("export_formats", config.export_names, EXPORTS),
     ):
         if not given or set(given) - set(known):
             raise UserError(

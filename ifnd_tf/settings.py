@@ -9,8 +9,9 @@ import dataclasses
 import operator
 from typing import Any
 
-STAGES = ("check", "watch", "train", "evaluate", "export", "report", "compare")
+STAGES = ("check", "watch", "train", "evaluate", "export", "embed", "report", "compare")
 DETECTORS = ("ifnd", "none", "oracle", "random")
+EXPORTS = ("saved_model", "keras", "onnx")
 PROTOCOLS = ("knn", "linear", "few_labels", "finetune", "clustering")
 
 
@@ -498,6 +499,45 @@ class Comparison:
 
 
 @dataclasses.dataclass(frozen=True)
+class Results:
+    """Results: what to take away."""
+
+    export_formats: str = setting(
+        "saved_model,keras",
+        "What --mode=export writes, a comma list. saved_model: runs anywhere, images of any size; "
+        "keras: a Keras model of stock layers and its weights, to build on; onnx: needs tf2onnx.",
+        free=True,
+    )
+    embed_dataset: str = setting(
+        "",
+        "Images that --mode=embed embeds, named like --dataset. Empty: those of the run, which "
+        "are most often the ones to sort.",
+        free=True,
+    )
+    embed_format: str = setting(
+        "npz",
+        "How --mode=embed writes the table of features. npz: NumPy; parquet: pandas and others.",
+        ("npz", "parquet"),
+        free=True,
+    )
+    embed_clusters: int = setting(
+        0,
+        "Clusters in --mode=embed's clusters.csv; 0: the fewest of --num_clusters, since people "
+        "sort by hand what comes out.",
+        low=0,
+        free=True,
+    )
+    duplicate_similarity: float = setting(
+        0.95,
+        "Least cosine of centred features at which --mode=embed calls two images of a cluster "
+        "near duplicates; look at duplicates.csv and move it.",
+        above=0,
+        high=1,
+        free=True,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class Devices:
     """Devices: where it is computed."""
 
@@ -523,4 +563,7 @@ class Devices:
 
 
 # In the order of --help.
-GROUPS = (Run, Data, Views, Model, Loss, Detection, Optimisation, Evaluation, Comparison, Devices)
+GROUPS = (
+    *(Run, Data, Views, Model, Loss, Detection, Optimisation, Evaluation, Results, Comparison),
+    Devices,
+)

@@ -5,18 +5,17 @@ import functools
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import tensorflow as tf
 
-from ifnd_tf import building, checking, evaluating, export, training
+from ifnd_tf import building, checking, embedding_files, evaluating, export, portable, training
 from ifnd_tf.config import Config, free_flags
 from ifnd_tf.data import sources
 from ifnd_tf.data.scan import scan
 from ifnd_tf.errors import UserError
 from ifnd_tf.models.contrastive import ContrastiveModel
-from ifnd_tf.progress import Progress, duration
-from ifnd_tf.report import run_report
+from ifnd_tf.progress import Progress
+from ifnd_tf.report import model_card, run_report
 from ifnd_tf.run_directory import RunDirectory
 from ifnd_tf.strategies import is_chief
 
@@ -82,6 +81,16 @@ class Run:
                 "--transfer_dataset: expected labelled images to train a classifier on, and "
                 f"others to test it. Received: {config.transfer_dataset} without; choose another."
             )
+        return splits
+
+    @property
+    def embed_splits(self) -> sources.Splits:
+        """The data to embed: the run's own, or that of `--embed_dataset`."""
+        config = self.config
+        if not config.embed_dataset:
+            return self.splits
+        splits = sources.open_splits(config.embed_dataset, data_dir=config.data_dir)
+        self._scan(splits, config.cache_megabytes)
         return splits
 
     def _scan(self, splits: sources.Splits, cache_megabytes: int) -> None:
@@ -214,16 +223,33 @@ def evaluate(run: Run) -> None:
 
 
 def export_model(run: Run) -> None:
-    """Writes the trained encoder as a SavedModel that needs nothing of this project."""
-    model = run.trained_model()
-    if run.directory.writer:
-        export.export(
-            run.directory.file("saved_model"),
-            encoder=model.encoder,
-            projector=model.projector,
-            image_size=run.config.image_size,
-        )
-        run.progress.line(f"exported {run.directory.file('saved_model')}")
+    """Writes the trained encoder in files that need nothing of this project."""
+    model, names = run.trained_model(), run.config.export_names
+    if not run.directory.writer:
+        return
+    path, size = run.directory.file("encoder"), run.config.image_size
+    written = []
+    if "saved_model" in names:
+        written.append(run.directory.file("saved_model"))
+        export.export(written[0], encoder=model.encoder, projector=model.projector, image_size=size)
+    if {"keras", "onnx"} & set(names):
+        encoder = portable.keras_encoder(model.encoder, size)
+        written += portable.write_keras(path, encoder) if "keras" in names else []
+        written += portable.write_onnx(path, encoder) if "onnx" in names else []
+    written.append(model_card.write(run.directory.path))
+    run.progress.line("\n".join(f"exported {each}" for each in written))
+
+
+def embed(run: Run) -> None:
+    """Writes features, clusters and duplicates of all images."""
+    embedding_files.write(
+        run.config,
+        run.strategy,
+        run.embed_splits,
+        run.trained_model(),
+        run.directory,
+        run.progress,
+    )
 
 
 def write_report(run: Run) -> None:
@@ -237,41 +263,6 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "train": train,
     "evaluate": evaluate,
     "export": export_model,
+    "embed": embed,
     "report": write_report,
 }
-
-# What the closing table shows, in its order: key of results.json -> words, is it a share?
-_TABLE: dict[str, tuple[str, Callable[[Any], str]]] = {
-    "knn_top1": ("kNN top-1", "{:.1%}".format),
-    "knn_top5": ("kNN top-5", "{:.1%}".format),
-    "linear_top1": ("linear probe top-1", "{:.1%}".format),
-    "linear_10pct_top1": ("linear probe with 10% of the labels", "{:.1%}".format),
-    "linear_1pct_top1": ("linear probe with 1% of the labels", "{:.1%}".format),
-    "finetune_10pct_top1": ("fine-tuned with 10% of the labels", "{:.1%}".format),
-    "finetune_1pct_top1": ("fine-tuned with 1% of the labels", "{:.1%}".format),
-    "transfer_knn_top1": ("transfer: kNN top-1", "{:.1%}".format),
-    "transfer_linear_top1": ("transfer: linear probe top-1", "{:.1%}".format),
-    "transfer_svm_map_voc07": ("transfer: SVM's mAP as VOC07", "{:.1%}".format),
-    "untrained_knn_top1": ("kNN top-1 of the untrained encoder", "{:.1%}".format),
-    "raw_pixel_knn_top1": ("kNN top-1 of raw pixels", "{:.1%}".format),
-    "cluster_nmi": ("NMI of k-means with the classes", "{:.3f}".format),
-    "detection_precision": ("precision of detected pairs", "{:.3f}".format),
-    "detection_recall": ("recall of detected pairs", "{:.3f}".format),
-    "train_images_per_second": ("training images/s", "{:,.0f}".format),
-    "epochs": ("epochs", "{:d}".format),
-    "wall_seconds": ("wall time", duration),
-}
-
-
-def summary(run: Run) -> str:
-    """The closing table."""
-    results = run.directory.results()
-    rows = [
-        (words, show(results[name])) for name, (words, show) in _TABLE.items() if name in results
-    ]
-    if not rows:
-        return f"results in {run.directory.path}"
-    width = max(len(words) for words, _ in rows)
-    lines = [f"  {words.ljust(width)}  {value:>8}" for words, value in rows]
-    lines += [f"warning: {text}" for text in results.get("health_warnings", [])]
-    return "\n".join([f"{run.config.experiment}: results in {run.directory.path}", *lines])

@@ -25,13 +25,13 @@ LAYERS = (
     {"embedding_table", "key_memory", "table_clusters", "detectors", "progress"}
     | {"run_directory", "text_files", "findings", "checkpoints", "interruption", "fitting"},
     {"callbacks", "models", "data"},
-    {"evaluation", "export", "report"},
+    {"evaluation", "export", "portable", "report"},
     {"settings"},
     {"config", "usage", "watching"},
     {"building"},
     {"detecting"},
     {"training", "evaluating"},
-    {"trial"},
+    {"trial", "embedding_files"},
     {"checking"},
     {"stages", "variants"},
     {"comparing"},
@@ -43,6 +43,8 @@ READ_CONFIG = set[str]().union(*LAYERS[LAYERS.index({"building"}) :])
 # Imported by no line of ours, yet needed: tf.summary's ops live in TensorBoard, and
 # tensorflow-datasets imports importlib_resources without declaring it.
 INDIRECT = {"tensorboard", "importlib-resources"}
+# Imported where a flag asks for them, with an error that says what to install: extras.
+OPTIONAL = {"tf2onnx"}
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "absl": "absl-py",
@@ -204,7 +206,7 @@ def test_requirements_are_what_is_imported():
         for path in [ROOT / "main.py", *sources("ifnd_tf")]
         for name in imports(path)
     } - {"ifnd_tf", *sys.stdlib_module_names}
-    needed = {DISTRIBUTIONS.get(name, name) for name in foreign} | INDIRECT
+    needed = {DISTRIBUTIONS.get(name, name) for name in foreign - OPTIONAL} | INDIRECT
     assert {requirement.name for requirement in pinned("requirements.txt")} == needed
 
 

@@ -1,0 +1,75 @@
+"""Images that occur twice, exactly or nearly, told from fingerprints and features."""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+# Of images that are compared with all others of their cluster at a time.
+_ROWS = 1024
+
+
+class Duplicates(NamedTuple):
+    """Pairs, each later image with the earliest one it repeats.
+
+    Attributes:
+        repeat: int `[P]`, the later image.
+        original: int `[P]`, the earlier one; never itself a duplicate of a third.
+        similarity: float32 `[P]`, cosine of the centred features; 1 for equal pixels.
+        exact: bool `[P]`, whether all pixels that the encoder sees are equal.
+    """
+
+    repeat: np.ndarray
+    original: np.ndarray
+    similarity: np.ndarray
+    exact: np.ndarray
+
+
+def fingerprint(images: tf.Tensor) -> tf.Tensor:
+    """A number of 64 bits that equal images share and different ones do not, but by chance.
+
+    Args:
+        images: uint8 `[b, S, S, 3]`.
+
+    Returns:
+        int64 `[b]`: a random sum, modulo 2^64; two given images collide with chance 2^-63 or so.
+    """
+    weights = np.random.default_rng(0).integers(-(2**63), 2**63, images.shape[1:], np.int64)
+    return tf.reduce_sum(tf.cast(images, tf.int64) * (weights | 1), axis=[1, 2, 3])
+
+
+def find_duplicates(
+    fingerprints: np.ndarray, features: np.ndarray, clusters: np.ndarray, threshold: float
+) -> Duplicates:
+    """Exact copies anywhere, near copies within a cluster.
+
+    Args:
+        fingerprints: int64 `[N]`.
+        features: float32 `[N, F]`; centred and brought to unit length here, since what all
+            images share tells none apart.
+        clusters: int `[N]`; bounds the work to pairs of one cluster, where near copies are.
+        threshold: least cosine of a near copy, in (0, 1].
+    """
+    centred = features - features.mean(axis=0)
+    unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+    _, first, member = np.unique(fingerprints, return_index=True, return_inverse=True)
+    original = first[member]  # the least index of each fingerprint
+    similarity = np.ones(len(features), np.float32)
+    distinct = original == np.arange(len(features))
+    exact = ~distinct
+    for cluster in np.unique(clusters):
+        members = np.flatnonzero((clusters == cluster) & distinct)
+        for start in range(0, len(members), _ROWS):
+            rows = members[start : start + _ROWS]
+            cosine = unit[rows] @ unit[members].T
+            earlier = members[None, :] < rows[:, None]
+            near = earlier & (cosine >= threshold)
+            found = near.any(axis=1)
+            nearest = near.argmax(axis=1)  # the earliest one
+            original[rows[found]] = members[nearest[found]]
+            similarity[rows[found]] = cosine[found, nearest[found]]
+    repeat = np.flatnonzero(original != np.arange(len(features)))
+    # Chains of copies lead to one original.
+    while (original[original] != original).any():
+        original = original[original]
+    return Duplicates(repeat, original[repeat], similarity[repeat], exact[repeat])

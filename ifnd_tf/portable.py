@@ -1,0 +1,77 @@
+"""The encoder as files that others read: a Keras model of stock layers, its weights, ONNX."""
+
+import keras
+import tensorflow as tf
+
+from ifnd_tf.data import augment
+from ifnd_tf.errors import UserError
+from ifnd_tf.models.batch_norm import BatchNorm
+
+# The newest set of ONNX operators that tf2onnx writes.
+_ONNX_OPSET = 18
+
+
+def keras_encoder(encoder: keras.Model, image_size: int) -> keras.Model:
+    """A copy of an encoder that Keras loads and trains further without this package.
+
+    Args:
+        encoder: functional model, normalised images -> features `[b, F]`; may have been built
+            under any strategy.
+        image_size: S.
+
+    Returns:
+        Functional model, RGB images `[b, S, S, 3]` in 0 to 255 (uint8 or float) -> features
+        float32 `[b, F]`, with batch normalisation of the whole batch.
+    """
+
+    def stock(layer):
+        if isinstance(layer, BatchNorm):
+            return keras.layers.BatchNormalization(
+                momentum=layer.momentum,
+                epsilon=layer.epsilon,
+                name=layer.name,
+                dtype=layer.dtype_policy,
+            )
+        return layer.__class__.from_config(layer.get_config())
+
+    copy = keras.models.clone_model(encoder, clone_function=stock)
+    copy.set_weights(encoder.get_weights())
+    images = keras.Input([image_size, image_size, 3], name="images")
+    scale, offset = 1 / (255 * augment.STD), -augment.MEAN / augment.STD
+    # Not Normalization, whose tensors tf2onnx would take for inputs.
+    normalised = keras.layers.Rescaling(scale.tolist(), offset.tolist(), name="normalise")(images)
+    features = keras.layers.Activation("linear", dtype="float32", name="features")(copy(normalised))
+    return keras.Model(images, features, name="ifnd_encoder")
+
+
+def write_keras(path: str, model: keras.Model) -> list[str]:
+    """Writes `path`.keras and `path`.weights.h5, local or gs://; returns their paths."""
+    paths = [f"{path}.keras", f"{path}.weights.h5"]
+    model.save(paths[0])
+    model.save_weights(paths[1], overwrite=True)
+    return paths
+
+
+def write_onnx(path: str, model: keras.Model) -> list[str]:
+    """Writes `path`.onnx; returns its path in a list.
+
+    Raises:
+        UserError: if the converter is not installed.
+    """
+    try:
+        import tf2onnx
+    except ImportError as error:
+        raise UserError(
+            "--export_formats=onnx: expected the package tf2onnx. Received: none installed; "
+            'pip install "tf2onnx>=1.17", or leave onnx out.'
+        ) from error
+    spec = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32, name="images")
+
+    @tf.function(input_signature=[spec], autograph=False)
+    def features(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"features": model(images, training=False)}
+
+    proto, _ = tf2onnx.convert.from_function(features, input_signature=[spec], opset=_ONNX_OPSET)
+    with tf.io.gfile.GFile(f"{path}.onnx", "wb") as file:
+        file.write(proto.SerializeToString())
+    return [f"{path}.onnx"]

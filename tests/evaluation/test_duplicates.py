@@ -1,0 +1,39 @@
+"""Copies of images, exact and near."""
+
+import numpy as np
+import tensorflow as tf
+
+from ifnd_tf.evaluation.duplicates import find_duplicates, fingerprint
+
+
+def test_fingerprints_are_equal_for_equal_images_only():
+    images = np.random.default_rng(0).integers(0, 256, [200, 8, 8, 3], np.uint8)
+    images[7], images[9] = images[3], images[3]
+    images[9, 0, 0, 0] ^= 1  # one bit
+    found = fingerprint(tf.constant(images)).numpy()
+    assert found.dtype == np.int64 and found[7] == found[3] != found[9]
+    assert len(set(found.tolist())) == 199
+
+
+def test_exact_and_near_copies_lead_to_the_earliest_image():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=[60, 16]).astype(np.float32) + 5.0  # 5: what all images share
+    features[10] = features[2]
+    features[20] = features[10] + 0.01 * rng.normal(size=16)
+    features[30] = features[4] + 0.01 * rng.normal(size=16)
+    prints = np.arange(60)
+    prints[10] = prints[2]
+    clusters = np.zeros(60, int)
+    clusters[30] = 1  # of another cluster than its original: not looked for
+    found = find_duplicates(prints, features, clusters, 0.99)
+    assert found.repeat.tolist() == [10, 20] and found.original.tolist() == [2, 2]
+    assert found.exact.tolist() == [True, False]
+    assert found.similarity[0] == 1 and 0.99 <= found.similarity[1] < 1
+
+
+def test_a_chain_of_near_copies_has_one_original():
+    turn = np.radians([0, 10, 20, 180, 190, 200])  # centred: the two groups lie opposite
+    features = np.stack([np.cos(turn), np.sin(turn)], axis=1).astype(np.float32)
+    found = find_duplicates(np.arange(6), features, np.zeros(6, int), np.cos(np.radians(12)))
+    assert found.repeat.tolist() == [1, 2, 4, 5] and found.original.tolist() == [0, 0, 3, 3]
+    assert not found.exact.any()
