@@ -1,7 +1,61 @@
 """Contrastive pretraining that finds false negatives and stops pushing them away.
 
-Importing this package reads no flags and starts no device work: every module
-takes named arguments, and only `main.py` and `benchmarks/` read the command line.
+Importing this package reads no flags, starts no device work and does not import TensorFlow:
+what is named in `__all__` comes in when it is first asked for.
+
+- `pretrain`: a whole run in one call.
+- `IncrementalDetection`, `array_detector`: detection for a Keras model of your own.
+- `masked_info_nce`, `false_negatives`, `ContrastiveLoss`: the loss without detected negatives.
+- `kmeans`: the module of k-means on the devices.
+- `UserError`: the one exception that means that the input is wrong.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # What `__getattr__` brings in, for type checkers and editors.
+    from ifnd_tf import kmeans
+    from ifnd_tf.array_detector import array_detector
+    from ifnd_tf.callbacks.detection import IncrementalDetection
+    from ifnd_tf.errors import UserError
+    from ifnd_tf.losses import ContrastiveLoss, false_negatives, masked_info_nce
+    from ifnd_tf.pretraining import Pretrained, pretrain
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "ContrastiveLoss",
+    "IncrementalDetection",
+    "Pretrained",
+    "UserError",
+    "array_detector",
+    "false_negatives",
+    "kmeans",
+    "masked_info_nce",
+    "pretrain",
+]
+
+_HOMES = {
+    "ContrastiveLoss": "losses",
+    "IncrementalDetection": "callbacks.detection",
+    "Pretrained": "pretraining",
+    "UserError": "errors",
+    "array_detector": "array_detector",
+    "false_negatives": "losses",
+    "masked_info_nce": "losses",
+    "pretrain": "pretraining",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "kmeans":
+        return importlib.import_module("ifnd_tf.kmeans")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"ifnd_tf.{_HOMES[name]}"), name)
+    globals()[name] = found  # also where the module has the function's name
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -40,7 +40,8 @@ def rows(path) -> list[dict[str, str]]:
 
 def test_every_image_has_its_row_cluster_and_confidence(tmp_path, splits):
     folder, model = write(tmp_path, splits)
-    table = np.load(folder / "embeddings.npz")
+    with np.load(folder / "embeddings.npz") as packed:
+        table = dict(packed)
     assert table["path"].tolist() == [f"mine {i}" for i in range(40)]
     assert table["split"].tolist() == ["train"] * 30 + ["evaluation"] * 10
     assert table["label"].tolist() == [i % 2 for i in range(30)] + [-1] * 10
@@ -59,8 +60,9 @@ def test_every_image_has_its_row_cluster_and_confidence(tmp_path, splits):
 def test_parquet_holds_the_same_and_clusters_can_be_asked_for(tmp_path, splits):
     folder, _ = write(tmp_path / "npz", splits)
     other, _ = write(tmp_path / "parquet", splits, embed_format="parquet", embed_clusters=5)
-    table, before = pyarrow.parquet.read_table(other / "embeddings.parquet"), folder
-    arrays = np.load(before / "embeddings.npz")
+    table = pyarrow.parquet.read_table(other / "embeddings.parquet")
+    with np.load(folder / "embeddings.npz") as packed:
+        arrays = dict(packed)
     assert table.column_names == list(arrays.keys())
     np.testing.assert_array_equal(np.array(table["features"].to_pylist()), arrays["features"])
     assert len({row["cluster"] for row in rows(other / "clusters.csv")}) == 5

@@ -15,14 +15,17 @@ from ifnd_tf.schedules import acceptance_rate
 class IncrementalDetection(keras.callbacks.Callback):
     """Before an epoch: embed, cluster, accept, and write the label variable.
 
+    Works on any Keras model with an attribute `pseudo_labels`: a non-trainable int32 variable
+    [L, N], -1 at first, that its loss masks by (see examples/own_model.py).
+
     Args:
         detector: finds the labels.
-        true_labels: int32 [N], -1 where unknown; used for statistics only.
+        true_labels: int32 [N], -1 where unknown; used for statistics only. None: no statistics.
         warmup_epochs: epochs before the first detection.
         refresh_epochs: epochs between two.
         epochs: the run's length, to which the acceptance schedule is stretched.
         schedule, start, end: see `schedules.acceptance_rate`.
-        progress: the terminal.
+        progress: the terminal; None: says nothing.
         run: the run directory, for labels, confidences and statistics.
 
     The epoch's logs get `detection_*`: acceptance rate, accepted share, churn since the last
@@ -34,14 +37,14 @@ class IncrementalDetection(keras.callbacks.Callback):
         self,
         detector: Detector,
         *,
-        true_labels: np.ndarray,
-        warmup_epochs: int,
-        refresh_epochs: int,
         epochs: int,
-        schedule: str,
-        start: float,
-        end: float,
-        progress: Progress,
+        true_labels: np.ndarray | None = None,
+        warmup_epochs: int = 0,
+        refresh_epochs: int = 1,
+        schedule: str = "linear",
+        start: float = 0.0,
+        end: float = 1.0,
+        progress: Progress | None = None,
         run: RunDirectory | None = None,
     ):
         super().__init__()
@@ -50,7 +53,7 @@ class IncrementalDetection(keras.callbacks.Callback):
         self._rate: Callable[[float], float] = lambda progress: acceptance_rate(
             progress, schedule=schedule, start=start, end=end
         )
-        self._progress, self._run = progress, run
+        self._progress, self._run = progress or Progress(enabled=False), run
         self._latest: dict[str, float] = {}
 
     def remember(self) -> dict[str, float]:
@@ -105,7 +108,7 @@ class IncrementalDetection(keras.callbacks.Callback):
             ),
             **found.statistics,
         }
-        if np.any(self._true_labels >= 0):
+        if self._true_labels is not None and np.any(self._true_labels >= 0):
             statistics |= pseudo_labels.detection_statistics(found.labels, self._true_labels)
         self._latest = {
             f"detection_{name}": float(value)

@@ -1,0 +1,91 @@
+"""Every example runs, on one small run that the first call of `pretrain` makes."""
+
+import json
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import ifnd_tf
+from examples import finetune, linear_probe, own_model, search, serve
+from ifnd_tf.data import sources
+from tests import tiny
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> ifnd_tf.Pretrained:
+    path = str(tmp_path_factory.mktemp("run"))
+    stages = ("train", "export", "embed", "report")
+    settings = {**tiny.SETTINGS, "epochs": 4, "width": 16}
+    return ifnd_tf.pretrain("digits", path, mode=stages, verbose=False, **settings)
+
+
+@pytest.fixture(scope="module")
+def digit() -> bytes:
+    """The file of the first training image."""
+    train, _ = sources.open_splits("digits")
+    return tf.io.encode_png(train.pixels[0]).numpy()
+
+
+def test_pretrain_returns_networks_that_take_images(trained):
+    features = trained.encoder(tf.zeros([2, 8, 8, 3]))
+    assert trained.projector(features).shape == (2, 8)
+    assert trained.results["epochs"] == 4 and trained.results["train_loss"] > 0
+
+
+def test_detection_in_a_model_of_somebody_else():
+    history = own_model.main(epochs=5).history
+    assert history["masked_share"][0] == 0 < history["masked_share"][-1]
+    assert history["detection_acceptance_rate"][-1] == 1
+    assert history["detection_precision"][-1] > 0.2  # chance: 0.1
+    assert history["loss"][-1] < history["loss"][0]
+
+
+def test_a_linear_probe_on_the_exported_features(trained):
+    assert linear_probe.main(trained.path) > 0.6
+
+
+def test_fine_tuning_the_keras_file(trained):
+    assert finetune.main(trained.path, epochs=3) > 0.3  # chance: 0.1
+
+
+def test_an_image_finds_itself_first(trained, digit):
+    (path, similarity), *others = search.main(trained.path, digit)
+    assert similarity == pytest.approx(1, abs=1e-4) and path.startswith("digits ")
+    assert len(others) == 4 and all(cosine <= similarity for _, cosine in others)
+
+
+def test_the_server_answers_with_the_embedding(trained, digit):
+    server = serve.server(trained.path, 0)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        url = f"http://localhost:{server.server_port}"
+        with urllib.request.urlopen(url, data=digit) as answer:
+            found = json.load(answer)["embedding"]
+        with np.load(f"{trained.path}/embeddings/embeddings.npz") as table:
+            embedding = table["embedding"]
+        assert max(embedding @ np.array(found)) == pytest.approx(1, abs=1e-4)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(url, data=b"not an image")
+        assert refused.value.code == 400
+        refused.value.close()
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_the_saved_model_is_told_by_its_command_line(trained):
+    tool = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli", "show"]
+    options = ["--dir", f"{trained.path}/saved_model", "--tag_set", "serve",
+               "--signature_def", "serving_default"]  # fmt: skip
+    ran = subprocess.run([*tool, *options], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0 and "DT_UINT8" in ran.stdout, ran.stderr
