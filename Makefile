@@ -12,7 +12,7 @@ CANDIDATES := $(PYTHON)
 endif
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-fast test-all tpu-check lint format clean
+.PHONY: demo test test-fast test-all tpu-check lint format chromium clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -37,6 +37,14 @@ lint: $(VENV)/.installed-dev
 format: $(VENV)/.installed-dev
 	$(RUN)/ruff check --fix .
 	$(RUN)/ruff format .
+
+# For the tests of pages, which are skipped without it; installs nothing unless root has apt-get.
+chromium:
+	@command -v chromium chromium-browser google-chrome >/dev/null && exit; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get -q update && apt-get -q install -y --no-install-recommends chromium && exit; \
+	fi; \
+	echo "No Chromium; the tests of pages will be skipped."
 
 clean:
 	rm -rf $(VENV) $(TPU_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

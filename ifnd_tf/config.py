@@ -14,6 +14,7 @@ class Config(
     settings.Devices,
     settings.Comparison,
     settings.Results,
+    settings.Records,
     settings.Evaluation,
     settings.Optimisation,
     settings.Detection,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ifnd_tf import versions
 from ifnd_tf.errors import UserError
 
 
@@ -56,8 +57,8 @@ class RunDirectory:
         Not done before training starts, so that a mistyped flag does not occupy the directory.
         """
         if self.writer:
-            lines = (f"--{name}={value}\n" for name, value in sorted(self._flags.items()))
-            self._write("config.flags", "".join(lines))
+            lines = [f"--{name}={value}" for name, value in sorted(self._flags.items())]
+            self._write("config.flags", "\n".join([f"# {versions.text()}", *lines, ""]))
 
     def _check_flags(self, flags: Mapping[str, str], free: frozenset[str]) -> None:
         path = self.file("config.flags")
@@ -77,12 +78,20 @@ class RunDirectory:
                 "or remove that one."
             )
 
-    def _write(self, name: str, text: str) -> None:
+    def write_text(self, name: str, text: str) -> None:
+        """Writes a file, in a folder of its own if the name has one."""
+        if not self.writer:
+            return
+        if "/" in name:
+            tf.io.gfile.makedirs(self.file(name.rpartition("/")[0]))
+        self._write(name, text)
+
+    def _write(self, name: str, content: str | bytes) -> None:
         """Writes a file whole or not at all."""
         path = self.file(name)
         try:
-            with tf.io.gfile.GFile(path + ".new", "w") as file:
-                file.write(text)
+            with tf.io.gfile.GFile(path + ".new", "wb") as file:
+                file.write(content)
             tf.io.gfile.rename(path + ".new", path, overwrite=True)
         except tf.errors.OpError as error:
             raise _not_writable(self.path, error) from error
@@ -140,8 +149,26 @@ class RunDirectory:
         self._write(f"detection/{epoch:04d}.json", json.dumps(dict(statistics), indent=2) + "\n")
         packed = io.BytesIO()  # the archive's writer seeks, which gs:// files cannot
         np.savez_compressed(packed, **arrays)  # type: ignore[arg-type]
-        with tf.io.gfile.GFile(self.file(f"detection/{epoch:04d}.npz"), "wb") as file:
-            file.write(packed.getvalue())
+        self._write(f"detection/{epoch:04d}.npz", packed.getvalue())
+
+    def latest_detection(self, before: int) -> tuple[int, dict[str, np.ndarray]] | None:
+        """The newest refresh before an epoch.
+
+        Args:
+            before: epochs trained; later refreshes were left by a process that died.
+
+        Returns:
+            Its epoch (from 0) and the arrays that `write_detection` got, or None.
+        """
+        found = {
+            int(path.rpartition("/")[2].removesuffix(".npz")): path
+            for path in tf.io.gfile.glob(self.file("detection", "*.npz"))
+        }
+        epoch = max((epoch for epoch in found if epoch < before), default=None)
+        if epoch is None:
+            return None
+        with tf.io.gfile.GFile(found[epoch], "rb") as file:
+            return epoch, dict(np.load(io.BytesIO(file.read())))
 
     def write_unreadable(self, unreadable: Sequence[tuple]) -> None:
         """Lists images that could not be read, one line each: index, name, reason."""

@@ -538,6 +538,33 @@ class Results:
 
 
 @dataclasses.dataclass(frozen=True)
+class Records:
+    """Records: where a run can be watched, besides the terminal and TensorBoard."""
+
+    report_examples: int = setting(
+        5000,
+        "Training images embedded for the report's map and nearest neighbours; up to 2,000 of "
+        "them, and members of clusters, are shown. 0: no pictures leave the data set.",
+        low=0,
+        free=True,
+    )
+    report_share: float = setting(
+        0.005,
+        "Largest share of the training time spent on refreshing report.html meanwhile; 0: write "
+        "it at the end only.",
+        low=0,
+        high=0.1,
+        free=True,
+    )
+    wandb: bool = setting(
+        False, "Also log to Weights & Biases, which must be installed (extra wandb).", free=True
+    )
+    mlflow: bool = setting(
+        False, "Also log to MLflow, which must be installed (extra mlflow).", free=True
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class Devices:
     """Devices: where it is computed."""
 
@@ -565,5 +592,6 @@ class Devices:
 # In the order of --help.
 GROUPS = (
     *(Run, Data, Views, Model, Loss, Detection, Optimisation, Evaluation, Results, Comparison),
+    Records,
     Devices,
 )

@@ -165,7 +165,7 @@ def train(run: Run) -> None:
     """Trains to the end of the schedule, from the last checkpoint if there is one."""
     start = time.monotonic()
     check_fit(run)
-    training.train(run.config, run.strategy, run.splits, run.directory, run.progress)
+    model = training.train(run.config, run.strategy, run.splits, run.directory, run.progress)
     records = run.directory.metrics()
     if not records:
         return
@@ -173,6 +173,8 @@ def train(run: Run) -> None:
     run.directory.write_results(
         {
             "epochs": last["epoch"],
+            "num_examples": len(run.splits.train.readable),
+            "num_parameters": model.encoder.count_params(),
             "train_loss": last["loss"],
             "random_loss": training.random_loss(run.config, run.splits.train.num_examples),
             "train_images_per_second": statistics.median(r["images_per_second"] for r in records),

@@ -1,5 +1,6 @@
 """Fits a run from its last checkpoint to its end, and restores what it made."""
 
+import dataclasses
 import functools
 import math
 from collections.abc import Iterator
@@ -9,8 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf import building, detecting
+from ifnd_tf.callbacks import trackers
 from ifnd_tf.callbacks.checkpointing import Checkpointing
 from ifnd_tf.callbacks.detection import IncrementalDetection
+from ifnd_tf.callbacks.histograms import DetectionHistograms
+from ifnd_tf.callbacks.live_report import LiveReport
 from ifnd_tf.callbacks.online_knn import OnlineKNN
 from ifnd_tf.callbacks.records import Records
 from ifnd_tf.callbacks.terminal import Terminal
@@ -22,11 +26,13 @@ from ifnd_tf.errors import Stopped
 from ifnd_tf.evaluation.embed import Embedder, Embeddings, labelled
 from ifnd_tf.evaluation.knn import weighted_knn
 from ifnd_tf.fitting import fit
+from ifnd_tf.gathering import Gatherer
 from ifnd_tf.interruption import Interruption
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.progress import Progress
+from ifnd_tf.report import run_report
 from ifnd_tf.run_directory import RunDirectory
-from ifnd_tf.strategies import any_worker, is_chief
+from ifnd_tf.strategies import any_worker, is_chief, num_input_pipelines
 
 
 def restore(run: RunDirectory, model: ContrastiveModel) -> bool:
@@ -72,6 +78,11 @@ def train(
         run=run,
     )
     records = Records(run, progress, **length)
+    gather = (
+        Gatherer(config, strategy, source, model, run, steps_per_epoch=steps)
+        if config.report_examples
+        else None
+    )
     with Interruption(progress.line) as interruption:
         with strategy.scope():
             saving = Checkpointing(
@@ -112,13 +123,50 @@ def train(
                     Terminal(progress, batch_size=config.batch_size, **length),
                     records,
                     saving,
+                    *_watching(config, strategy, steps, gather, run, progress),
                 ],
             )
         finally:
             saving.close()
     if interruption.received is not None:
         raise Stopped(interruption.received)
+    if gather is not None:
+        with progress.phase("pictures for the report"):
+            gather(last, final=True)
     return model
+
+
+def _watching(
+    config: Config,
+    strategy: tf.distribute.Strategy,
+    steps: int,
+    gather: Gatherer | None,
+    run: RunDirectory,
+    progress: Progress,
+) -> list[keras.callbacks.Callback]:
+    """What shows the run elsewhere than on the terminal; the chief's business alone."""
+    if not run.writer:
+        return []
+    callbacks: list[keras.callbacks.Callback] = [DetectionHistograms(run, steps_per_epoch=steps)]
+    settings = dataclasses.asdict(config)
+    logs: list[trackers.Tracker] = []
+    if config.wandb:
+        logs.append(trackers.WandB(config.experiment, settings, run.path))
+    if config.mlflow:
+        logs.append(trackers.MLflow(config.experiment, settings))
+    if logs:
+        callbacks.append(trackers.Tracking(logs))
+    # Workers spend their time differently, so they would not agree on when to embed together.
+    if config.report_share and num_input_pipelines(strategy) == 1:
+
+        def refresh(epochs: int) -> None:
+            with progress.phase("report"):
+                if gather is not None:
+                    gather(epochs, final=False)
+                run_report.write(run.path)
+
+        callbacks.append(LiveReport(refresh, share=config.report_share, progress=progress))
+    return callbacks
 
 
 def random_loss(config: Config, num_examples: int) -> float:

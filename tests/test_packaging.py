@@ -24,13 +24,13 @@ LAYERS = (
     | {"pseudo_labels", "schedules", "optimizers", "distribution", "strategies", "machine"},
     {"embedding_table", "key_memory", "table_clusters", "detectors", "progress"}
     | {"run_directory", "text_files", "findings", "checkpoints", "interruption", "fitting"}
-    | {"array_detector"},
+    | {"array_detector", "versions"},
     {"callbacks", "models", "data"},
     {"evaluation", "export", "portable", "report"},
     {"settings"},
     {"config", "usage", "watching"},
     {"building"},
-    {"detecting"},
+    {"detecting", "gathering"},
     {"training", "evaluating"},
     {"trial", "embedding_files"},
     {"checking"},

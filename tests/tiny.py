@@ -21,6 +21,8 @@ SETTINGS = {
     "kmeans_iterations": 5,
     "online_knn_epochs": 0,
     "online_knn_examples": 64,
+    "report_examples": 0,
+    "report_share": 0,
 }
 
 

@@ -1,17 +1,36 @@
-"""Line charts as stand-alone SVG text: no plotting library, no script, no font to load."""
+"""Charts as SVG text, drawn by Matplotlib, in the colours of the page around them.
 
+Matplotlib, because its SVG is static: 10 kB a chart without a script, readable without one, and
+its text stays text. Plotly's and Bokeh's charts need 1 to 5 MB of JavaScript in every page, and
+neither follows a page into dark mode.
+"""
+
+import contextlib
 import html
+import io
 import math
+import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter, ScalarFormatter
 
 # Okabe & Ito's palette, which colour-blind readers can tell apart; yellow left out on white.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#777777")
+# The second way to tell lines and groups apart.
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p")
+INK, PAPER, GRID = "#333333", "#ffffff", "#e3e3e4"
 
-_WIDTH, _HEIGHT = 480, 230  # Of the plot with its axes; the legend comes below.
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 30, 40
-_LEGEND_ROW, _CHARACTER = 18, 6.1
+_WIDTH, _HEIGHT, _BENEATH = 4.8, 2.7, 0.9  # Inches of 72 SVG units each.
 _MOST_MARKERS = 30
+# A page sets these variables, for dark mode say; an SVG on its own falls back on the colour.
+_VARIABLES = {INK: "--ink", PAPER: "--panel", GRID: "--grid"} | {
+    colour: f"--series-{number}" for number, colour in enumerate(COLOURS, start=1)
+}
 
 
 class Series(NamedTuple):
@@ -31,44 +50,13 @@ class Series(NamedTuple):
     dashed: bool = False
 
 
-class _Scale(NamedTuple):
-    """Data to SVG coordinates."""
-
-    x: tuple[float, float]
-    y: tuple[float, float]
-
-    def place(self, x: float, y: float) -> tuple[float, float]:
-        across = (x - self.x[0]) / (self.x[1] - self.x[0])
-        up = (y - self.y[0]) / (self.y[1] - self.y[0])
-        return (
-            _LEFT + across * (_WIDTH - _LEFT - _RIGHT),
-            _HEIGHT - _BOTTOM - up * (_HEIGHT - _TOP - _BOTTOM),
-        )
-
-
-def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round numbers (1, 2 or 5 times a power of ten apart) that cover `[low, high]`.
-
-    Args:
-        low: least value, finite.
-        high: greatest value, >= low.
-        count: about how many ticks.
-
-    Returns:
-        Ascending, the first <= low and the last >= high.
-    """
-    if high <= low:
-        margin = abs(low) * 0.1 or 1.0
-        low, high = low - margin, high + margin
-    rough = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * unit for unit in (1, 2, 5, 10) if power * unit >= rough * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(i * step, 12) for i in range(first, last + 1)]
-
-
 def line_chart(
-    title: str, series: Sequence[Series], *, x_label: str = "epoch", percent: bool = False
+    title: str,
+    series: Sequence[Series],
+    *,
+    x_label: str = "epoch",
+    percent: bool = False,
+    beneath: Series | None = None,
 ) -> str:
     """Draws lines over a common axis.
 
@@ -77,31 +65,46 @@ def line_chart(
         series: the lines; those without a finite point are left out.
         x_label: what the x axis shows.
         percent: y are shares, shown as percent.
+        beneath: a share with a small axis of its own below, over the same x.
 
     Returns:
         An `<svg>` element, or "" when nothing is left to draw.
     """
-    drawn = [line for line in series if any(math.isfinite(y) for _, y in line.points)]
+    drawn = [line for line in series if _finite(line)]
     if not drawn:
         return ""
-    scale, x_ticks, y_ticks = _axes(drawn)
-    rows = list(_legend_rows([line.name for line in drawn]))
-    height = _HEIGHT + _LEGEND_ROW * len(rows) + 4
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img" '
-        f'font-family="system-ui, sans-serif" font-size="11" fill="#333">',
-        f"<title>{html.escape(title)}</title>",
-        f'<rect width="{_WIDTH}" height="{height}" fill="#fff"/>',
-        f'<text x="{_LEFT}" y="16" font-size="13" font-weight="600">{html.escape(title)}</text>',
-        *_grid(scale, x_ticks, y_ticks, percent),
-        f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2:.0f}" y="{_HEIGHT - 6}" '
-        f'text-anchor="middle" fill="#666">{html.escape(x_label)}</text>',
-    ]
-    # References last: a dashed line still shows what it crosses, and hides nothing.
-    for number in sorted(range(len(drawn)), key=lambda number: drawn[number].dashed):
-        parts += _line(drawn[number], COLOURS[number % len(COLOURS)], scale, percent)
-    parts += _legend(drawn, rows)
-    return "\n".join([*parts, "</svg>"])
+    strip = beneath if beneath is not None and _finite(beneath) else None
+    rows = [_HEIGHT, _BENEATH] if strip else [_HEIGHT]
+    with style():
+        figure = Figure(figsize=(_WIDTH, sum(rows)), layout="constrained")
+        grid = figure.subplots(
+            len(rows), sharex=True, squeeze=False, gridspec_kw={"height_ratios": rows}
+        )
+        axes: list[Axes] = list(grid[:, 0])
+        axes[0].set_title(title, loc="left")
+        for number, line in enumerate(drawn):
+            _draw(axes[0], line, number)
+        values = [y for line in drawn for _, y in _finite(line)]
+        if min(values) >= 0 and axes[0].get_ylim()[0] < 0:
+            axes[0].set_ylim(bottom=-0.03 * max(values), top=None if max(values) else 1)
+        axes[0].yaxis.set_major_formatter(PercentFormatter(1) if percent else _plain())
+        if strip:
+            _draw(axes[1], strip._replace(dashed=False), len(COLOURS) - 1, marker=False)
+            axes[1].set_title(strip.name, loc="left", size=9, weight="normal")
+            axes[1].set_ylim(-0.05, 1.05)
+            axes[1].yaxis.set_major_formatter(PercentFormatter(1))
+            axes[1].set_yticks([0, 0.5, 1])
+        places = [float(x) for line in drawn for x, _ in line.points]
+        if min(places) == max(places):
+            axes[0].set_xlim(places[0] - 1, places[0] + 1)
+        whole = all(x.is_integer() for x in places)
+        axes[-1].xaxis.set_major_locator(MaxNLocator(6, integer=whole))
+        axes[-1].set_xlabel(x_label)
+        if len(drawn) > 1 or drawn[0].name != title:
+            columns = max(1, min(len(drawn), 60 // (8 + max(len(line.name) for line in drawn))))
+            handles = axes[0].get_legend_handles_labels()
+            figure.legend(*handles, loc="outside lower left", ncols=columns)
+        return svg(figure, title, "; ".join(_in_words(line, percent) for line in drawn))
 
 
 def number_text(value: float, percent: bool = False) -> str:
@@ -117,84 +120,76 @@ def number_text(value: float, percent: bool = False) -> str:
     return f"{value:.3g}"
 
 
-def _axes(series: Sequence[Series]) -> tuple[_Scale, list[float], list[float]]:
-    points = [(x, y) for line in series for x, y in line.points if math.isfinite(y)]
-    xs, ys = [x for x, _ in points], [y for _, y in points]
-    ys += [y for line in series for y in (*line.low, *line.high) if math.isfinite(y)]
-    y_ticks = ticks(min(ys), max(ys), 4)
-    low, high = min(xs), max(xs)
-    if low == high:
-        low, high = low - 1, high + 1
-    x_ticks = [x for x in ticks(low, high, 6) if low <= x <= high]
-    return _Scale((low, high), (y_ticks[0], y_ticks[-1])), x_ticks, y_ticks
+def svg(figure: Figure, title: str, description: str) -> str:
+    """A figure as an `<svg>` element that can stand in a page or in a file.
+
+    Args:
+        figure: the figure, drawn in `COLOURS`, `INK`, `PAPER` and `GRID`.
+        title: its name, read out by screen readers.
+        description: what it shows, in words.
+    """
+    file = io.StringIO()
+    # The salt makes the names of markers and clips unique to a chart, and the same every time.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    text = file.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r' id="[\w.]+_\d+"', "", text)  # figure_1 and so on: the same in every chart
+    text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)
+    # Measured in DejaVu Sans, which is wider than what readers have, so nothing runs over.
+    text = re.sub(r"font: ([^;\"]*?)([\d.]+px) [^;\"]*", r"font: \1\2 system-ui, sans-serif", text)
+    for colour, variable in _VARIABLES.items():
+        text = text.replace(f": {colour}", f": var({variable}, {colour})")
+    label = html.escape(f"{title}. {description}")
+    return text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1).strip()
 
 
-def _grid(
-    scale: _Scale, x_ticks: Sequence[float], y_ticks: Sequence[float], percent: bool
-) -> Iterator[str]:
-    bottom = _HEIGHT - _BOTTOM
-    # Neighbouring ticks must not read alike: 86% and 86% for 0.862 and 0.864.
-    gap = y_ticks[1] - y_ticks[0]
-    decimals = max(0, math.ceil(-math.log10(gap * (100 if percent else 1)) - 1e-9))
-    for y in y_ticks:
-        _, at = scale.place(scale.x[0], y)
-        text = f"{y:.{decimals}%}" if percent else f"{y:,.{decimals}f}"
-        yield f'<path d="M{_LEFT} {at:.1f}H{_WIDTH - _RIGHT}" stroke="#e3e3e3"/>'
-        yield f'<text x="{_LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{text}</text>'
-    for x in x_ticks:
-        at, _ = scale.place(x, scale.y[0])
-        yield f'<path d="M{at:.1f} {bottom}v4" stroke="#999"/>'
-        yield (f'<text x="{at:.1f}" y="{bottom + 16}" text-anchor="middle">{number_text(x)}</text>')
-    yield f'<path d="M{_LEFT} {bottom}H{_WIDTH - _RIGHT}" stroke="#999"/>'
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """How everything drawn here looks."""
+    with matplotlib.rc_context(
+        {
+            "axes.edgecolor": INK, "axes.facecolor": PAPER, "axes.grid": True,
+            "axes.labelcolor": INK, "axes.spines.right": False, "axes.spines.top": False,
+            "axes.titlecolor": INK, "axes.titlesize": 11, "axes.titleweight": "bold",
+            "figure.facecolor": PAPER, "font.size": 9, "grid.color": GRID, "grid.linewidth": 0.7,
+            "legend.frameon": False, "legend.labelcolor": INK, "lines.linewidth": 1.6,
+            "lines.markersize": 4, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
+        }
+    ):  # fmt: skip
+        yield
 
 
-def _line(line: Series, colour: str, scale: _Scale, percent: bool) -> Iterator[str]:
+def _plain() -> ScalarFormatter:
+    formatter = ScalarFormatter(useOffset=False)
+    formatter.set_scientific(False)
+    return formatter
+
+
+def _finite(line: Series) -> list[tuple[float, float]]:
+    return [(x, y) for x, y in line.points if math.isfinite(y)]
+
+
+def _draw(axes: Axes, line: Series, number: int, *, marker: bool = True) -> None:
+    colour = COLOURS[number % len(COLOURS)]
+    x = [point[0] for point in line.points]
+    y = np.array([point[1] for point in line.points], float)
     if line.low and line.high:
-        xs = [x for x, _ in line.points]
-        edge = [*zip(xs, line.high, strict=True), *reversed([*zip(xs, line.low, strict=True)])]
-        placed = [scale.place(x, y) for x, y in edge if math.isfinite(y)]
-        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
-        yield f'<polygon points="{points}" fill="{colour}" fill-opacity="0.15"/>'
-    path, pen_down = "", False
-    for x, y in line.points:
-        if math.isfinite(y):
-            at = scale.place(x, y)
-            path += f"{'L' if pen_down else 'M'}{at[0]:.1f} {at[1]:.1f}"
-        pen_down = math.isfinite(y)
-    dash = ' stroke-dasharray="5 4"' if line.dashed else ""
-    yield f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.8"{dash}/>'
-    if line.dashed or len(line.points) > _MOST_MARKERS:
-        return
-    for x, y in line.points:
-        if math.isfinite(y):
-            at = scale.place(x, y)
-            text = f"{line.name}: {number_text(y, percent)} at {number_text(x)}"
-            yield (
-                f'<circle cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="2.4" fill="{colour}">'
-                f"<title>{html.escape(text)}</title></circle>"
-            )
+        axes.fill_between(x, line.low, line.high, color=colour, alpha=0.15, linewidth=0)
+    options: dict[str, Any] = {"color": colour, "label": line.name}
+    if line.dashed:
+        options["linestyle"] = (0, (5, 3))
+    elif marker:
+        options["marker"] = MARKERS[number % len(MARKERS)]
+        options["markevery"] = max(1, -(-len(x) // _MOST_MARKERS))
+    axes.plot(x, np.where(np.isfinite(y), y, np.nan), **options)
 
 
-def _legend_rows(names: Sequence[str]) -> Iterator[list[tuple[int, float]]]:
-    """Lays names out in rows: lists of (which, x)."""
-    row: list[tuple[int, float]] = []
-    x = float(_LEFT)
-    for number, name in enumerate(names):
-        width = 30 + _CHARACTER * len(name)
-        if row and x + width > _WIDTH - _RIGHT:
-            yield row
-            row, x = [], float(_LEFT)
-        row.append((number, x))
-        x += width
-    yield row
-
-
-def _legend(series: Sequence[Series], rows: Sequence[Sequence[tuple[int, float]]]) -> Iterator[str]:
-    for place, row in enumerate(rows):
-        y = _HEIGHT + _LEGEND_ROW * place + 8
-        for number, x in row:
-            colour = COLOURS[number % len(COLOURS)]
-            dash = ' stroke-dasharray="5 4"' if series[number].dashed else ""
-            name = html.escape(series[number].name)
-            yield f'<path d="M{x:.0f} {y}h16" stroke="{colour}" stroke-width="2.5"{dash}/>'
-            yield f'<text x="{x + 21:.0f}" y="{y + 4}">{name}</text>'
+def _in_words(line: Series, percent: bool) -> str:
+    points = _finite(line)
+    (first, start), (last, end) = points[0], points[-1]
+    words = f"{line.name}: {number_text(start, percent)} at {number_text(first)}"
+    if len(points) > 1:
+        words += f", {number_text(end, percent)} at {number_text(last)}"
+    return words

@@ -7,9 +7,10 @@ from typing import Any
 import tensorflow as tf
 
 from ifnd_tf.errors import UserError
-from ifnd_tf.report import comparison, page
-from ifnd_tf.report.chart import Series, line_chart
+from ifnd_tf.report import comparison, page, sections
+from ifnd_tf.report.chart import Series
 from ifnd_tf.report.comparison import Runs
+from ifnd_tf.report.page import Chart, Section, Table
 
 # Name of the picture -> title, number in metrics.jsonl, is it a share?
 _CURVES = {
@@ -48,7 +49,7 @@ def write(path: str, title: str, runs: Runs) -> str:
         "compare.json": json.dumps(_finite(summary), indent=2) + "\n",
         "compare.md": f"# {title}\n\n{markdown(summary)}\n",
         "compare.html": _page(title, summary, pictures),
-        **{f"compare_{name}.svg": svg + "\n" for name, svg in pictures.items()},
+        **{f"compare_{name}.svg": chart.svg + "\n" for name, chart in pictures.items()},
     }
     try:
         for name, text in files.items():
@@ -84,8 +85,8 @@ def markdown(summary: dict[str, Any]) -> str:
     return "\n\n".join([*parts, _NOTE])
 
 
-def charts(runs: Runs) -> dict[str, str]:
-    """Name -> SVG of each curve over epochs that there are numbers for; bands: one deviation."""
+def charts(runs: Runs) -> dict[str, Chart]:
+    """Name -> chart of each curve over epochs that there are numbers for; bands: one deviation."""
     found = {}
     for name, (title, metric, percent) in _CURVES.items():
         series = []
@@ -100,36 +101,35 @@ def charts(runs: Runs) -> dict[str, str]:
                     high=[s.mean + r for (_, s), r in zip(points, reach, strict=True)],
                 )
             )
-        if svg := line_chart(title, series, percent=percent):
-            found[name] = svg
+        for chart in sections.chart(title, series, percent=percent):
+            found[name] = chart
     return found
 
 
-def _page(title: str, summary: dict[str, Any], pictures: dict[str, str]) -> str:
+def _page(title: str, summary: dict[str, Any], pictures: dict[str, Chart]) -> str:
     counts = {len(variant["seeds"]) for variant in summary["variants"].values()}
     seeds = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else f"{max(counts)}"
-    return page.page(
+    learning = [chart for name, chart in pictures.items() if name not in _DETECTION]
+    detection = [chart for name, chart in pictures.items() if name in _DETECTION]
+    band = "Mean over seeds; the band is one standard deviation."
+    parts = [
+        Section(
+            "results",
+            "Results",
+            "Results",
+            notes=[_NOTE],
+            tables=[
+                Table(rows, header, caption, numbers=range(1, len(header)))
+                for caption, header, rows in _tables(summary)
+            ],
+        ),
+        Section("learning", "Learning", "Learning", notes=[band], charts=learning),
+        Section("detection", "Detection", "Detection of false negatives", [band], charts=detection),
+    ]
+    return page.render(
         f"{title}: comparison",
-        [
-            f'<p class="lead">{len(summary["variants"])} variants, {seeds} seeds each</p>',
-            page.section(
-                "Results",
-                *(
-                    page.table(rows, header=header, caption=caption, numbers=range(1, len(header)))
-                    for caption, header, rows in _tables(summary)
-                ),
-                note=_NOTE,
-            ),
-            page.section(
-                "Learning",
-                page.charts(svg for name, svg in pictures.items() if name not in _DETECTION),
-                note="Mean over seeds; the band is one standard deviation.",
-            ),
-            page.section(
-                "Detection of false negatives",
-                page.charts(svg for name, svg in pictures.items() if name in _DETECTION),
-            ),
-        ],
+        lead=[f"{len(summary['variants'])} variants, {seeds} seeds each."],
+        sections=[part for part in parts if not part.empty],
     )
 
 

@@ -18,6 +18,7 @@ class RunFiles(NamedTuple):
         detection: one dict per refresh, from detection/, in order.
         unreadable: rows (index, name, reason) of images that could not be read.
         status: the last sign of life, see `RunDirectory.write_status`.
+        versions: what it was run with, from the head of config.flags.
     """
 
     path: str
@@ -27,6 +28,7 @@ class RunFiles(NamedTuple):
     detection: list[dict[str, Any]]
     unreadable: list[list[str]]
     status: dict[str, Any]
+    versions: str = ""
 
     def values(self, name: str) -> list[tuple[float, float]]:
         """(epoch, value) of one metric, for the epochs that have it."""
@@ -62,11 +64,13 @@ def read_run(path: str) -> RunFiles:
     def text(name: str) -> str:
         return text_files.read(f"{path.rstrip('/')}/{name}")
 
+    lines = text("config.flags").splitlines()
     flags = dict(
         line.removeprefix("--").split("=", 1)
-        for line in text("config.flags").splitlines()
+        for line in lines
         if line.startswith("--") and "=" in line
     )
+    versions = lines[0].removeprefix("#").strip() if lines and lines[0].startswith("#") else ""
     refreshes = text_files.matching(f"{path.rstrip('/')}/detection/*.json")
     name = ""
     try:
@@ -90,4 +94,4 @@ def read_run(path: str) -> RunFiles:
             f"run has begun; train first, or correct --workdir.{did_you_mean_path(path)}"
         )
     unreadable = [line.split("\t") for line in text("unreadable.tsv").splitlines()[1:]]
-    return RunFiles(path, flags, metrics, results, detection, unreadable, status)
+    return RunFiles(path, flags, metrics, results, detection, unreadable, status, versions)

@@ -1,24 +1,27 @@
 """The report of one run: what came out, how it got there, and with which settings."""
 
 import math
+from typing import NamedTuple
 
-import tensorflow as tf
+import numpy as np
 
-from ifnd_tf.errors import UserError
-from ifnd_tf.report import page
-from ifnd_tf.report.chart import Series, line_chart, number_text
+from ifnd_tf.progress import duration
+from ifnd_tf.report import detection_curves, exhibits, galleries, page, sections
+from ifnd_tf.report.exhibits import Exhibits
 from ifnd_tf.report.metrics import describe
+from ifnd_tf.report.page import Section, Tile
 from ifnd_tf.report.run_files import RunFiles, read_run
+from ifnd_tf.run_directory import RunDirectory
 
-_HEADLINES = (
-    "knn_top1",
-    "linear_top1",
-    "detection_precision",
-    "detection_recall",
-    "train_images_per_second",
-    "wall_seconds",
-)
-_UNREADABLE_SHOWN = 20
+# Thumbnails of fewer pixels a side are enlarged without smoothing.
+_SMALL = 32
+_FRAMEWORKS = {"moco": "MoCo v2", "simclr": "SimCLR"}
+_DETECTORS = {
+    "ifnd": "incremental false negative detection",
+    "none": "no false negative detection",
+    "oracle": "false negatives from true labels",
+    "random": "permuted labels (control)",
+}
 
 
 def write(path: str) -> str:
@@ -33,63 +36,181 @@ def write(path: str) -> str:
     Raises:
         UserError: if the directory holds no run, or cannot be written.
     """
-    target = f"{path.rstrip('/')}/report.html"
-    text = render(read_run(path))
-    try:
-        with tf.io.gfile.GFile(target, "w") as file:
-            file.write(text)
-    except tf.errors.OpError as error:
-        raise UserError(
-            f"Expected a run directory that can be written. Received: {path!r} ({error})."
-        ) from error
-    return target
+    run, pictures = read_run(path), exhibits.read(path)
+    directory = RunDirectory(path, flags={})
+    directory.write_text("report.html", render(run, pictures, _last_refresh(run, directory)))
+    return directory.file("report.html")
 
 
-def render(run: RunFiles) -> str:
+class _Refresh(NamedTuple):
+    """Labels and confidence, [L, N], of the last refresh."""
+
+    labels: np.ndarray | None = None
+    confidence: np.ndarray | None = None
+
+
+def _last_refresh(run: RunFiles, directory: RunDirectory) -> _Refresh:
+    done = run.metrics[-1]["epoch"] if run.metrics else 0
+    latest = directory.latest_detection(before=done)
+    return _Refresh() if latest is None else _Refresh(latest[1]["labels"], latest[1]["confidence"])
+
+
+def render(run: RunFiles, pictures: Exhibits | None, last: _Refresh) -> str:
     """The page as text."""
+    found = _sections(run, pictures, last)
+    missing = _missing(run, pictures, {section.id for section in found if section.empty})
+    shown = [section for section in found if not section.empty or section.id == "settings"]
+    if missing:
+        shown.append(Section("missing", "Left out", "Not in this report", notes=missing))
     name = run.flags.get("experiment") or run.path.rstrip("/").rsplit("/", 1)[-1]
-    return page.page(
+    return page.render(
         f"{name}: {_method(run)}",
-        [
-            f'<p class="lead">{_lead(run)}</p>',
-            *(page.warning(text) for text in _warnings(run)),
-            _headlines(run),
-            page.section("Results", _results(run)),
-            page.section("Training", page.charts(_training(run))),
-            page.section(
-                "Detection of false negatives",
-                page.charts(_detection(run)),
-                note="A pair of images is detected when both carry the same accepted pseudo-label. "
-                "Precision: detected pairs that share a true class. Recall: pairs of one true "
-                "class that are detected. True labels serve these curves alone, except with the "
-                "oracle.",
-            ),
-            page.section("Where the time goes", page.charts(_time(run))),
-            page.section("Unreadable images", _unreadable(run)),
-            page.section("Settings", _settings(run)),
-        ],
+        lead=_lead(run),
+        warnings=_warnings(run),
+        tiles=_tiles(run),
+        sections=shown,
     )
 
 
+def _sections(run: RunFiles, pictures: Exhibits | None, last: _Refresh) -> list[Section]:
+    names = detection_curves.level_names(run, last.labels)
+    clusters = Section(
+        "clusters",
+        "Clusters",
+        "Clusters",
+        notes=["Of each cluster, the accepted members whose label is surest and least sure."]
+        if pictures
+        else [],
+        charts=detection_curves.cluster_sizes(run, names, *last),
+        galleries=galleries.clusters(pictures, names) if pictures else [],
+    )
+    empty = [
+        Section("removed", "Removed", "False negatives that were removed"),
+        Section("neighbours", "Neighbours", "Nearest neighbours"),
+        Section("map", "Map", "Map of the embedding"),
+    ]
+    return [
+        sections.results(run),
+        sections.training(run),
+        detection_curves.quality_section(run, names),
+        clusters,
+        *(
+            [
+                galleries.removed(pictures),
+                galleries.neighbours(pictures),
+                galleries.embedding(pictures, names, small=_side(pictures) < _SMALL),
+            ]
+            if pictures
+            else empty
+        ),
+        sections.health(run),
+        sections.cost(run),
+        sections.unreadable(run),
+        sections.settings(run),
+    ]
+
+
+def _side(pictures: Exhibits) -> int:
+    first = next(iter(pictures.pictures.values()), None)
+    return exhibits.decode([first])[0].shape[0] if first else _SMALL
+
+
+def _missing(run: RunFiles, pictures: Exhibits | None, empty: set[str]) -> list[str]:
+    """Says what is left out, and why."""
+    why = []
+    if "results" in empty:
+        why.append(
+            "Results: the encoder has not been evaluated. --mode=evaluate,report does that, for "
+            "images with labels."
+        )
+    if "training" in empty:
+        why.append("Curves: there is no metrics.jsonl.")
+    if "detection" in empty:
+        why.append(
+            "Detection and clusters: detection/ is empty, because there was no refresh yet or "
+            "--detector=none."
+        )
+    if pictures is None:
+        why.append(
+            "Pictures of clusters, removed negatives, neighbours and the map: there is no "
+            f"{exhibits.FILE}. Training writes it unless --report_examples=0."
+        )
+    elif "removed" in empty and "detection" not in empty:
+        why.append("Removed negatives: at the last look no image was left out.")
+    if not run.flags:
+        why.append("Settings: there is no config.flags.")
+    return why
+
+
 def _method(run: RunFiles) -> str:
-    framework = {"moco": "MoCo v2", "simclr": "SimCLR"}.get(run.flags.get("framework", ""), "")
-    detector = {
-        "ifnd": "incremental false negative detection",
-        "none": "no false negative detection",
-        "oracle": "false negatives from true labels",
-        "random": "permuted labels (control)",
-    }.get(run.flags.get("detector", ""), run.flags.get("detector", ""))
-    return " with ".join(part for part in (framework, detector) if part) or "training run"
+    framework = _FRAMEWORKS.get(run.flags.get("framework", ""), "")
+    detector = run.flags.get("detector", "")
+    words = _DETECTORS.get(detector, detector)
+    return " with ".join(part for part in (framework, words) if part) or "training run"
 
 
-def _lead(run: RunFiles) -> str:
-    shown = ("dataset", "backbone", "epochs", "batch_size", "num_clusters", "loss", "seed")
-    parts = [f"{name.replace('_', ' ')} {run.flags[name]}" for name in shown if name in run.flags]
-    done = run.metrics[-1]["epoch"] if run.metrics else 0
-    if run.metrics and str(done) != run.flags.get("epochs", str(done)):
-        parts.append(f"{done} epochs done so far")
-    # Escaped here: the only fragment that is not built by `page`.
-    return " &middot; ".join(part.replace("&", "&amp;").replace("<", "&lt;") for part in parts)
+def _text(run: RunFiles, name: str) -> str:
+    return sections.result_text(run, name)
+
+
+def _lead(run: RunFiles) -> list[str]:
+    """The run in a few sentences."""
+    flags, results = run.flags, run.results
+    done = int(run.metrics[-1]["epoch"]) if run.metrics else int(run.result("epochs") or 0)
+    planned = int(flags.get("epochs", done))
+    images = f"{_text(run, 'num_examples')} images" if "num_examples" in results else "images"
+    data = f" of {flags['dataset']}" if "dataset" in flags else ""
+    setting = (
+        f"{flags['backbone']} was trained" if "backbone" in flags else "The encoder was trained"
+    )
+    sentences = [
+        f"{setting} on {images}{data} for {done} of {planned} epochs"
+        + (f", {flags['batch_size']} images a step" if "batch_size" in flags else "")
+        + (f", seed {flags['seed']}" if "seed" in flags else "")
+        + "."
+    ]
+    if done < planned:
+        sentences[0] += (
+            f" It {run.status['state']}: {run.status['text']}."
+            if run.status.get("state") in ("failed", "stopped")
+            else " It was still training, or had been killed, when this was written."
+        )
+    if "knn_top1" in results:
+        others = [
+            f"{words} {_text(run, name)}"
+            for words, name in (
+                ("an untrained encoder", "untrained_knn_top1"),
+                ("raw pixels", "raw_pixel_knn_top1"),
+            )
+            if name in results
+        ]
+        sentences.append(
+            f"Its features classify {_text(run, 'knn_top1')} of the test images by their nearest "
+            "neighbours" + (f"; {', '.join(others)}." if others else ".")
+        )
+    sentences += _detection_words(run)
+    if run.result("wall_seconds"):
+        sentences.append(
+            f"It took {duration(run.result('wall_seconds') or 0)} "
+            f"({'h:' if (run.result('wall_seconds') or 0) >= 3600 else ''}min:s) in all."
+        )
+    return sentences
+
+
+def _detection_words(run: RunFiles) -> list[str]:
+    if not run.detection:
+        return []
+    last = run.detection[-1]
+    words = f"At the last of {len(run.detection)} refreshes "
+    if "accepted_share" in last:
+        words += f"{last['accepted_share']:.0%} of the pseudo-labels were accepted"
+    masked = run.values("masked_share")
+    if masked:
+        words += f" and {masked[-1][1]:.1%} of the negatives left out of the loss"
+    precision = last.get("precision")
+    if isinstance(precision, int | float):
+        words += f"; {precision:.0%} of the detected pairs share a true class"
+    return [words + "."]
 
 
 def _warnings(run: RunFiles) -> list[str]:
@@ -100,158 +221,22 @@ def _warnings(run: RunFiles) -> list[str]:
     return [text for text in texts if text]
 
 
-def _text(name: str, value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    metric = describe(name)
-    return number_text(float(value), metric.percent) + metric.unit
-
-
-def _headlines(run: RunFiles) -> str:
-    return page.tiles(
-        [
-            (
-                number_text(run.result(name) or 0.0, describe(name).percent),
-                describe(name).text + (describe(name).unit and f",{describe(name).unit}"),
-            )
-            for name in _HEADLINES
-            if run.result(name) is not None
-        ]
-    )
-
-
-def _results(run: RunFiles) -> str:
-    groups: dict[str, list[list[str]]] = {
-        "The trained encoder": [],
-        "For comparison": [],
-        "Detection, last refresh": [],
-        "The run": [],
-    }
-    for name, value in sorted(run.results.items()):
-        if name == "health_warnings":
+def _tiles(run: RunFiles) -> list[Tile]:
+    names = ("knn_top1", "linear_top1", "detection_precision", "detection_recall")
+    tiles = []
+    for name in names:
+        if run.result(name) is None:
             continue
-        if name.startswith(("untrained_", "raw_pixel_")):
-            group = "For comparison"
-        elif name.startswith(("detection_", "masked_")):
-            group = "Detection, last refresh"
-        elif name.startswith(
-            ("knn", "linear", "cluster", "transfer", "finetune", "health_", "label")
-        ):
-            group = "The trained encoder"
-        else:
-            group = "The run"
-        groups[group].append([describe(name).text, _text(name, value)])
-    tables = [
-        page.table(rows, caption=title, numbers=[1]) for title, rows in groups.items() if rows
-    ]
-    return f'<div class="tables">{"".join(f"<div>{table}</div>" for table in tables)}</div>'
-
-
-def _level(run: RunFiles, text: str, name: str) -> Series:
-    """A horizontal line at one of the results, over all epochs."""
-    value = run.result(name)
-    epochs = [record["epoch"] for record in run.metrics]
-    ends = [min(epochs), max(epochs)] if epochs and value is not None else []
-    return Series(text, [(epoch, value or 0.0) for epoch in ends], dashed=True)
-
-
-def _training(run: RunFiles) -> list[str]:
-    knn = [
-        Series("kNN, a sample of the memory", run.values("online_knn_top1")),
-        _level(run, "untrained encoder", "untrained_knn_top1"),
-        _level(run, "raw pixels", "raw_pixel_knn_top1"),
-    ]
-    return [
-        line_chart(
-            "Contrastive loss",
-            [
-                Series("loss", run.values("loss")),
-                _level(run, "random level ln(1 + negatives)", "random_loss"),
-            ],
-        ),
-        line_chart("kNN accuracy while training", knn, percent=True),
-        line_chart(
-            "Embeddings",
-            [
-                Series("spread (0: collapsed)", run.values("embedding_std")),
-                Series("cosine of two views", run.values("positive_similarity")),
-            ],
-        ),
-        line_chart("Learning rate", [Series("learning rate", run.values("learning_rate"))]),
-    ]
-
-
-def _detection(run: RunFiles) -> list[str]:
-    if not run.detection:
-        return []
-    counts = [len(r["level_precision"]) for r in run.detection if "level_precision" in r]
-    clusters: list[int] = next(
-        (r["clusters"] for r in reversed(run.detection) if "clusters" in r), []
-    )
-    levels = [
-        (level, f"K = {clusters[level]}" if level < len(clusters) else f"level {level + 1}")
-        for level in range(max(counts, default=0))
-    ]
-
-    def quality(name: str) -> str:
-        series = [Series(text, run.refreshes(f"level_{name}", level)) for level, text in levels]
-        series.append(Series("union of levels", run.refreshes(f"union_{name}"), dashed=True))
-        return line_chart(f"{name.capitalize()} of detected pairs", series, percent=True)
-
-    return [
-        quality("precision"),
-        quality("recall"),
-        line_chart(
-            "Acceptance and masking",
-            [
-                Series("acceptance rate", run.refreshes("acceptance_rate"), dashed=True),
-                Series("labels accepted", run.refreshes("accepted_share")),
-                Series("negatives masked", run.values("masked_share")),
-            ],
-            percent=True,
-        ),
-        line_chart(
-            "Change since the last refresh",
-            [Series("detected pairs changed", run.refreshes("label_churn"))],
-            percent=True,
-        ),
-        line_chart(
-            "Accepted labels against true classes",
-            [Series("NMI", run.refreshes("nmi")), Series("purity", run.refreshes("purity"))],
-        ),
-        line_chart(
-            "Largest cluster, images",
-            [Series(text, run.refreshes("largest_cluster", level)) for level, text in levels],
-        ),
-    ]
-
-
-def _time(run: RunFiles) -> list[str]:
-    phases = sorted({name for r in run.metrics for name in r if name.startswith("seconds_")})
-    return [
-        line_chart("Images a second", [Series("training", run.values("images_per_second"))]),
-        line_chart(
-            "Seconds an epoch",
-            [
-                Series("whole epoch", run.values("epoch_seconds"), dashed=True),
-                *(Series(name.removeprefix("seconds_"), run.values(name)) for name in phases),
-            ],
-        ),
-    ]
-
-
-def _unreadable(run: RunFiles) -> str:
-    count = len(run.unreadable)
-    caption = f"{count} left out of training"
-    if count > _UNREADABLE_SHOWN:
-        caption += f"; the first {_UNREADABLE_SHOWN}, all in unreadable.tsv"
-    return page.table(
-        run.unreadable[:_UNREADABLE_SHOWN], header=["index", "image", "reason"], caption=caption
-    )
-
-
-def _settings(run: RunFiles) -> str:
-    rows = [[f"--{name}", value] for name, value in sorted(run.flags.items())]
-    return page.details(
-        f"{len(rows)} flags; config.flags runs this again", page.table(rows, code=[0, 1])
-    )
+        beside = [
+            f"{_text(run, other)} {words}"
+            for words, other in (("untrained", f"untrained_{name}"), ("raw", f"raw_pixel_{name}"))
+            if other in run.results
+        ]
+        tiles.append(Tile(_text(run, name), describe(name).text, ", ".join(beside)))
+    if run.result("train_images_per_second"):
+        tiles.append(
+            Tile(f"{run.result('train_images_per_second'):,.0f}", "training images a second")
+        )
+    if run.result("wall_seconds"):
+        tiles.append(Tile(duration(run.result("wall_seconds") or 0), "wall time"))
+    return tiles

@@ -1,4 +1,4 @@
-"""Charts are well-formed SVG and put points where they belong."""
+"""Charts are well-formed SVG, put points where they belong and can be told apart."""
 
 import math
 import re
@@ -6,75 +6,82 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ifnd_tf.report.chart import Series, line_chart, number_text, ticks
+from ifnd_tf.report.chart import COLOURS, Series, line_chart, number_text
 
-_NAMESPACE = {"svg": "http://www.w3.org/2000/svg"}
+_SVG = "{http://www.w3.org/2000/svg}"
 
 
-def _marks(svg):
+def marks(svg):
+    """Coordinates of the markers, line by line."""
     tree = ElementTree.fromstring(svg)
     return [
-        (float(mark.get("cx")), float(mark.get("cy")), mark.find("svg:title", _NAMESPACE).text)
-        for mark in tree.findall(".//svg:circle", _NAMESPACE)
+        [(float(use.get("x")), float(use.get("y"))) for use in group.iter(f"{_SVG}use")]
+        for group in tree.iter(f"{_SVG}g")
+        if len(group.findall(f"{_SVG}use")) > 1
     ]
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [
-        (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]),
-        (0.13, 0.87, [0, 0.2, 0.4, 0.6, 0.8, 1]),
-        (3, 3, [2.6, 2.8, 3.0, 3.2, 3.4]),  # 3 +- 10%: 2.7 to 3.3
-        (-5, 5, [-6, -4, -2, 0, 2, 4, 6]),
-        (0, 0, [-1, -0.5, 0, 0.5, 1]),
-    ],
-)
-def test_ticks_are_round_and_cover_the_range(low, high, expected):
-    assert ticks(low, high) == pytest.approx(expected)
-
-
 def test_points_lie_on_a_straight_line_when_the_data_do():
-    (x1, y1, _), (x2, y2, _), (x3, y3, text) = _marks(
-        line_chart("t", [Series("a", [(0, 0.0), (1, 1.0), (4, 4.0)])])
-    )
+    svg = line_chart("a", [Series("a", [(0, 0.0), (1, 1.0), (4, 4.0)])])
+    ((x1, y1), (x2, y2), (x3, y3)) = marks(svg)[0]
     assert (x2 - x1) / (x3 - x1) == pytest.approx(1 / 4, abs=1e-2)
     assert (y2 - y1) / (y3 - y1) == pytest.approx(1 / 4, abs=1e-2)
     assert y3 < y1 and x3 > x1  # larger is further up and to the right
-    assert text == "a: 4 at 4"
 
 
 def test_a_value_that_is_not_finite_breaks_the_line():
-    svg = line_chart("t", [Series("a", [(0, 0.0), (1, math.nan), (2, 1.0), (3, 2.0)])])
-    (path,) = re.findall(r'<path d="(M[^"]*)" fill="none"', svg)
-    assert path.count("M") == 2 and path.count("L") == 1
-    assert "nan" not in svg
+    svg = line_chart("a", [Series("a", [(0, 0.0), (1, math.nan), (2, 1.0), (3, math.inf), (4, 1)])])
+    assert len(marks(svg)[0]) == 3
+    (path,) = re.findall(rf'd="([^"]*)"[^>]*stroke: var\(--series-1, {COLOURS[0]}\)', svg)[:1]
+    assert path.count("M") >= 2
+    assert "nan" not in svg and "inf" not in path
 
 
 def test_nothing_to_draw_is_an_empty_string():
-    assert line_chart("t", []) == ""
-    assert line_chart("t", [Series("a", [(0, math.nan)])]) == ""
+    assert line_chart("a", []) == ""
+    assert line_chart("a", [Series("a", [(0, math.nan)])]) == ""
 
 
 def test_names_are_escaped():
-    svg = line_chart("a < b", [Series("<script>", [(0, 1.0)])])
+    svg = line_chart("a < b", [Series("<script>", [(0, 1.0)]), Series('"', [(0, 2.0)])])
     assert "<script>" not in svg
-    ElementTree.fromstring(svg)
+    assert ElementTree.fromstring(svg).get("aria-label").startswith("a < b. <script>: 1 at 0")
+
+
+def test_lines_differ_in_more_than_colour():
+    lines = [Series(str(i), [(x, x * i + 1.0) for x in range(3)]) for i in range(4)]
+    svg = line_chart("t", lines)
+    shapes = re.findall(r'<path id="(m\w+)" d="([^"]*)"', svg)
+    assert len({" ".join(d.split()) for _, d in shapes}) >= 4
+    dashed = line_chart("t", [Series("a", lines[0].points, dashed=True)])
+    assert "stroke-dasharray" in dashed and "stroke-dasharray" not in svg
 
 
 def test_a_band_surrounds_its_line():
     series = Series("a", [(0, 1.0), (1, 1.0)], low=[0.0, 0.0], high=[2.0, 2.0])
-    svg = line_chart("t", [series])
-    (points,) = re.findall(r'<polygon points="([^"]*)"', svg)
-    heights = {float(point.split(",")[1]) for point in points.split()}
-    (line,) = {y for _, y, _ in _marks(svg)}
-    assert len(heights) == 2
-    assert line == pytest.approx(sum(heights) / 2, abs=0.1)
+    svg = line_chart("a", [series])
+    assert re.search(r"opacity: 0.15", svg)
+    assert "opacity: 0.15" not in line_chart("a", [Series("a", series.points)])
 
 
-def test_neighbouring_ticks_never_read_alike():
-    svg = line_chart("t", [Series("a", [(0, 0.861), (1, 0.864)])], percent=True)
-    labels = re.findall(r'text-anchor="end">([^<]*)<', svg)
-    assert len(set(labels)) == len(labels) > 2
+def test_the_share_beneath_shares_the_axis():
+    lines = [Series("a", [(0, 1.0), (10, 2.0)])]
+    beneath = Series("acceptance rate", [(0, 0.0), (10, 1.0)])
+    svg = line_chart("a", lines, beneath=beneath)
+    assert "acceptance rate" in svg
+    assert "acceptance rate" not in line_chart("a", lines, beneath=Series("acceptance rate", []))
+
+
+def test_the_same_chart_is_the_same_text():
+    lines = [Series("a", [(0, 1.0), (10, 2.0)])]
+    assert line_chart("a", lines) == line_chart("a", lines)
+
+
+def test_a_page_can_choose_the_colours_and_the_size():
+    svg = line_chart("a", [Series("a", [(0, 1.0), (1, 2.0)])])
+    assert f"var(--series-1, {COLOURS[0]})" in svg and "var(--ink, #333333)" in svg
+    root = ElementTree.fromstring(svg)
+    assert root.get("width") is None and root.get("viewBox")
 
 
 @pytest.mark.parametrize(

@@ -7,38 +7,28 @@ from html.parser import HTMLParser
 import pytest
 
 from ifnd_tf.errors import UserError
-from ifnd_tf.report import run_report as report
+from ifnd_tf.report import exhibits, run_report
+from tests.report import runs
 
 
 @pytest.fixture
 def run(tmp_path):
     """A run directory of three epochs and two refreshes."""
-    metrics = [
-        {"epoch": 1, "step": 11, "loss": 6.0, "images_per_second": 900.0},
-        {"epoch": 2, "step": 22, "loss": 5.0, "online_knn_top1": 0.9, "masked_share": 0.0},
-        {"epoch": 3, "step": 33, "loss": 4.0, "online_knn_top1": 0.95, "masked_share": 0.02},
-    ]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in metrics))
-    results = {"knn_top1": 0.9831, "raw_pixel_knn_top1": 0.9712, "wall_seconds": 84.5}
-    (tmp_path / "results.json").write_text(json.dumps(results))
-    (tmp_path / "config.flags").write_text("--experiment=tiny\n--detector=ifnd\n--loss=a=b<c>\n")
-    (tmp_path / "detection").mkdir()
-    for epoch in (1, 2):
-        statistics = {"epoch": epoch, "clusters": [5, 7], "level_precision": [0.5, 0.25 * epoch]}
-        (tmp_path / f"detection/{epoch:04d}.json").write_text(json.dumps(statistics))
+    runs.write_records(tmp_path)
     return tmp_path
 
 
-class _Checker(HTMLParser):
-    """Fails on a tag that is closed out of turn; gathers links."""
+class Checker(HTMLParser):
+    """Fails on a tag that is closed out of turn; gathers text, links and tags."""
 
     def __init__(self):
         super().__init__()
-        self.open, self.links = [], []
+        self.open, self.links, self.text, self.tags = [], [], [], []
 
     def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
         self.links += [value for name, value in attributes if name in ("src", "href")]
-        if tag not in ("meta", "link", "img", "br"):
+        if tag not in ("meta", "link", "img", "br", "input"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attributes):
@@ -47,38 +37,89 @@ class _Checker(HTMLParser):
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.text.append(data)
 
-def _report(run):
-    path = report.write(str(run))
+
+def written(run):
+    path = run_report.write(str(run))
     assert path == f"{run}/report.html"
     with open(path, encoding="utf-8") as file:
         text = file.read()
-    checker = _Checker()
+    checker = Checker()
     checker.feed(text)
     assert checker.open == []
-    assert checker.links == []
-    assert "url(" not in text and "<script" not in text  # self-contained
-    return text
+    # Self-contained: places in the page, and pictures inside it.
+    assert all(link.startswith(("#", "data:image/webp")) for link in checker.links)
+    assert "url(http" not in text and "default-src 'none'" in text
+    checker.words = " ".join(" ".join(checker.text).split())
+    return checker
 
 
 def test_says_what_the_records_say(run):
-    text = _report(run)
-    assert re.search(r'<tr><td class="">kNN accuracy</td><td class="number">98\.3%</td>', text)
-    assert re.search(r"raw pixels: kNN accuracy</td><td class=\"number\">97\.1%", text)
-    assert "while training" in text
-    assert "loss: 5 at 2" in text
-    assert "tiny: incremental false negative detection" in text
+    words = written(run).words
+    assert "tiny: MoCo v2 with incremental false negative detection" in words
+    assert "was trained on 1,438 images for 3 of 3 epochs" in words
+    assert "classify 98.3% of the test images" in words
+    assert "an untrained encoder 50.0%, raw pixels 97.1%" in words
+    assert "kNN accuracy 98.3% 50.0% 97.1%" in words  # the table
+    assert "linear probe with 10% of the labels 87.0% ± 1.0%" in words
+    assert "At the last of 2 refreshes 50% of the pseudo-labels were accepted" in words
+    assert "40% of the detected pairs share a true class" in words
+    assert "It took 1:24" in words
+    assert "Run with ifnd_tf 9.9, Python 3.11." in words
 
 
-def test_has_a_curve_for_each_level(run):
-    text = _report(run)
-    assert "K = 5: 50.0% at 2" in text
-    assert "K = 7: 25.0% at 1" in text
-    assert "K = 7: 50.0% at 2" in text
+def test_the_numbers_of_every_curve_are_there_as_text(run):
+    page = written(run)
+    charts = [a["aria-label"] for tag, a in page.tags if tag == "svg"]
+    assert any(label.startswith("Contrastive loss. loss: 6 at 1, 4 at 3") for label in charts)
+    assert any("K = 7: 25.0% at 1, 50.0% at 2" in label for label in charts)
+    assert "epoch K = 5 K = 7 1 50.0% 25.0% 2 50.0% 50.0%" in page.words
 
 
-def test_settings_are_escaped(run):
-    assert "a=b&lt;c&gt;" in _report(run)
+def test_flags_are_escaped(run):
+    assert "--loss a=b<c>" in written(run).words
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_galleries_show_the_pictures(run, labelled):
+    gathered = runs.write_pictures(run, labelled=labelled)
+    page = written(run)
+    pictures = [a for tag, a in page.tags if tag == "img"]
+    wanted = sum(len(c.most) + len(c.least) for level in gathered.clusters for c in level)
+    wanted += sum(1 + len(each.shown) for each in gathered.removed)
+    wanted += sum(1 + len(each.nearest) for each in gathered.neighbours)
+    assert len(pictures) == wanted and all(a["alt"] for a in pictures)
+    marks = [a["class"] for tag, a in page.tags if tag == "span" and "picture " in str(a)]
+    assert bool(marks) == labelled
+    assert ("not marked" in page.words) != labelled
+    right = [
+        gathered.pictures[str(i)].label == gathered.pictures[str(each.anchor)].label
+        for each in gathered.removed
+        for i in each.shown
+    ]
+    if labelled:
+        said = [a["alt"].endswith("same class as the anchor") for a in pictures]
+        assert said.count(True) >= right.count(True) > 0
+
+
+def test_names_of_files_and_classes_do_nothing(run):
+    runs.write_pictures(run)
+    page = written(run)
+    assert not [a for tag, a in page.tags if "onerror" in a]
+    assert len([tag for tag, _ in page.tags if tag == "script"]) == 2  # the map's data, and ours
+    assert any(runs.EVIL in a.get("alt", "") for tag, a in page.tags if tag == "img")
+    data = re.search(r'id="map-data">(.*?)</script>', (run / "report.html").read_text(), re.S)
+    assert runs.EVIL in json.loads(data[1])["points"][0][1]
+
+
+def test_thousands_of_clusters_stay_readable(run):
+    runs.write_pictures(run, num_examples=30_000, num_clusters=(10_000,), classes=2)
+    page = written(run)
+    assert "24 clusters, largest first" in page.words
+    assert len((run / "report.html").read_bytes()) < 15e6
 
 
 def test_lists_unreadable_images_and_warnings(run):
@@ -87,31 +128,58 @@ def test_lists_unreadable_images_and_warnings(run):
     results = json.loads((run / "results.json").read_text())
     results["health_warnings"] = ["The embeddings have collapsed."]
     (run / "results.json").write_text(json.dumps(results))
-    text = _report(run)
-    assert "25 left out of training" in text
-    assert "image19.jpg" in text and "image20.jpg" not in text
-    assert '<div class="warning">The embeddings have collapsed.</div>' in text
+    words = written(run).words
+    assert "25 left out" in words
+    assert "image19.jpg" in words and "image20.jpg" not in words
+    assert "Warning: The embeddings have collapsed." in words
 
 
 def test_a_loss_that_is_not_finite_is_a_warning(run):
     (run / "metrics.jsonl").write_text('{"epoch": 1, "step": 1, "loss": NaN}\n')
-    assert "The loss was not finite" in _report(run)
+    assert "The loss was not finite" in written(run).words
+
+
+def test_a_run_that_stopped_half_way_says_so(run):
+    (run / "results.json").unlink()
+    flags = (run / "config.flags").read_text().replace("--epochs=3", "--epochs=50")
+    (run / "config.flags").write_text(flags)
+    words = written(run).words
+    assert "3 of 50 epochs" in words and "still training" in words
+    assert "Results: the encoder has not been evaluated" in words
+    (run / "status.json").write_text('{"state": "failed", "text": "out of memory"}')
+    assert "It failed: out of memory." in written(run).words
+
+
+def test_other_runners_directories_are_reported_with_what_they_have(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1, "loss": 6.0}\n{"epoch": 2, "loss": 5}\n')
+    (tmp_path / "results.json").write_text('{"knn_top1": 0.5, "note": "mine"}')
+    page = written(tmp_path)
+    assert "50.0%" in page.words
+    for left_out in ("Detection and clusters:", "Pictures of clusters", "Settings:"):
+        assert left_out in page.words, left_out
+    assert [a["id"] for tag, a in page.tags if tag == "section"] == [
+        "results", "training", "settings", "missing"
+    ]  # fmt: skip
 
 
 def test_works_from_results_alone_and_from_metrics_alone(run):
     (run / "metrics.jsonl").rename(run / "kept")
-    assert "98.3%" in _report(run)
+    page = written(run)
+    assert "98.3%" in page.words and "Curves: there is no metrics.jsonl." in page.words
     (run / "kept").rename(run / "metrics.jsonl")
     (run / "results.json").unlink()
-    assert "loss: 6 at 1" in _report(run)
+    assert "Contrastive loss" in written(run).words
 
 
 def test_a_directory_without_a_run_is_an_error(tmp_path):
     with pytest.raises(UserError, match="no run has begun"):
-        report.write(str(tmp_path))
+        run_report.write(str(tmp_path))
+    assert not list(tmp_path.iterdir())
 
 
-def test_a_damaged_file_is_an_error_that_names_it(run):
-    (run / "detection/0002.json").write_text("{")
-    with pytest.raises(UserError, match=r"0002\.json"):
-        report.write(str(run))
+@pytest.mark.parametrize("name", ["detection/0002.json", exhibits.FILE])
+def test_a_damaged_file_is_an_error_that_names_it(run, name):
+    runs.write_pictures(run)
+    (run / name).write_text("{")
+    with pytest.raises(UserError, match=name.replace(".", r"\.")):
+        run_report.write(str(run))

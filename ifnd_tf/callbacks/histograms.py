@@ -1,0 +1,41 @@
+"""Histograms of every refresh for TensorBoard: confidence and cluster size of each level."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ifnd_tf.run_directory import RunDirectory
+
+
+class DetectionHistograms(keras.callbacks.Callback):
+    """Writes what the detection before this epoch left in the run directory.
+
+    Args:
+        run: the run directory.
+        steps_per_epoch: steps of an epoch.
+    """
+
+    def __init__(self, run: RunDirectory, *, steps_per_epoch: int):
+        super().__init__()
+        self._run, self._steps = run, steps_per_epoch
+
+    def on_train_begin(self, logs=None):
+        self._events = tf.summary.create_file_writer(self._run.file("events"))
+
+    def on_epoch_end(self, epoch, logs=None):
+        latest = self._run.latest_detection(before=epoch + 1)
+        if latest is None or latest[0] != epoch:
+            return
+        arrays = latest[1]
+        with self._events.as_default((epoch + 1) * self._steps):
+            for level, labels in enumerate(arrays["labels"], start=1):
+                confidence = arrays["confidence"][level - 1].astype(np.float32)
+                sizes = np.unique(labels[labels >= 0], return_counts=True)[1]
+                tf.summary.histogram(f"detection/confidence, level {level}", confidence)
+                tf.summary.histogram(
+                    f"detection/accepted images of a cluster, level {level}", sizes
+                )
+        self._events.flush()
+
+    def on_train_end(self, logs=None):
+        self._events.close()

@@ -1,0 +1,109 @@
+"""The embedding in two dimensions: where each image lies, and the picture of it."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ifnd_tf.report import chart
+from ifnd_tf.report.chart import COLOURS, INK, MARKERS, PAPER
+
+_MOST_NAMES = 20
+# Below this t-SNE has too few neighbours to look at.
+_FEWEST_FOR_TSNE = 20
+
+
+class Drawing(NamedTuple):
+    """A map as SVG.
+
+    Attributes:
+        svg: the element; its n-th `<use>` within a `.points` group is the n-th of `order`.
+        order: places of the points in the list that was drawn.
+    """
+
+    svg: str
+    order: list[int]
+
+
+def project(embedding: np.ndarray, *, quick: bool, seed: int) -> tuple[np.ndarray, str]:
+    """Two dimensions of an embedding, and how they came about.
+
+    t-SNE (van der Maaten and Hinton 2008) shows groups; it takes seconds, so a run that is
+    still training shows principal components.
+
+    Args:
+        embedding: float [M, D], unit vectors.
+        quick: principal components only.
+        seed: of t-SNE.
+
+    Returns:
+        float [M, 2], and words.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    if len(embedding) < 3 or embedding.shape[1] < 2:
+        return np.zeros([len(embedding), 2]), "nothing: too few images"
+    if quick or len(embedding) < _FEWEST_FOR_TSNE:
+        components = PCA(2, svd_solver="full").fit(embedding)
+        share = components.explained_variance_ratio_.sum()
+        return components.transform(embedding), (
+            f"the first two principal components, {share:.0%} of the variance"
+        )
+    perplexity = min(30.0, (len(embedding) - 1) / 3)
+    places = TSNE(
+        2, perplexity=perplexity, init="pca", metric="cosine", random_state=seed
+    ).fit_transform(embedding)
+    return places, f"t-SNE of cosine distances, perplexity {perplexity:.0f}"
+
+
+def draw(
+    title: str,
+    places: Sequence[tuple[float, float]],
+    groups: Sequence[int],
+    names: Mapping[int, str],
+) -> Drawing:
+    """Draws points in the colour and shape of their group.
+
+    Args:
+        title: of the map.
+        places: (x, y) of each point.
+        groups: number of each point's group, -1 for none.
+        names: of the groups; written into the map where there are few.
+    """
+    where, group = np.asarray(places, float).reshape(-1, 2), np.asarray(groups)
+    # More groups than kinds of point share kinds; the page then names a point's group.
+    kinds = len(COLOURS) * len(MARKERS)
+    kind = np.where(group < 0, -1, group % kinds)
+    order: list[int] = []
+    with chart.style():
+        figure = Figure(figsize=(7.2, 5.6), layout="constrained")
+        axes = figure.subplots()
+        axes.set_axis_off()
+        for number in np.unique(kind):
+            chosen = np.flatnonzero(kind == number)
+            order += chosen.tolist()
+            axes.scatter(
+                where[chosen, 0],
+                where[chosen, 1],
+                s=9 if number < 0 else 20,
+                c=COLOURS[-1] if number < 0 else COLOURS[number % len(COLOURS)],
+                marker="." if number < 0 else MARKERS[number % len(MARKERS)],
+                edgecolors=PAPER,
+                linewidths=0.3,
+                gid="points",
+            )
+        found = [number for number in np.unique(group) if number >= 0]
+        if len(found) <= _MOST_NAMES:
+            for number in found:
+                x, y = np.median(where[group == number], axis=0)
+                box = {"facecolor": PAPER, "alpha": 0.75, "edgecolor": "none", "pad": 1.5}
+                axes.text(
+                    x, y, names.get(int(number), str(number)), color=INK, size=10,
+                    weight="bold", ha="center", va="center", bbox=box,
+                )  # fmt: skip
+        words = f"{len(where)} images in {len(found)} groups"
+        return Drawing(
+            chart.svg(figure, title, words).replace('id="points"', 'class="points"'), order
+        )

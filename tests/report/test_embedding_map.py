@@ -1,0 +1,52 @@
+"""The map keeps near what is near, and says which point is which."""
+
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from ifnd_tf.report import embedding_map
+
+_USE = "{http://www.w3.org/2000/svg}use"
+
+
+def two_groups(count):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(count, 6)) * 0.1
+    rows[::2, 0] += 1
+    rows[1::2, 1] += 1
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_groups_stay_apart(quick):
+    places, words = embedding_map.project(two_groups(40), quick=quick, seed=0)
+    assert ("principal components" in words) == quick and ("t-SNE" in words) != quick
+    first, second = places[::2], places[1::2]
+    between = np.linalg.norm(first.mean(0) - second.mean(0))
+    assert between > 2 * max(first.std(), second.std()) / 2
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 5])
+def test_few_points_are_placed_as_well(count):
+    places, _ = embedding_map.project(two_groups(count), quick=False, seed=0)
+    assert places.shape == (count, 2) and np.isfinite(places).all()
+
+
+def test_every_point_is_drawn_where_the_order_says():
+    places = [(float(i), float(i % 3)) for i in range(9)]
+    drawn = embedding_map.draw("map", places, [4, 2, -1] * 3, {4: "<b>", 2: "two"})
+    assert sorted(drawn.order) == list(range(9))
+    tree = ElementTree.fromstring(drawn.svg)
+    groups = [g for g in tree.iter() if g.get("class") == "points"]
+    x = [float(use.get("x")) for group in groups for use in group.iter(_USE)]
+    assert len(x) == 9
+    # The drawing is linear in x: points further right come further right.
+    assert np.argsort(x).tolist() == np.argsort(drawn.order).tolist()
+    assert "<b>" not in drawn.svg and "&lt;b&gt;" in drawn.svg
+
+
+def test_more_groups_than_kinds_of_points():
+    count = 300
+    drawn = embedding_map.draw("map", [(i, i) for i in range(count)], list(range(count)), {})
+    assert drawn.svg.count("<use") == count == len(drawn.order)
