@@ -54,6 +54,7 @@ def test_the_gap_is_measured_over_common_seeds():
     floor, value, ceiling = {0: 0.1, 1: 0.1}, {0: 0.2, 1: 0.2, 2: 0.9}, {0: 0.5, 1: 0.5}
     assert comparison.gap_closed(floor, value, ceiling) == pytest.approx(0.25)
     assert comparison.gap_closed({0: 0.1}, {0: 0.2}, {0: 0.5}) == pytest.approx(0.25)
+    assert comparison.gap_closed(floor, {0: 0.2, 1: 0.9}, {0: 0.5}) == pytest.approx(0.25)
     # A ceiling below the floor, or above it by chance only.
     assert comparison.gap_closed(floor, value, {0: 0.05, 1: 0.05}) is None
     assert comparison.gap_closed(floor, value, {0: 0.9, 1: 0.11}) is None
