@@ -10,7 +10,6 @@ import operator
 from typing import Any
 
 STAGES = ("check", "watch", "train", "evaluate", "export", "embed", "report", "compare")
-DETECTORS = ("ifnd", "none", "oracle", "random")
 EXPORTS = ("saved_model", "keras", "onnx")
 PROTOCOLS = ("knn", "linear", "few_labels", "finetune", "clustering")
 
@@ -308,7 +307,6 @@ class Detection:
         "ifnd",
         "ifnd: pseudo-labels found while training; none: plain MoCo v2 or SimCLR; oracle: true "
         "labels, the ceiling; random: ifnd's labels permuted, the control that must not help.",
-        DETECTORS,
     )
     num_clusters: str = setting(
         "10,20,40",

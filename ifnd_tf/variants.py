@@ -4,15 +4,14 @@ import dataclasses
 import re
 from typing import Any, NamedTuple
 
+from ifnd_tf import detectors
 from ifnd_tf.config import Config
 from ifnd_tf.errors import UserError, did_you_mean
-from ifnd_tf.settings import DETECTORS
 
 # What a comparison sets itself, or what would make its runs no longer comparable.
 _FIXED = ("mode", "experiment", "workdir", "seed", "seeds", "variants", "stop_after_epoch")
 # Names become directories.
 _NAME = r"[\w.+%-]+"
-_NEXT_ENTRY = re.compile(rf",\s*(?={_NAME}:|(?:{'|'.join(DETECTORS)})\s*(?:,|$))")
 
 
 class Variant(NamedTuple):
@@ -52,7 +51,8 @@ def parse(text: str) -> list[Variant]:
         UserError: if it does not parse, or names a variant twice.
     """
     found: list[Variant] = []
-    for entry in (part.strip() for part in _NEXT_ENTRY.split(text)):
+    next_entry = rf",\s*(?={_NAME}:|(?:{'|'.join(detectors.names())})\s*(?:,|$))"
+    for entry in (part.strip() for part in re.split(next_entry, text)):
         if ":" in entry:
             found.append(_with_flags(entry))
         else:
@@ -115,10 +115,11 @@ def _with_flags(entry: str) -> Variant:
 
 
 def _detector(word: str) -> Variant:
-    if word not in DETECTORS:
+    known = detectors.names()
+    if word not in known:
         raise UserError(
-            f"--variants: expected a detector ({', '.join(DETECTORS)}) or NAME:FLAG=VALUE. "
-            f"Received: {word!r}.{did_you_mean(word, DETECTORS)}"
+            f"--variants: expected a detector ({', '.join(known)}) or NAME:FLAG=VALUE. "
+            f"Received: {word!r}.{did_you_mean(word, known)}"
         )
     return Variant(word, {"detector": word})
 
@@ -133,6 +134,8 @@ def _apply(config: Config, variant: Variant) -> Config:
     plain = {field.name: field.default for field in dataclasses.fields(Config)}
     own: dict[str, Any] = {name: plain[name] for name in ("mode", "variants", "seeds")}
     try:
-        return dataclasses.replace(config.override(variant.flags), **own)
+        found = dataclasses.replace(config.override(variant.flags), **own)
+        detectors.named(found.detector)
+        return found
     except UserError as error:
         raise UserError(f"--variants: {variant.name}: {error}") from error
