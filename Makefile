@@ -12,7 +12,7 @@ CANDIDATES := $(PYTHON)
 endif
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-fast test-all tpu-check lint format chromium clean
+.PHONY: demo docs test test-fast test-all tpu-check lint format chromium clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -45,6 +45,10 @@ chromium:
 	  apt-get -q update && apt-get -q install -y --no-install-recommends chromium && exit; \
 	fi; \
 	echo "No Chromium; the tests of pages will be skipped."
+
+# The documentation as pages, in site/; a warning is an error.
+docs: $(VENV)/.installed-dev
+	$(RUN)/mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) $(TPU_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

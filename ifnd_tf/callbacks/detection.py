@@ -24,7 +24,9 @@ class IncrementalDetection(keras.callbacks.Callback):
         warmup_epochs: epochs before the first detection.
         refresh_epochs: epochs between two.
         epochs: the run's length, to which the acceptance schedule is stretched.
-        schedule, start, end: see `schedules.acceptance_rate`.
+        schedule: linear, cosine, step or constant; see `schedules.acceptance_rate`.
+        start: accepted share at the end of warm-up.
+        end: accepted share at the last epoch.
         progress: the terminal; None: says nothing.
         run: the run directory, for labels, confidences and statistics.
 
