@@ -64,24 +64,23 @@ def write(path: str, title: str, runs: Runs) -> str:
 
 def terminal(summary: dict[str, Any]) -> str:
     """The first table with a row for each protocol, which fits a narrow screen."""
-    tables = _tables(summary)
-    caption, header, rows = tables[0]
-    columns = [[text, *cells] for text, *cells in zip(header, *rows, strict=True)]
+    table = next(iter(_tables(summary).values()))
+    columns = [[text, *cells] for text, *cells in zip(table.header, *table.rows, strict=True)]
     widths = [max(map(len, column)) for column in zip(*columns, strict=True)]
     lines = [
         "  ".join([column[0].ljust(widths[0]), *map(str.rjust, column[1:], widths[1:])])
         for column in columns
     ]
-    return "\n".join([caption, *("  " + line for line in lines)])
+    return "\n".join([table.caption, *("  " + line for line in lines)])
 
 
 def markdown(summary: dict[str, Any]) -> str:
     """The tables of `compare.md`."""
     parts = []
-    for caption, header, rows in _tables(summary):
-        lines = [header, ["---"] * len(header), *rows]
+    for table in _tables(summary).values():
+        lines = [table.header, ["---"] * len(table.header), *table.rows]
         text = "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
-        parts.append(f"{caption}\n\n{text}")
+        parts.append(f"{table.caption}\n\n{text}")
     return "\n\n".join([*parts, _NOTE])
 
 
@@ -113,15 +112,16 @@ def _page(title: str, summary: dict[str, Any], pictures: dict[str, Chart]) -> st
     detection = [chart for name, chart in pictures.items() if name in _DETECTION]
     band = "Mean over seeds; the band is one standard deviation."
     parts = [
-        Section(
-            "results",
-            "Results",
-            "Results",
-            notes=[_NOTE],
-            tables=[
-                Table(rows, header, caption, numbers=range(1, len(header)))
-                for caption, header, rows in _tables(summary)
-            ],
+        # A section for each table: alone in it, a table gets the page's whole width.
+        *(
+            Section(
+                name.lower(),
+                name,
+                table.caption,
+                notes=[_NOTE] if name == "Differences" else [],
+                tables=[table._replace(caption="")],
+            )
+            for name, table in _tables(summary).items()
         ),
         Section("learning", "Learning", "Learning", notes=[band], charts=learning),
         Section("detection", "Detection", "Detection of false negatives", [band], charts=detection),
@@ -133,8 +133,8 @@ def _page(title: str, summary: dict[str, Any], pictures: dict[str, Chart]) -> st
     )
 
 
-def _tables(summary: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
-    """(caption, header, rows) of each table, as plain text."""
+def _tables(summary: dict[str, Any]) -> dict[str, Table]:
+    """The tables by a short name."""
     protocols, variants = summary["protocols"], summary["variants"]
     means = [
         [name, *(_mean(variant["metrics"].get(protocol)) for protocol in protocols)]
@@ -146,20 +146,22 @@ def _tables(summary: dict[str, Any]) -> list[tuple[str, list[str], list[list[str
         for name, variant in variants.items()
         if "difference" in variant["metrics"].get(protocol, {})
     ]
-    tables = [
-        (
-            "Percent, mean ± standard deviation over seeds",
-            ["variant", *(comparison.PROTOCOLS[name] for name in protocols)],
+    tables = {
+        "Results": Table(
             means,
+            ["variant", *(comparison.PROTOCOLS[name] for name in protocols)],
+            "Percent, mean ± standard deviation over seeds",
+            numbers=range(1, 1 + len(protocols)),
         ),
-        (
-            f"Compared with {summary['baseline']} seed by seed, in points",
-            ["", "variant", "difference", "95% interval", "seeds above", "gap closed"],
+        "Differences": Table(
             pairs,
+            ["", "variant", "difference", "95% interval", "seeds above", "gap closed"],
+            f"Compared with {summary['baseline']} seed by seed, in points",
+            numbers=range(2, 6),
         ),
-        _settings(summary),
-    ]
-    return [table for table in tables if table[2]]
+        "Settings": _settings(summary),
+    }
+    return {name: table for name, table in tables.items() if table.rows}
 
 
 def _mean(entry: dict[str, Any] | None) -> str:
@@ -177,13 +179,18 @@ def _paired(entry: dict[str, Any]) -> list[str]:
     ]
 
 
-def _settings(summary: dict[str, Any]) -> tuple[str, list[str], list[list[str]]]:
+def _settings(summary: dict[str, Any]) -> Table:
     flags = sorted({flag for v in summary["variants"].values() for flag in v["flags"]})
     rows = [
         [name, " ".join(map(str, v["seeds"])), *(v["flags"].get(flag, "") for flag in flags)]
         for name, v in summary["variants"].items()
     ]
-    return "What differs", ["variant", "seeds", *(f"--{flag}" for flag in flags)], rows
+    return Table(
+        rows,
+        ["variant", "seeds", *(f"--{flag}" for flag in flags)],
+        "What differs",
+        code=range(2, 2 + len(flags)),
+    )
 
 
 def _share(value: float) -> str:
