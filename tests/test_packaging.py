@@ -195,11 +195,12 @@ def test_the_readme_maps_every_module_in_one_line():
     assert sorted(mapped) == sorted(named)
 
 
-def test_the_readme_names_every_flag_and_no_other():
+def test_the_readme_names_no_flag_that_is_not_there():
+    # All flags are on a page that tests/test_docs.py builds.
     fields = {field.name for field in dataclasses.fields(Config)}
-    of_others = {"flagfile", "help", "helpshort", "logdir"}  # absl's, main's own and TensorBoard's
+    of_others = {"flagfile", "help", "helpshort", "logdir"}  # absl's, main's own, TensorBoard's
     named = set(re.findall(r"--(\w+)", (ROOT / "README.md").read_text()))
-    assert named - of_others == fields
+    assert len(named) > 10 and named - of_others <= fields
 
 
 def test_requirements_are_what_is_imported():
