@@ -3,6 +3,7 @@
 Imports no TensorFlow, so that it starts at once and takes nothing from the run.
 """
 
+import contextlib
 import itertools
 import os
 import socket
@@ -48,7 +49,11 @@ def watch(path: str, console: Console | None = None) -> None:
     if not console.is_terminal or state(run, time.time()) != "running":
         console.print(view(run, time.time()))
         return
-    with Live(view(run, time.time()), console=console, auto_refresh=False) as live:
+    # The run goes on when its watcher leaves.
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        Live(view(run, time.time()), console=console, auto_refresh=False) as live,
+    ):
         while state(run, time.time()) == "running":
             time.sleep(_REFRESH_SECONDS)
             run = read_run(path)

@@ -88,6 +88,28 @@ def test_ill_health_is_said_in_words(tmp_path):
     assert "collapse" in shown(path)
 
 
+def test_a_terminal_is_kept_up_to_date_until_the_run_or_the_watcher_ends(tmp_path, monkeypatch):
+    path = write_run(tmp_path / "run")
+    stream = io.StringIO()
+    console = Console(file=stream, width=100, force_terminal=True)
+
+    def finish(seconds):
+        sign = json.loads((path / "status.json").read_text())
+        (path / "status.json").write_text(json.dumps({**sign, "state": "finished"}))
+
+    monkeypatch.setattr(time, "sleep", finish)
+    watching.watch(str(path), console)
+    assert "running" in stream.getvalue() and "finished" in stream.getvalue()
+
+    def leave(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", leave)
+    finished = json.loads((path / "status.json").read_text())
+    (path / "status.json").write_text(json.dumps({**finished, "state": "running"}))
+    watching.watch(str(path), console)
+
+
 def test_a_directory_without_a_run(tmp_path):
     with pytest.raises(UserError, match="no run has begun"):
         watching.watch(str(tmp_path))
