@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf.detectors.base import Parts
-from ifnd_tf.detectors.incremental import Incremental
+from ifnd_tf.detectors import Parts
+from ifnd_tf.detectors.ifnd import Incremental
 from ifnd_tf.embedding_table import EmbeddingTable
 from ifnd_tf.table_clusters import TableClusters
 

@@ -127,6 +127,7 @@ def build(
         "temperature": config.temperature,
         "loss": config.loss,
         "rescale_negatives": config.rescale_negatives,
+        "level_combination": config.level_combination,
     }
     if config.infeed_dtype == "uint8":
         shared["photometric"] = functools.partial(
@@ -157,7 +158,7 @@ def build(
                     **shared,
                 )
             else:
-                model = SimCLR(query_network, **shared)
+                model = SimCLR(query_network, batch_size=config.batch_size, **shared)
             _compile(model, config, steps_per_epoch)
     finally:
         keras.config.set_dtype_policy(before)

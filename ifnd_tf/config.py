@@ -160,6 +160,12 @@ def _check_together(config: Config) -> None:
             f"--acceptance_end: expected at least --acceptance_start={config.acceptance_start}. "
             f"Received: {config.acceptance_end}."
         )
+    ends = config.acceptance_end_epoch
+    if ends and not config.warmup_epochs < ends <= config.epochs:
+        raise UserError(
+            f"--acceptance_end_epoch: expected 0, or an epoch after --warmup_epochs="
+            f"{config.warmup_epochs} and up to --epochs={config.epochs}. Received: {ends}."
+        )
     if config.framework == "moco" and config.queue_size % config.batch_size:
         raise UserError(
             f"--queue_size: expected a multiple of --batch_size={config.batch_size}, so that whole "

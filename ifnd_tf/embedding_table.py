@@ -16,8 +16,8 @@ from ifnd_tf.errors import UserError
 from ifnd_tf.key_memory import KeyMemory
 from ifnd_tf.kmeans import count_non_finite
 
-# Examples of `sample`: 8 million pairs say well enough how many are of one class.
-_SAMPLE_SIZE = 4096
+# Examples of `sample`: 2 million pairs say well enough how many are of one class.
+_SAMPLE_SIZE = 2048
 
 
 class Sample(NamedTuple):
@@ -98,7 +98,7 @@ class EmbeddingTable:
             )
 
     def sample(self) -> Sample:
-        """Up to 4096 embedded examples, the same ones at each refresh."""
+        """Up to 2048 embedded examples, the same ones at each refresh."""
         points, index = (value.numpy() for value in self.first(self._draw()))
         return Sample(points[index >= 0], index[index >= 0])
 

@@ -13,6 +13,7 @@ from ifnd_tf import building, detecting
 from ifnd_tf.callbacks import trackers
 from ifnd_tf.callbacks.checkpointing import Checkpointing
 from ifnd_tf.callbacks.detection import IncrementalDetection
+from ifnd_tf.callbacks.health import Health
 from ifnd_tf.callbacks.histograms import DetectionHistograms
 from ifnd_tf.callbacks.live_report import LiveReport
 from ifnd_tf.callbacks.online_knn import OnlineKNN
@@ -23,6 +24,7 @@ from ifnd_tf.config import Config
 from ifnd_tf.data.source import Source
 from ifnd_tf.data.sources import Splits
 from ifnd_tf.errors import Stopped
+from ifnd_tf.evaluation import health
 from ifnd_tf.evaluation.embed import Embedder, Embeddings, labelled
 from ifnd_tf.evaluation.knn import weighted_knn
 from ifnd_tf.fitting import fit
@@ -74,6 +76,14 @@ def train(
         schedule=config.acceptance,
         start=config.acceptance_start,
         end=config.acceptance_end,
+        end_epoch=config.acceptance_end_epoch,
+        progress=progress,
+        run=run,
+    )
+    watch = Health(
+        functools.partial(health.health, seed=config.seed),
+        health.warnings,
+        epochs=config.epochs,
         progress=progress,
         run=run,
     )
@@ -96,7 +106,7 @@ def train(
                 agree=any_worker(strategy),
                 report=progress.line,
                 writer=is_chief(strategy),
-                remembered={"detection": detection, "records": records},
+                remembered={"detection": detection, "health": watch, "records": records},
                 model=model,
                 optimizer=model.optimizer,
                 detector=detector,
@@ -120,6 +130,7 @@ def train(
                 callbacks=[
                     detection,
                     *_online_knn(config, strategy, model, splits, progress),
+                    watch,
                     Terminal(progress, batch_size=config.batch_size, **length),
                     records,
                     saving,
@@ -202,6 +213,7 @@ def _opening(
         lines.append(
             f"detection from epoch {config.warmup_epochs + 1}: "
             f"{', '.join(map(str, levels))} clusters"
+            + (", picked by auto" if config.num_clusters.strip() == "auto" else "")
         )
     return "\n".join(lines)
 

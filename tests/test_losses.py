@@ -73,33 +73,52 @@ def test_without_labels_it_is_plain_info_nce(case, mode):
     np.testing.assert_allclose(none.per_anchor, cross_entropy, rtol=1e-6)
 
 
-def gradient(case, mask, mode):
-    """d loss / d negative logits [B, M], and the softmax weights of plain InfoNCE."""
-    negatives = tf.constant(case["negatives"])
+def gradients(case, mask, mode, rescale=False):
+    """d loss / d the positive's logit [B] and the negatives' [B, M]."""
+    positive, negatives = tf.constant(case["positive"]), tf.constant(case["negatives"])
     with tf.GradientTape() as tape:
-        tape.watch(negatives)
-        loss = tf.reduce_sum(
-            masked_info_nce(
-                tf.constant(case["positive"]), negatives, false_negative=mask, mode=mode
-            ).per_anchor
-        )
+        tape.watch([positive, negatives])
+        loss = masked_info_nce(
+            positive, negatives, false_negative=mask, mode=mode, rescale=rescale
+        ).per_anchor
+    return [gradient.numpy() for gradient in tape.gradient(loss, [positive, negatives])]
+
+
+def softmax_weights(case, scale=1.0):
+    """e^x / sum of e^x [B, 1 + M], where a negative counts `scale` [B, M] times."""
     logits = np.concatenate([case["positive"][:, None], case["negatives"]], axis=1)
-    return tape.gradient(loss, negatives).numpy(), tf.nn.softmax(logits).numpy()[:, 1:]
+    terms = np.exp(logits.astype(np.float64))
+    terms[:, 1:] *= scale
+    return terms / terms.sum(axis=1, keepdims=True)
 
 
-def test_an_eliminated_key_has_exactly_zero_gradient(case):
-    mask = case["mask"][:1]
-    found, _ = gradient(case, mask, "eliminate")
-    assert np.all(found[mask[0]] == 0.0)
-    assert np.all(found[~mask[0]] > 0.0)
+@pytest.mark.parametrize("rescale", [False, True])
+def test_elimination_has_the_gradients_of_a_softmax_over_the_kept(case, rescale):
+    # method.md: 0 for a false negative, p / tau for a kept one, the mean over levels. Rescaled,
+    # each kept one counts M / kept times.
+    expected = np.zeros([B, 1 + M])
+    for mask in case["mask"]:
+        kept = ~mask
+        scale = kept * (M / kept.sum(axis=1, keepdims=True) if rescale else 1.0)
+        expected += softmax_weights(case, scale) / L
+    expected[:, 0] -= 1.0
+    positive, negatives = gradients(case, case["mask"], "eliminate", rescale)
+    np.testing.assert_allclose(positive, expected[:, 0], rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(negatives, expected[:, 1:], rtol=1e-5, atol=1e-7)
+    # Not merely small: a masked key must not move at all.
+    assert np.all(gradients(case, case["mask"][:1], "eliminate", rescale)[1][case["mask"][0]] == 0)
 
 
-def test_an_attracted_key_has_gradient_p_minus_one_over_P(case):
-    # method.md: (p_f - 1 / |P|) per unit of logit, and p for the other negatives.
-    mask = case["mask"][:1]
-    found, weights = gradient(case, mask, "attract")
-    expected = weights - mask[0] / (1.0 + mask[0].sum(axis=1, keepdims=True))
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+def test_attraction_has_the_gradients_of_a_softmax_less_one_over_P(case):
+    # method.md: (p_f - 1 / |P|) / tau for a false negative, p / tau for the others, the mean over
+    # levels; the positive is one of P.
+    expected = softmax_weights(case)
+    for mask in case["mask"]:
+        share = 1.0 / (1.0 + mask.sum(axis=1, keepdims=True))
+        expected -= np.concatenate([np.ones([B, 1]), mask], axis=1) * share / L
+    positive, negatives = gradients(case, case["mask"], "attract")
+    np.testing.assert_allclose(positive, expected[:, 0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(negatives, expected[:, 1:], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("mode", ["eliminate", "attract"])

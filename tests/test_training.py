@@ -4,15 +4,18 @@ import dataclasses
 import itertools
 import os
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from ifnd_tf import building
+from ifnd_tf.callbacks.detection import IncrementalDetection
 from ifnd_tf.callbacks.terminal import Terminal
 from ifnd_tf.checkpoints import CheckpointStore
 from ifnd_tf.errors import Stopped, UserError
+from ifnd_tf.progress import Progress
 from tests import tiny
 from tests.conftest import make_strategy
 
@@ -196,6 +199,27 @@ def test_before_any_key_was_computed_nothing_is_accepted(tmp_path):
         assert len(np.unique(labels[labels >= 0])) == clusters
 
 
+def test_detection_is_compared_with_nearest_neighbours(tmp_path):
+    config = tiny.config(num_clusters="auto", level_combination="union", acceptance_end=1.0)
+    _, run = tiny.train(config, make_strategy("default"), tmp_path)
+    first, last = run.metrics()
+    assert first["health_effective_rank"] > 1
+    # 160 images are fewer than a sample, so its pairs are all pairs.
+    assert last["detection_sampled_precision"] == pytest.approx(last["detection_precision"])
+    assert 0 < last["detection_neighbour_precision"] <= 1
+    assert last["masked_share"] > 0
+
+
+def test_acceptance_may_be_complete_before_the_end():
+    detector = SimpleNamespace(incremental=True, num_levels=1)
+    callback = IncrementalDetection(
+        detector, true_labels=np.zeros(4), warmup_epochs=2, refresh_epochs=1, epochs=10,
+        schedule="linear", start=0.0, end=0.8, end_epoch=7, progress=Progress(enabled=False),
+    )  # fmt: skip
+    # Epochs count from 0 here: the seventh is 6, four after the warm-up.
+    assert [callback.rate(epoch) for epoch in (2, 4, 6, 9)] == pytest.approx([0, 0.4, 0.8, 0.8])
+
+
 def test_nested_labels_keep_fine_clusters_together(tmp_path):
     config = tiny.config(hierarchy="nested", acceptance_end=1.0)
     model, _ = tiny.train(config, make_strategy("default"), tmp_path)
@@ -225,6 +249,7 @@ def test_infeed_of_float32_and_of_uint8_train_alike(tmp_path):
         ({"depth": 9}, "6n \\+ 2"),
         ({"batch_norm": "split", "batch_norm_splits": 5}, "batch_norm_splits: expected a divisor"),
         ({"batch_norm": "shuffle"}, "at least two replicas"),
+        ({"acceptance_end_epoch": 1}, "acceptance_end_epoch: expected 0, or an epoch after"),
         ({"detector": "guess"}, "detector: expected one of"),
     ],
 )

@@ -7,6 +7,7 @@ import numpy as np
 
 from ifnd_tf import pseudo_labels
 from ifnd_tf.detectors import Detection, Detector
+from ifnd_tf.neighbours import neighbour_statistics
 from ifnd_tf.progress import Progress
 from ifnd_tf.run_directory import RunDirectory
 from ifnd_tf.schedules import acceptance_rate
@@ -23,16 +24,17 @@ class IncrementalDetection(keras.callbacks.Callback):
         true_labels: int32 [N], -1 where unknown; used for statistics only. None: no statistics.
         warmup_epochs: epochs before the first detection.
         refresh_epochs: epochs between two.
-        epochs: the run's length, to which the acceptance schedule is stretched.
+        epochs: the run's length.
         schedule: linear, cosine, step or constant; see `schedules.acceptance_rate`.
         start: accepted share at the end of warm-up.
-        end: accepted share at the last epoch.
+        end: accepted share at `end_epoch`, and after it.
+        end_epoch: the epoch, counted from 1, at which acceptance is complete; 0: the last.
         progress: the terminal; None: says nothing.
         run: the run directory, for labels, confidences and statistics.
 
     The epoch's logs get `detection_*`: acceptance rate, accepted share, churn since the last
     refresh, cluster sizes and, with true labels, precision, recall and F1 of the detected
-    pairs, NMI and purity.
+    pairs, that of as many nearest-neighbour pairs, NMI and purity.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class IncrementalDetection(keras.callbacks.Callback):
         schedule: str = "linear",
         start: float = 0.0,
         end: float = 1.0,
+        end_epoch: int = 0,
         progress: Progress | None = None,
         run: RunDirectory | None = None,
     ):
@@ -55,6 +58,7 @@ class IncrementalDetection(keras.callbacks.Callback):
         self._rate: Callable[[float], float] = lambda progress: acceptance_rate(
             progress, schedule=schedule, start=start, end=end
         )
+        self._last = (end_epoch or epochs) - 1
         self._progress, self._run = progress or Progress(enabled=False), run
         self._latest: dict[str, float] = {}
 
@@ -70,8 +74,8 @@ class IncrementalDetection(keras.callbacks.Callback):
         """The acceptance rate of the refresh before `epoch`; 1 for given labels."""
         if not self._detector.incremental:
             return 1.0
-        last = max(1, self._epochs - 1 - self._warmup)
-        return self._rate(min(1.0, (epoch - self._warmup) / last))
+        length = max(1, self._last - self._warmup)
+        return self._rate(min(1.0, (epoch - self._warmup) / length))
 
     def due(self, epoch: int) -> bool:
         """Whether labels are refreshed before `epoch` (counted from 0)."""
@@ -100,18 +104,17 @@ class IncrementalDetection(keras.callbacks.Callback):
             "epoch": epoch,
             "acceptance_rate": rate,
             "accepted_share": float(np.mean(found.labels >= 0)),
-            "label_churn": float(
-                np.mean(
-                    [
-                        pseudo_labels.label_churn(*pair)
-                        for pair in zip(before, found.labels, strict=True)
-                    ]
-                )
-            ),
             **found.statistics,
         }
+        if np.any(before >= 0):  # After nothing, every pair is new.
+            statistics["label_churn"] = pseudo_labels.label_churn(before, found.labels)
         if self._true_labels is not None and np.any(self._true_labels >= 0):
             statistics |= pseudo_labels.detection_statistics(found.labels, self._true_labels)
+            if found.sample is not None:
+                points, examples = found.sample
+                statistics |= neighbour_statistics(
+                    points, found.labels[:, examples], self._true_labels[examples]
+                )
         self._latest = {
             f"detection_{name}": float(value)
             for name, value in statistics.items()

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ifnd_tf.detectors.base import Detection, Detector, Parts
+from ifnd_tf.detectors import Detection, Detector, Parts
 from ifnd_tf.errors import UserError
 
 
@@ -16,7 +16,7 @@ class Oracle(Detector):
         UserError: if none is known.
     """
 
-    flag, num_levels, incremental = "oracle", 1, False
+    num_levels, incremental = 1, False
 
     def __init__(self, parts: Parts):
         super().__init__(parts)

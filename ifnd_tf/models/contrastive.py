@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ifnd_tf import distribution
@@ -56,6 +57,7 @@ class ContrastiveModel(distribution.DistributedModel):
         temperature: tau > 0 of the loss.
         loss: "eliminate" or "attract".
         rescale_negatives: see `masked_info_nce`.
+        level_combination: "mean" of the levels' losses, or one loss of their "union".
         memory: keeps each example's keys, as embeddings to cluster; None: they are not needed.
         remember_features: whether it keeps the encoder's features in place of the keys.
 
@@ -74,6 +76,7 @@ class ContrastiveModel(distribution.DistributedModel):
         temperature: float = 0.2,
         loss: str = "eliminate",
         rescale_negatives: bool = False,
+        level_combination: str = "mean",
         memory: KeyMemory | None = None,
         remember_features: bool = False,
         name: str | None = None,
@@ -85,6 +88,7 @@ class ContrastiveModel(distribution.DistributedModel):
         self.photometric = photometric
         self.temperature = temperature
         self.loss_mode, self.rescale_negatives = loss, rescale_negatives
+        self.level_combination = level_combination
         self.memory, self.remember_features = memory, remember_features
         self.pseudo_labels: Any = None
         if num_levels:
@@ -114,6 +118,10 @@ class ContrastiveModel(distribution.DistributedModel):
     def embedding_network(self) -> Network:
         """The network whose embeddings are clustered."""
         return self.network
+
+    def newest_embeddings(self) -> np.ndarray:
+        """Unit vectors [n, D] that training made last, of different images, on the host."""
+        raise NotImplementedError
 
     def call(self, images, training=False):
         """Unit vectors [b, D] of normalised images [b, S, S, 3]."""
@@ -159,6 +167,8 @@ class ContrastiveModel(distribution.DistributedModel):
         same = None
         if self.pseudo_labels is not None:
             same = false_negatives(self.labels_of(anchor_index), self.labels_of(negative_index))
+            if self.level_combination == "union":
+                same = tf.reduce_any(same, axis=0, keepdims=True)
             # An older key of the anchor itself is the surest false negative of all; it is left
             # out whatever the labels say, and never attracted, since it is stale.
             others = anchor_index[:, None] != negative_index[None, :]

@@ -2,6 +2,7 @@
 arXiv 2003.04297; removal after Chen et al. 2022, arXiv 2106.03719)."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ifnd_tf import distribution
@@ -64,6 +65,10 @@ class MoCo(ContrastiveModel):
     @property
     def embedding_network(self) -> Network:
         return self.key_network
+
+    def newest_embeddings(self) -> np.ndarray:
+        """The keys in the queue."""
+        return self.queue.numpy()[self.queue_index.numpy() != EMPTY]
 
     def train_step(self, data):
         index = data["index"]

@@ -1,17 +1,35 @@
 """SimCLR with false negative removal (Chen et al. 2020, arXiv 2002.05709; removal after
 Chen et al. 2022, arXiv 2106.03719)."""
 
+import numpy as np
 import tensorflow as tf
 
 from ifnd_tf import distribution
-from ifnd_tf.models.contrastive import ContrastiveModel
+from ifnd_tf.models.contrastive import ContrastiveModel, Network
 
 
 class SimCLR(ContrastiveModel):
-    """Each of the 2B views against the views of all other images of the global batch."""
+    """Each of the 2B views against the views of all other images of the global batch.
 
-    def __init__(self, network, **kwargs):
+    Args:
+        network: encoder and projector.
+        batch_size: B.
+        **kwargs: see `ContrastiveModel`.
+
+    Attributes:
+        newest: float32 [B, D], the last step's first views, the same on all replicas.
+    """
+
+    def __init__(self, network: Network, *, batch_size: int, **kwargs):
         super().__init__(network, name="simclr", **kwargs)
+        self.newest = self.add_weight(
+            name="newest", shape=(batch_size, network.projector.output_shape[-1]),
+            initializer="zeros", trainable=False, dtype="float32", autocast=False,
+        )  # fmt: skip
+
+    def newest_embeddings(self) -> np.ndarray:
+        """The first views of the last step."""
+        return self.newest.numpy()
 
     def train_step(self, data):
         index = tf.concat([data["index"]] * 2, axis=0)
@@ -29,6 +47,7 @@ class SimCLR(ContrastiveModel):
             )
             share = self.replica_share(loss.per_anchor)
         self.minimise(tape, share)
+        self.newest.assign(_by_view(everyone)[0])
         if self.memory is not None:
             kept = distribution.all_gather(features) if self.remember_features else everyone
             first, second = _by_view(kept)

@@ -36,11 +36,18 @@ def test_an_unknown_name_is_answered_with_those_there_are():
         detectors.named("orcale")
 
 
+@pytest.mark.parametrize("name", detectors.names())
+def test_every_choice_is_a_detector(name):
+    assert issubclass(detectors.named(name), detectors.Detector)
+
+
 def test_a_class_in_a_file_of_its_own_is_all_that_a_detector_takes(tmp_path, monkeypatch):
+    assert detectors.names() == ["ifnd", "none", "oracle", "random"]
     (tmp_path / "halves.py").write_text(
-        "from ifnd_tf.detectors.base import Detector\n\n"
+        "from ifnd_tf.detectors import Detector\n"
+        "from ifnd_tf.detectors.none import Plain\n\n"
         "class Halves(Detector):\n"
-        "    flag, num_levels = 'halves', 1\n"
+        "    num_levels = 1\n"
     )
     monkeypatch.setattr(detectors, "__path__", [*detectors.__path__, str(tmp_path)])
     assert detectors.named("halves").num_levels == 1

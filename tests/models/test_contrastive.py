@@ -31,7 +31,9 @@ def moco(**options):
 
 
 def simclr(**options):
-    model = SimCLR(network(), num_examples=N, temperature=TAU, **{"num_levels": 2, **options})
+    model = SimCLR(
+        network(), batch_size=B, num_examples=N, temperature=TAU, **{"num_levels": 2, **options}
+    )
     model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     return model
@@ -85,6 +87,50 @@ def test_simclr_loss_equals_the_reference(mode):
     first, second = (model.network.embed(data["images"][:, v]).numpy() for v in (0, 1))
     expected = reference.nt_xent(first, second, data["index"].numpy(), table, TAU, mode)
     np.testing.assert_allclose(model.train_step(data)["loss"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("make", [moco, simclr])
+def test_union_is_one_loss_of_the_pairs_found_at_any_level(make):
+    # Labels that join what either level joins: 3, 7 and 11 of the batch by 0, 2 and 5 by 1.
+    table = np.full((2, N), -1, np.int32)
+    table[0, [3, 7, 2, 19]] = [0, 0, 1, 1]
+    table[1, [7, 11, 5, 8]] = [0, 0, 1, 1]
+    found = np.stack([level[:, None] == level for level in table]) & (table >= 0)[:, :, None]
+    either = found.any(axis=0)
+    anchors, negatives = np.array([3, 7, 11, 15]), np.arange(N)
+    model = make(level_combination="union")
+    model.pseudo_labels.assign(table)
+    rng = np.random.default_rng(2)
+    vectors = rng.normal(size=(B + B + N, D)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    queries, keys, others = np.split(vectors, [B, 2 * B])
+    loss = model.contrastive_loss(
+        tf.constant(queries), tf.constant(anchors, tf.int32), tf.constant(keys),
+        tf.constant(others), tf.constant(negatives, tf.int32), valid=tf.ones([N], tf.bool),
+    )  # fmt: skip
+    expected = [
+        reference.anchor_loss(
+            queries[b] @ keys[b],
+            [queries[b] @ others[n] for n in negatives if n != i],
+            [either[i, n] for n in negatives if n != i],
+            TAU,
+            "eliminate",
+        )
+        for b, i in enumerate(anchors)
+    ]
+    np.testing.assert_allclose(loss.per_anchor, expected, rtol=1e-5)
+    assert either[7].sum() == 3 and found[0, 7].sum() == 2  # itself, 3 and, by the union, 11
+
+
+def test_the_newest_embeddings_are_those_of_the_last_step():
+    data, model = batch(), simclr()
+    expected = model.network.embed(data["images"][:, 0]).numpy()
+    model.train_step(data)
+    np.testing.assert_allclose(model.newest_embeddings(), expected, atol=1e-6)
+    model = moco()
+    assert len(model.newest_embeddings()) == 0
+    model.train_step(data)
+    assert len(model.newest_embeddings()) == B
 
 
 def test_without_a_detector_moco_is_plain_and_keeps_its_own_older_keys():
@@ -162,3 +208,48 @@ def test_the_step_compiles_under_xla_and_gives_the_same(make):
         results.append((losses, model.projector.get_weights()[0]))
     np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-5)
     np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-4, atol=1e-6)
+
+
+def slope(function, variable, direction):
+    """The derivative of `function` along a direction, from two values of it."""
+    value, step = variable.numpy(), 1e-3
+    found = []
+    for sign in (1, -1):
+        variable.assign(value + sign * step * direction)
+        found.append(function())
+    variable.assign(value)
+    return (found[0] - found[1]) / (2 * step)
+
+
+@pytest.mark.parametrize("rescale", [False, True])
+@pytest.mark.parametrize("mode", ["eliminate", "attract"])
+@pytest.mark.parametrize("make", [moco, simclr])
+def test_a_step_goes_down_the_gradient_of_the_reference(make, mode, rescale):
+    """SGD's first step is the gradient; the reference tells its slope in a random direction."""
+    model, data, table = make(loss=mode, rescale_negatives=rescale), batch(), labels()
+    model.pseudo_labels.assign(table)
+    options = {"kind": mode, "rescale": rescale}
+
+    def embedded(view, network=model.network):
+        return network.embed(data["images"][:, view]).numpy().astype(np.float64)
+
+    index = data["index"].numpy()
+    if make is moco:
+        queue, queue_index = fill(model)
+        keys = embedded(1, model.key_network)
+
+        def loss():
+            return reference.queue_loss(
+                embedded(0), keys, queue, index, queue_index, table, TAU, **options
+            )
+    else:
+
+        def loss():
+            return reference.nt_xent(embedded(0), embedded(1), index, table, TAU, **options)
+
+    kernel = model.projector.trainable_variables[0]
+    direction = np.random.default_rng(4).normal(size=kernel.shape).astype(np.float32)
+    expected, before = slope(loss, kernel, direction), kernel.numpy()
+    model.train_step(data)
+    gradient = (before - kernel.numpy()) / 0.1  # the learning rate
+    np.testing.assert_allclose(np.sum(gradient * direction), expected, rtol=2e-3, atol=1e-3)

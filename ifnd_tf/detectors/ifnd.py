@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf import pseudo_labels
-from ifnd_tf.detectors.base import Detection, Detector, Parts
+from ifnd_tf.detectors import Detection, Detector, Parts
 from ifnd_tf.table_clusters import Clustering
 
 
@@ -17,7 +17,7 @@ class Incremental(Detector):
     Source: IFND (Chen et al., ICLR 2022), steps 1 to 4 of the method.
     """
 
-    flag, clusters = "ifnd", True
+    clusters = True
 
     def __init__(self, parts: Parts):
         super().__init__(parts)

@@ -4,8 +4,8 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf import pseudo_labels
-from ifnd_tf.detectors.incremental import Incremental
-from ifnd_tf.detectors.permuted import Permuted
+from ifnd_tf.detectors.ifnd import Incremental
+from ifnd_tf.detectors.random import Permuted
 from tests import corners
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ifnd_tf.detectors.base import Detection, Parts
-from ifnd_tf.detectors.incremental import Incremental
+from ifnd_tf.detectors import Detection, Parts
+from ifnd_tf.detectors.ifnd import Incremental
 
 
 class Permuted(Incremental):
@@ -14,8 +14,6 @@ class Permuted(Incremental):
 
     The same number of negatives is masked, in clusters of the same sizes.
     """
-
-    flag = "random"
 
     def __init__(self, parts: Parts):
         super().__init__(parts)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ifnd_tf import pseudo_labels
-from ifnd_tf.detectors.incremental import Incremental
+from ifnd_tf.detectors.ifnd import Incremental
 from tests import corners
 
 

@@ -1,0 +1,78 @@
+"""Collapse and other ill health while training: numbers every epoch, and words when it matters."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from ifnd_tf.progress import Progress
+from ifnd_tf.run_directory import RunDirectory
+
+# Embeddings that are looked at: their spread is known well from these, in a tenth of a second.
+_ROWS = 2048
+
+
+class Health(keras.callbacks.Callback):
+    """Measures the newest embeddings at each epoch's end; warns once of what is unhealthy.
+
+    An untrained encoder is close to collapse, so there are no words in the first tenth of the
+    epochs. What was said is kept in results.json, as `training_warnings`.
+
+    Args:
+        measure: float32 [n, D] unit vectors -> (name, value) pairs for the logs.
+        warn: name -> value to what is wrong, a sentence for each name.
+        epochs: the run's length.
+        progress: the terminal.
+        run: the run directory.
+    """
+
+    def __init__(
+        self,
+        measure: Callable[[np.ndarray], Iterable[tuple[str, float]]],
+        warn: Callable[[Mapping[str, float]], list[str]],
+        *,
+        epochs: int,
+        progress: Progress,
+        run: RunDirectory,
+    ):
+        super().__init__()
+        self._measure, self._warn = measure, warn
+        self._grace = max(1, epochs // 10)
+        self._progress, self._run = progress, run
+        self._warned: dict[str, str] = {}
+
+    def remember(self) -> dict[str, str]:
+        """What was warned of, by the name of the value, so that a resumed run is not repeating."""
+        return self._warned
+
+    def recall(self, state: dict[str, str]) -> None:
+        """Takes it back."""
+        self._warned = dict(state)
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = {} if logs is None else logs
+        logs.update(self.values(logs))
+        if epoch < self._grace:
+            return
+        for name, value in logs.items():
+            if name in self._warned:
+                continue
+            for text in self._warn({name: value}):
+                self._warned[name] = f"epoch {epoch + 1}: {text}"
+                self._progress.line(f"warning: {self._warned[name]}")
+        if self._warned:
+            self._run.write_results({"training_warnings": list(self._warned.values())})
+
+    def values(self, logs: Mapping[str, Any]) -> dict[str, float]:
+        """`health_*` of the model's newest embeddings; empty while there are too few."""
+        newest = self.model.newest_embeddings()
+        if len(newest) < 2:
+            return {}
+        # Evenly spaced, not the first ones: a queue's neighbours come from one step.
+        rows = newest[:: max(1, len(newest) // _ROWS)][:_ROWS]
+        found = dict(self._measure(rows))
+        if "positive_similarity" in logs:
+            # |x - y|^2 = 2 - 2 x.y of unit vectors, over all views of the epoch.
+            found["health_alignment"] = 2.0 - 2.0 * float(logs["positive_similarity"])
+        return found

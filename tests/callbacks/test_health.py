@@ -1,0 +1,66 @@
+"""Health while training: numbers every epoch, words once."""
+
+import io
+import types
+
+import numpy as np
+import pytest
+
+from ifnd_tf.callbacks.health import Health
+from ifnd_tf.evaluation import health
+from ifnd_tf.progress import Progress
+from ifnd_tf.run_directory import RunDirectory
+
+
+def make(tmp_path, embeddings, epochs=3):
+    stream = io.StringIO()
+    run = RunDirectory(str(tmp_path), flags={})
+    callback = Health(
+        health.health, health.warnings, epochs=epochs, progress=Progress(stream), run=run
+    )
+    callback.set_model(types.SimpleNamespace(newest_embeddings=lambda: embeddings))
+    return callback, stream, run
+
+
+def spread(count=300, width=16):
+    points = np.random.default_rng(0).normal(size=(count, width))
+    return points / np.linalg.norm(points, axis=1, keepdims=True)
+
+
+def test_a_healthy_run_has_numbers_and_no_words(tmp_path):
+    callback, stream, run = make(tmp_path, spread(6000))
+    for epoch in range(3):
+        logs = {"positive_similarity": 0.8, "masked_share": 0.1}
+        callback.on_epoch_end(epoch, logs)
+    # Coordinates of variance 1 / 16, and all 16 directions alike.
+    assert logs["health_embedding_std"] == pytest.approx(1, abs=0.01)
+    assert logs["health_effective_rank"] == pytest.approx(16, abs=0.1)
+    assert logs["health_uniformity"] < -3
+    assert logs["health_alignment"] == pytest.approx(0.4)
+    assert stream.getvalue() == "" and "training_warnings" not in run.results()
+
+
+def test_a_collapse_is_said_once_and_kept(tmp_path):
+    point = np.repeat(spread(1), 50, axis=0)
+    callback, stream, run = make(tmp_path, point)
+    callback.on_epoch_end(0, {})
+    assert stream.getvalue() == ""  # an untrained encoder may look like that
+    callback.on_epoch_end(1, {})
+    said = stream.getvalue()
+    assert "warning: epoch 2: Embedding std 0" in said and "collapse" in said
+    assert said.count("warning: ") == 3  # spread, rank and uniformity
+    callback.on_epoch_end(2, {"masked_share": 0.6})
+    more = stream.getvalue().removeprefix(said)
+    assert more.startswith("warning: epoch 3: Masked share 0.6") and more.count("\n") == 1
+    assert len(run.results()["training_warnings"]) == 4
+    resumed, stream, _ = make(tmp_path, point)
+    resumed.recall(callback.remember())
+    resumed.on_epoch_end(2, {"masked_share": 0.6})
+    assert stream.getvalue() == ""
+
+
+def test_an_empty_queue_has_no_health(tmp_path):
+    callback, stream, _ = make(tmp_path, np.zeros([0, 16]))
+    logs = {"loss": 1.0}
+    callback.on_epoch_end(2, logs)
+    assert logs == {"loss": 1.0} and stream.getvalue() == ""
