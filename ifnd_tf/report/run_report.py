@@ -215,7 +215,8 @@ def _detection_words(run: RunFiles) -> list[str]:
 
 def _warnings(run: RunFiles) -> list[str]:
     found = run.results.get("health_warnings", [])
-    texts = [found] if isinstance(found, str) else [str(text) for text in found]
+    texts = [str(text) for text in run.results.get("training_warnings", [])]
+    texts += [found] if isinstance(found, str) else [str(text) for text in found]
     if any(not math.isfinite(loss) for _, loss in run.values("loss")):
         texts.append("The loss was not finite in at least one epoch.")
     return [text for text in texts if text]
