@@ -130,6 +130,10 @@ def health(run: RunFiles) -> Section:
         "health",
         "Health",
         "Health of the embedding",
+        notes=[
+            "A spread that falls to 0, or an effective rank near 1, means that the encoder maps "
+            "all images to one point: it has collapsed. The cosine of two views should rise."
+        ],
         charts=[
             *chart("Embeddings while training", spread),
             *(

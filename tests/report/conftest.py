@@ -7,10 +7,7 @@ import pytest
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _ARGUMENTS = [
     "--no-sandbox",  # refused to root otherwise
-    # TensorBoard's projector draws with WebGL, here in software.
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
+    "--disable-gpu",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
@@ -49,9 +46,7 @@ def open_page(browser):
         page = context.new_page()
         page.on(
             "console",
-            lambda message: (
-                complaints.append(message.text) if message.type in ("error", "warning") else None
-            ),
+            lambda message: complaints.append(message.text) if message.type in levels else None,
         )
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on(
