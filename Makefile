@@ -12,22 +12,18 @@ CANDIDATES := $(PYTHON)
 endif
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo docs test test-fast test-all tpu-check lint format chromium clean
+.PHONY: demo docs test test-fast tpu-check tpu-environments lint format chromium clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
 	$(RUN)/python main.py $(ARGS)
 
-# Everything that this machine can run: lint, types, then one pytest with the slow tests.
-test: lint
-	$(RUN)/python -m pytest -m "not tpu" $(ARGS)
+# Lint, types, then one pytest with the slow tests and the short form of the TPU check.
+test: lint tpu-environments
+	$(RUN)/python -m pytest -m "" $(ARGS)
 
 test-fast: $(VENV)/.installed-dev
 	$(RUN)/python -m pytest $(ARGS)
-
-# Also the tests that need a TPU or its compiler.
-test-all: lint
-	$(RUN)/python -m pytest -m "" $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(RUN)/ruff check .
@@ -54,17 +50,21 @@ clean:
 	rm -rf $(VENV) $(TPU_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Compiles the training step with the TPU's own compiler, without a TPU. What lowers a step and
-# what compiles it pin different libtpus, hence two more environments.
-#   make tpu-check ARGS=--short    a small network, as in CI
-tpu-check: $(VENV)/.installed $(TPU_VENV)/lower/.installed $(TPU_VENV)/compile/.installed
+# Compiles the training step with the TPU's own compiler, without a TPU.
+tpu-check: $(VENV)/.installed tpu-environments
 	$(RUN)/python -m benchmarks.tpu --json tpu-check.json $(ARGS)
+
+# What lowers a step and what compiles it pin different libtpus, hence two more environments.
+# libtpu has no builds for other machines; there the tests that need it say that they skip.
+tpu-environments: $(VENV)/.created
+	@if $(RUN)/python -c 'import platform, sys; \
+	    sys.exit((sys.version_info < (3, 11)) or platform.machine() + sys.platform != "x86_64linux")'; \
+	then $(MAKE) --no-print-directory $(TPU_VENV)/lower/.installed $(TPU_VENV)/compile/.installed; \
+	else echo "TPU check left out: libtpu wants Python 3.11 to 3.13 on Linux, x86-64."; fi
 
 $(TPU_VENV)/lower/.installed: requirements-tpu.txt
 $(TPU_VENV)/compile/.installed: benchmarks/tpu/requirements-compile.txt
-$(TPU_VENV)/%/.installed: | $(VENV)/.created
-	@$(RUN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "Expected Python 3.11 to 3.13 for the TPU check: libtpu has no build for 3.10." >&2; exit 1; }
+$(TPU_VENV)/%/.installed:
 	rm -rf $(TPU_VENV)/$*
 	$(RUN)/python -m venv $(TPU_VENV)/$*
 	$(TPU_VENV)/$*/bin/python -m pip install --disable-pip-version-check -r $<

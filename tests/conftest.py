@@ -1,6 +1,7 @@
 """What every test shares: four CPU devices, fixed seeds, and strategies to run under."""
 
 import os
+import socket
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # The tests are about CPU devices; a GPU would be claimed whole by each process.
@@ -31,6 +32,15 @@ def seeds():
 def logical_devices() -> list[str]:
     """The names of the logical CPU devices."""
     return [f"CPU:{i}" for i in range(NUM_DEVICES)]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine at which nobody listens."""
+    servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [server.getsockname()[1] for server in servers]
+    for server in servers:
+        server.close()
+    return ports
 
 
 _strategies: dict[str, tf.distribute.Strategy] = {}

@@ -15,6 +15,7 @@ import main
 from ifnd_tf.config import Config
 from ifnd_tf.errors import UserError
 from tests import tiny
+from tests.conftest import free_ports
 
 TINY = [f"--{name}={value}" for name, value in tiny.SETTINGS.items()]
 
@@ -134,6 +135,10 @@ def test_corrupt_images_are_listed_and_left_out(tmp_path, capsys):
         (["--detector=hope"], ["--detector", "oracle", "hope"]),
         (["--num_clusters=4,9999"], ["9999", "1438"]),
         (["--strategy=mirrored"], ["--strategy=mirrored"]),
+        (
+            ["--strategy=mirrored", "--batch_size=30", "--queue_size=60"],
+            ["multiple of the 4", "32"],
+        ),
         (["--strategy=tpu"], ["--tpu=NAME"]),
         (["--tpu=no-such-tpu"], ["--tpu", "no-such-tpu"]),
         (["--mode=export"], ["checkpoint", "--mode=train"]),
@@ -146,6 +151,14 @@ def test_bad_input_is_answered_in_one_line(arguments, words, tmp_path, capsys, m
     message = error(capsys, f"--workdir={tmp_path / 'run'}", *arguments)
     for word in words:
         assert word in message
+
+
+def test_a_worker_that_never_comes_is_named(capsys, monkeypatch):
+    ports = free_ports(2)
+    task = {"cluster": {"worker": [f"127.0.0.1:{port}" for port in ports]}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(task | {"task": {"type": "worker", "index": 1}}))
+    message = error(capsys, "--strategy=multiworker", "--worker_timeout_seconds=1")
+    assert f"No answer from 127.0.0.1:{ports[0]};" in message
 
 
 def test_an_empty_folder_one_class_and_a_bad_list(tmp_path, capsys):

@@ -10,11 +10,7 @@ import tensorflow as tf
 
 from ifnd_tf import strategies
 from ifnd_tf.errors import UserError
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+from tests.conftest import free_ports
 
 
 def set_workers(monkeypatch, *ports):
@@ -24,8 +20,8 @@ def set_workers(monkeypatch, *ports):
 
 
 def test_a_worker_that_never_comes_is_named_in_time(monkeypatch):
-    missing = free_port()
-    set_workers(monkeypatch, free_port(), missing)
+    present, missing = free_ports(2)
+    set_workers(monkeypatch, present, missing)
     start = time.monotonic()
     with pytest.raises(UserError, match=f"No answer from 127.0.0.1:{missing}"):
         strategies.wait_for_workers(0.5)
@@ -33,8 +29,8 @@ def test_a_worker_that_never_comes_is_named_in_time(monkeypatch):
 
 
 def test_a_worker_that_comes_late_is_waited_for(monkeypatch):
-    late = free_port()
-    set_workers(monkeypatch, free_port(), late)
+    present, late = free_ports(2)
+    set_workers(monkeypatch, present, late)
 
     def listen():
         time.sleep(0.5)

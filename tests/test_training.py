@@ -16,76 +16,52 @@ from ifnd_tf.callbacks.terminal import Terminal
 from ifnd_tf.checkpoints import CheckpointStore
 from ifnd_tf.errors import Stopped, UserError
 from ifnd_tf.progress import Progress
+from ifnd_tf.run_directory import RunDirectory
 from tests import tiny
 from tests.conftest import make_strategy
+from tests.outcomes import KEYS, VARIANTS, alone, assert_same, outcome
 
-# 5 steps of 32 would see all 160 images.
-KEYS = {"embedding_source": "keys", "batch_size": 24, "queue_size": 72}
-VARIANTS = {
-    "moco-eliminate": {"framework": "moco", "loss": "eliminate"},
-    "moco-attract": {"framework": "moco", "loss": "attract"},
-    "simclr-eliminate": {"framework": "simclr", "loss": "eliminate"},
-    "simclr-attract": {"framework": "simclr", "loss": "attract"},
-    "moco-keys": {"framework": "moco", **KEYS},
-    "simclr-keys": {"framework": "simclr", **KEYS},
-}
-
-
-def outcome(variant, strategy, path, **overrides):
-    """Weights, labels, queue and records of a tiny run: 5 steps, one refresh, 5 steps."""
-    model, run = tiny.train(tiny.config(**VARIANTS[variant], **overrides), strategy, path)
-    state = {
-        "projector": np.concatenate([w.ravel() for w in model.projector.get_weights()]),
-        "encoder": np.concatenate([w.ravel() for w in model.encoder.get_weights()]),
-        "pseudo_labels": model.pseudo_labels.numpy(),
-    }
-    if "moco" in variant:
-        state["queue"] = model.queue.numpy()
-        state["queue_index"] = model.queue_index.numpy()
-    if "keys" in variant:
-        state["memory"] = model.memory.numpy()
-    return state, run.metrics()
-
-
-_alone: dict[str, tuple] = {}
+QUICK = {("moco-eliminate", 2), ("simclr-attract", 2)}
 
 
 @pytest.mark.distribution
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("replicas", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("variant", "replicas"),
+    [
+        pytest.param(*pair, marks=[] if pair in QUICK else pytest.mark.slow)
+        for pair in itertools.product(VARIANTS, (2, 4))
+    ],
+)
 def test_replicas_change_nothing(variant, replicas, tmp_path):
-    if variant not in _alone:
-        _alone[variant] = outcome(variant, make_strategy("default"), tmp_path / "alone")
-    state, records = _alone[variant]
-    split_state, split_records = outcome(
-        variant, make_strategy(f"mirrored-{replicas}"), tmp_path / "split"
-    )
-    for name in ("pseudo_labels", "queue_index"):
-        if name in state:
-            np.testing.assert_array_equal(split_state[name], state[name])
-    assert np.any(state["pseudo_labels"] >= 0)
-    for name in ("encoder", "projector", "queue", "memory"):
-        if name in state:
-            scale = np.abs(state[name]).max()
-            np.testing.assert_allclose(split_state[name], state[name], rtol=1e-5, atol=1e-5 * scale)
-    for one, other in zip(records, split_records, strict=True):
-        np.testing.assert_allclose(other["loss"], one["loss"], rtol=1e-5)
-        # A mean of the replicas' ratios, not the ratio of all: own keys are not spread evenly.
-        np.testing.assert_allclose(other["masked_share"], one["masked_share"], rtol=1e-4)
-    assert records[1]["masked_share"] > 0
+    expected = alone(variant, tmp_path / "alone")
+    assert np.any(expected["pseudo_labels"] >= 0) and expected["masked_shares"][1] > 0
+    strategy = make_strategy(f"mirrored-{replicas}")
+    assert_same(outcome(variant, strategy, tmp_path / "split"), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.distribution
+@pytest.mark.parametrize("name", ["default", "mirrored-2"])
+def test_steps_in_one_call_change_nothing(name, tmp_path):
+    strategy = make_strategy(name)
+    found = outcome("moco-eliminate", strategy, tmp_path / "calls", steps_per_execution=5)
+    assert_same(found, alone("moco-eliminate", tmp_path / "alone"))
 
 
 @pytest.mark.parametrize("variant", ["moco-eliminate", "moco-keys"])
 def test_an_interrupted_run_ends_bit_for_bit_where_an_unbroken_one_does(variant, tmp_path):
     strategy = make_strategy("default")
     settings = {"epochs": 3, "acceptance": "linear", "acceptance_end": 1.0}
-    whole, _ = outcome(variant, strategy, tmp_path / "whole", **settings)
+    whole = outcome(variant, strategy, tmp_path / "whole", **settings)
     path = tmp_path / "broken"
     outcome(variant, strategy, path, **settings, stop_after_epoch=2)
-    resumed, records = outcome(variant, strategy, path, **settings)
-    assert [record["epoch"] for record in records] == [1, 2, 3]
+    resumed = outcome(variant, strategy, path, **settings)
+    np.testing.assert_array_equal(resumed["epochs"], [1, 2, 3])
     for name, value in whole.items():
         np.testing.assert_array_equal(resumed[name], value, err_msg=name)
+
+
+_whole: list = []
 
 
 def stop_at(monkeypatch, step):
@@ -100,7 +76,9 @@ def stop_at(monkeypatch, step):
     monkeypatch.setattr(Terminal, "_speed", lambda self: 0.0)
 
 
-def without_times(records):
+def without_times(path):
+    """The records of the run in `path`, but for what depends on the clock."""
+    records = RunDirectory(str(path), flags={}, writer=False).metrics()
     timed = ("seconds", "images_per_second")
     return [
         {k: v for k, v in r.items() if not k.startswith(timed) and "_sec" not in k} for r in records
@@ -113,27 +91,28 @@ def test_a_run_stopped_at_any_step_ends_bit_for_bit_the_same(step, tmp_path, mon
     # that step 12 resumes an epoch whose labels and statistics are of a refresh before.
     strategy = make_strategy("default")
     settings = {"epochs": 3, "refresh_epochs": 2, "acceptance_end": 1.0}
-    if "whole" not in _alone:
-        _alone["whole"] = outcome("moco-eliminate", strategy, tmp_path / "whole", **settings)
-    whole, expected = _alone["whole"]
+    if not _whole:
+        state = outcome("moco-eliminate", strategy, tmp_path / "whole", **settings)
+        _whole.extend([state, without_times(tmp_path / "whole")])
+    whole, expected = _whole
     with monkeypatch.context() as patch, pytest.raises(Stopped) as stopped:
         stop_at(patch, step)
         outcome("moco-eliminate", strategy, tmp_path / "broken", **settings)
     assert stopped.value.number == signal.SIGTERM
     store = CheckpointStore(str(tmp_path / "broken" / "checkpoints"))
     assert store.latest() == step
-    resumed, records = outcome("moco-eliminate", strategy, tmp_path / "broken", **settings)
-    assert without_times(records) == without_times(expected)
+    resumed = outcome("moco-eliminate", strategy, tmp_path / "broken", **settings)
+    assert without_times(tmp_path / "broken") == expected
     for name, value in whole.items():
         np.testing.assert_array_equal(resumed[name], value, err_msg=name)
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path):
     strategy = make_strategy("default")
-    first, _ = outcome("moco-eliminate", strategy, tmp_path)
-    again, records = outcome("moco-eliminate", strategy, tmp_path)
+    first = outcome("moco-eliminate", strategy, tmp_path)
+    again = outcome("moco-eliminate", strategy, tmp_path)
     np.testing.assert_array_equal(first["encoder"], again["encoder"])
-    assert len(records) == 2
+    assert len(again["epochs"]) == 2
 
 
 @pytest.mark.parametrize("detector", ["none", "oracle", "random"])
@@ -231,7 +210,7 @@ def test_nested_labels_keep_fine_clusters_together(tmp_path):
 
 def test_infeed_of_float32_and_of_uint8_train_alike(tmp_path):
     results = [
-        outcome("moco-eliminate", make_strategy("default"), tmp_path / dtype, infeed_dtype=dtype)[0]
+        outcome("moco-eliminate", make_strategy("default"), tmp_path / dtype, infeed_dtype=dtype)
         for dtype in ("uint8", "float32")
     ]
     np.testing.assert_allclose(results[0]["encoder"], results[1]["encoder"], rtol=1e-4, atol=1e-5)
@@ -293,10 +272,7 @@ def test_the_seed_decides_the_weights():
 
 @pytest.mark.distribution
 def test_a_run_goes_on_with_another_number_of_replicas(tmp_path):
-    whole, _ = outcome("moco-eliminate", make_strategy("default"), tmp_path / "whole")
     path = tmp_path / "moved"
     outcome("moco-eliminate", make_strategy("default"), path, stop_after_epoch=1)
-    moved, records = outcome("moco-eliminate", make_strategy("mirrored-2"), path)
-    assert [record["epoch"] for record in records] == [1, 2]
-    np.testing.assert_array_equal(moved["pseudo_labels"], whole["pseudo_labels"])
-    np.testing.assert_allclose(moved["encoder"], whole["encoder"], rtol=1e-5, atol=1e-5)
+    moved = outcome("moco-eliminate", make_strategy("mirrored-2"), path)
+    assert_same(moved, alone("moco-eliminate", tmp_path / "alone"))

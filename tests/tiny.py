@@ -5,6 +5,7 @@ from ifnd_tf.config import Config
 from ifnd_tf.data.sources import Splits, open_splits
 from ifnd_tf.progress import Progress
 from ifnd_tf.run_directory import RunDirectory
+from ifnd_tf.strategies import is_chief
 
 SETTINGS = {
     "image_size": 8,
@@ -39,7 +40,7 @@ def splits(num_train: int = 160) -> Splits:
 
 def train(config: Config, strategy, path, data: Splits | None = None):
     """Trains to the end; returns the model and the run directory."""
-    run = RunDirectory(str(path), flags={}, writer=True)
+    run = RunDirectory(str(path), flags={}, writer=is_chief(strategy))
     quiet = Progress(enabled=False)
     model = training.train(config, strategy, data or splits(), run, quiet)
     return model, run

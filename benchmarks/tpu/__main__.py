@@ -9,6 +9,7 @@ than promised.
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from absl import app, flags
 
 from benchmarks.tpu.check import Settings, check
 from benchmarks.tpu.chips import CHIPS
+from benchmarks.tpu.compile import EFFORTS
 from benchmarks.tpu.environment import ROOT, Environments
 from benchmarks.tpu.table import legend, table
 from ifnd_tf.errors import UserError
@@ -36,10 +38,13 @@ _KINDS = flags.DEFINE_list("kinds", list(CHIPS), "TPUs to compile for, a comma l
 _CONFIRM = flags.DEFINE_list(
     "confirm", ["v5e-8"], "TPUs whose largest batch is compiled rather than extrapolated."
 )
-_EFFORT = flags.DEFINE_enum(
-    "effort", "O0", ["O0", "O1", "O2", "O3"],
-    "XLA's optimisation level. A TPU's own compilation is at least O2, at four times O0's time.",
+_DEFAULT_EFFORT = flags.DEFINE_list(
+    "default_effort", ["v5e-8"],
+    "TPUs whose training step is also compiled as a TPU would: at libtpu's own effort.",
 )  # fmt: skip
+_EFFORT = flags.DEFINE_enum(
+    "effort", "O0", list(EFFORTS), "XLA's optimisation level; libtpu's own takes much longer."
+)
 _JOBS = flags.DEFINE_integer("jobs", 2, "Compilations at a time; 2 GB of memory each.")
 _SHORT = flags.DEFINE_boolean(
     "short", False, "A small network at 32 pixels on v5e-8 only: a minute instead of ten."
@@ -52,9 +57,11 @@ _SMALL = ("--backbone=resnet_small", "--stem=cifar", "--image_size=32")
 
 
 def _settings() -> Settings:
-    unknown = [kind for kind in [*_KINDS.value, *_CONFIRM.value] if kind not in CHIPS]
-    if unknown:
-        raise UserError(f"--kinds: expected some of {', '.join(CHIPS)}. Received: {unknown[0]!r}.")
+    for flag in (_KINDS, _CONFIRM, _DEFAULT_EFFORT):
+        for kind in set(flag.value) - set(CHIPS):
+            raise UserError(
+                f"--{flag.name}: expected some of {', '.join(CHIPS)}. Received: {kind}."
+            )
     return Settings(
         flagfile=_FLAGFILE.value,
         overrides=(*_OVERRIDES.value, *(_SMALL if _SHORT.value else ())),
@@ -62,6 +69,7 @@ def _settings() -> Settings:
         num_examples=_EXAMPLES.value,
         kinds=("v5e-8",) if _SHORT.value else tuple(_KINDS.value),
         confirm=() if _SHORT.value else tuple(_CONFIRM.value),
+        default_effort=() if _SHORT.value else tuple(_DEFAULT_EFFORT.value),
         effort=_EFFORT.value,
         jobs=max(1, _JOBS.value),
         promises=not _SHORT.value,
@@ -85,13 +93,20 @@ def _main(arguments: list[str]) -> int:
     report = check(settings, environments, say)
     print(f"\n{table(report)}\n\n{legend(settings.replica_batch)}")
     broken = [line for found in report.values() for line in found["problems"]]
+    ended, spent = time.monotonic() - start, os.times()
+    took = {
+        "seconds": round(ended, 1),
+        "cpu_seconds": round(
+            spent.user + spent.system + spent.children_user + spent.children_system, 1
+        ),
+    }
     if _JSON.value:
-        seconds = round(time.monotonic() - start, 1)
-        results = {"settings": settings._asdict(), "seconds": seconds, "tpus": report}
+        results = {"settings": settings._asdict(), **took, "tpus": report}
         Path(_JSON.value).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     for line in broken:
         print(f"FAILED: {line}")
-    print("TPU check:", f"{len(broken)} problems" if broken else "passed")
+    found = f"{len(broken)} problems" if broken else "passed"
+    print(f"TPU check: {found} in {ended:.0f} s, {took['cpu_seconds']:.0f} s of a core")
     return 1 if broken else 0
 
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from benchmarks.tpu import check, compile, flops, host, roofline, scaling
+from benchmarks.tpu import check, compile, flops, host, roofline, scaling, verdict
 from benchmarks.tpu.chips import CHIPS
 from benchmarks.tpu.environment import Environments
 from benchmarks.tpu.table import table
@@ -112,14 +112,13 @@ def test_memory_is_read_from_the_compilers_refusal():
 def test_largest_batch_from_the_memory_of_one():
     # 1 GiB fixed and 1 GiB for 32 images: (16 * 63/64 - 1) GiB hold 14.75 times 32.
     train = {"temporary_bytes": 2**30, "peak_bytes": 2**31}
-    assert check.extrapolate(train, CHIPS["v5e-8"], 32) == 14 * 32
+    assert verdict.extrapolate(train, CHIPS["v5e-8"], 32) == 14 * 32
 
 
 def test_largest_batch_from_the_line_through_two():
     # 32 images take 1 GiB more; 15.75 - 13 GiB leave room for 2 x 32.
     small, large = {"peak_bytes": 12 * 2**30}, {"peak_bytes": 13 * 2**30}
-    settings = check.Settings("", (), 32, 1, ("v5e-8",), (), "O0", 1)
-    assert check.beyond(small, large, "v5e-8", settings, 64) == 64 + 2 * 32
+    assert verdict.beyond(small, large, CHIPS["v5e-8"], 32, 64) == 64 + 2 * 32
 
 
 def compiled(**changes):
@@ -133,7 +132,7 @@ def compiled(**changes):
 
 
 def test_a_step_that_keeps_its_promises_has_no_problems():
-    assert check.problems("v5e-8", compiled()) == []
+    assert verdict.problems("v5e-8", compiled()) == []
 
 
 @pytest.mark.parametrize(
@@ -148,16 +147,16 @@ def test_a_step_that_keeps_its_promises_has_no_problems():
     ],
 )
 def test_each_broken_promise_is_named(report, words):
-    (problem,) = check.problems("v5e-8", report)
+    (problem,) = verdict.problems("v5e-8", report)
     assert problem.startswith("v5e-8 train: ")
     assert words in problem
 
 
 def test_a_small_network_need_not_keep_a_large_ones_promises():
     costly = compiled(flops=1.06e12) | {"detection": {"flops": 0.02, "bytes": 0.3}}
-    assert check.problems("v5e-8", costly, promises=False) == []
+    assert verdict.problems("v5e-8", costly, promises=False) == []
     waits = compiled(host_transfers=["infeed infeed.4"])
-    assert len(check.problems("v5e-8", waits, promises=False)) == 1
+    assert len(verdict.problems("v5e-8", waits, promises=False)) == 1
 
 
 def test_the_table_shows_the_compilers_reason():
@@ -165,6 +164,72 @@ def test_the_table_shows_the_compilers_reason():
     lines = shown.splitlines()
     assert lines[1].split()[:4] == ["v5e-8", "yes", "1.000", "1.000"]
     assert lines[2].split(maxsplit=1) == ["v3-8", "no: no kernel for Foo"]
+
+
+def test_a_step_compiled_at_the_default_effort_has_a_row_of_its_own():
+    found = compiled()
+    found["programs"]["train_default_effort"] = found["programs"]["train"] | {"bytes": 2e9}
+    found["default_effort_roofline"] = {"step_seconds": 0.2, "images_per_second": 500.0}
+    lines = table({"v5e-8": found}).splitlines()
+    assert lines[2].split()[:3] == ["default", "effort", "yes"]
+    assert lines[2].split()[-3:-1] == ["200.00", "500"]
+
+
+SETTINGS = check.Settings(
+    "f", (), 128, 1000, ("v3-8", "v4-8", "v5e-8"), ("v5e-8",), ("v5e-8",), "O0", jobs=1
+)
+
+
+class Compiler:
+    """In place of the two environments: a step takes 1 GiB, and 1 GiB more for 32 images."""
+
+    def __init__(self):
+        self.compiled = []
+
+    def lower(self, request, directory):
+        return {
+            program["name"]: {
+                "analytic_flops": 1.0,
+                "sizes": {},
+                "error": "",
+                "module": f"{request['replicas']}/{program['name']}/{program['replica_batch']}",
+            }
+            for program in request["programs"]
+        }
+
+    def compile(self, module, kind, effort):
+        replicas, name, batch = str(module).split("/")
+        assert int(replicas) == CHIPS[kind].replicas
+        self.compiled.append((kind, name, effort))
+        temporary = int(batch) * 2**30 / 32
+        return {
+            "error": "" if temporary < 13 * 2**30 else "out of memory",
+            "seconds": 1.0,
+            "flops": 1.0,
+            "bytes": 1.0,
+            "temporary_bytes": temporary,
+            "peak_bytes": temporary + 2**30,
+            "host_transfers": [],
+        }
+
+
+def test_every_program_is_compiled_once_for_every_kind_and_the_longest_first():
+    compiler = Compiler()
+    report = check.check(SETTINGS, compiler, lambda line: None)
+    assert list(report) == ["v3-8", "v4-8", "v5e-8"]
+    assert compiler.compiled[:2] == [("v5e-8", "train", "O0"), ("v5e-8", "train", "default")]
+    once = {(kind, name, effort) for kind, name, effort in compiler.compiled}
+    assert len(once) == len(compiler.compiled)
+    programs = {"train", "tiny", "tiny_plain", "embed", "kmeans"}
+    for kind, found in report.items():
+        assert found["programs"].keys() - {"train_default_effort"} == programs
+        assert ("default_effort_roofline" in found) == (kind == "v5e-8")
+
+
+def test_the_batch_shrinks_until_it_fits():
+    # 14.75 GiB would hold 472 images, so 448 are tried; 13 GiB hold 85% of these, 352.
+    largest = check.check(SETTINGS, Compiler(), lambda line: None)["v5e-8"]["largest_batch"]
+    assert (largest["batch"], largest["how"]) == (352, "compiled")
 
 
 def test_missing_environments_are_a_user_error(tmp_path):

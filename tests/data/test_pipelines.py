@@ -208,6 +208,19 @@ def test_a_pass_covers_each_example_once_and_keeps_replicas_in_step(source, work
     assert not everything["images"][~real].any()
 
 
+def test_a_host_opens_only_the_files_of_its_own_part(class_folders):
+    data = sources.open_splits(f"folder:{class_folders}", holdout_share=0.01).train
+    sources.scan(data)
+    mine, other = (ordered(data, input_context=each) for each in contexts(2, 1))
+    for index in joined(other)["index"]:
+        if index >= 0:
+            next(class_folders.rglob(Path(data.describe(int(index))).name)).unlink()
+    again = ordered(data, input_context=contexts(2, 1)[0])
+    np.testing.assert_array_equal(joined(again)["images"], joined(mine)["images"])
+    with pytest.raises(tf.errors.OpError):
+        ordered(data, input_context=contexts(2, 1)[1])
+
+
 def test_ordered_views_are_central(source):
     element = ordered(source)[1]
     for index, view in zip(element["index"], element["images"], strict=True):
