@@ -12,7 +12,7 @@ CANDIDATES := $(PYTHON)
 endif
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo docs test test-fast tpu-check tpu-environments lint format chromium clean
+.PHONY: demo docs test test-fast tpu-check tpu-environments audit lint format chromium clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -29,6 +29,11 @@ lint: $(VENV)/.installed-dev
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
+
+# Known vulnerabilities of the pinned packages. Asks the network, so it is no part of `make test`.
+audit: $(VENV)/.installed
+	$(RUN)/python -m pip install --disable-pip-version-check -q pip-audit
+	$(RUN)/pip-audit --disable-pip --no-deps -r constraints.txt
 
 format: $(VENV)/.installed-dev
 	$(RUN)/ruff check --fix .

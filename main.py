@@ -64,6 +64,10 @@ def parse(arguments: list[str]) -> Config | None:
             f"--{error.flagname}: no such flag.{did_you_mean('--' + error.flagname, known)} "
             "--helpshort lists the common ones, --help all."
         ) from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"--flagfile: expected text in UTF-8. Received: other bytes ({error})."
+        ) from error
     except flags.Error as error:
         missing = error.__context__
         if isinstance(missing, OSError):
@@ -147,12 +151,13 @@ def main(arguments: list[str]) -> int:
             strategy = strategies.make_strategy(
                 config.strategy,
                 tpu=config.tpu,
+                deterministic=config.deterministic,
                 worker_timeout_seconds=config.worker_timeout_seconds,
             )
         if config.strategy == "multiworker" or "TF_CONFIG" in os.environ:
             strategies.check_same_settings(strategy, dataclasses.asdict(config))
         run = stages.Run(config, strategy)
-        with run.signs_of_life():
+        with run.alone(), run.signs_of_life():
             for name in config.stages:
                 {**stages.STAGES, "compare": comparing.compare}[name](run)
         if config.stages != ("check",):

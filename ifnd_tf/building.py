@@ -217,16 +217,24 @@ def ordered_batches(
 
 
 def training_batches(
-    config: Config, strategy: tf.distribute.Strategy, source: Source, first_step: int
+    config: Config,
+    strategy: tf.distribute.Strategy,
+    source: Source,
+    first_step: int,
+    *,
+    seed: int | None = None,
 ) -> Any:
-    """Two views of each image from `first_step` on, distributed over the strategy, for ever."""
+    """Two views of each image from `first_step` on, distributed over the strategy, for ever.
+
+    Their order and looks follow from `seed`, by default the run's.
+    """
     return strategy.distribute_datasets_from_function(
         lambda context: pipelines.training_batches(
             source,
             augmentation=augmentation(config),
             image_size=config.image_size,
             batch_size=config.batch_size,
-            seed=config.seed,
+            seed=config.seed if seed is None else seed,
             first_step=first_step,
             infeed_dtype=config.infeed_dtype,
             input_context=context,

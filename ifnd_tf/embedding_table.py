@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from ifnd_tf import seeding
 from ifnd_tf.collectives import replica_collectives
-from ifnd_tf.errors import UserError
+from ifnd_tf.errors import NonFinite
 from ifnd_tf.key_memory import KeyMemory
 from ifnd_tf.kmeans import count_non_finite
 
@@ -83,7 +83,7 @@ class EmbeddingTable:
         """Takes the embeddings of now.
 
         Raises:
-            UserError: if an embedding is not finite: the training has diverged.
+            NonFinite: if an embedding is not finite: the training has diverged.
         """
         if isinstance(self._source, KeyMemory):
             self._load()
@@ -92,7 +92,7 @@ class EmbeddingTable:
                 self._embed(batch["images"], batch["index"], tf.constant(step))
         bad = int(self.first(self._count_bad()))
         if bad:
-            raise UserError(
+            raise NonFinite(
                 f"Expected finite embeddings. Received: {bad} of {self.num_examples} examples with "
                 "NaN or infinity, so training has diverged; lower --learning_rate, or warm it up."
             )

@@ -95,7 +95,11 @@ def export(path: str, *, encoder: keras.Model, projector: keras.Model, image_siz
     local = any("/job:localhost" in d.name for d in tf.config.list_logical_devices("CPU"))
     options = tf.saved_model.SaveOptions(experimental_io_device="/job:localhost" if local else None)
     try:
-        tf.saved_model.save(module, path, signatures=signatures, options=options)
+        # A process killed in here leaves no half of a model under the name that people load.
+        tf.saved_model.save(module, path + ".new", signatures=signatures, options=options)
+        if tf.io.gfile.exists(path):
+            tf.io.gfile.rmtree(path)
+        tf.io.gfile.rename(path + ".new", path)
     except (OSError, tf.errors.OpError) as error:
         raise UserError(
             f"Expected a directory that can be written for the SavedModel. Received: {path!r} "

@@ -75,7 +75,7 @@ def pretrain(
             worker_timeout_seconds=config.worker_timeout_seconds,
         )
     run = stages.Run(config, strategy, None if verbose else Progress(enabled=False))
-    with run.signs_of_life():
+    with run.alone(), run.signs_of_life():
         for stage in config.stages:
             stages.STAGES[stage](run)
     model = run.trained_model()

@@ -61,10 +61,7 @@ class RunDirectory:
             self._write("config.flags", "\n".join([f"# {versions.text()}", *lines, ""]))
 
     def _check_flags(self, flags: Mapping[str, str], free: frozenset[str]) -> None:
-        path = self.file("config.flags")
-        if not tf.io.gfile.exists(path):
-            return
-        lines = tf.io.gfile.GFile(path).read().splitlines()
+        lines = self._read("config.flags").splitlines()
         before = dict(line.removeprefix("--").split("=", 1) for line in lines if "=" in line)
         differ = [
             f"--{name} (was {before.get(name)!r}, is {value!r})"
@@ -86,6 +83,14 @@ class RunDirectory:
             tf.io.gfile.makedirs(self.file(name.rpartition("/")[0]))
         self._write(name, text)
 
+    def _read(self, name: str) -> str:
+        """A file's text, bytes that are not UTF-8 replaced; empty if there is none."""
+        path = self.file(name)
+        if not tf.io.gfile.exists(path):
+            return ""
+        with tf.io.gfile.GFile(path, "rb") as file:
+            return file.read().decode("utf-8", "replace")
+
     def _write(self, name: str, content: str | bytes) -> None:
         """Writes a file whole or not at all."""
         path = self.file(name)
@@ -104,11 +109,21 @@ class RunDirectory:
         return merged
 
     def results(self) -> dict[str, Any]:
-        """What results.json holds; empty if there is none."""
-        path = self.file("results.json")
-        if not tf.io.gfile.exists(path):
-            return {}
-        return json.loads(tf.io.gfile.GFile(path).read())
+        """What results.json holds; empty if there is none.
+
+        Raises:
+            UserError: if it is damaged.
+        """
+        try:
+            results = json.loads(self._read("results.json") or "{}")
+        except ValueError as error:
+            results = error
+        if not isinstance(results, dict):
+            raise UserError(
+                f"Expected JSON in {self.file('results.json')}. Received: damaged text; remove the "
+                "file and run the stages again (--mode=evaluate)."
+            )
+        return results
 
     def write_status(self, state: str, text: str) -> None:
         """Writes a sign of life to status.json, for those who watch from elsewhere.
@@ -128,11 +143,17 @@ class RunDirectory:
                 self._write("status.json", json.dumps(sign) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The records of metrics.jsonl, one per epoch."""
-        path = self.file("metrics.jsonl")
-        if not tf.io.gfile.exists(path):
-            return []
-        return [json.loads(line) for line in tf.io.gfile.GFile(path).read().splitlines()]
+        """The records of metrics.jsonl, one per epoch, up to the first that is damaged."""
+        records = []
+        for line in self._read("metrics.jsonl").splitlines():
+            try:
+                record = json.loads(line)
+            except ValueError:
+                break
+            if not isinstance(record, dict):
+                break
+            records.append(record)
+        return records
 
     def write_metrics(self, records: list[dict[str, Any]]) -> None:
         """Replaces metrics.jsonl."""

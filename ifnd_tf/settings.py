@@ -113,6 +113,22 @@ class Run:
     keep_every_epochs: int = setting(
         0, "Keep the checkpoint of every so many epochs' ends for good; 0: none.", low=0, free=True
     )
+    on_nonfinite: str = setting(
+        "stop",
+        "What to do when a number becomes NaN or infinite. stop: name it and keep the last "
+        "checkpoint; rollback: go back to that and on, with other views in another order.",
+        ("stop", "rollback"),
+        free=True,
+    )
+    nonfinite_retries: int = setting(
+        3, "How often a run may go back with --on_nonfinite=rollback.", low=1, free=True
+    )
+    deterministic: bool = setting(
+        True,
+        "The same flags and seed give the same bits on the same machine. Off: TensorFlow may "
+        "choose faster operations whose sums come in any order; on CPUs there is no difference.",
+        free=True,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,6 +156,11 @@ class Data:
         "the evaluation split: choose settings with it, and look at the latter once. 0: none.",
         low=0,
         below=1,
+    )
+    data_root: str = setting(
+        "",
+        "Folder that no file named by list:FILE may lie outside of, links followed. Empty: any.",
+        free=True,
     )
     subset_classes: int = setting(
         0,

@@ -8,7 +8,16 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-from ifnd_tf import building, checking, embedding_files, evaluating, export, portable, training
+from ifnd_tf import (
+    building,
+    checking,
+    embedding_files,
+    evaluating,
+    export,
+    portable,
+    run_lock,
+    training,
+)
 from ifnd_tf.config import Config, free_flags
 from ifnd_tf.data import sources
 from ifnd_tf.data.scan import scan
@@ -42,6 +51,11 @@ class Run:
             config.run_path, flags=config.as_flags(), free=free_flags(), writer=chief
         )
 
+    def alone(self) -> contextlib.AbstractContextManager[None]:
+        """Keeps other processes out of the directory, while this one writes more than a report."""
+        writes = self.directory.writer and set(self.config.stages) - {"check", "report"}
+        return run_lock.alone(self.directory.path) if writes else contextlib.nullcontext()
+
     @functools.cached_property
     def splits(self) -> sources.Splits:
         """The data, opened and scanned once for all stages."""
@@ -49,6 +63,7 @@ class Run:
         splits = sources.open_splits(
             config.dataset,
             data_dir=config.data_dir,
+            data_root=config.data_root,
             train_split=config.train_split,
             eval_split=config.eval_split,
             holdout_share=config.holdout_share,

@@ -15,7 +15,11 @@ from ifnd_tf.errors import UserError
 
 
 def make_strategy(
-    name: str, *, tpu: str = "", worker_timeout_seconds: int = 300
+    name: str,
+    *,
+    tpu: str = "",
+    worker_timeout_seconds: int = 300,
+    deterministic: bool = False,
 ) -> tf.distribute.Strategy:
     """The strategy of the given name, connected and ready.
 
@@ -23,10 +27,13 @@ def make_strategy(
         name: "auto", "none", "mirrored", "multiworker" or "tpu".
         tpu: name or address of the TPU; "local" on a Cloud TPU VM.
         worker_timeout_seconds: how long to wait for the workers that TF_CONFIG lists.
+        deterministic: let this process use only operations that give the same bits each time.
 
     Raises:
         UserError: if the machine lacks what the strategy needs.
     """
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
     if name == "auto" and (tpu or os.environ.get("TF_CONFIG")):
         name = "tpu" if tpu else "multiworker"
     if name == "tpu":

@@ -16,6 +16,8 @@ from ifnd_tf.callbacks.detection import IncrementalDetection
 from ifnd_tf.callbacks.health import Health
 from ifnd_tf.callbacks.histograms import DetectionHistograms
 from ifnd_tf.callbacks.live_report import LiveReport
+from ifnd_tf.callbacks.lost_images import LostImages
+from ifnd_tf.callbacks.nonfinite import StopAtNonFinite
 from ifnd_tf.callbacks.online_knn import OnlineKNN
 from ifnd_tf.callbacks.records import Records
 from ifnd_tf.callbacks.terminal import Terminal
@@ -33,8 +35,13 @@ from ifnd_tf.interruption import Interruption
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.progress import Progress
 from ifnd_tf.report import run_report
+from ifnd_tf.rollbacks import Rollbacks
 from ifnd_tf.run_directory import RunDirectory
+from ifnd_tf.step_errors import explained
 from ifnd_tf.strategies import any_worker, is_chief, num_input_pipelines
+
+# Between the seeds before and after a rollback; a prime, so that seeds people choose differ.
+_ANOTHER_SEED = 7919
 
 
 def restore(run: RunDirectory, model: ContrastiveModel) -> bool:
@@ -58,6 +65,7 @@ def train(
     """Trains from the last checkpoint, or from the start, to the end.
 
     Raises:
+        NonFinite: when a number became NaN or infinite, with the last good checkpoint kept.
         Stopped: after a signal, with all that was done saved.
     """
     source = splits.train
@@ -93,6 +101,23 @@ def train(
         if config.report_examples
         else None
     )
+    rollbacks = Rollbacks()
+    callbacks: list[keras.callbacks.Callback] = [
+        StopAtNonFinite(),
+        LostImages(
+            source.lost,
+            [bad for each in splits if each is not None for bad in each.unreadable],
+            num_examples=source.num_examples,
+            max_share=config.max_corrupt_share,
+            run=run,
+            progress=progress,
+        ),
+        detection,
+        *_online_knn(config, strategy, model, splits, progress),
+        watch,
+        Terminal(progress, batch_size=config.batch_size, **length),
+        records,
+    ]
     with Interruption(progress.line) as interruption:
         with strategy.scope():
             saving = Checkpointing(
@@ -106,7 +131,12 @@ def train(
                 agree=any_worker(strategy),
                 report=progress.line,
                 writer=is_chief(strategy),
-                remembered={"detection": detection, "health": watch, "records": records},
+                remembered={
+                    "detection": detection,
+                    "health": watch,
+                    "records": records,
+                    "rollbacks": rollbacks,
+                },
                 model=model,
                 optimizer=model.optimizer,
                 detector=detector,
@@ -120,23 +150,29 @@ def train(
             return model
         run.claim()
         progress.detail(_opening(config, model, source, steps, first))
-        try:
+
+        def go_on(first: int) -> None:
+            seed = config.seed + _ANOTHER_SEED * rollbacks.count
             fit(
                 model,
-                building.training_batches(config, strategy, source, first),
+                building.training_batches(config, strategy, source, first, seed=seed),
                 steps_per_epoch=steps,
                 epochs=last,
                 first_step=first,
                 callbacks=[
-                    detection,
-                    *_online_knn(config, strategy, model, splits, progress),
-                    watch,
-                    Terminal(progress, batch_size=config.batch_size, **length),
-                    records,
+                    *callbacks,
                     saving,
                     *_watching(config, strategy, steps, gather, run, progress),
                 ],
             )
+
+        most = config.nonfinite_retries if config.on_nonfinite == "rollback" else 0
+        try:
+            rollbacks.run(go_on, first, restore=saving.restore, most=most, report=progress.line)
+        except tf.errors.OpError as error:
+            raise explained(
+                error, dataset=config.dataset, batch_size=config.batch_size, source=source
+            ) from error
         finally:
             saving.close()
     if interruption.received is not None:

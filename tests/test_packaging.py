@@ -25,9 +25,10 @@ LAYERS = (
     | {"pseudo_labels", "schedules", "optimizers", "distribution", "strategies", "machine"},
     {"embedding_table", "key_memory", "table_clusters", "detectors", "progress"}
     | {"run_directory", "text_files", "findings", "checkpoints", "interruption", "fitting"}
-    | {"array_detector", "versions"},
+    | {"array_detector", "versions"}
+    | {"rollbacks", "run_lock"},
     {"callbacks", "models", "data"},
-    {"evaluation", "export", "portable", "report"},
+    {"evaluation", "export", "portable", "report", "step_errors"},
     {"settings"},
     {"config", "usage", "watching"},
     {"building"},

@@ -14,7 +14,8 @@ from ifnd_tf import building
 from ifnd_tf.callbacks.detection import IncrementalDetection
 from ifnd_tf.callbacks.terminal import Terminal
 from ifnd_tf.checkpoints import CheckpointStore
-from ifnd_tf.errors import Stopped, UserError
+from ifnd_tf.errors import NonFinite, Stopped, UserError
+from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.progress import Progress
 from ifnd_tf.run_directory import RunDirectory
 from tests import tiny
@@ -247,10 +248,46 @@ def test_a_batch_that_the_replicas_do_not_divide_is_refused():
         )
 
 
-def test_a_diverged_run_says_so(tmp_path):
+def test_a_diverged_run_names_the_step_and_keeps_the_checkpoint_before(tmp_path):
     config = tiny.config(learning_rate=1e30)
-    with pytest.raises(UserError, match="NaN or infinity, so training has diverged"):
+    with pytest.raises(NonFinite, match="diverged: at step 2, first in the gradient of"):
         tiny.train(config, make_strategy("default"), tmp_path)
+    assert CheckpointStore(str(tmp_path / "checkpoints")).steps() == [0]
+
+
+@pytest.mark.parametrize("strategy", ["default", "mirrored-2"])
+def test_a_gradient_that_is_not_finite_is_named(strategy, tmp_path, monkeypatch):
+    def poisoned(self, tape, loss):
+        gradients = minimise(self, tape, loss)
+        at = self.optimizer.iterations.value == 8
+        return [*gradients[:3], tf.where(at, np.inf, gradients[3]), *gradients[4:]]
+
+    minimise = ContrastiveModel.minimise
+    monkeypatch.setattr(ContrastiveModel, "minimise", poisoned)
+    with pytest.raises(
+        NonFinite, match="at step 8, first in the gradient of .*/(gamma|beta|kernel)"
+    ):
+        tiny.train(tiny.config(), make_strategy(strategy), tmp_path)
+    assert CheckpointStore(str(tmp_path / "checkpoints")).latest() == 5
+
+
+def test_a_run_goes_back_and_on_with_other_views(tmp_path, monkeypatch):
+    poison = iter([True])
+
+    def asked(self):
+        at = int(self.optimizer.iterations.numpy())
+        return (at, "a test") if at == 7 and next(poison, False) else None
+
+    monkeypatch.setattr(ContrastiveModel, "nonfinite", asked)
+    back, records = outcome(
+        "moco-eliminate", make_strategy("default"), tmp_path, on_nonfinite="rollback"
+    )
+    monkeypatch.undo()
+    assert [record["epoch"] for record in records] == [1, 2]
+    straight, expected = outcome("moco-eliminate", make_strategy("default"), tmp_path / "alone")
+    assert records[0]["loss"] == expected[0]["loss"]
+    assert records[1]["loss"] != expected[1]["loss"]
+    assert set(back["queue_index"]) != set(straight["queue_index"])
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):

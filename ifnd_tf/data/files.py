@@ -1,6 +1,7 @@
 """Image files, found in a folder or named in a list."""
 
 import os
+import posixpath
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -140,7 +141,7 @@ def folder_source(
     return FileSource(name, root, paths, np.asarray(labels, np.int32), class_names)
 
 
-def read_list(name: str, path: str, root: str) -> tuple[list[str], list[str]]:
+def read_list(name: str, path: str, root: str, within: str = "") -> tuple[list[str], list[str]]:
     """Reads lines of `path` or `path<tab>label`; the label is any text, empty for unknown, and
     several labels of one image are separated by semicolons.
 
@@ -148,6 +149,7 @@ def read_list(name: str, path: str, root: str) -> tuple[list[str], list[str]]:
         name: how the user named the data set.
         path: the list.
         root: folder to which its paths are relative.
+        within: folder that no path may lead out of, be it by .. or by a link; empty: any may.
 
     Returns:
         The paths and the label texts ("" for unknown), in the list's order.
@@ -177,6 +179,11 @@ def read_list(name: str, path: str, root: str) -> tuple[list[str], list[str]]:
                 f"{path}, line {number}: expected each image once. Received: {image!r} again, "
                 f"first in line {first_line[image]}. Remove one of the lines."
             )
+        if within and not _lies_in(os.path.join(root, image), within):
+            raise UserError(
+                f"{path}, line {number}: expected an image in --data_root={within}. Received: "
+                f"{image!r}, which lies outside. Remove the line, or leave the flag out."
+            )
         first_line[image] = number
         paths.append(image)
         texts.append(text)
@@ -191,13 +198,22 @@ def read_list(name: str, path: str, root: str) -> tuple[list[str], list[str]]:
     return paths, texts
 
 
+def _lies_in(path: str, folder: str) -> bool:
+    """Whether a path lies in a folder when all links are followed."""
+    if "://" in path:  # no links there
+        path, folder = posixpath.normpath(path), posixpath.normpath(folder)
+    else:
+        path, folder = os.path.realpath(path), os.path.realpath(folder)
+    return path.startswith(folder.rstrip("/") + "/")
+
+
 def _parse_line(path: str, number: int, line: bytes) -> tuple[str, str]:
     where = f"{path}, line {number}: expected path<tab>label in UTF-8."
     try:
         parts = [part.strip() for part in line.decode("utf-8").split("\t")]
     except UnicodeDecodeError as error:
         raise UserError(f"{where} Received: other bytes. Save the list as UTF-8.") from error
-    if len(parts) > 2 or not parts[0]:
+    if len(parts) > 2 or not parts[0] or b"\0" in line:
         raise UserError(f"{where} Received: {line.decode('utf-8')!r}. Mend or remove the line.")
     return parts[0], parts[1] if len(parts) == 2 else ""
 

@@ -18,6 +18,9 @@ _CENTRE_SHARE = 0.875
 # The reduction up to which random views are not antialiased.
 _PLAIN_REDUCTION = 2
 
+# Pillow's limit too: a quarter of a gigabyte of RGB. A few hundred bytes may declare more.
+MOST_PIXELS = 89_478_485
+
 # TensorFlow's default transform is up to 10 levels off what Pillow and libjpeg give, and no faster.
 _DCT = "INTEGER_ACCURATE"
 
@@ -29,23 +32,25 @@ def decode(contents: tf.Tensor, *, python_fallback: bool = False) -> tf.Tensor:
 
     Args:
         contents: string scalar, the file's bytes.
-        python_fallback: read palette BMP and animated WebP by Pillow, because TensorFlow takes
-            a palette's numbers for grey levels without a word and refuses the latter. Not for
+        python_fallback: read palette BMP, animated and transparent WebP by Pillow, because
+            TensorFlow takes a palette's numbers for grey levels and refuses the others. Not for
             exported models: it is a Python call.
 
     Returns:
         uint8 `[H, W, 3]`.
 
     Raises:
-        tf.errors.InvalidArgumentError: when run, for bytes that are no image or are cut off.
+        tf.errors.InvalidArgumentError: when run, for bytes that are no image, are cut off, or
+            declare more than `MOST_PIXELS`, before these take up memory.
     """
+    contents = _checked(contents)
 
     def decode_other() -> tf.Tensor:
         if not python_fallback:
             return tf.io.decode_image(contents, channels=3, expand_animations=False)
         return tf.cond(
             _needs_pillow(contents),
-            lambda: tf.numpy_function(_decode_with_pillow, [contents], tf.uint8),
+            lambda: tf.numpy_function(_decode_with_pillow, [contents], tf.uint8, stateful=False),
             lambda: tf.io.decode_image(contents, channels=3, expand_animations=False),
         )
 
@@ -58,19 +63,75 @@ def decode(contents: tf.Tensor, *, python_fallback: bool = False) -> tf.Tensor:
     return tf.ensure_shape(image, [None, None, 3])
 
 
+def declared_pixels(contents: tf.Tensor) -> tf.Tensor:
+    """int64 []: height times width, as the header has them; 0 for what is no image.
+
+    A JPEG's header may be anywhere, so TensorFlow looks for it, and fails if there is none.
+    """
+    byte = tf.cast(_head(contents), tf.int64)
+
+    def big(at: int) -> tf.Tensor:
+        return tf.reduce_sum(byte[at : at + 4] * 256 ** tf.constant([3, 2, 1, 0], tf.int64))
+
+    def little(at: int, size: int) -> tf.Tensor:
+        return tf.reduce_sum(byte[at : at + size] * 256 ** tf.range(size, dtype=tf.int64))
+
+    def is_at(at: int, text: bytes) -> tf.Tensor:
+        return tf.reduce_all(byte[at : at + len(text)] == tf.constant(list(text), tf.int64))
+
+    bmp_height = little(22, 4)  # negative for rows from the top
+    lossless = little(21, 4)  # 14 bits each of width - 1 and height - 1
+    sizes = [
+        (is_at(0, b"\x89PNG"), big(16) * big(20)),
+        (is_at(0, b"GIF8"), little(6, 2) * little(8, 2)),
+        (is_at(0, b"BM"), little(18, 4) * tf.minimum(bmp_height, (1 << 32) - bmp_height)),
+        (is_at(8, b"WEBPVP8X"), (little(24, 3) + 1) * (little(27, 3) + 1)),
+        (
+            is_at(8, b"WEBPVP8L"),
+            (lossless % (1 << 14) + 1) * (lossless // (1 << 14) % (1 << 14) + 1),
+        ),
+        (is_at(8, b"WEBPVP8 "), (little(26, 2) % (1 << 14)) * (little(28, 2) % (1 << 14))),
+    ]
+    other = tf.add_n([tf.where(matches, size, 0) for matches, size in sizes])
+    return tf.cond(
+        tf.io.is_jpeg(contents),
+        lambda: tf.reduce_prod(tf.cast(tf.io.extract_jpeg_shape(contents)[:2], tf.int64)),
+        lambda: other,
+    )
+
+
+def _checked(contents: tf.Tensor) -> tf.Tensor:
+    """The same bytes, unless they declare a decompression bomb."""
+    fits = tf.debugging.Assert(
+        declared_pixels(contents) <= MOST_PIXELS,
+        [f"more than {MOST_PIXELS} pixels declared"],
+    )
+    with tf.control_dependencies([fits] if fits is not None else []):
+        return tf.identity(contents)
+
+
+def _head(contents: tf.Tensor) -> tf.Tensor:
+    """uint8 [32]: the first bytes, zeros where there are none."""
+    head = tf.strings.join([tf.strings.substr(contents, 0, 32), b"\0" * 32])
+    return tf.io.decode_raw(tf.strings.substr(head, 0, 32), tf.uint8)
+
+
 def _needs_pillow(contents: tf.Tensor) -> tf.Tensor:
     """Whether the bytes are a BMP or WebP of a kind that TensorFlow has no operation for."""
     head = tf.strings.substr(contents, 0, 32)
-    head = tf.strings.join([head, b"\0" * 32])  # Files shorter than a header are no images.
-    byte = tf.cast(tf.io.decode_raw(tf.strings.substr(head, 0, 32), tf.uint8), tf.int32)
+    byte = tf.cast(_head(contents), tf.int32)
     # BMP: size of the second header in byte 14, bits per pixel in 28, compression in 30.
     plain = (byte[14] >= 40) & (byte[28] >= 24) & ((byte[30] == 0) | (byte[30] == 3))
     is_bmp = tf.strings.substr(head, 0, 2) == b"BM"
-    # WebP: the extended header's flags are in byte 20, animation is its second bit.
-    is_extended = (tf.strings.substr(head, 0, 4) == b"RIFF") & (
-        tf.strings.substr(head, 8, 8) == b"WEBPVP8X"
+    # WebP: the extended header's flags are in byte 20, animation is its second bit, alpha its
+    # fifth; the lossless header has alpha in the fifth of byte 24.
+    chunk = tf.strings.substr(head, 8, 8)
+    animated, transparent = byte[20] // 2 % 2 == 1, byte[20] // 16 % 2 == 1
+    is_other_webp = (tf.strings.substr(head, 0, 4) == b"RIFF") & (
+        ((chunk == b"WEBPVP8X") & (animated | transparent))
+        | ((chunk == b"WEBPVP8L") & (byte[24] // 16 % 2 == 1))
     )
-    return (is_bmp & ~plain) | (is_extended & (byte[20] // 2 % 2 == 1))
+    return (is_bmp & ~plain) | is_other_webp
 
 
 def _decode_with_pillow(contents: bytes | np.ndarray) -> np.ndarray:
@@ -206,6 +267,7 @@ def _decode_around(
     content: tf.Tensor, draws: tf.Tensor, augmentation: augment.Augmentation
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Decodes a JPEG's smallest rectangle around both boxes; the boxes relative to it."""
+    content = _checked(content)
     shape = tf.image.extract_jpeg_shape(content)
     boxes = augment.crop_boxes(draws, shape[0], shape[1], augmentation)
     corner = tf.reduce_min(boxes[:, :2], axis=0)

@@ -158,8 +158,7 @@ def _padded(
     source: Source, singles: tf.data.Dataset, elements: int, size: int, batch_size: int
 ) -> tf.data.Dataset:
     """Exactly so many batches, whatever number of images turn out to be unreadable."""
-    if not source.scanned:
-        singles = singles.ignore_errors(log_warning=True)
+    singles = singles.ignore_errors()  # also of what could be read when it was scanned
     blank = {
         "index": tf.constant(-1),
         "images": tf.zeros([size, size, 3], tf.uint8),

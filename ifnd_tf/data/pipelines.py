@@ -6,6 +6,7 @@ a run resumes by its first step. Sources that can only be streamed keep the view
 that promise; their order depends on how the files are shared out.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from ifnd_tf import randomness
 from ifnd_tf.data import augment, images
 from ifnd_tf.data.layout import Layout, ready
 from ifnd_tf.data.ordered import ordered_batches, ordered_steps
+from ifnd_tf.data.readable import readable
 from ifnd_tf.data.scan import require_readable
 from ifnd_tf.data.source import Source
 from ifnd_tf.errors import UserError
@@ -128,6 +130,16 @@ class _Plan(NamedTuple):
         start = step % self.steps * self.batch_size + part * self.replica_batch
         return start + tf.range(self.replica_batch, dtype=tf.int64)
 
+    def indices(self, element: tf.Tensor, readable: np.ndarray) -> tf.Tensor:
+        """int32 [b]: the element's examples, in the order of its epoch's permutation."""
+        epoch = tf.cast(self.epoch(element), tf.int32)
+        places = tf.random.experimental.index_shuffle(
+            self.places(element),
+            seed=tf.stack([self.seed & 0x7FFFFFFF, epoch]),
+            max_index=len(readable) - 1,
+        )
+        return tf.gather(readable, places)
+
     def with_draws(self, element: tf.Tensor, batch: Example) -> Example:
         """Adds both views' draws to a batch `{"index": int32 [b], ...}`."""
         geometric = augment.GEOMETRIC_DRAWS
@@ -144,13 +156,7 @@ def _indexed(source: Source, plan: _Plan) -> tf.data.Dataset:
     readable = source.readable
 
     def identify(element: tf.Tensor) -> Example:
-        epoch = tf.cast(plan.epoch(element), tf.int32)
-        places = tf.random.experimental.index_shuffle(
-            plan.places(element),
-            seed=tf.stack([plan.seed & 0x7FFFFFFF, epoch]),
-            max_index=len(readable) - 1,
-        )
-        return plan.with_draws(element, {"index": tf.gather(readable, places)})
+        return plan.with_draws(element, {"index": plan.indices(element, readable)})
 
     return tf.data.Dataset.counter().map(identify, num_parallel_calls=tf.data.AUTOTUNE)
 
@@ -212,38 +218,37 @@ def _crops_one_by_one(
     """Each image fetched, decoded and cropped on its own, in parallel."""
     pixels = source.pixels
 
-    def cut(example: Example) -> Example:
-        index = example["index"]
-        if "image" in example:
-            content = example["image"]
-        else:
-            content = source.fetch(index) if pixels is None else tf.gather(pixels, index)
-        views = images.two_views(content, example["geometric"], augmentation, size)
-        return {"index": index, "images": views, "draws": example["draws"]}
+    def cut(example: Example, real: tf.Tensor) -> Example:
+        def views() -> tf.Tensor:
+            if "image" in example:
+                content = example["image"]
+            else:
+                index = example["index"]
+                content = source.fetch(index) if pixels is None else tf.gather(pixels, index)
+            return images.two_views(content, example["geometric"], augmentation, size)
 
-    singles = batches.unbatch()
-    if source.scanned:
-        crops = singles.map(cut, num_parallel_calls=tf.data.AUTOTUNE)
+        blank = tf.zeros([2, size, size, 3], tf.uint8)
+        cropped = tf.ensure_shape(tf.cond(real, views, lambda: blank), blank.shape)
+        return {"index": example["index"], "images": cropped, "draws": example["draws"]}
+
+    if pixels is not None:
+        always = tf.constant(True)
+        singles = batches.unbatch()
+        crops = singles.map(lambda e: cut(e, always), num_parallel_calls=tf.data.AUTOTUNE)
     else:
-        numbered = singles.enumerate().map(
-            lambda number, example: (number, cut(example)), num_parallel_calls=tf.data.AUTOTUNE
-        )
-        crops = _without_gaps(numbered.ignore_errors(log_warning=True))
+        crops = readable(batches, cut, plan.replica_batch, _note_lost(source, plan))
     return crops.batch(plan.replica_batch, drop_remainder=True)
 
 
-def _without_gaps(numbered: tf.data.Dataset) -> tf.data.Dataset:
-    """Puts a copy of the next readable example in the place of each that was dropped.
+def _note_lost(source: Source, plan: _Plan) -> Callable[[int, int], None]:
+    """Tells the source which examples could not be read, of the elements' and marks' numbers."""
 
-    So one bad file does not move every later example to another batch, and a resumed run and
-    other numbers of replicas still see the same batches.
-    """
+    def note(first: int, count: int) -> None:
+        for number in range(first, first + count):
+            element, row = divmod(number, plan.replica_batch + 1)
+            index = -1
+            if source.random_access:
+                index = int(plan.indices(tf.constant(element, tf.int64), source.readable)[row])
+            source.lose(index)
 
-    def count(last: tf.Tensor, pair: tuple[tf.Tensor, Example]) -> tuple[tf.Tensor, tuple]:
-        number, example = pair
-        return number, (number - last, example)
-
-    counted = numbered.scan(tf.constant(-1, tf.int64), lambda last, pair: count(last, pair))
-    return counted.flat_map(
-        lambda copies, example: tf.data.Dataset.from_tensors(example).repeat(copies)
-    )
+    return note

@@ -29,6 +29,7 @@ class Source:
             unknown; None for data of one label an image. Where there are targets, labels are -1.
         random_access: whether `fetch` works.
         unreadable: examples known not to decode, by index; they keep their place in the index.
+        lost: by index, examples that could be read at first and later, while training, not.
         scanned: whether every image was tried, so that `unreadable` is complete.
         cache: what `scan` kept: `pixels` of a source that is not in memory from the start.
     """
@@ -41,6 +42,7 @@ class Source:
         self.num_examples = num_examples
         self.class_names = tuple(class_names)
         self.unreadable: list[Unreadable] = []
+        self.lost: dict[int, Unreadable] = {}
         self.scanned = False
         self.cache: tf.Tensor | None = None
 
@@ -77,6 +79,11 @@ class Source:
 
     def found_labels(self, labels: np.ndarray) -> None:
         """Takes the int32 `[N]` labels that `scan` met; for sources that learn them by reading."""
+
+    def lose(self, index: int) -> None:
+        """Notes that an example could not be read; -1 for one whose index is not known."""
+        name = self.describe(index) if index >= 0 else f"an image of {self.name}"
+        self.lost[index] = Unreadable(index, name, "could not be read while training")
 
     def describe(self, index: int) -> str:
         """The path or id of an example, for people."""

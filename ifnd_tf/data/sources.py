@@ -28,6 +28,7 @@ def open_splits(
     dataset: str,
     *,
     data_dir: str = "",
+    data_root: str = "",
     train_split: str = "train",
     eval_split: str = "",
     holdout_share: float = 0.2,
@@ -39,6 +40,7 @@ def open_splits(
 
     Args:
         dataset: digits | folder:PATH | list:FILE | tfds:NAME[/CONFIG].
+        data_root: for list, the folder that no path may lead out of; empty: any may.
         data_dir: where tfds finds prepared data; for list, the folder its paths are relative
             to (default: the list's own).
         train_split: folder below PATH, or tfds split or slice, to train on.
@@ -74,7 +76,9 @@ def open_splits(
     elif kind == "folder" and rest:
         train, evaluation = _folder(dataset, os.path.expanduser(rest), train_split, eval_split)
     elif kind == "list" and rest:
-        train, evaluation = _list(dataset, os.path.expanduser(rest), data_dir, eval_split)
+        train, evaluation = _list(
+            dataset, os.path.expanduser(rest), data_dir, eval_split, os.path.expanduser(data_root)
+        )
     elif kind == "tfds" and rest:
         from ifnd_tf.data import tfds
 
@@ -210,11 +214,13 @@ def _folder(
     return sources[0], sources[1] if len(sources) == 2 else None
 
 
-def _list(name: str, path: str, data_dir: str, eval_split: str) -> tuple[Source, Source | None]:
+def _list(
+    name: str, path: str, data_dir: str, eval_split: str, within: str
+) -> tuple[Source, Source | None]:
     lists = []
     for each in [path, os.path.expanduser(eval_split)] if eval_split else [path]:
         root = data_dir or os.path.dirname(each) or "."
-        lists.append((root, *files.read_list(name, each, root)))
+        lists.append((root, *files.read_list(name, each, root, within)))
     texts = [text for _, _, texts in lists for text in texts]
     several = any(len(files.split_labels(text)) > 1 for text in texts)
     class_names = files.label_order([part for text in texts for part in files.split_labels(text)])

@@ -62,6 +62,7 @@ class ContrastiveModel(distribution.DistributedModel):
         remember_features: whether it keeps the encoder's features in place of the keys.
 
     Attributes:
+        first_bad: int32 [2], see `nonfinite`; -1 while all numbers are finite.
         pseudo_labels: int32 [L, N], non-trainable, -1 where no label was accepted. Written by
             the detection callback alone. None if L = 0.
     """
@@ -99,6 +100,10 @@ class ContrastiveModel(distribution.DistributedModel):
                 initializer=keras.initializers.Constant(NOT_ACCEPTED),
                 trainable=False,
             )
+        self.first_bad = self.add_weight(
+            name="first_bad", shape=(2,), dtype="int32",
+            initializer=keras.initializers.Constant(-1), trainable=False,
+        )  # fmt: skip
         self._means = {
             name: keras.metrics.Mean(name=name)
             for name in ("loss", "masked_share", "positive_similarity", "embedding_std")
@@ -182,10 +187,12 @@ class ContrastiveModel(distribution.DistributedModel):
             rescale=self.rescale_negatives,
         )
 
-    def minimise(self, tape: tf.GradientTape, loss: tf.Tensor) -> None:
-        """One optimiser step on a loss that `replica_share` made."""
+    def minimise(self, tape: tf.GradientTape, loss: tf.Tensor) -> list[tf.Tensor]:
+        """One optimiser step on a loss that `replica_share` made; returns the gradients."""
         variables = self.trainable_variables
-        self.optimizer.apply(tape.gradient(loss, variables), variables)
+        gradients = tape.gradient(loss, variables)
+        self.optimizer.apply(gradients, variables)
+        return gradients
 
     def replica_share(self, per_anchor: tf.Tensor) -> tf.Tensor:
         """This replica's part of the mean over all anchors, scaled for mixed precision.
@@ -196,8 +203,12 @@ class ContrastiveModel(distribution.DistributedModel):
         mean = tf.reduce_mean(per_anchor) / distribution.num_replicas()
         return self.optimizer.scale_loss(mean)
 
-    def log(self, loss: ContrastiveLoss, anchors, positives) -> dict[str, tf.Tensor]:
-        """Updates the metrics and returns them. All values are means over replicas.
+    def log(
+        self, loss: ContrastiveLoss, anchors, positives, gradients: list[tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """Updates the metrics and returns them, and looks for the first tensor that is not finite.
+
+        All values are means over replicas.
 
         embedding_std is the standard deviation of a unit vector's coordinates times sqrt(D):
         about 1 when embeddings spread over the sphere, 0 when they collapse to a point.
@@ -211,8 +222,33 @@ class ContrastiveModel(distribution.DistributedModel):
                 spread * float(anchors.shape[-1]) ** 0.5,
             ]
         )
-        for metric, value in zip(
-            self.metrics, tf.unstack(distribution.all_reduce_mean(values)), strict=True
-        ):
+        checked = [anchors, positives, loss.per_anchor]
+        if not isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            checked += gradients  # that one tries scales until its gradients overflow
+        bad = [tf.reduce_any(~tf.math.is_finite(tensor)) for tensor in checked]
+        # One reduction for all: a second would be a second message between the replicas.
+        means = distribution.all_reduce_mean(tf.concat([values, tf.cast(bad, tf.float32)], axis=0))
+        self._note_first_bad(means[len(self.metrics) :] > 0.0)
+        for metric, value in zip(self.metrics, tf.unstack(means[: len(self.metrics)]), strict=True):
             metric.update_state(value)
         return {name: metric.result() for name, metric in self._means.items()}
+
+    def _note_first_bad(self, bad: tf.Tensor) -> None:
+        """Keeps the step and the number of the first tensor that is not finite, bool [tensors]."""
+        known = self.first_bad.value
+        found = tf.stack(
+            [
+                tf.cast(self.optimizer.iterations.value, tf.int32),
+                tf.argmax(bad, output_type=tf.int32),
+            ]
+        )
+        self.first_bad.assign(tf.where(tf.reduce_any(bad) & (known[0] < 0), found, known))
+
+    def nonfinite(self) -> tuple[int, str] | None:
+        """The step at which a number became NaN or infinite, and where first; None if none did."""
+        step, tensor = self.first_bad.numpy()
+        if step < 0:
+            return None
+        names = ["the anchors' embeddings", "the positives' embeddings", "the loss"]
+        names += [f"the gradient of {v.path}" for v in self.trainable_variables]
+        return int(step), names[tensor]

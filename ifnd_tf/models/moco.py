@@ -81,14 +81,14 @@ class MoCo(ContrastiveModel):
                 valid=self.queue_index.value != EMPTY,
             )  # fmt: skip
             share = self.replica_share(loss.per_anchor)
-        self.minimise(tape, share)
+        gradients = self.minimise(tape, share)
         self.follow()
         everyone, every_index = distribution.all_gather(keys), distribution.all_gather(index)
         self.enqueue(everyone, every_index)
         if self.memory is not None:
             kept = distribution.all_gather(features[0]) if features else everyone
             self.memory.update(kept, every_index)
-        return self.log(loss, queries, keys)
+        return self.log(loss, queries, keys, gradients)
 
     def keys(self, images: tf.Tensor) -> list[tf.Tensor]:
         """Keys [b, D] of the replica's images, normalised among other images than its queries.

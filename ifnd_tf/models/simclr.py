@@ -46,13 +46,13 @@ class SimCLR(ContrastiveModel):
                 views, index, partners, everyone, every_index, valid=self._others(views.shape[0])
             )
             share = self.replica_share(loss.per_anchor)
-        self.minimise(tape, share)
+        gradients = self.minimise(tape, share)
         self.newest.assign(_by_view(everyone)[0])
         if self.memory is not None:
             kept = distribution.all_gather(features) if self.remember_features else everyone
             first, second = _by_view(kept)
             self.memory.update(first + second, _by_view(every_index)[0])
-        return self.log(loss, views, partners)
+        return self.log(loss, views, partners, gradients)
 
     def _others(self, rows: int) -> tf.Tensor:
         """bool [rows, replicas * rows]: False at the anchor itself and at its partner."""
