@@ -41,6 +41,7 @@ class KeyMemory(tf.train.experimental.PythonState):
     Attributes:
         rows: n, rows of a replica.
         width: D.
+        kept: float32 [n + 1, D] of this replica, not normalised; 0 where none was seen.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class KeyMemory(tf.train.experimental.PythonState):
         with strategy.scope():
             # A row of zeros has not been seen. The last one takes the keys that belong to other
             # replicas: a scatter out of range is dropped by XLA, yet an error on a CPU.
-            self._kept = tf.Variable(
+            self.kept = tf.Variable(
                 tf.zeros([self.rows + 1, width]),
                 trainable=False,
                 name="kept_keys",
@@ -83,7 +84,7 @@ class KeyMemory(tf.train.experimental.PythonState):
         after = tf.where(seen, self._momentum * before + (1.0 - self._momentum) * keys, keys)
         # The operations behind `tf.Variable`'s methods: variables with a component per replica
         # lack those, and assigning a changed copy would move all n x D numbers each step.
-        tf.raw_ops.ResourceScatterUpdate(resource=self._kept.handle, indices=place, updates=after)
+        tf.raw_ops.ResourceScatterUpdate(resource=self.kept.handle, indices=place, updates=after)
 
     def read(self) -> tuple[tf.Tensor, tf.Tensor]:
         """This replica's unit vectors float32 [n, D], and their examples int32 [n].
@@ -91,15 +92,13 @@ class KeyMemory(tf.train.experimental.PythonState):
         The index is -1, which k-means leaves out, for an example whose key was never seen, and
         beyond the last example.
         """
-        kept = self._kept.read_value()[: self.rows]
+        kept = self.kept.read_value()[: self.rows]
         index = distribution.replica_id() * self.rows + tf.range(self.rows)
         seen = tf.reduce_any(kept != 0.0, axis=-1)
         return tf.math.l2_normalize(kept, axis=-1), tf.where(seen, index, -1)
 
     def _gather(self, place: tf.Tensor) -> tf.Tensor:
-        rows = tf.raw_ops.ResourceGather(
-            resource=self._kept.handle, indices=place, dtype=tf.float32
-        )
+        rows = tf.raw_ops.ResourceGather(resource=self.kept.handle, indices=place, dtype=tf.float32)
         return tf.ensure_shape(rows, [*place.shape, self.width])
 
     # --- the checkpoint --------------------------------------------------------------------------
@@ -145,6 +144,6 @@ class KeyMemory(tf.train.experimental.PythonState):
 
         @tf.function
         def write(values):
-            strategy.run(self._kept.assign, args=(values,))
+            strategy.run(self.kept.assign, args=(values,))
 
         write(strategy.experimental_distribute_values_from_function(own))

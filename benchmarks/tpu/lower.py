@@ -6,12 +6,12 @@ variable is an argument and, after the step, a result; XLA then lowers that func
 """
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.framework import ops
-from tensorflow.python.ops import handle_data_util
+
+from benchmarks.functional import GraphCopy, LoweringError, Program, parameter
 
 _REPLICATE = "_tpu_replicate"
 # Ops that only a host can run, by what a user wrote to get them. The bridge would name an
@@ -22,44 +22,6 @@ _HOST_OPS = {
     "PyFunc": "tf.numpy_function",
     "WriteSummary": "tf.summary",
 }
-_DROPPED_ATTRIBUTES = {_REPLICATE, "_class", "_xla_inferred_shapes", "_gradient_op_type"}
-
-
-class Parameter(NamedTuple):
-    """One argument of the replica's program: a step's input or a variable.
-
-    Attributes:
-        name: of the tensor in the traced graph.
-        spec: shape and dtype.
-        is_variable: whether the program also returns its new value.
-        handle: the variable's handle as it was captured, else None.
-        constants: one value per replica where the graph fixes them (the replica's number),
-            else None.
-    """
-
-    name: str
-    spec: tf.TensorSpec
-    is_variable: bool
-    handle: Any = None
-    constants: list[Any] | None = None
-
-
-class Program(NamedTuple):
-    """What one replica computes.
-
-    `function` takes the values of `parameters` and returns the step's outputs
-    followed by the variables, in the parameters' order. `shapeless` names the ops whose
-    output has an unknown shape although their inputs' shapes are known.
-    """
-
-    function: Callable[..., list[tf.Tensor]]
-    parameters: list[Parameter]
-    output_names: list[str]
-    shapeless: list[str]
-
-
-class LoweringError(RuntimeError):
-    """The step holds something that XLA cannot lower for a TPU; the message names the op."""
 
 
 def replica_program(traced: Any) -> Program:
@@ -96,11 +58,11 @@ def replica_program(traced: Any) -> Program:
                 entries.setdefault(tensor.ref(), tensor)
     tensors = list(entries.values())
     handles = {internal.ref(): external for external, internal in graph.captures}
-    parameters = [_parameter(tensor, handles) for tensor in tensors]
+    parameters = [parameter(tensor, handles) for tensor in tensors]
     outputs = [op.inputs[0] for op in graph.get_operations() if op.type == "TPUReplicatedOutput"]
 
     def function(*values: tf.Tensor) -> list[tf.Tensor]:
-        copy = _Copy(graph, tensors, parameters, values)
+        copy = GraphCopy(graph, tensors, parameters, values)
         for op in body:
             copy.operation(op)
         return copy.results(outputs)
@@ -145,7 +107,7 @@ def lower(program: Program, platform: str = "TPU") -> str:
         # promise static shapes, and most of TensorFlow has no kernels for padded ones.
         blamed = ", ".join(program.shapeless[:3]) or "an op of the step"
         raise LoweringError(f"{blamed}: the shape of its output depends on the data.")
-    return donate(_parseable(text), program)
+    return donate(parseable(text), program)
 
 
 def reason(message: str) -> str:
@@ -167,8 +129,8 @@ def donate(text: str, program: Program) -> str:
         The text with `tf.aliasing_output` on those arguments.
     """
     targets: dict[int, int] = {}
-    for position, parameter in enumerate(program.parameters):
-        if parameter.is_variable:
+    for position, argument in enumerate(program.parameters):
+        if argument.is_variable:
             targets[position] = len(program.output_names) + len(targets)
     start = text.index("func.func @main(")
     end = text.index(") -> ", start)
@@ -182,7 +144,7 @@ def donate(text: str, program: Program) -> str:
     return text[:start] + head + text[end:]
 
 
-def _parseable(text: str) -> str:
+def parseable(text: str) -> str:
     """Replaces the one mhlo op TensorFlow leaves in its StableHLO, which jax cannot parse."""
     copy = (
         r'"?mhlo\.copy"?\s*\(?(%[\w#]+)\)? : '
@@ -191,100 +153,3 @@ def _parseable(text: str) -> str:
     return re.sub(
         copy, lambda m: f"stablehlo.reshape {m[1]} : ({m[2] or m[3]}) -> {m[2] or m[3]}", text
     )
-
-
-def _parameter(tensor: tf.Tensor, handles: dict[Any, Any]) -> Parameter:
-    """Name, shape and kind of a tensor that enters the replica's body."""
-    replicated = tensor.op.type == "TPUReplicatedInput"
-    sources = list(tensor.op.inputs) if replicated else [tensor]
-    source = sources[0]
-    if tensor.dtype != tf.resource:
-        shape = tensor.shape if tensor.shape.is_fully_defined() else source.shape
-        fixed = [tf.get_static_value(each) for each in sources]
-        constants = None if any(value is None for value in fixed) else fixed
-        return Parameter(source.name, tf.TensorSpec(shape, tensor.dtype), False, None, constants)
-    data = handle_data_util.get_resource_handle_data(tensor)
-    if not (data and data.is_set and data.shape_and_type):
-        data = handle_data_util.get_resource_handle_data(source)
-    inner = data.shape_and_type[0]
-    spec = tf.TensorSpec(tf.TensorShape(inner.shape), tf.dtypes.as_dtype(inner.dtype))
-    return Parameter(source.name, spec, True, handles.get(source.ref()))
-
-
-class _Copy:
-    """Rebuilds a replica's ops in the current graph, with variables as plain values."""
-
-    def __init__(
-        self,
-        source: tf.Graph,
-        tensors: list[tf.Tensor],
-        parameters: list[Parameter],
-        values: tuple[tf.Tensor, ...],
-    ):
-        self._graph = ops.get_default_graph()
-        for function in source._functions.values():
-            self._graph._add_function_recursive(function)
-        self._tensors: dict[Any, Any] = {}
-        self._variables: dict[Any, tf.Tensor] = {}
-        for tensor, parameter, value in zip(tensors, parameters, values, strict=True):
-            if parameter.is_variable:
-                self._variables[tensor.ref()] = value
-                # A handle stands for its variable's key, under whatever names Identity gives it.
-                self._tensors[tensor.ref()] = tensor.ref()
-            else:
-                self._tensors[tensor.ref()] = value
-
-    def operation(self, op: tf.Operation) -> None:
-        """Copies one op; operations on variables become reads and writes of values."""
-        if op.type == "NoOp":
-            return
-        inputs = [self._tensors[tensor.ref()] for tensor in op.inputs]
-        if any(tensor.dtype == tf.resource for tensor in op.inputs):
-            self._resource_operation(op, inputs)
-            return
-        attributes = {
-            key: value for key, value in op.node_def.attr.items() if key not in _DROPPED_ATTRIBUTES
-        }
-        copied = self._graph._create_op_internal(
-            op.type,
-            inputs,
-            [output.dtype for output in op.outputs],
-            attrs=attributes,
-            op_def=op.op_def,
-            compute_device=False,
-        )
-        for old, new in zip(op.outputs, copied.outputs, strict=True):
-            self._tensors[old.ref()] = new
-
-    def results(self, outputs: list[tf.Tensor]) -> list[tf.Tensor]:
-        """The step's outputs, then the variables as they are after the step."""
-        return [self._tensors[o.ref()] for o in outputs] + list(self._variables.values())
-
-    def _resource_operation(self, op: tf.Operation, inputs: list[Any]) -> None:
-        key, rest = inputs[0], inputs[1:]
-        value = self._variables[key]
-        match op.type:
-            case "Identity":
-                self._tensors[op.outputs[0].ref()] = key
-            case "ReadVariableOp":
-                self._tensors[op.outputs[0].ref()] = tf.identity(value)
-            case "VariableShape":
-                shape = tf.constant(value.shape.as_list(), op.get_attr("out_type"))
-                self._tensors[op.outputs[0].ref()] = shape
-            case "ResourceGather":
-                rows = tf.gather(value, rest[0], batch_dims=op.get_attr("batch_dims"))
-                self._tensors[op.outputs[0].ref()] = rows
-            case "AssignVariableOp":
-                self._variables[key] = tf.ensure_shape(rest[0], value.shape)
-            case "AssignAddVariableOp":
-                self._variables[key] = value + rest[0]
-            case "AssignSubVariableOp":
-                self._variables[key] = value - rest[0]
-            case "ResourceScatterUpdate":
-                self._variables[key] = tf.tensor_scatter_nd_update(
-                    value, rest[0][..., None], rest[1]
-                )
-            case "ResourceScatterNdUpdate":
-                self._variables[key] = tf.tensor_scatter_nd_update(value, rest[0], rest[1])
-            case _:
-                raise LoweringError(f"No functional counterpart for {op.type} (node {op.name}).")

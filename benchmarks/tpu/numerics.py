@@ -22,6 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import tensorflow as tf
 
+from benchmarks import functional
 from benchmarks.tpu import lower, programs, trace
 from ifnd_tf import building
 from ifnd_tf.config import Config
@@ -52,12 +53,6 @@ def _model(config: Config, strategy: tf.distribute.Strategy, num_examples: int) 
         labels = np.random.default_rng(1).integers(-1, 3, shape).astype(np.int32)
         model.pseudo_labels.assign(labels)
     return model
-
-
-def variables(model: ContrastiveModel) -> list[Any]:
-    """All that a step may change, in an order that depends on the model alone."""
-    metrics = [variable for metric in model.metrics for variable in metric.variables]
-    return [*model.variables, *model.optimizer.variables, *metrics]
 
 
 def _iterator(strategy: tf.distribute.Strategy, elements: list[dict[str, np.ndarray]]) -> Any:
@@ -101,7 +96,7 @@ def lowered_side(settings: dict[str, Any], directory: Path) -> None:
     traced = model.make_train_function().get_concrete_function(_iterator(strategy, elements))
     program = lower.replica_program(traced)
     (directory / "module.mlir").write_text(lower.lower(program), encoding="utf-8")
-    owners, names = variables(model), sorted(elements[0])
+    owners, names = functional.variables(model), sorted(elements[0])
     layout = []
     for parameter in program.parameters:
         entry: dict[str, Any] = {"variable": -1, "input": "", "constants": None}
@@ -135,7 +130,7 @@ def keras_side(settings: dict[str, Any], directory: Path) -> None:
     devices = trace.split_cpu(settings["replicas"])
     strategy = tf.distribute.MirroredStrategy([name.rsplit("device:")[-1] for name in devices])
     model = _model(config, strategy, settings["num_examples"])
-    owners, start = variables(model), np.load(directory / "arguments.npz")
+    owners, start = functional.variables(model), np.load(directory / "arguments.npz")
     for i, owner in enumerate(owners):
         owner.assign(start[str(i)])
     function, iterator = model.make_train_function(), _iterator(strategy, elements)

@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 import main
+from benchmarks.functional import LoweringError
 from benchmarks.tpu import flops, lower, trace
 from ifnd_tf import assignment, building, detecting
 from ifnd_tf.config import Config
@@ -167,7 +168,7 @@ def write(traced: Traced, path: str) -> dict[str, Any]:
     try:
         program = lower.replica_program(traced.function)
         text = lower.lower(program)
-    except lower.LoweringError as error:
+    except LoweringError as error:
         return {**described, "error": str(error)}
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)

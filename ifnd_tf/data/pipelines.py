@@ -107,6 +107,18 @@ def training_batches(
     return ready(crops.map(finish, num_parallel_calls=tf.data.AUTOTUNE))
 
 
+def view_draws(seed: int, epoch: int | tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """What both views of the examples `index` [b] look like in an epoch, counted from 0.
+
+    Returns:
+        float32 [b, 2, GEOMETRIC_DRAWS] for `augment.crop_boxes` and `augment.flips`, and
+        float32 [b, 2, PHOTOMETRIC_DRAWS] for `augment.photometric`.
+    """
+    counts = [augment.GEOMETRIC_DRAWS, augment.PHOTOMETRIC_DRAWS]
+    drawn = randomness.uniform([seed, epoch, _VIEWS], index, 2 * sum(counts))
+    return tf.split(tf.reshape(drawn, [index.shape[0], 2, sum(counts)]), counts, axis=-1)
+
+
 class _Plan(NamedTuple):
     """Which examples an element of this worker holds, and the draws they get."""
 
@@ -142,13 +154,8 @@ class _Plan(NamedTuple):
 
     def with_draws(self, element: tf.Tensor, batch: Example) -> Example:
         """Adds both views' draws to a batch `{"index": int32 [b], ...}`."""
-        geometric = augment.GEOMETRIC_DRAWS
-        keys = [self.seed, self.epoch(element), _VIEWS]
-        drawn = randomness.uniform(
-            keys, batch["index"], 2 * (geometric + augment.PHOTOMETRIC_DRAWS)
-        )
-        drawn = tf.reshape(drawn, [self.replica_batch, 2, -1])
-        return batch | {"geometric": drawn[..., :geometric], "draws": drawn[..., geometric:]}
+        geometric, draws = view_draws(self.seed, self.epoch(element), batch["index"])
+        return batch | {"geometric": geometric, "draws": draws}
 
 
 def _indexed(source: Source, plan: _Plan) -> tf.data.Dataset:

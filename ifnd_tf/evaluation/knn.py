@@ -1,6 +1,7 @@
 """Weighted k-nearest-neighbour classification of frozen features."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -34,35 +35,80 @@ def weighted_knn(
         ("knn_top1", share in `[0, 1]`) and, with more than five classes, ("knn_top5", share).
     """
     num_classes = int(max(train.labels.max(), test.labels.max())) + 1
-    neighbors = min(neighbors, len(train.labels))
-    # Whole groups first, the few rows left over last: see `_grouped_top_k`.
-    whole = len(train.labels) // _GROUP * _GROUP
-    step = max(chunk // _GROUP, 1) * _GROUP
-    starts = [*range(0, whole, step), whole]
-    memory = [
-        (_unit(train.features[i:j]), tf.constant(train.labels[i:j], tf.int32))
-        for i, j in zip(starts, [*starts[1:], len(train.labels)], strict=True)
-        if i < j
+    memory = knn_memory(train.features, train.labels, chunk)
+    ranks = [
+        query_ranks(
+            memory,
+            test.features[i : i + QUERIES],
+            test.labels[i : i + QUERIES],
+            neighbors=neighbors,
+            temperature=temperature,
+            num_classes=num_classes,
+        ).numpy()
+        for i in range(0, len(test.labels), QUERIES)
     ]
-    ranks = []
-    for i in range(0, len(test.labels), _QUERIES):
-        queries = _unit(test.features[i : i + _QUERIES])
-        best = tf.zeros([len(queries), 0]), tf.zeros([len(queries), 0], tf.int32)
-        for features, labels in memory:
-            # Decided here, where shapes are known, not in the graph.
-            grouped = len(labels) % _GROUP == 0 and len(labels) > neighbors * _GROUP
-            nearest = _nearest_by_groups if grouped else _nearest
-            best = nearest(queries, features, labels, *best, neighbors)
-        truth = tf.constant(test.labels[i : i + _QUERIES], tf.int32)
-        ranks.append(_ranks(*best, truth, temperature, num_classes).numpy())
     rank = np.concatenate(ranks)
     yield "knn_top1", float(np.mean(rank < 1))
     if num_classes > 5:
         yield "knn_top5", float(np.mean(rank < 5))
 
 
+def knn_memory(features: Any, labels: Any, chunk: int = 65536) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    """The memory of N examples as `query_ranks` takes it: unit features and labels, in chunks.
+
+    Args:
+        features: float32 `[N, F]`.
+        labels: int32 `[N]`.
+        chunk: rows of the memory compared at a time.
+    """
+    # Whole groups first, the few rows left over last: see `_grouped_top_k`.
+    whole = labels.shape[0] // _GROUP * _GROUP
+    step = max(chunk // _GROUP, 1) * _GROUP
+    starts = [*range(0, whole, step), whole]
+    return [
+        (_unit(features[i:j]), tf.cast(labels[i:j], tf.int32))
+        for i, j in zip(starts, [*starts[1:], labels.shape[0]], strict=True)
+        if i < j
+    ]
+
+
+def query_ranks(
+    memory: list[tuple[tf.Tensor, tf.Tensor]],
+    features: Any,
+    labels: Any,
+    *,
+    neighbors: int,
+    temperature: float,
+    num_classes: int,
+) -> tf.Tensor:
+    """The rank, from 0, of each query's true class among the votes; C where it got none.
+
+    Args:
+        memory: from `knn_memory`.
+        features: float32 `[q, F]`.
+        labels: int32 `[q]`.
+        neighbors: k; clipped to N.
+        temperature: tau, > 0.
+        num_classes: C.
+
+    Returns:
+        int32 `[q]`.
+    """
+    neighbors = min(neighbors, sum(chunk[1].shape[0] for chunk in memory))
+    queries = _unit(features)
+    count = features.shape[0]
+    best = tf.zeros([count, 0]), tf.zeros([count, 0], tf.int32)
+    for rows, row_labels in memory:
+        # Decided here, where shapes are known, not in the graph.
+        size = row_labels.shape[0]
+        grouped = size % _GROUP == 0 and size > neighbors * _GROUP
+        nearest = _nearest_by_groups if grouped else _nearest
+        best = nearest(queries, rows, row_labels, *best, neighbors)
+    return _ranks(*best, tf.cast(labels, tf.int32), temperature, num_classes)
+
+
 # Queries compared at a time: enough rows for a full matmul.
-_QUERIES = 512
+QUERIES = 512
 # Columns that share a maximum in `_grouped_top_k`.
 _GROUP = 16
 

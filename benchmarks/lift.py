@@ -1,0 +1,82 @@
+"""Brings a lowered run's weights back into its Keras model, as a checkpoint of main.py.
+
+    python -m benchmarks.lift DIR runs/NAME
+    python main.py --flagfile=runs/NAME/config.flags --workdir=runs/NAME --mode=export,report
+
+DIR is what benchmarks.lower wrote, runs/NAME what benchmarks.lowered made of it. After this
+the stages of main.py that read a trained model work: export, evaluate, report. The weights come
+back, not the whole state: training goes on with benchmarks.lowered alone.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import tensorflow as tf
+
+import main as entry
+from benchmarks.lower.programs import variables
+from benchmarks.lowered.artifact import Artifact
+from benchmarks.lowered.run_folder import STATE, read_state
+from ifnd_tf import building
+from ifnd_tf.checkpoints import CheckpointStore, Snapshot
+from ifnd_tf.errors import UserError
+from ifnd_tf.models.contrastive import ContrastiveModel
+
+
+def model_of(artifact: Artifact, arrays: dict[str, Any]) -> ContrastiveModel:
+    """The run's model with a state's values.
+
+    Args:
+        artifact: gives flags and sizes.
+        arrays: by the variables' numbers in the manifest.
+    """
+    manifest = artifact.manifest
+    config = entry.parse([f"--{name}={value}" for name, value in manifest["flags"].items()])
+    assert config is not None
+    model = building.build(
+        config,
+        tf.distribute.get_strategy(),
+        num_examples=manifest["data"]["train"],
+        steps_per_epoch=manifest["steps_per_epoch"],
+    )
+    for number, variable in enumerate(variables(model)):
+        variable.assign(arrays[str(number)])
+    return model
+
+
+def lift(artifact: Artifact, folder: Path) -> int:
+    """Writes `folder`/checkpoints from its state file; returns the steps done.
+
+    Raises:
+        UserError: there is no state, or it belongs to another manifest.
+    """
+    arrays, notes = read_state(folder / STATE, artifact.digest)
+    checkpoint = tf.train.Checkpoint(model=model_of(artifact, arrays))
+    snapshot = Snapshot.take(notes["step"], checkpoint, {"lifted": True})
+    CheckpointStore(str(folder / "checkpoints")).write(snapshot)
+    snapshot.drop()
+    return notes["step"]
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command line; returns the process's exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser.add_argument("artifact", type=Path, metavar="DIR", help="what benchmarks.lower wrote")
+    parser.add_argument("workdir", type=Path, help="the run directory of benchmarks.lowered")
+    options = parser.parse_args(arguments)
+    try:
+        steps = lift(Artifact(options.artifact), options.workdir)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{options.workdir}/checkpoints: the weights after {steps} steps")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

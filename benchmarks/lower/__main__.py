@@ -1,0 +1,129 @@
+r"""Lowers a run to a folder that trains wherever XLA runs, without TensorFlow.
+
+    python -m benchmarks.lower --flagfile=experiments/cifar10.flags \
+        --dataset=folder:data/cifar10 --out=DIR
+
+Takes main.py's flags besides its own. `benchmarks.lowered` runs the result; `benchmarks.lift`
+brings the weights back.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import tensorflow as tf
+
+import main as entry
+from benchmarks.functional import LoweringError
+from benchmarks.lower import artifact, portable, programs
+from ifnd_tf import building, detecting
+from ifnd_tf.config import Config
+from ifnd_tf.data import sources
+from ifnd_tf.errors import UserError
+
+_KNOWN = {
+    "detector": ("none", "ifnd", "oracle", "random"),
+    "hierarchy": ("independent",),
+    "infeed_dtype": ("uint8",),
+    "precision": ("float32", "mixed_bfloat16"),
+}
+
+
+def check(config: Config) -> None:
+    """Raises `UserError` for settings that a lowered run does not have."""
+    for name, known in _KNOWN.items():
+        if getattr(config, name) not in known:
+            raise UserError(
+                f"--{name}: expected {' or '.join(known)} of a lowered run. Received: "
+                f"{getattr(config, name)}; main.py has it."
+            )
+
+
+def open_data(config: Config) -> sources.Splits:
+    """The data, decoded, as main.py opens it."""
+    splits = sources.open_splits(
+        config.dataset,
+        data_dir=config.data_dir,
+        train_split=config.train_split,
+        eval_split=config.eval_split,
+        holdout_share=config.holdout_share,
+        validation_share=config.validation_share,
+    )
+    for source in splits:
+        if source is not None:
+            sources.scan(
+                source,
+                max_corrupt_share=config.max_corrupt_share,
+                cache_megabytes=config.cache_megabytes,
+            )
+    return splits
+
+
+def write_data(path: Path, splits: sources.Splits) -> None:
+    """The images as the runner reads them."""
+    arrays: dict[str, Any] = {}
+    for name, source in zip(("train", "test"), splits, strict=True):
+        if source is not None:
+            arrays[f"{name}_images"] = np.asarray(source.pixels)
+            arrays[f"{name}_labels"] = source.labels
+    np.savez(path, **arrays)
+
+
+def lower(config: Config, splits: sources.Splits, folder: Path) -> int:
+    """Writes everything to `folder`; returns the bytes."""
+    check(config)
+    strategy = tf.distribute.get_strategy()
+    data = programs.sizes(config, *splits)
+    steps = building.check_sizes(config, splits.train)
+    model = building.build(config, strategy, num_examples=data.train, steps_per_epoch=steps)
+    detector = detecting.make_detector(config, strategy, model, splits.train)
+    lowered = programs.all_programs(config, model, data)
+    return artifact.write(folder, config, model, detector, lowered, data, steps)
+
+
+def lower_clustering(shape: str, folder: Path) -> None:
+    """One k-means iteration at a size of its own, for `benchmarks.lowered --kmeans`."""
+    try:
+        count, width, clusters = (int(part) for part in shape.split("x"))
+    except ValueError:
+        raise UserError(
+            f"--kmeans: expected NxDxK, such as 1280000x128x10000. Received: {shape!r}."
+        ) from None
+    program = programs.clustering(1, 0.2, clusters, count, width)
+    artifact.write_benchmark(folder, program)
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command line; returns the process's exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--write_data", type=Path, help="also write the images, as FILE.npz")
+    parser.add_argument(
+        "--kmeans", metavar="NxDxK", default="", help="lower a k-means iteration of this size alone"
+    )
+    own, rest = parser.parse_known_args(arguments)
+    try:
+        if own.kmeans:
+            lower_clustering(own.kmeans, own.out)
+            return 0
+        config = entry.parse(rest)
+        if config is None:
+            return 0
+        splits = open_data(config)
+        size = lower(config, splits, own.out)
+        if own.write_data is not None:
+            write_data(own.write_data, splits)
+    except (UserError, LoweringError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{own.out}: {size / 1e6:.1f} MB of StableHLO {portable.VERSION}, state and runner")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

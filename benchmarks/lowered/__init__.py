@@ -1,0 +1,1 @@
+"""Runs what `benchmarks.lower` wrote, with NumPy and JAX alone."""

@@ -1,0 +1,98 @@
+"""Linear classification of frozen features, in NumPy and SciPy, which JAX brings along.
+
+Counterparts of `ifnd_tf.evaluation.linear_probe`, which needs scikit-learn and TensorFlow.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
+
+# Above this many training examples `auto` takes SGD, as the product does.
+LBFGS_LIMIT = 100_000
+
+
+def linear_probe(
+    train: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray],
+    *,
+    solver: str,
+    epochs: int,
+    learning_rate: float,
+    seed: int,
+) -> Iterator[tuple[str, float]]:
+    """Trains on features [N, F] with labels [N]; yields linear_top1 and, from 6 classes, top5."""
+    if solver == "auto":
+        solver = "lbfgs" if len(train[1]) <= LBFGS_LIMIT else "sgd"
+    if solver == "lbfgs":
+        scores = lbfgs_scores(*train, test[0])
+    else:
+        scores = sgd_scores(*train, test[0], epochs=epochs, learning_rate=learning_rate, seed=seed)
+    own = scores[np.arange(len(test[1])), test[1]]
+    rank = np.sum(scores > own[:, None], axis=1)
+    yield "linear_top1", float(np.mean(rank < 1))
+    if scores.shape[1] > 5:
+        yield "linear_top5", float(np.mean(rank < 5))
+
+
+def lbfgs_scores(features: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """Multinomial logistic regression on standardised features, penalty |W|^2 / 2: [M, C]."""
+    mean, scale = features.mean(0), features.std(0)
+    scale = np.where(scale > 1e-6 * max(float(scale.max()), 1e-30), scale, np.inf)
+    inputs = ((features - mean) / scale).astype(np.float64)
+    count, width = inputs.shape
+    classes = int(labels.max()) + 1
+    truth = np.eye(classes)[labels]
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        weights, bias = _split(flat, classes)
+        logits = inputs @ weights + bias
+        error = softmax(logits, axis=1) - truth
+        value = 0.5 * np.sum(weights**2) - np.sum(log_softmax(logits, axis=1) * truth)
+        gradient = np.vstack([inputs.T @ error + weights, error.sum(0)])
+        return value / count, gradient.ravel() / count
+
+    start = np.zeros((width + 1) * classes)
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000})
+    weights, bias = _split(found.x, classes)
+    return (test - mean) / scale @ weights + bias
+
+
+def _split(flat: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    table = flat.reshape(-1, classes)
+    return table[:-1], table[-1]
+
+
+def sgd_scores(
+    features: np.ndarray,
+    labels: np.ndarray,
+    test: np.ndarray,
+    *,
+    epochs: int,
+    learning_rate: float,
+    seed: int,
+    batch_size: int = 256,
+) -> np.ndarray:
+    """MoCo's recipe on features of mean norm 1, rate divided by 10 at 60% and 80%: [M, C]."""
+    random = np.random.default_rng(seed)
+    count, classes = len(labels), int(labels.max()) + 1
+    batch_size = min(batch_size, count)
+    norm = max(float(np.mean(np.linalg.norm(features[: 1 << 16], axis=1))), 1e-12)
+
+    def with_bias(rows: np.ndarray) -> np.ndarray:
+        return np.hstack([rows / norm, np.ones((len(rows), 1), np.float32)])
+
+    inputs, truth = with_bias(features), np.eye(classes, dtype=np.float32)
+    weights = np.zeros((inputs.shape[1], classes), np.float32)
+    velocity = np.zeros_like(weights)
+    for epoch in range(epochs):
+        progress = epoch / epochs
+        rate = learning_rate * batch_size / 256 * 0.1 ** ((progress >= 0.6) + (progress >= 0.8))
+        order = random.permutation(count)
+        for start in range(0, count - batch_size + 1, batch_size):
+            rows = order[start : start + batch_size]
+            error = softmax(inputs[rows] @ weights, axis=1) - truth[labels[rows]]
+            velocity = 0.9 * velocity + inputs[rows].T @ error / batch_size
+            weights -= np.float32(rate) * velocity
+    return with_bias(test) @ weights
