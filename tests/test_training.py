@@ -279,15 +279,14 @@ def test_a_run_goes_back_and_on_with_other_views(tmp_path, monkeypatch):
         return (at, "a test") if at == 7 and next(poison, False) else None
 
     monkeypatch.setattr(ContrastiveModel, "nonfinite", asked)
-    back, records = outcome(
-        "moco-eliminate", make_strategy("default"), tmp_path, on_nonfinite="rollback"
-    )
+    strategy = make_strategy("default")
+    outcome("moco-eliminate", strategy, tmp_path / "back", on_nonfinite="rollback")
     monkeypatch.undo()
+    outcome("moco-eliminate", strategy, tmp_path / "straight")
+    records, expected = (without_times(tmp_path / name) for name in ("back", "straight"))
     assert [record["epoch"] for record in records] == [1, 2]
-    straight, expected = outcome("moco-eliminate", make_strategy("default"), tmp_path / "alone")
     assert records[0]["loss"] == expected[0]["loss"]
     assert records[1]["loss"] != expected[1]["loss"]
-    assert set(back["queue_index"]) != set(straight["queue_index"])
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
