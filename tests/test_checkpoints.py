@@ -9,6 +9,8 @@ import tensorflow as tf
 from ifnd_tf.checkpoints import MANIFEST, CheckpointStore, Snapshot
 from ifnd_tf.errors import UserError
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture
 def variable():

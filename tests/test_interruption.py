@@ -9,6 +9,8 @@ import pytest
 from ifnd_tf.errors import Stopped
 from ifnd_tf.interruption import Interruption
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_first_signal_asks_and_the_second_stops(number):

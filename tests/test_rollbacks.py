@@ -5,6 +5,8 @@ import pytest
 from ifnd_tf.errors import NonFinite
 from ifnd_tf.rollbacks import Rollbacks
 
+pytestmark = pytest.mark.faults
+
 
 class Diverging:
     """Diverges so many times, from step 7 on, then comes to its end."""

@@ -1,0 +1,54 @@
+"""Images that turn unreadable while training."""
+
+import shutil
+
+import pytest
+import tensorflow as tf
+
+from ifnd_tf.data import augment, pipelines
+from ifnd_tf.data.files import find_images, folder_source
+from ifnd_tf.data.readable import UNREADABLE
+from ifnd_tf.data.scan import scan
+
+pytestmark = pytest.mark.faults
+
+
+@pytest.fixture
+def source(class_folders):
+    """30 files that could all be read when they were scanned."""
+    root = str(class_folders)
+    source = folder_source("folder", root, find_images("folder", root), [])
+    scan(source, cache_megabytes=0)
+    assert not source.unreadable
+    return source
+
+
+def steps(source, count, batch_size=6):
+    batches = pipelines.training_batches(
+        source, augmentation=augment.recipe("moco_v2"), image_size=8, batch_size=batch_size, seed=3
+    )
+    return list(batches.take(count).as_numpy_iterator())
+
+
+def test_a_lost_image_is_replaced_in_its_place_and_named(source):
+    before = steps(source, 10)
+    lost = int(before[1]["index"][2])
+    path = source.describe(lost)
+    with open(path, "wb") as file:
+        file.write(b"gone")
+    after = steps(source, 10)
+    for old, new in zip(before, after, strict=True):
+        for place, index in enumerate(old["index"]):
+            if index != lost:
+                assert new["index"][place] == index
+                assert (new["images"][place] == old["images"][place]).all()
+            else:
+                assert new["index"][place] != lost
+    assert [bad.name for bad in source.lost.values()] == [path]
+
+
+def test_a_folder_that_vanished_is_an_error_and_no_hang(source, class_folders):
+    shutil.rmtree(class_folders)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=UNREADABLE):
+        steps(source, 1)
+    assert len(source.lost) == 30
