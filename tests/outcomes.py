@@ -25,14 +25,15 @@ VARIANTS = {
     "simclr-eliminate": {"framework": "simclr", "loss": "eliminate"},
     "simclr-attract": {"framework": "simclr", "loss": "attract"},
     "moco-nested": {"framework": "moco", "hierarchy": "nested"},
-    "moco-keys": {"framework": "moco", **KEYS, "seed": 1},
+    "moco-keys": {"framework": "moco", **KEYS},
     "simclr-keys": {"framework": "simclr", **KEYS},
 }
-# What two workers run, and are told besides: with five steps an epoch, an epoch is one call.
+# What must not depend on replicas, and what two workers are told besides: with five steps an
+# epoch, an epoch is one call.
 WORKERS = {
     name: {"steps_per_execution": 5 if "attract" in name else 1}
     for name in VARIANTS
-    if name != "moco-keys"  # their memory is the same for both frameworks
+    if name != "moco-keys"  # differs by 5e-5 of the largest weight, at two seeds; not yet understood
 }
 
 State = dict[str, np.ndarray]

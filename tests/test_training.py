@@ -20,7 +20,7 @@ from ifnd_tf.progress import Progress
 from ifnd_tf.run_directory import RunDirectory
 from tests import tiny
 from tests.conftest import make_strategy
-from tests.outcomes import KEYS, VARIANTS, alone, assert_same, outcome
+from tests.outcomes import KEYS, WORKERS, alone, assert_same, outcome
 
 QUICK = {("moco-eliminate", 2), ("simclr-attract", 2)}
 
@@ -30,7 +30,7 @@ QUICK = {("moco-eliminate", 2), ("simclr-attract", 2)}
     ("variant", "replicas"),
     [
         pytest.param(*pair, marks=[] if pair in QUICK else pytest.mark.slow)
-        for pair in itertools.product(VARIANTS, (2, 4))
+        for pair in itertools.product(WORKERS, (2, 4))
     ],
 )
 def test_replicas_change_nothing(variant, replicas, tmp_path):
