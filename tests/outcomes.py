@@ -33,7 +33,7 @@ VARIANTS = {
 WORKERS = {
     name: {"steps_per_execution": 5 if "attract" in name else 1}
     for name in VARIANTS
-    if name != "moco-keys"  # differs by 5e-5 of the largest weight, at two seeds; not yet understood
+    if name != "moco-keys"  # apart by 5e-5 of the largest weight, for a reason not found yet
 }
 
 State = dict[str, np.ndarray]
