@@ -180,7 +180,7 @@ def test_a_run_with_detection_goes_on_in_the_middle_of_an_epoch(source, splits, 
     for name in ("loss", "detection_nmi", "masked_share"):
         assert values(tmp_path / "parts", name) == values(tmp_path / "whole", name), name
     statistics = json.loads((tmp_path / "whole" / "detection" / "0001.json").read_text())
-    assert statistics["accepted_share"] == pytest.approx(0.7, abs=0.01)
+    assert statistics["accepted_share"] == pytest.approx(0.7, abs=0.02)  # less the unseen keys
     assert statistics["precision"] > 0.12  # a tenth by chance
 
 

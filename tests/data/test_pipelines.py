@@ -217,8 +217,8 @@ def test_a_host_opens_only_the_files_of_its_own_part(class_folders):
             next(class_folders.rglob(Path(data.describe(int(index))).name)).unlink()
     again = ordered(data, input_context=contexts(2, 1)[0])
     np.testing.assert_array_equal(joined(again)["images"], joined(mine)["images"])
-    with pytest.raises(tf.errors.OpError):
-        ordered(data, input_context=contexts(2, 1)[1])
+    # Without its files the other part comes empty.
+    assert np.all(joined(ordered(data, input_context=contexts(2, 1)[1]))["index"] < 0)
 
 
 def test_ordered_views_are_central(source):
