@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ifnd_tf import detectors, optimizers, pseudo_labels
 from ifnd_tf.config import Config
-from ifnd_tf.data import augment, ordered, pipelines
+from ifnd_tf.data import augment, ordered, pipelines, sources
 from ifnd_tf.data.source import Source
 from ifnd_tf.distribution import exchange_pieces
 from ifnd_tf.errors import UserError
@@ -23,6 +23,21 @@ from ifnd_tf.schedules import WarmupCosine
 
 # MoCo v2's queue for ImageNet.
 _LARGEST_QUEUE = 65536
+
+
+def open_splits(config: Config) -> sources.Splits:
+    """The data of `--dataset`, opened; nothing is decoded yet."""
+    return sources.open_splits(
+        config.dataset,
+        data_dir=config.data_dir,
+        data_root=config.data_root,
+        train_split=config.train_split,
+        eval_split=config.eval_split,
+        holdout_share=config.holdout_share,
+        validation_share=config.validation_share,
+        subset_classes=config.subset_classes,
+        subset_images=config.subset_images,
+    )
 
 
 def augmentation(config: Config) -> augment.Augmentation:

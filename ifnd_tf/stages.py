@@ -60,17 +60,7 @@ class Run:
     def splits(self) -> sources.Splits:
         """The data, opened and scanned once for all stages."""
         config = self.config
-        splits = sources.open_splits(
-            config.dataset,
-            data_dir=config.data_dir,
-            data_root=config.data_root,
-            train_split=config.train_split,
-            eval_split=config.eval_split,
-            holdout_share=config.holdout_share,
-            validation_share=config.validation_share,
-            subset_classes=config.subset_classes,
-            subset_images=config.subset_images,
-        )
+        splits = building.open_splits(config)
         self._scan(splits, config.cache_megabytes)
         lost = [row for source in splits if source is not None for row in source.unreadable]
         self.directory.write_unreadable(lost)

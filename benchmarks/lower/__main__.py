@@ -46,14 +46,7 @@ def check(config: Config) -> None:
 
 def open_data(config: Config) -> sources.Splits:
     """The data, decoded, as main.py opens it."""
-    splits = sources.open_splits(
-        config.dataset,
-        data_dir=config.data_dir,
-        train_split=config.train_split,
-        eval_split=config.eval_split,
-        holdout_share=config.holdout_share,
-        validation_share=config.validation_share,
-    )
+    splits = building.open_splits(config)
     for source in splits:
         if source is not None:
             sources.scan(
