@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TextIO
 
 
@@ -16,6 +16,23 @@ def duration(seconds: float) -> str:
 
 # Often enough to tell a slow step from a dead run, seldom enough for gs://.
 _MIRROR_SECONDS = 5.0
+
+
+def epoch_line(epoch: int, epochs: int, values: Mapping[str, float]) -> str:
+    """What an epoch's logs say, in a line."""
+    parts = [f"epoch {epoch}/{epochs}", f"loss {values['loss']:.3f}"]
+    parts.append(f"{values['images_per_second']:,.0f} images/s")
+    if "online_knn_top1" in values:
+        parts.append(f"online kNN {values['online_knn_top1']:.1%}")
+    if values.get("detection_acceptance_rate"):
+        parts.append(f"accepted {values['detection_accepted_share']:.0%}")
+        parts.append(f"masked {values['masked_share']:.1%} of negatives")
+    if values.get("detection_acceptance_rate") and "detection_precision" in values:
+        parts.append(
+            f"pairs: precision {values['detection_precision']:.2f} "
+            f"recall {values['detection_recall']:.2f}"
+        )
+    return "  ".join(parts)
 
 
 class Progress:

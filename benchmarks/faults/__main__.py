@@ -61,9 +61,9 @@ def main() -> int:
                 from benchmarks.faults import cost
 
                 keep("cost", cost.measure(f"{scratch}/cost", flagfile=options.flagfile))
-    missed = [text for text in _judged(report) if text.startswith("MISSED")]
-    print("\n".join(_judged(report)))
-    return 1 if missed else 0
+    judged = _judged(report)
+    print("\n".join(judged))
+    return 1 if any(text.startswith("MISSED") for text in judged) else 0
 
 
 def _judged(report: dict[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from benchmarks.lowered.detection import Refresh
 from benchmarks.lowered.evaluation import Evaluation
 from benchmarks.lowered.images import Images
 from benchmarks.lowered.run_folder import RunFolder
-from ifnd_tf.progress import Progress, duration
+from ifnd_tf.progress import Progress, duration, epoch_line
 
 # Steps that may be under way on the device while the host prepares the next.
 _AHEAD = 4
@@ -195,7 +195,9 @@ class Training:
         self._notes["seconds"] = 0.0
         self._records.append({"epoch": epoch + 1, "step": self.step, **values})
         self._run.write_metrics(self._records)
-        self._progress.line(_line(epoch + 1, epochs, values))
+        share = refresh_share(values)
+        refreshed = f"  refresh {share:.1%} of the epoch" if share else ""
+        self._progress.line(epoch_line(epoch + 1, epochs, values) + refreshed)
 
     def _due_to_save(self, done: int, epochs: int) -> bool:
         minutes = (time.monotonic() - self._saved) / 60.0
@@ -214,21 +216,3 @@ def refresh_share(values: dict[str, float]) -> float:
     """The share of an epoch's time that finding labels took."""
     seconds = values.get("seconds_embedding", 0.0) + values.get("seconds_clustering", 0.0)
     return seconds / values["epoch_seconds"]
-
-
-def _line(epoch: int, epochs: int, values: dict[str, float]) -> str:
-    parts = [f"epoch {epoch}/{epochs}", f"loss {values['loss']:.3f}"]
-    parts.append(f"{values['images_per_second']:,.0f} images/s")
-    if "online_knn_top1" in values:
-        parts.append(f"online kNN {values['online_knn_top1']:.1%}")
-    if values.get("detection_acceptance_rate"):
-        parts.append(f"accepted {values['detection_accepted_share']:.0%}")
-        parts.append(f"masked {values['masked_share']:.1%} of negatives")
-        if "detection_precision" in values:
-            parts.append(
-                f"pairs: precision {values['detection_precision']:.2f} "
-                f"recall {values['detection_recall']:.2f}"
-            )
-    if refresh_share(values):
-        parts.append(f"refresh {refresh_share(values):.1%} of the epoch")
-    return "  ".join(parts)

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from ifnd_tf.progress import Progress
+from ifnd_tf.progress import Progress, epoch_line
 from ifnd_tf.run_directory import RunDirectory
 
 
@@ -57,20 +57,4 @@ class Records(keras.callbacks.Callback):
                 for name, value in values.items():
                     tf.summary.scalar(name, value, step=step)
             self._events.flush()
-        self._progress.detail(_line(epoch + 1, self._epochs, values))
-
-
-def _line(epoch: int, epochs: int, values: dict[str, float]) -> str:
-    parts = [f"epoch {epoch}/{epochs}", f"loss {values['loss']:.3f}"]
-    parts.append(f"{values['images_per_second']:,.0f} images/s")
-    if "online_knn_top1" in values:
-        parts.append(f"online kNN {values['online_knn_top1']:.1%}")
-    if values.get("detection_acceptance_rate"):
-        parts.append(f"accepted {values['detection_accepted_share']:.0%}")
-        parts.append(f"masked {values['masked_share']:.1%} of negatives")
-    if values.get("detection_acceptance_rate") and "detection_precision" in values:
-        parts.append(
-            f"pairs: precision {values['detection_precision']:.2f} "
-            f"recall {values['detection_recall']:.2f}"
-        )
-    return "  ".join(parts)
+        self._progress.detail(epoch_line(epoch + 1, self._epochs, values))
