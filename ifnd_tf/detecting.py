@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from ifnd_tf import building, detectors
+from ifnd_tf.callbacks.detection import IncrementalDetection
 from ifnd_tf.config import Config
 from ifnd_tf.data import augment, ordered
 from ifnd_tf.data.source import Source
@@ -36,6 +38,24 @@ def make_detector(
         seed=config.seed,
     )
     return detectors.named(config.detector)(parts)
+
+
+def make_callback(
+    config: Config, detector: detectors.Detector, true_labels: np.ndarray, **options: Any
+) -> IncrementalDetection:
+    """The callback that runs `detector` when the flags say; `options`: `progress` and `run`."""
+    return IncrementalDetection(
+        detector,
+        true_labels=true_labels,
+        warmup_epochs=config.warmup_epochs,
+        refresh_epochs=config.refresh_epochs,
+        epochs=config.epochs,
+        schedule=config.acceptance,
+        start=config.acceptance_start,
+        end=config.acceptance_end,
+        end_epoch=config.acceptance_end_epoch,
+        **options,
+    )
 
 
 def embedding_table(

@@ -12,7 +12,6 @@ import tensorflow as tf
 from ifnd_tf import building, detecting
 from ifnd_tf.callbacks import trackers
 from ifnd_tf.callbacks.checkpointing import Checkpointing
-from ifnd_tf.callbacks.detection import IncrementalDetection
 from ifnd_tf.callbacks.health import Health
 from ifnd_tf.callbacks.histograms import DetectionHistograms
 from ifnd_tf.callbacks.live_report import LiveReport
@@ -75,19 +74,7 @@ def train(
     )
     detector = detecting.make_detector(config, strategy, model, source)
     length = {"steps_per_epoch": steps, "epochs": config.epochs}
-    detection = IncrementalDetection(
-        detector,
-        true_labels=source.labels,
-        warmup_epochs=config.warmup_epochs,
-        refresh_epochs=config.refresh_epochs,
-        epochs=config.epochs,
-        schedule=config.acceptance,
-        start=config.acceptance_start,
-        end=config.acceptance_end,
-        end_epoch=config.acceptance_end_epoch,
-        progress=progress,
-        run=run,
-    )
+    detection = detecting.make_callback(config, detector, source.labels, progress=progress, run=run)
     watch = Health(
         functools.partial(health.health, seed=config.seed),
         health.warnings,

@@ -13,8 +13,7 @@ from benchmarks.lower.portable import VERSION, Portable
 from benchmarks.lower.programs import Sizes, variables
 from benchmarks.lowered.artifact import FORMAT
 from benchmarks.tpu import flops
-from ifnd_tf import building, detectors, training
-from ifnd_tf.callbacks.detection import IncrementalDetection
+from ifnd_tf import building, detecting, detectors, training
 from ifnd_tf.config import Config
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.progress import Progress
@@ -144,17 +143,8 @@ def _roles(model: ContrastiveModel, owners: Sequence[Any]) -> dict[str, Any]:
 
 def refreshes(config: Config, detector: detectors.Detector) -> dict[str, float]:
     """Acceptance rate of each refresh, by the epoch before which it happens, counted from 0."""
-    callback = IncrementalDetection(
-        detector,
-        true_labels=np.zeros(0, np.int32),
-        warmup_epochs=config.warmup_epochs,
-        refresh_epochs=config.refresh_epochs,
-        epochs=config.epochs,
-        schedule=config.acceptance,
-        start=config.acceptance_start,
-        end=config.acceptance_end,
-        end_epoch=config.acceptance_end_epoch,
-        progress=Progress(enabled=False),
+    callback = detecting.make_callback(
+        config, detector, np.zeros(0, np.int32), progress=Progress(enabled=False)
     )
     return {str(e): callback.rate(e) for e in range(config.epochs) if callback.due(e)}
 
