@@ -5,6 +5,7 @@
 
 VENV := .venv
 TPU_VENV := .venv-tpu
+PEERS_VENV := .venv-peers
 RUN := $(VENV)/bin
 CANDIDATES := python3 python3.13 python3.12 python3.11 python3.10
 ifdef PYTHON
@@ -12,7 +13,8 @@ CANDIDATES := $(PYTHON)
 endif
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo docs test test-fast tpu-check tpu-environments audit lint format chromium clean
+.PHONY: demo docs test test-fast bench bench-peers tpu-check tpu-environments audit lint format \
+	chromium clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -52,8 +54,21 @@ docs: $(VENV)/.installed-dev
 	$(RUN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) $(TPU_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TPU_VENV) $(PEERS_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# All benchmarks, into bench-results/; make bench ARGS="kmeans loss" runs some.
+bench: $(VENV)/.installed
+	$(RUN)/python -m benchmarks $(ARGS)
+
+# What they measure against. Without it they print our side alone.
+bench-peers: $(PEERS_VENV)/.installed
+
+$(PEERS_VENV)/.installed: benchmarks/peers/requirements.txt constraints.txt | $(VENV)/.created
+	rm -rf $(PEERS_VENV)
+	$(RUN)/python -m venv $(PEERS_VENV)
+	$(PEERS_VENV)/bin/python -m pip install --disable-pip-version-check -r $<
+	@touch $@
 
 # Compiles the training step with the TPU's own compiler, without a TPU.
 tpu-check: $(VENV)/.installed tpu-environments

@@ -1,168 +1,199 @@
-"""k-means against scikit-learn and, where it is installed, faiss: same data, same start.
+"""k-means to equal inertia, against faiss and scikit-learn, and against the machine's limits.
 
-    python -m benchmarks.kmeans
-    python -m benchmarks.kmeans --json kmeans.json --clusters 4000 --repeats 3
+    python -m benchmarks.kmeans --json -
 
-Every contender runs once a round, in turn, so that a busy machine slows all alike; times are
-wall seconds, compilation left out. Ratios are taken within a round and then the median over rounds.
+The inertia to reach is 0.5% above the lowest that a peer reaches in its iterations; everyone is
+timed until the first of his own that is no higher, initial centroids included. Ours does its
+final pass with the confidences besides.
 """
 
 import argparse
-import json
-import platform
-import statistics
-import time
-import warnings
-from collections.abc import Callable
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import tensorflow as tf
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 
-from ifnd_tf.kmeans import initial_centroids, kmeans
+from benchmarks import peer, rows
+from benchmarks.memory import peak_growth
+from benchmarks.rows import Row, in_turn, row, seconds
+from ifnd_tf.kmeans import RELAXATION, TOLERANCE, initial_centroids, kmeans, move_centroids
 
-Run = Callable[[], float]  # Runs once and returns the inertia.
-
-
-def unit_blobs(num: int, width: int, seed: int) -> np.ndarray:
-    """Unit vectors around 200 directions, as embeddings are: float32 [num, width]."""
-    random = np.random.default_rng(seed)
-    centres = random.normal(size=(200, width))
-    points = centres[random.integers(0, 200, num)] + random.normal(size=(num, width))
-    return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
+WIDTH = 128
+# N, K, iterations that peers get, and rounds.
+CASES = ((50_000, 1000, 20, 2), (200_000, 5000, 10, 1), (50_000, 100, 20, 3))
+_SLACK = 1.005
 
 
-def ours(points: np.ndarray, start: np.ndarray, iterations: int, jit: bool | None) -> Run:
-    """This project's, the confidence included; `jit` compiles it with XLA."""
-    index, data = tf.range(len(points)), tf.constant(points)
+def embeddings(num: int, seed: int = 0, noise: float = 0.02) -> np.ndarray:
+    """Unit vectors [N, 128] like an encoder's: a smooth image of a few dimensions, with groups.
 
-    @tf.function(jit_compile=jit)
-    def cluster(data: tf.Tensor, index: tf.Tensor, start: tf.Tensor) -> Any:
-        return kmeans(data, index, start, num_iterations=iterations, confidence_temperature=0.2)
-
-    return lambda: float(cluster(data, index, tf.constant(start)).inertia.numpy())
-
-
-def scikit_learn(points: np.ndarray, start: np.ndarray, iterations: int) -> Run:
-    """scikit-learn's Lloyd, kept from stopping early."""
-    model = KMeans(len(start), init=start, n_init=1, max_iter=iterations, tol=0, algorithm="lloyd")
-
-    def run() -> float:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            return float(model.fit(points).inertia_)
-
-    return run
-
-
-def faiss(points: np.ndarray, start: np.ndarray, iterations: int) -> Run | None:
-    """faiss-cpu's, without its sub-sampling; None where it is not installed."""
-    try:
-        import faiss as library
-    except ImportError:
-        return None
-
-    def run() -> float:
-        model = library.Kmeans(
-            points.shape[1],
-            len(start),
-            niter=iterations,
-            max_points_per_centroid=len(points),
-            min_points_per_centroid=1,
-        )
-        model.train(points, init_centroids=start)
-        distances, _ = model.index.search(points, 1)  # The final assignment, as the others do.
-        return float(distances.sum())
-
-    return run
-
-
-def measure(
-    num: int, width: int, clusters: int, iterations: int, repeats: int, seed: int
-) -> dict[str, Any]:
-    """Times all contenders.
-
-    Returns:
-        A dict with the sizes, and under "results" for each contender its median, least and
-        most seconds, its inertia, and `ratio`: how many times longer than ours it takes.
+    200 groups in 16 dimensions, sent through a random layer of ReLUs, plus noise.
     """
-    points = unit_blobs(num, width, seed)
-    start = points[np.random.default_rng(seed + 1).choice(num, clusters, replace=False)]
-    contenders: dict[str, Run | None] = {
-        "ours": ours(points, start, iterations, None),
-        "ours, XLA": ours(points, start, iterations, True),
-        "scikit-learn": scikit_learn(points, start, iterations),
-        "faiss-cpu": faiss(points, start, iterations),
-    }
-    runs = {name: run for name, run in contenders.items() if run is not None}
-    inertia = {name: run() for name, run in runs.items()}  # Compiles, and warms up.
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(repeats):
-        for name, run in runs.items():
-            begin = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - begin)
+    random = np.random.default_rng(0)
+    groups = random.normal(size=(200, 16))
+    first = random.normal(size=(16, 256)) / 4
+    second = random.normal(size=(256, WIDTH)) / 16
+    random = np.random.default_rng(seed)
+    latent = groups[random.integers(0, 200, num)] + 0.5 * random.normal(size=(num, 16))
+    x = np.maximum(latent @ first, 0) @ second + noise * random.normal(size=(num, WIDTH))
+    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
-    choose = tf.function(
-        lambda: initial_centroids(points, tf.range(num), num_clusters=clusters, seed=seed)
-    )
-    choose()
-    begin = time.perf_counter()
-    choose().numpy()
-    results = {
-        name: {
-            "median_seconds": statistics.median(times),
-            "least_seconds": min(times),
-            "most_seconds": max(times),
-            "inertia": inertia[name],
-            "ratio": statistics.median(
-                theirs / own for theirs, own in zip(times, seconds["ours"], strict=True)
+
+class Ours:
+    """This project's k-means of given points, compiled."""
+
+    def __init__(self, points: np.ndarray, clusters: int):
+        data, index = tf.constant(points), tf.range(len(points))
+
+        def fit(start: tf.Tensor, iterations: tf.Tensor, tolerance: float) -> Any:
+            return kmeans(
+                data, index, start, num_iterations=iterations, confidence_temperature=0.2,
+                tolerance=tolerance, relaxation=RELAXATION,
+            )  # fmt: skip
+
+        self.start = tf.function(
+            lambda seed: initial_centroids(data, index, num_clusters=clusters, seed=seed)
+        )
+        self.move = tf.function(lambda start: move_centroids(data, index, start).centroids)
+        self.iterate = tf.function(lambda start, number: fit(start, number, 0.0))
+        self.settle = tf.function(lambda start: fit(start, 20, TOLERANCE))
+
+    def reach(self, seed: int, iterations: int) -> float:
+        """Seconds of a cold start with so many iterations."""
+        number = tf.constant(iterations)
+        return seconds(lambda: self.iterate(self.start(tf.constant(seed)), number)[4].numpy())
+
+    def inertia(self, seed: int, iterations: int) -> float:
+        """What it ends at."""
+        return float(self.iterate(self.start(tf.constant(seed)), tf.constant(iterations)).inertia)
+
+
+def until(curve: list[list[float]], target: float) -> float:
+    """Seconds of the first point [seconds, inertia] that is no higher; infinite without one."""
+    return min((at for at, inertia in curve if inertia <= target), default=math.inf)
+
+
+def contenders(case: tuple[int, int, int, int], other: peer.Peer | None) -> dict[str, Callable]:
+    """Each peer's curve by its name, of a seed."""
+    num, clusters, iterations, _ = case
+    if other is None:
+        return {}
+    limits = {"clusters": clusters, "iterations": iterations}
+    found: dict[str, Callable] = {
+        "faiss-cpu": lambda seed: other.call("faiss_cpu", seed=seed, **limits),
+        "scikit-learn Lloyd": lambda seed: other.call(
+            "scikit_learn", seed=seed, algorithm="lloyd", **limits
+        ),
+        "scikit-learn MiniBatch": lambda seed: other.call(
+            "mini_batch", seed=seed, clusters=clusters
+        ),
+    }
+    if num * clusters < 1e8:  # Its bounds would take gigabytes.
+        found["scikit-learn Elkan"] = lambda seed: other.call(
+            "scikit_learn", seed=seed, algorithm="elkan", **limits
+        )
+    return found
+
+
+def to_equal_inertia(case: tuple[int, int, int, int], other: peer.Peer | None) -> Iterator[Row]:
+    """Rows of one case against every peer."""
+    num, clusters, _, rounds = case
+    points = embeddings(num)
+    ours = Ours(points, clusters)
+    name = f"{num // 1000}k x {WIDTH}, K = {clusters}"
+    if other is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            np.save(f"{folder}/points.npy", points)
+            other.call("load", path=f"{folder}/points.npy")
+    curves: dict[str, list[Any]] = {who: [] for who in contenders(case, other)}
+    for seed in range(rounds):
+        for who, run in contenders(case, other).items():
+            curves[who].append(run(seed))
+    ends = [min(each[1] for each in curve) for found in curves.values() for curve in found]
+    target = _SLACK * min(ends, default=ours.inertia(0, 20))
+    needed = next((n for n in range(1, 40) if ours.inertia(0, n) <= target), 40)
+    ours.reach(0, needed)
+    own = [ours.reach(seed, needed) for seed in range(max(rounds, 3))]
+    metric = "time to equal inertia, s"
+    if not curves:
+        yield row(name, metric, own)
+    for who, found in curves.items():
+        taken = [until(curve, target) for curve in found]
+        if max(taken) == math.inf:
+            best = min(curve[-1][1] for curve in found) / target * _SLACK
+            print(f"{name}: {who} ends {best - 1:.1%} above the lowest", file=sys.stderr)
+        else:
+            yield row(name, metric, own[:rounds], taken, who)
+
+
+def limits(case: tuple[int, int, int, int]) -> Iterator[Row]:
+    """Speed of an iteration beside that of a product, and a warm start beside a cold one."""
+    num, clusters, _, rounds = case
+    name = f"{num // 1000}k x {WIDTH}, K = {clusters}"
+    ours, older = Ours(embeddings(num), clusters), Ours(embeddings(num, noise=0.03), clusters)
+    start = ours.start(tf.constant(0))
+    square = tf.random.normal([4096, 4096])
+    product = tf.function(lambda a: tf.matmul(a, a)[0, 0])
+    rates = in_turn(
+        {
+            "ours": lambda: (
+                2e-9 * num * clusters * WIDTH / seconds(lambda: ours.move(start).numpy())
             ),
-        }
-        for name, times in seconds.items()
-    }
-    return {
-        "num": num,
-        "width": width,
-        "clusters": clusters,
-        "iterations": iterations,
-        "repeats": repeats,
-        "machine": platform.processor() or platform.machine(),
-        "tensorflow": tf.__version__,
-        "initial_centroids_seconds": time.perf_counter() - begin,
-        "results": results,
-    }
+            "peak": lambda: 2e-9 * 4096**3 / seconds(lambda: product(square).numpy()),
+        },
+        2 * rounds + 1,
+    )
+    yield row(
+        name, "iteration, GFLOP/s", rates["ours"], rates["peak"], "float32 GEMM peak",
+        larger_is_better=True,
+    )  # fmt: skip
+    warm = older.settle(older.start(tf.constant(0))).centroids
+    times = in_turn(
+        {
+            "warm": lambda: seconds(lambda: ours.settle(warm)[4].numpy()),
+            "cold": lambda: seconds(lambda: ours.settle(ours.start(tf.constant(0)))[4].numpy()),
+        },
+        rounds,
+    )
+    yield row(name, "warm start, s", times["warm"], times["cold"], "our cold start")
+
+
+def settling(num: int, clusters: int) -> Callable[[], Any]:
+    """A cold start to the end, as a call; what compiling takes came before."""
+    small = Ours(embeddings(8192), 16)
+    small.settle(small.start(tf.constant(0)))[4].numpy()
+    ours = Ours(embeddings(num), clusters)
+    return lambda: ours.settle(ours.start(tf.constant(0)))[4].numpy()
+
+
+def measure(clusters: list[int]) -> Iterator[Row]:
+    """Rows of the cases with these K."""
+    with peer.started("clustering", "faiss-cpu and scikit-learn") as other:
+        for case in CASES:
+            if case[1] in clusters:
+                yield from to_equal_inertia(case, other)
+                yield from limits(case)
+    if 1000 in clusters:
+        for num in (50_000, 400_000):
+            grown = peak_growth("benchmarks.kmeans", "settling", num, 1000)
+            yield row(
+                f"{num // 1000}k x {WIDTH}, K = 1000", "memory beyond the points, MB", [grown]
+            )
 
 
 def main() -> None:
-    """Reads the command line, measures, prints a table and writes JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", default="", help="File for the results; empty: none.")
-    parser.add_argument("--num", type=int, default=50_000, help="Points N.")
-    parser.add_argument("--width", type=int, default=128, help="Width D.")
-    parser.add_argument("--clusters", type=int, default=1000, help="Clusters K.")
-    parser.add_argument("--iterations", type=int, default=10, help="Lloyd iterations.")
-    parser.add_argument("--repeats", type=int, default=7, help="Timed rounds.")
-    parser.add_argument("--seed", type=int, default=0, help="Seed of data and start.")
-    options = vars(parser.parse_args())
-    path = options.pop("json")
-    report = measure(**options)
-    print(
-        f"k-means, N={report['num']} D={report['width']} K={report['clusters']}, "
-        f"{report['iterations']} iterations and a final assignment, {report['repeats']} rounds"
-    )
-    print(f"{'':14}{'median s':>10}{'least':>8}{'most':>8}{'x ours':>8}{'inertia':>12}")
-    for name, row in report["results"].items():
-        print(
-            f"{name:14}{row['median_seconds']:10.3f}{row['least_seconds']:8.3f}"
-            f"{row['most_seconds']:8.3f}{row['ratio']:8.2f}{row['inertia']:12.1f}"
-        )
-    print(f"k-means++ start: {report['initial_centroids_seconds']:.3f} s")
-    if path:
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump(report, file, indent=1)
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    every = [case[1] for case in CASES]
+    parser.add_argument("--clusters", type=int, nargs="+", default=every, help="K of the cases")
+    rows.run("kmeans", parser, measure)
 
 
 if __name__ == "__main__":

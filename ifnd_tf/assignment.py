@@ -1,7 +1,12 @@
-"""Every row to its nearest centroid, chunk by chunk: the pass that k-means repeats."""
+"""Every row to its nearest centroid, chunk by chunk: the pass that k-means repeats.
+
+On a CPU the product takes two thirds of a pass and the search for its largest entries a quarter
+(docs/performance.md), so nothing else touches the N x K scores.
+"""
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -9,13 +14,11 @@ from ifnd_tf.seeding import used
 
 
 class Fit(NamedTuple):
-    """One pass over a replica's rows: sums [K, D] of residuals, counts [K], the rest [n]."""
+    """One pass over a replica's rows: label, squared distance and, if asked for, confidence [n]."""
 
-    residuals: tf.Tensor
-    counts: tf.Tensor
     assignments: tf.Tensor
     distances: tf.Tensor
-    confidence: tf.Tensor
+    confidence: tf.Tensor | None = None
 
 
 def default_chunk(num_clusters: int) -> int:
@@ -23,14 +26,44 @@ def default_chunk(num_clusters: int) -> int:
     return max(256, min(4096, (1 << 21) // num_clusters // 256 * 256))
 
 
-def cut(points: tf.Tensor, index: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Cuts rows into [C, size, D] and [C, size], padding with index -1."""
-    n, width = points.shape
-    points, missing = tf.cast(points, tf.float32), -n % size
-    if missing:  # Padding copies all rows, so not when there is nothing to pad.
-        points = tf.pad(points, [[0, missing], [0, 0]])
-        index = tf.pad(index, [[0, missing]], constant_values=-1)
-    return tf.reshape(points, [-1, size, width]), tf.reshape(index, [-1, size])
+def assign(
+    points: tf.Tensor,
+    index: tf.Tensor,
+    centroids: tf.Tensor,
+    temperature: float | tf.Tensor | None = None,
+    size: int | None = None,
+) -> Fit:
+    """Assigns every row to its nearest used centroid.
+
+    Args:
+        points: float [n, D].
+        index: int32 [n], -1 for padding rows: these get label -1, distance and confidence 0.
+        centroids: float32 [K, D].
+        temperature: tau_c > 0 of the confidence, or None to leave it out.
+        size: rows at a time; None: `default_chunk`.
+    """
+    valid = used(centroids)
+    centroids = tf.where(valid[:, None], centroids, 0.0)
+    transposed = tf.transpose(centroids)
+    # argmin |x - c|^2 = argmax x.c - |c|^2 / 2; -inf keeps unused rows from winning.
+    bias = tf.where(valid, -0.5 * tf.reduce_sum(centroids * centroids, 1), -math.inf)
+
+    def fit(x: tf.Tensor, index: tf.Tensor) -> list[tf.Tensor]:
+        x, real = tf.cast(x, tf.float32), index >= 0
+        dots = tf.matmul(x, transposed)
+        own = tf.argmax(tf.nn.bias_add(dots, bias), axis=1, output_type=tf.int32)
+        # Distances are taken as |x - c|^2, not from the scores, whose cancellation would
+        # drown tight clusters.
+        distances = tf.reduce_sum(tf.square(x - tf.gather(centroids, own)), 1)
+        # `where`, since a product with 0 would keep the NaN of a padding row.
+        found = [tf.where(real, own, -1), tf.where(real, distances, 0.0)]
+        if temperature is not None:
+            share = tf.exp(_log_share(dots, x, centroids, valid, own, temperature))
+            found.append(tf.where(real, tf.minimum(share, 1.0), 0.0))
+        return found
+
+    kinds = [tf.int32, tf.float32] + [tf.float32] * (temperature is not None)
+    return Fit(*_by_chunks(fit, points, index, size or default_chunk(centroids.shape[0]), kinds))
 
 
 def _log_share(
@@ -49,59 +82,34 @@ def _log_share(
     return own - tf.reduce_logsumexp(logits, axis=1)
 
 
-def assign(
+def _by_chunks(
+    function: Callable[[tf.Tensor, tf.Tensor], Sequence[tf.Tensor]],
     points: tf.Tensor,
     index: tf.Tensor,
-    centroids: tf.Tensor,
-    temperature: float | tf.Tensor | None,
-) -> Fit:
-    """Assigns every row to its nearest used centroid, one chunk at a time.
+    size: int,
+    kinds: Sequence[tf.DType],
+) -> list[tf.Tensor]:
+    """`function` of `size` rows at a time: nothing grows with n but its results, one a row.
 
-    Args:
-        points: float32 [C, size, D], see `cut`.
-        index: int32 [C, size], -1 for padding rows.
-        centroids: float32 [K, D].
-        temperature: tau_c > 0 of the confidence, or None to leave it out.
-
-    Returns:
-        `Fit` with n = C * size. Its confidence is meaningless without a temperature.
+    The last n % size rows go by themselves, since padding would copy all of them.
     """
-    num_chunks, size, width = points.shape
-    num_clusters = centroids.shape[0]
-    valid = used(centroids)
-    centroids = tf.where(valid[:, None], centroids, 0.0)
-    transposed = tf.transpose(centroids)
-    # argmin |x - c|^2 = argmax x.c - |c|^2 / 2; -inf keeps unused rows from winning.
-    bias = tf.where(valid, -0.5 * tf.reduce_sum(centroids * centroids, 1), -math.inf)
+    n, width = points.shape
+    size = min(size, n)
+    whole, rest = divmod(n, size)
 
-    def array(dtype: tf.DType) -> tf.TensorArray:
-        return tf.TensorArray(dtype, size=num_chunks, element_shape=[size])
+    def body(i: tf.Tensor, *out: tf.TensorArray) -> tuple:
+        # tf.slice, because XLA wants the size known.
+        values = function(
+            tf.slice(points, [i * size, 0], [size, width]), tf.slice(index, [i * size], [size])
+        )
+        return (i + 1, *(o.write(i, value) for o, value in zip(out, values, strict=True)))
 
-    def body(i: tf.Tensor, residuals: tf.Tensor, counts: tf.Tensor, *out: Any) -> tuple:
-        x, real = points[i], index[i] >= 0
-        dots = tf.matmul(x, transposed)
-        own = tf.argmax(tf.nn.bias_add(dots, bias), axis=1, output_type=tf.int32)
-        # Distances are taken as |x - c|^2, not from the scores, whose cancellation would
-        # drown tight clusters. Residuals summed instead of points keep float32 sums exact.
-        residual = x - tf.gather(centroids, own)
-        # Negative segments are dropped. A product with 0 would keep the NaN of a padding row.
-        labels = tf.where(real, own, -1)
-        residuals += tf.math.unsorted_segment_sum(residual, labels, num_clusters)
-        counts += tf.math.unsorted_segment_sum(tf.ones_like(labels), labels, num_clusters)
-        distances = tf.where(real, tf.reduce_sum(residual * residual, 1), 0.0)
-        values = [labels, distances]
-        if temperature is not None:
-            share = tf.exp(_log_share(dots, x, centroids, valid, own, temperature))
-            values.append(tf.where(real, tf.minimum(share, 1.0), 0.0))
-        written = [into.write(i, value) for into, value in zip(out, values, strict=True)]
-        return (i + 1, residuals, counts, *written)
-
-    arrays = [array(tf.int32), array(tf.float32)]
-    if temperature is not None:
-        arrays.append(array(tf.float32))
-    start = (tf.constant(0), tf.zeros([num_clusters, width]), tf.zeros([num_clusters], tf.int32))
-    _, residuals, counts, *out = tf.while_loop(
-        lambda i, *_: i < num_chunks, body, (*start, *arrays), maximum_iterations=num_chunks
+    arrays = [tf.TensorArray(kind, size=whole, element_shape=[size]) for kind in kinds]
+    _, *written = tf.while_loop(
+        lambda i, *_: i < whole, body, (tf.constant(0), *arrays), maximum_iterations=whole
     )
-    flat = [tf.reshape(a.stack(), [num_chunks * size]) for a in out]
-    return Fit(residuals, counts, flat[0], flat[1], flat[-1])
+    parts = [tf.reshape(array.stack(), [whole * size]) for array in written]
+    if not rest:
+        return parts
+    last = function(points[whole * size :], index[whole * size :])
+    return [tf.concat(pair, axis=0) for pair in zip(parts, last, strict=True)]

@@ -128,6 +128,8 @@ def _clustered(config: Config, embedding: np.ndarray, count: int) -> tuple[np.nd
             start,
             num_iterations=config.kmeans_iterations,
             confidence_temperature=config.confidence_temperature,
+            tolerance=kmeans.TOLERANCE,
+            relaxation=kmeans.RELAXATION,
         )
 
     found = cluster(tf.constant(embedding))

@@ -6,19 +6,24 @@ candidate rows. Everything is keyed by the examples' indices, so the result does
 on their order or on the number of replicas (up to float rounding).
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
-from ifnd_tf import assignment
+from ifnd_tf import seeding
+from ifnd_tf.assignment import assign
 from ifnd_tf.collectives import LOCAL, Collectives, replica_collectives
-from ifnd_tf.seeding import UNUSED, initial_centroids, used
+from ifnd_tf.lloyd import RELAXATION, TOLERANCE, Moved, cluster_sizes, iterate_lloyd, move_centroids
+from ifnd_tf.seeding import UNUSED, used
 
 __all__ = [
     "LOCAL",
+    "RELAXATION",
+    "TOLERANCE",
     "UNUSED",
     "Collectives",
     "KMeansResult",
+    "Moved",
     "count_non_finite",
     "initial_centroids",
     "kmeans",
@@ -27,12 +32,8 @@ __all__ = [
     "used",
 ]
 
-# Rows that each replica offers per iteration as new places for empty clusters. More
-# clusters than this rarely empty at once; the rest wait for the next iteration.
-_CANDIDATES = 128
-
-# Points nearer to their centroid than this share of their norm coincide with it.
-_COINCIDE = 1e-6
+# Examples for each cluster in the sample that a cold start clusters first.
+_SAMPLED = 8
 
 
 class KMeansResult(NamedTuple):
@@ -73,83 +74,43 @@ def count_non_finite(
     return collectives.sum(tf.reduce_sum(tf.cast(~finite & (index >= 0), tf.int32)))
 
 
-def _worst_fitted(
-    points: tf.Tensor, index: tf.Tensor, distances: tf.Tensor, count: int, collectives: Collectives
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """The worst-fitted rows of all replicas, at most `count`: [M, D] worst first, distances [M]."""
-    _, rows = tf.math.top_k(distances, min(count, distances.shape[0]))
-    offered = collectives.concat(
-        tf.concat([tf.gather(points, rows), tf.gather(distances, rows)[:, None]], axis=1)
-    )
-    ids = collectives.concat(tf.gather(index, rows))
-    # Order by index first: top_k breaks ties by position, which depends on the replicas.
-    offered = tf.gather(offered, tf.argsort(ids))
-    worst, rows = tf.math.top_k(offered[:, -1], min(count, offered.shape[0]))
-    return tf.gather(offered, rows)[:, :-1], worst
-
-
-def _moved(
-    points: tf.Tensor, index: tf.Tensor, centroids: tf.Tensor, collectives: Collectives
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """One iteration on chunked rows [C, size, D]; see `move_centroids`."""
-    fit = assignment.assign(points, index, centroids, None)
-    points = tf.reshape(points, [-1, centroids.shape[1]])
-    index = tf.reshape(index, [-1])
-    num_clusters, width = centroids.shape
-    counts = tf.cast(fit.counts, tf.float32)[:, None]
-    moments = collectives.sum(tf.concat([fit.residuals, counts], axis=1))
-    counts = moments[:, width]
-    moved = centroids + moments[:, :width] / tf.maximum(counts, 1.0)[:, None]
-
-    seeds, distances = _worst_fitted(
-        points, index, fit.distances, min(num_clusters, _CANDIDATES), collectives
-    )
-    count = seeds.shape[0]
-    apart = distances > _COINCIDE**2 * tf.reduce_sum(seeds * seeds, 1)
-    empty = counts < 0.5
-    rank = tf.cumsum(tf.cast(empty, tf.int32)) - 1  # The r-th empty cluster takes seed r.
-    place = tf.clip_by_value(rank, 0, count - 1)
-    reseed = empty & (rank < count) & tf.gather(apart, place)
-    retire = empty & ~tf.gather(apart, place)
-    moved = tf.where(reseed[:, None], tf.gather(seeds, place), moved)
-    moved = tf.where(retire[:, None], UNUSED, moved)
-    return moved, tf.reduce_sum(tf.cast(reseed, tf.int32))
-
-
-def _prepared(
-    points: tf.Tensor, index: tf.Tensor, centroids: tf.Tensor, chunk_size: int | None
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Arguments as tensors, rows cut into chunks."""
-    size = min(chunk_size or assignment.default_chunk(centroids.shape[0]), points.shape[0])
-    index = tf.convert_to_tensor(index, tf.int32)
-    return (
-        *assignment.cut(tf.convert_to_tensor(points), index, size),
-        tf.convert_to_tensor(centroids, tf.float32),
-    )
-
-
 @tf.autograph.experimental.do_not_convert
-def move_centroids(
+def initial_centroids(
     points: tf.Tensor,
     index: tf.Tensor,
-    centroids: tf.Tensor,
     *,
-    chunk_size: int | None = None,
+    num_clusters: int,
+    seed: int | tf.Tensor,
+    sample_size: int | None = None,
+    num_iterations: int = 20,
     collectives: Collectives = LOCAL,
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """One iteration: centroids move to their members' means, empty clusters to a new place.
+) -> tf.Tensor:
+    """k-means of a sample of the examples: where k-means of all of them starts.
 
-    What `kmeans` repeats; for callers that drive the iterations from the host. Empty
-    clusters take the worst-fitted points. A cluster that is empty while every point
-    coincides with its centroid (K exceeds the distinct points) becomes unused.
+    The sample and all draws follow from the seed and the examples' indices, so the choice does
+    not depend on order or on the number of replicas. Every replica clusters the whole sample by
+    itself, without communication.
 
     Args:
-        points, index, centroids, chunk_size, collectives: as for `kmeans`.
+        points: float [n, D], this replica's rows; n and D static.
+        index: int32 [n], the examples' indices, -1 for padding rows.
+        num_clusters: K >= 1.
+        seed: integer.
+        sample_size: examples that every replica gathers to choose from, at most; None:
+            max(`_SAMPLED` K, 4096).
+        num_iterations: of Lloyd's algorithm on the sample after k-means++, at most.
+        collectives: how replicas combine.
 
     Returns:
-        Centroids float32 [K, D], equal on all replicas, and how many were re-seeded, int32 [].
+        float32 [K, D], equal on all replicas; rows beyond the number of distinct points
+        are unused (`UNUSED`).
     """
-    return _moved(*_prepared(points, index, centroids, chunk_size), collectives)
+    size = sample_size or max(_SAMPLED * num_clusters, 4096)
+    index = tf.convert_to_tensor(index, tf.int32)
+    points = tf.where((index >= 0)[:, None], tf.cast(points, tf.float32), 0.0)
+    points, index = seeding.sample(points, index, size, seed, collectives)
+    start = seeding.plus_plus(points, index, num_clusters, seed)
+    return iterate_lloyd(points, index, start, num_iterations, TOLERANCE, RELAXATION)[0]
 
 
 @tf.autograph.experimental.do_not_convert
@@ -160,6 +121,8 @@ def kmeans(
     *,
     num_iterations: int,
     confidence_temperature: float | tf.Tensor,
+    tolerance: float = 0.0,
+    relaxation: float = 1.0,
     chunk_size: int | None = None,
     collectives: Collectives = LOCAL,
 ) -> KMeansResult:
@@ -175,8 +138,14 @@ def kmeans(
             rows, which may hold anything.
         centroids: float32 [K, D] to start from, equal on all replicas; see
             `initial_centroids`, or the last refresh's for a warm start.
-        num_iterations: updates of the centroids; >= 0. 0 only assigns.
+        num_iterations: updates of the centroids, at most; >= 0. 0 only assigns.
         confidence_temperature: tau_c > 0.
+        tolerance: iterations end when moving the centroids lowers the inertia by no more than
+            this share of it; `TOLERANCE` suits most, 0 goes on until nothing moves. Where
+            collectives cannot loop, all iterations are done.
+        relaxation: in (0, 2); how far centroids move, 1 being to their members' mean. Farther
+            still lowers the inertia, as far as 2, and foresees where the members will go:
+            `RELAXATION` saves a quarter of the iterations and ends lower (docs/performance.md).
         chunk_size: rows at a time; the largest intermediate is [chunk_size, K]. None: about
             8 MB of float32 scores, which suits a processor's last cache.
         collectives: how replicas combine; `replica_collectives()` inside `strategy.run`.
@@ -185,30 +154,19 @@ def kmeans(
         `KMeansResult`; assignments, confidence, counts and inertia belong to the centroids
         returned. Inertia never rises with `num_iterations`.
     """
-    n = points.shape[0]
-    points, index, centroids = _prepared(points, index, centroids, chunk_size)
-
-    def iterate(i: Any, centroids: tf.Tensor, reseeded: tf.Tensor) -> tuple:
-        centroids, more = _moved(points, index, centroids, collectives)
-        return i + 1, centroids, reseeded + more
-
-    state: tuple = (tf.constant(0), centroids, tf.constant(0))
-    if collectives.loops:
-        state = tf.while_loop(
-            lambda i, *_: i < num_iterations, iterate, state, maximum_iterations=num_iterations
-        )
-    else:  # Slow to trace beyond a few: `move_centroids`, driven from the host, is not.
-        for _ in range(num_iterations):
-            state = iterate(*state)
-    _, centroids, reseeded = state
-    fit = assignment.assign(points, index, centroids, confidence_temperature)
-    totals = collectives.sum(
-        tf.concat([tf.cast(fit.counts, tf.float32), [tf.reduce_sum(fit.distances)]], axis=0)
+    points = tf.convert_to_tensor(points)
+    index = tf.convert_to_tensor(index, tf.int32)
+    centroids = tf.convert_to_tensor(centroids, tf.float32)
+    centroids, reseeded = iterate_lloyd(
+        points, index, centroids, num_iterations, tolerance, relaxation, chunk_size, collectives
     )
+    fit = assign(points, index, centroids, confidence_temperature, chunk_size)
+    counts = tf.cast(cluster_sizes(fit, centroids.shape[0]), tf.float32)
+    totals = collectives.sum(tf.concat([counts, [tf.reduce_sum(fit.distances)]], axis=0))
     return KMeansResult(
         centroids=centroids,
-        assignments=fit.assignments[:n],
-        confidence=fit.confidence[:n],
+        assignments=fit.assignments,
+        confidence=fit.confidence,
         counts=tf.cast(totals[:-1], tf.int32),
         inertia=totals[-1],
         reseeded=reseeded,

@@ -1,15 +1,19 @@
-"""Where k-means starts: k-means++ on a sample that every replica draws alike."""
+"""k-means++, and the sample of the examples that every replica draws alike."""
 
 import math
+from typing import Any
 
 import tensorflow as tf
 
 from ifnd_tf import randomness
-from ifnd_tf.collectives import LOCAL, Collectives
+from ifnd_tf.collectives import Collectives
 
 # Every coordinate of a centroid that stands for nothing, as when K exceeds the number of
 # distinct points. A finite mark survives checkpoints and all-reduces, where NaN would not.
 UNUSED = 1e15
+
+# Passes over the sample, at most: see `plus_plus`.
+_ROUNDS = 128
 
 _SAMPLE, _SEEDING = 101, 102  # Purposes of the random draws; any two different numbers.
 
@@ -55,47 +59,34 @@ def sample(
     return found, tf.where(picked == last, -1, picked)
 
 
-@tf.autograph.experimental.do_not_convert
-def initial_centroids(
-    points: tf.Tensor,
-    index: tf.Tensor,
-    *,
-    num_clusters: int,
-    seed: int | tf.Tensor,
-    sample_size: int | None = None,
-    collectives: Collectives = LOCAL,
-) -> tf.Tensor:
-    """Greedy k-means++ (Arthur and Vassilvitskii, 2007) on a sample of the examples.
+def plus_plus(points: tf.Tensor, index: tf.Tensor, num_clusters: int, seed: Any) -> tf.Tensor:
+    """k-means++ (Arthur and Vassilvitskii, 2007): centroids far apart, drawn from the rows.
 
-    The sample and all draws follow from the seed and the examples' indices, so the choice
-    does not depend on order or on the number of replicas. Each step draws 2 + log K
-    candidates with probability proportional to their squared distance (an exponential
-    race, equal to the Gumbel-max trick) and keeps the one that lowers the inertia most.
+    Up to `_ROUNDS` clusters are drawn one at a time, greedily: a step draws 2 + log K candidates
+    with probability proportional to their squared distance (an exponential race, equal to the
+    Gumbel-max trick) and keeps the one that lowers the inertia most. More are drawn K / _ROUNDS
+    at a time, without candidates: as in k-means|| (Bahmani et al., 2012) a few passes do instead
+    of K, and Lloyd's iterations level out the difference (docs/performance.md).
 
     Args:
-        points: float [n, D], this replica's rows; n and D static.
-        index: int32 [n], the examples' indices, -1 for padding rows.
+        points: float32 [S, D], a sample of the examples.
+        index: int32 [S], -1 for padding rows, which must be finite.
         num_clusters: K >= 1.
         seed: integer.
-        sample_size: examples that every replica gathers to choose from, at most; None:
-            max(8 K, 4096). The K steps run on the sample, without communication.
-        collectives: how replicas combine.
 
     Returns:
-        float32 [K, D], equal on all replicas; rows beyond the number of distinct points
-        are unused (`UNUSED`).
+        float32 [K, D]; rows beyond the number of distinct points are unused (`UNUSED`).
     """
-    size = sample_size or max(8 * num_clusters, 4096)
-    index = tf.convert_to_tensor(index, tf.int32)
-    points = tf.where((index >= 0)[:, None], tf.cast(points, tf.float32), 0.0)
-    points, index = sample(points, index, size, seed, collectives)
     real = index >= 0
+    block = -(-num_clusters // _ROUNDS)
+    rounds = -(-num_clusters // block)
     # Distances from |x|^2 - 2 x.c + |c|^2 cancel badly when all points share a direction,
     # as embeddings do early in training: measure from their mean.
     total = tf.reduce_sum(tf.cast(real, tf.float32))
     x = tf.where(real[:, None], points - tf.reduce_sum(points, 0) / tf.maximum(total, 1.0), 0.0)
     norms = tf.reduce_sum(x * x, 1)
-    trials = min(2 + int(math.log(num_clusters)), index.shape[0])
+    trials = 1 if block > 1 else min(2 + int(math.log(num_clusters)), index.shape[0])
+    block = min(block, index.shape[0])
 
     def race(step: tf.Tensor, weight: tf.Tensor, count: int) -> tuple:
         draws = randomness.uniform([seed, _SEEDING, step], index, 1)[:, 0]
@@ -109,22 +100,28 @@ def initial_centroids(
         return tf.where(distances > 4e-6 * scale, distances, 0.0)
 
     def body(step: tf.Tensor, nearest: tf.Tensor, chosen: tf.TensorArray) -> tuple:
-        score, rows = race(step, nearest, trials)
+        score, rows = race(step, nearest, block * trials)
         after = tf.minimum(nearest[:, None], distances_to(rows))
+        if block > 1:
+            # A row whose score is 0 coincides with a centroid: no distinct point is left for it.
+            return (
+                step + 1,
+                tf.reduce_min(after, 1),
+                chosen.write(step, tf.where(score > 0.0, rows, -1)),
+            )
         best = tf.argmin(tf.reduce_sum(after, 0), output_type=tf.int32)
         # The first candidate has the top score; if that is 0 no distinct point is left.
         row = tf.where(score[0] > 0.0, rows[best], -1)
-        nearest = tf.gather(after, best, axis=1)
-        return step + 1, nearest, chosen.write(step, row)
+        return step + 1, tf.gather(after, best, axis=1), chosen.write(step, row[None])
 
-    first = race(tf.constant(0), tf.ones_like(norms), 1)[1]
-    nearest = tf.where(real, distances_to(first)[:, 0], 0.0)
-    chosen = tf.TensorArray(tf.int32, size=num_clusters, element_shape=[]).write(0, first[0])
+    first = race(tf.constant(0), tf.ones_like(norms), block)[1]
+    nearest = tf.where(real, tf.reduce_min(distances_to(first), 1), 0.0)
+    chosen = tf.TensorArray(tf.int32, size=rounds, element_shape=[block]).write(0, first)
     _, _, chosen = tf.while_loop(
-        lambda step, *_: step < num_clusters,
+        lambda step, *_: step < rounds,
         body,
         (tf.constant(1), nearest, chosen),
-        maximum_iterations=num_clusters,
+        maximum_iterations=rounds,
     )
-    rows = chosen.stack()
+    rows = tf.reshape(chosen.stack(), [-1])[:num_clusters]
     return tf.where((rows >= 0)[:, None], tf.gather(points, tf.maximum(rows, 0)), UNUSED)

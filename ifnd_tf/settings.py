@@ -384,7 +384,9 @@ class Detection:
         "Temperature tau_c of the confidence softmax over centroids. Its ranks matter.",
         above=0,
     )
-    kmeans_iterations: int = setting(20, "Lloyd iterations a refresh. Warm starts need few.", low=1)
+    kmeans_iterations: int = setting(
+        20, "Lloyd iterations a refresh, at most: they end when the inertia settles.", low=1
+    )
     cluster_on: str = setting(
         "projection",
         "Cluster on the key projection, as the paper, or on the encoder's features.",

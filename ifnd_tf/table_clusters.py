@@ -13,7 +13,14 @@ import tensorflow as tf
 from ifnd_tf import seeding
 from ifnd_tf.collectives import replica_collectives
 from ifnd_tf.embedding_table import EmbeddingTable
-from ifnd_tf.kmeans import kmeans, move_centroids
+from ifnd_tf.kmeans import (
+    RELAXATION,
+    TOLERANCE,
+    Moved,
+    initial_centroids,
+    kmeans,
+    move_centroids,
+)
 
 
 class Clustering(NamedTuple):
@@ -42,7 +49,7 @@ class TableClusters:
     Args:
         table: the rows.
         confidence_temperature: tau_c > 0.
-        iterations: Lloyd iterations of one clustering.
+        iterations: of Lloyd's algorithm in one clustering, at most; see `kmeans.TOLERANCE`.
         seed: chooses the initial centroids.
     """
 
@@ -60,7 +67,7 @@ class TableClusters:
         self._moves: dict[int, Callable] = {}
 
     def cluster(self, num_clusters: int, start: tf.Tensor | None, salt: int = 0) -> Clustering:
-        """k-means of the rows, from `start` [K, D] or, if None, from k-means++.
+        """k-means of the rows, from `start` [K, D] or, if None, from k-means of a sample.
 
         Args:
             num_clusters: K.
@@ -77,10 +84,12 @@ class TableClusters:
         # takes minutes to trace twenty iterations unrolled.
         move, centroids, reseeded = self._moving(num_clusters), start, 0
         for _ in range(self.iterations):
-            centroids, more = self.table.first(move(centroids))
-            reseeded += more
+            moved = self.table.first(move(centroids))
+            centroids, reseeded = moved.centroids, reseeded + int(moved.reseeded)
+            if moved.settled(TOLERANCE):
+                break
         found = self._collect(self._clustering(num_clusters)(centroids))
-        return found._replace(reseeded=int(reseeded))
+        return found._replace(reseeded=reseeded)
 
     def coarsen(self, fine: Clustering, num_clusters: int) -> Clustering:
         """Clusters the centroids of `fine`: examples of one fine cluster stay together.
@@ -93,15 +102,15 @@ class TableClusters:
             num_clusters: K of the coarse level.
         """
         rows = tf.where(seeding.used(fine.centroids), tf.range(fine.centroids.shape[0]), -1)
-        start = seeding.initial_centroids(
-            fine.centroids, rows, num_clusters=num_clusters, seed=self.seed
-        )
+        start = initial_centroids(fine.centroids, rows, num_clusters=num_clusters, seed=self.seed)
         parents = kmeans(
             fine.centroids,
             rows,
             start,
             num_iterations=self.iterations,
             confidence_temperature=self.temperature,
+            tolerance=TOLERANCE,
+            relaxation=RELAXATION,
         )
         nearest = self._collect(self._clustering(num_clusters)(parents.centroids))
         own = parents.assignments.numpy()[fine.assignments]
@@ -116,18 +125,19 @@ class TableClusters:
 
     def start_step(self, num_clusters: int, seed: tf.Tensor) -> tf.Tensor:
         """Initial centroids [K, D], equal on all replicas."""
-        return seeding.initial_centroids(
+        return initial_centroids(
             *self.table.read(),
             num_clusters=num_clusters,
             seed=seed,
             collectives=replica_collectives(),
         )
 
-    def move_step(self, centroids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """One k-means iteration over all replicas: centroids, and how many were re-seeded."""
+    def move_step(self, centroids: tf.Tensor) -> Moved:
+        """One k-means iteration over all replicas."""
         return move_centroids(
             *self.table.read(),
             centroids,
+            relaxation=RELAXATION,
             collectives=replica_collectives(),
         )
 

@@ -217,12 +217,77 @@ def test_first_centroid_is_drawn_uniformly_and_the_next_by_distance():
     # keeps the better: from 0 it is 3 (inertia 1, not 4), from 1 it is 3, from 3 it is 0 or
     # 1 (inertia 1 either way, so the likelier).
     points = np.array([[0.0, 0.0], [1.0, 0.0], [3.0, 0.0]], np.float32)
-    chosen = tf.function(lambda seed: start(points, 2, seed=seed)[:, 0])
+    chosen = tf.function(lambda seed: start(points, 2, seed=seed, num_iterations=0)[:, 0])
     firsts = [chosen(tf.constant(seed)).numpy() for seed in range(300)]
     counts = [np.sum([f[0] == x for f in firsts]) for x in (0, 1, 3)]
     # Binomial(300, 1/3) has mean 100 and standard deviation 8.2.
     assert all(65 < c < 135 for c in counts), counts
     assert all(f[1] == 3 for f in firsts if f[0] != 3)
+
+
+def test_many_clusters_are_drawn_in_blocks_and_far_apart():
+    points = points_of(3000, 4)
+    drawn = np.asarray(start(points, 300, num_iterations=0))
+    assert len(np.unique(drawn, axis=0)) == 300  # rows of the data, none of them twice
+    assert all(np.any(np.all(points == row, axis=1)) for row in drawn[::30])
+    random = points[np.random.default_rng(0).choice(3000, 300, replace=False)]
+    assert run(points, drawn, 0).inertia < 0.9 * run(points, random, 0).inertia
+
+
+def test_a_start_is_clustered_on_its_sample():
+    points = points_of(4000, 6)
+    drawn, refined = (run(points, start(points, 40, num_iterations=n), 0) for n in (0, 20))
+    settled = run(points, start(points, 40), 20)
+    assert refined.inertia < drawn.inertia
+    assert refined.inertia < 1.03 * settled.inertia
+
+
+# --- when to stop, and how far to go ----------------------------------------------------------
+
+
+def test_gain_is_what_means_take_off_the_inertia_of_the_same_members():
+    points, centroids = points_of(300, 5), points_of(8, 5, seed=1)
+    moved = lib.move_centroids(tf.constant(points), tf.range(300), tf.constant(centroids))
+    labels = np.asarray(run(points, centroids, 0).assignments)
+    before, after = (
+        np.sum((points - np.asarray(c)[labels]) ** 2) for c in (centroids, moved.centroids)
+    )
+    np.testing.assert_allclose(moved.gain, (before - after) / before, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("tolerance", "expected"), [(1.0, 1), (0.0, 50)])
+def test_iterations_end_when_the_inertia_settles(tolerance, expected):
+    points = points_of(400, 5)
+    found = lib.kmeans(
+        points,
+        tf.range(400),
+        points[:8],
+        num_iterations=50,
+        confidence_temperature=TAU,
+        tolerance=tolerance,
+    )
+    np.testing.assert_allclose(found.centroids, run(points, points[:8], expected).centroids)
+
+
+@pytest.mark.parametrize("relaxation", [0.5, 1.6, 1.9])
+def test_inertia_never_rises_however_far_centroids_go(relaxation):
+    points = points_of(2000, 16)
+
+    def inertia(iterations):
+        found = lib.kmeans(
+            points,
+            tf.range(2000),
+            points[:60],
+            num_iterations=iterations,
+            confidence_temperature=TAU,
+            relaxation=relaxation,
+        )
+        return float(found.inertia)
+
+    inertias = [inertia(t) for t in range(0, 10)]
+    assert all(b <= a for a, b in itertools.pairwise(inertias))
+    if relaxation == lib.RELAXATION:
+        assert inertias[-1] <= float(run(points, points[:60], 9).inertia)
 
 
 # --- empty clusters, too many clusters ---------------------------------------------------------
@@ -397,7 +462,7 @@ def test_same_clusters_on_any_number_of_replicas(strategy):
             points, index, num_clusters=k, seed=7, sample_size=sample, collectives=collectives
         )
         moved = lib.move_centroids(points, index, first, chunk_size=16, collectives=collectives)
-        return first, *moved, lib.count_non_finite(points, index, collectives)
+        return first, *moved[:2], lib.count_non_finite(points, index, collectives)
 
     def finish(points, index, centroids):
         return lib.kmeans(

@@ -20,8 +20,8 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 # design.md and style.md (16): a module imports from the layers below its own, or within its own
 # package. The two lowest layers hold single files that may also import each other.
 LAYERS = (
-    {"errors", "randomness", "collectives", "assignment", "seeding", "kmeans", "losses"}
-    | {"neighbours"}
+    {"errors", "randomness", "collectives", "assignment", "seeding", "lloyd", "kmeans"}
+    | {"losses", "neighbours"}
     | {"pseudo_labels", "schedules", "optimizers", "distribution", "strategies", "machine"},
     {"embedding_table", "key_memory", "table_clusters", "detectors", "progress"}
     | {"run_directory", "text_files", "findings", "checkpoints", "interruption", "fitting"}

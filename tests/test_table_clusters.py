@@ -3,16 +3,23 @@
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf import seeding
-from ifnd_tf.kmeans import kmeans
+from ifnd_tf.kmeans import RELAXATION, TOLERANCE, initial_centroids, kmeans
 from tests import corners
 
 
 def whole(num_clusters):
     """The same k-means on all points at once."""
     points, index = corners.embed(corners.images()), tf.range(corners.N)
-    start = seeding.initial_centroids(points, index, num_clusters=num_clusters, seed=0)
-    return kmeans(points, index, start, num_iterations=5, confidence_temperature=0.2)
+    start = initial_centroids(points, index, num_clusters=num_clusters, seed=0)
+    return kmeans(
+        points,
+        index,
+        start,
+        num_iterations=5,
+        confidence_temperature=0.2,
+        tolerance=TOLERANCE,
+        relaxation=RELAXATION,
+    )
 
 
 def test_sharded_clusters_equal_those_of_the_whole(strategy):

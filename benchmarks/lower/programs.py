@@ -166,6 +166,7 @@ def clustering(
     def cluster(points: tf.Tensor, index: tf.Tensor, start: tf.Tensor) -> dict[str, tf.Tensor]:
         return kmeans.kmeans(
             points, index, start, num_iterations=iterations, confidence_temperature=temperature,
+            tolerance=kmeans.TOLERANCE, relaxation=kmeans.RELAXATION,
             chunk_size=max(1, _SCORES // clusters),
         )._asdict()  # fmt: skip
 

@@ -1,0 +1,36 @@
+"""Runs every benchmark and shows their rows: what `make bench` does.
+
+    python -m benchmarks [--results DIR] [NAME ...]
+
+Each runs in a process of its own, as `python -m benchmarks.NAME --json DIR/NAME.json`.
+"""
+
+import argparse
+import pathlib
+import subprocess
+import sys
+
+from benchmarks.peer import ROOT
+
+NAMES = ("kmeans", "loss", "refresh", "step", "start")
+
+
+def main() -> int:
+    """Runs the command line; returns how many benchmarks failed."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}")
+    parser.add_argument("--results", type=pathlib.Path, default=pathlib.Path("bench-results"))
+    options = parser.parse_args()
+    options.results.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    for name in options.names or NAMES:
+        print(f"\n== {name}", flush=True)
+        path = (options.results / f"{name}.json").resolve()
+        command = [sys.executable, "-m", f"benchmarks.{name}", "--json", str(path)]
+        failed += subprocess.run(command, cwd=ROOT, check=False).returncode != 0
+    print(f"\nrows: {options.results}/*.json; failed: {failed} of {len(options.names or NAMES)}")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

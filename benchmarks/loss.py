@@ -1,0 +1,124 @@
+"""What false negative removal adds to the loss and to a whole training step.
+
+    python -m benchmarks.loss --json -
+
+The masked loss over three levels against plain InfoNCE of the same anchors and queue, forward and
+backward, as `ContrastiveModel.contrastive_loss` computes both; then the step of ResNet-18 on
+CIFAR-10's size with detection and without.
+"""
+
+import argparse
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import tensorflow as tf
+
+import main as entry
+from benchmarks import rows
+from benchmarks.memory import peak_growth
+from benchmarks.rows import Row, in_turn, row, seconds
+from ifnd_tf import building
+from ifnd_tf.losses import false_negatives, masked_info_nce
+
+SIZES = ((256, 4096), (256, 65536))
+_LEVELS, _WIDTH, _EXAMPLES, _TEMPERATURE = 3, 128, 50_000, 0.2
+
+
+def loss(batch: int, queue: int, masked: bool) -> Callable[[], Any]:
+    """A compiled loss and its gradient by the anchors, of random unit vectors."""
+    random = np.random.default_rng(0)
+
+    def unit(count: int) -> tf.Tensor:
+        return tf.math.l2_normalize(tf.constant(random.normal(size=(count, _WIDTH)), tf.float32), 1)
+
+    anchors, keys, negatives = unit(batch), unit(batch), unit(queue)
+    index, queued = (
+        tf.constant(random.integers(0, _EXAMPLES, count), tf.int32) for count in (batch, queue)
+    )
+    # As half way through a run: half of the labels are accepted, of 50, 100 and 200 clusters.
+    labels = np.stack([random.integers(0, k, _EXAMPLES) for k in (50, 100, 200)])
+    labels = tf.constant(np.where(random.random(labels.shape) < 0.5, labels, -1), tf.int32)
+
+    @tf.function
+    def step(anchors: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(anchors)
+            positive = tf.reduce_sum(anchors * keys, axis=-1) / _TEMPERATURE
+            logits = tf.matmul(anchors, negatives, transpose_b=True) / _TEMPERATURE
+            valid, same = queued >= 0, None
+            if masked:
+                own, theirs = (tf.gather(labels, rows, axis=1) for rows in (index, queued))
+                same = false_negatives(own, theirs)
+                valid &= index[:, None] != queued[None, :]
+            found = masked_info_nce(positive, logits, valid=valid, false_negative=same)
+            total = tf.reduce_mean(found.per_anchor)
+        return tape.gradient(total, anchors)
+
+    return lambda: step(anchors).numpy()
+
+
+def step(detector: str, batch: int) -> Callable[[], Any]:
+    """A compiled training step of ResNet-18 at 32 pixels on a random batch."""
+    config = entry.parse(
+        [
+            "--flagfile=experiments/cifar10.flags",
+            "--dataset=digits",
+            f"--detector={detector}",
+            f"--batch_size={batch}",
+            "--num_clusters=50,100,200",
+        ]
+    )
+    assert config is not None
+    model = building.build(config, tf.distribute.get_strategy(), num_examples=_EXAMPLES)
+    random = np.random.default_rng(0)
+    size = config.image_size
+    data = {
+        "index": tf.range(batch),
+        "images": tf.constant(random.integers(0, 256, (batch, 2, size, size, 3)), tf.uint8),
+        "draws": tf.constant(random.random((batch, 2, 8)), tf.float32),
+    }
+    if model.pseudo_labels is not None:
+        labels = random.integers(-1, 50, model.pseudo_labels.shape)
+        model.pseudo_labels.assign(labels)
+    model.queue_index.assign(random.integers(0, _EXAMPLES, model.queue_index.shape))
+    train = tf.function(model.train_step)
+    return lambda: train(data)["loss"].numpy()
+
+
+def measure(rounds: int, batch: int) -> Iterator[Row]:
+    """All rows."""
+    for sizes in SIZES:
+        name = f"B = {sizes[0]}, Q = {sizes[1]}, L = {_LEVELS}"
+        contenders = {kind: loss(*sizes, kind == "masked") for kind in ("masked", "plain")}
+        times = in_turn(
+            {kind: lambda run=run: seconds(run) for kind, run in contenders.items()},  # type: ignore[misc]
+            rounds,
+        )
+        yield row(name, "cost of the mask, s", times["masked"], times["plain"], "plain InfoNCE")
+        own, plain = (
+            [peak_growth("benchmarks.loss", "loss", *sizes, masked)] for masked in (True, False)
+        )
+        yield row(name, "cost of the mask, MB", own, plain, "plain InfoNCE")
+    steps = {detector: step(detector, batch) for detector in ("ifnd", "none")}
+    times = in_turn(
+        {kind: lambda run=run: seconds(run) for kind, run in steps.items()},  # type: ignore[misc]
+        max(3, rounds // 2),
+    )
+    name = f"ResNet-18, 32 px, batch {batch}"
+    yield row(name, "cost of detection, s a step", times["ifnd"], times["none"], "no detection")
+
+
+def main() -> None:
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=11, help="timed rounds of the loss")
+    parser.add_argument("--batch", type=int, default=256, help="images of the whole step")
+    rows.run("loss", parser, measure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""How much memory a call takes, measured in a process of its own. Linux only."""
+
+import importlib
+import multiprocessing
+import pathlib
+import re
+from typing import Any
+
+
+def _run(module: str, function: str, arguments: tuple[Any, ...], out: Any) -> None:
+    out.put(getattr(importlib.import_module(module), function)(*arguments))
+
+
+def apart(module: str, function: str, *arguments: Any) -> Any:
+    """What a function returns in a fresh process."""
+    context = multiprocessing.get_context("spawn")
+    out = context.Queue()
+    process = context.Process(target=_run, args=(module, function, arguments, out))
+    process.start()
+    found = out.get()
+    process.join()
+    return found
+
+
+def _status(key: str) -> float:
+    found = re.search(rf"{key}:\s+(\d+) kB", pathlib.Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) / 1024
+
+
+def growth(module: str, maker: str, *arguments: Any) -> float:
+    """MB that a call adds at its peak to what the process holds before it, code included.
+
+    Args:
+        module, maker: name a function that prepares, and returns the call.
+        arguments: of the maker.
+    """
+    import tensorflow as tf
+
+    run = getattr(importlib.import_module(module), maker)(*arguments)
+    tf.matmul(tf.ones([256, 256]), tf.ones([256, 256])).numpy()  # what TensorFlow takes comes first
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
+    before = _status("VmRSS")
+    run()
+    run()
+    return _status("VmHWM") - before
+
+
+def peak_growth(module: str, maker: str, *arguments: Any) -> float:
+    """`growth` in a fresh process, where nothing has been taken and kept before."""
+    return apart("benchmarks.memory", "growth", module, maker, *arguments)

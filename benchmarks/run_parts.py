@@ -1,0 +1,42 @@
+"""The parts of a run of main.py, from its flags, for benchmarks that time some of them."""
+
+import os
+from typing import Any, NamedTuple
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import tensorflow as tf
+
+import main as entry
+from ifnd_tf import building
+from ifnd_tf.config import Config
+from ifnd_tf.data.source import Source
+from ifnd_tf.models.contrastive import ContrastiveModel
+
+
+class RunParts(NamedTuple):
+    """What `main.py` would train: settings, images, model, on one device."""
+
+    config: Config
+    strategy: tf.distribute.Strategy
+    source: Source
+    model: ContrastiveModel
+
+    @property
+    def steps(self) -> int:
+        """Of an epoch."""
+        return building.check_sizes(self.config, self.source)
+
+    def batches(self) -> Any:
+        """Training batches without end, as an iterator."""
+        return iter(building.training_batches(self.config, self.strategy, self.source, 0))
+
+
+def parts(*flags: str) -> RunParts:
+    """The parts for the command line `main.py FLAGS`."""
+    config = entry.parse(list(flags))
+    assert config is not None
+    strategy = tf.distribute.get_strategy()
+    source = building.open_splits(config).train
+    model = building.build(config, strategy, num_examples=source.num_examples)
+    return RunParts(config, strategy, source, model)
