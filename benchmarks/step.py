@@ -7,6 +7,7 @@ each with its own input: class folders of JPEGs, decoded and augmented on the CP
 """
 
 import argparse
+import functools
 import os
 import threading
 import time
@@ -90,10 +91,8 @@ def measure(data: str, encoders: list[str], steps: int, rounds: int, batch: int)
                 )  # fmt: skip
                 speeds[precision] = found["ours"]
                 if other is not None:
-                    _, theirs = resident(
-                        psutil.Process(other.pid),
-                        lambda other=other: other.call("steps", count=2),
-                    )
+                    two = functools.partial(other.call, "steps", count=2)
+                    _, theirs = resident(psutil.Process(other.pid), two)
                     held = apart("benchmarks.step", "held", data, encoder, precision, batch)
                     yield row(name, "process, MB", [held], [theirs], "lightly")
         yield row(

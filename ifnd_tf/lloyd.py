@@ -15,7 +15,7 @@ from ifnd_tf.seeding import UNUSED
 TOLERANCE = 5e-4
 
 # How far centroids move for the sake of speed; see `kmeans`.
-RELAXATION = 1.6
+RELAXATION = 1.7
 
 # Rows that each replica offers per iteration as new places for empty clusters. More
 # clusters than this rarely empty at once; the rest wait for the next iteration.

@@ -269,7 +269,7 @@ def test_iterations_end_when_the_inertia_settles(tolerance, expected):
     np.testing.assert_allclose(found.centroids, run(points, points[:8], expected).centroids)
 
 
-@pytest.mark.parametrize("relaxation", [0.5, 1.6, 1.9])
+@pytest.mark.parametrize("relaxation", [0.5, lib.RELAXATION, 1.9])
 def test_inertia_never_rises_however_far_centroids_go(relaxation):
     points = points_of(2000, 16)
 
