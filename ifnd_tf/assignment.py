@@ -44,9 +44,15 @@ def assign(
     """
     valid = used(centroids)
     centroids = tf.where(valid[:, None], centroids, 0.0)
-    transposed = tf.transpose(centroids)
-    # argmin |x - c|^2 = argmax x.c - |c|^2 / 2; -inf keeps unused rows from winning.
-    bias = tf.where(valid, -0.5 * tf.reduce_sum(centroids * centroids, 1), -math.inf)
+    # argmin |x - c|^2 = argmax x.(c - m) - (|c - m|^2 / 2 + m.(c - m)) for any m. Embeddings that
+    # share a direction, as they do early in training, differ by less than the rounding of x.c.
+    middle = tf.reduce_sum(centroids, 0) / tf.maximum(
+        tf.reduce_sum(tf.cast(valid, tf.float32)), 1.0
+    )
+    apart = tf.where(valid[:, None], centroids - middle, 0.0)
+    transposed = tf.transpose(apart)
+    # -inf keeps unused rows from winning.
+    bias = tf.where(valid, -tf.reduce_sum(apart * (0.5 * apart + middle), 1), -math.inf)
 
     def fit(x: tf.Tensor, index: tf.Tensor) -> list[tf.Tensor]:
         x, real = tf.cast(x, tf.float32), index >= 0
@@ -58,6 +64,7 @@ def assign(
         # `where`, since a product with 0 would keep the NaN of a padding row.
         found = [tf.where(real, own, -1), tf.where(real, distances, 0.0)]
         if temperature is not None:
+            dots += tf.linalg.matvec(x, middle)[:, None]
             share = tf.exp(_log_share(dots, x, centroids, valid, own, temperature))
             found.append(tf.where(real, tf.minimum(share, 1.0), 0.0))
         return found

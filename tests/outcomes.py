@@ -17,24 +17,18 @@ from ifnd_tf.checkpoints import CheckpointStore
 from ifnd_tf.models import backbones, resnet
 from tests import tiny
 
-# 5 steps of 32 would see all 160 images.
-KEYS = {"embedding_source": "keys", "batch_size": 24, "queue_size": 72}
 VARIANTS = {
     "moco-eliminate": {"framework": "moco", "loss": "eliminate"},
     "moco-attract": {"framework": "moco", "loss": "attract"},
     "simclr-eliminate": {"framework": "simclr", "loss": "eliminate"},
     "simclr-attract": {"framework": "simclr", "loss": "attract"},
     "moco-nested": {"framework": "moco", "hierarchy": "nested"},
-    "moco-keys": {"framework": "moco", **KEYS},
-    "simclr-keys": {"framework": "simclr", **KEYS},
+    "moco-keys": {"framework": "moco", "embedding_source": "keys"},
+    "simclr-keys": {"framework": "simclr", "embedding_source": "keys"},
 }
 # What must not depend on replicas, and what two workers are told besides: with five steps an
 # epoch, an epoch is one call.
-WORKERS = {
-    name: {"steps_per_execution": 5 if "attract" in name else 1}
-    for name in VARIANTS
-    if name != "moco-keys"  # apart by 5e-5 of the largest weight, for a reason not found yet
-}
+WORKERS = {name: {"steps_per_execution": 5 if "attract" in name else 1} for name in VARIANTS}
 
 State = dict[str, np.ndarray]
 
@@ -54,7 +48,10 @@ def outcome(variant: str, strategy: tf.distribute.Strategy, path, **overrides) -
     """
     config = tiny.config(**VARIANTS[variant], **overrides)
     with mock.patch.object(backbones, "small_resnet", _one_block):
-        model, run = tiny.train(config, strategy, path)
+        # 5 steps of 32: some images have no key yet. Not by smaller batches, whose statistics
+        # amplify rounding: a last bit of the weights grows to 7e-6 in ten steps of 24.
+        data = tiny.splits(184 if config.embedding_source == "keys" else 160)
+        model, run = tiny.train(config, strategy, path, data)
     state = {
         "encoder": _joined(model.encoder.variables),
         "projector": _joined(model.projector.variables),
@@ -101,9 +98,7 @@ def alone(variant: str, path) -> State:
 def assert_same(found: State, expected: State) -> None:
     """Integers equal, floats within 1e-5 of the largest of their kind.
 
-    Sums in another order differ in their last bits, some 1e-7 to 3e-6 of the largest. Should that
-    put one of the thousands of ReLUs on the other side of its kink, one unit's gradient jumps and
-    its weights differ by 1e-5 to 1e-3: another seed shows whether it was that.
+    Sums in another order differ in their last bits, some 1e-7 to 3e-6 of the largest.
     """
     assert found.keys() == expected.keys()
     for name, value in expected.items():
@@ -111,9 +106,7 @@ def assert_same(found: State, expected: State) -> None:
             np.testing.assert_array_equal(found[name], value, err_msg=name)
         else:
             # A mean of the replicas' ratios, not the ratio of all: own keys are not spread evenly.
-            # Centroids of SimCLR part by 2.2e-4 between one replica and several, which agree among
-            # themselves, while its weights agree to 1e-5; the cause is not known yet.
-            close = {"masked_shares": 1e-4, "centroids": 1e-3}.get(name.split("/")[0], 1e-5)
+            close = 1e-4 if name == "masked_shares" else 1e-5
             np.testing.assert_allclose(
                 found[name], value, rtol=close, atol=close * np.abs(value).max(), err_msg=name
             )
@@ -121,6 +114,13 @@ def assert_same(found: State, expected: State) -> None:
 
 def _work(folder: pathlib.Path) -> None:
     strategy = strategies.make_strategy("multiworker")
+    known = strategies.workers(strategy)
+    np.savez(
+        folder / f"joined{known.index}.npz",
+        count=known.count,
+        joined=known.gather(np.array([known.index, 7], np.int32)),
+        any=strategies.any_worker(strategy)([known.index == 1, False]),
+    )
     # A directory for each worker, to see who writes.
     own = folder / f"worker{json.loads(os.environ['TF_CONFIG'])['task']['index']}"
     for variant, options in WORKERS.items():

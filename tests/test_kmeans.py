@@ -367,6 +367,13 @@ def test_tight_clusters_far_from_the_origin_keep_their_inertia():
     np.testing.assert_allclose(run(points, points[:1], 3).inertia, exact, rtol=0.02)
 
 
+def test_rows_that_share_a_direction_get_their_true_nearest_centroid():
+    # As embeddings early in training: x.c is 1 up to its own rounding, for all of them.
+    points = points_of(1, 8) + 1e-3 * points_of(500, 8, seed=1, unit=False)
+    nearest = reference.kmeans_step(points, points[:20].astype(np.float64))[1]
+    np.testing.assert_array_equal(run(points, points[:20], 0).assignments, nearest)
+
+
 def test_collapsed_embeddings_still_start_from_different_points():
     # Early in training all embeddings may share a direction up to 1e-3.
     points = np.array([1.0, 0, 0, 0]) + 1e-3 * points_of(300, 4)
