@@ -26,7 +26,7 @@ from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.progress import Progress
 from ifnd_tf.report import model_card, run_report
 from ifnd_tf.run_directory import RunDirectory
-from ifnd_tf.strategies import is_chief
+from ifnd_tf.strategies import is_chief, workers
 
 
 class Run:
@@ -109,6 +109,7 @@ class Run:
                         max_corrupt_share=self.config.max_corrupt_share,
                         cache_megabytes=cache_megabytes,
                         progress=self._scanning,
+                        workers=workers(self.strategy),
                     )
 
     @contextlib.contextmanager

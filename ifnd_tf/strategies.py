@@ -1,5 +1,6 @@
 """Strategies by name, and what the workers of one job agree on before they start."""
 
+import dataclasses
 import json
 import os
 import socket
@@ -122,18 +123,53 @@ def check_same_settings(strategy: tf.distribute.Strategy, settings: Mapping[str,
     """
     names = sorted(settings)
     digests = [zlib.crc32(f"{name}={settings[name]}".encode()) for name in names]
-
-    @tf.function  # these collectives warn when they run eagerly
-    def gather():
-        return strategy.gather(strategy.run(lambda: tf.constant([digests], tf.int64)), axis=0)
-
-    gathered = gather().numpy()
+    gathered = workers(strategy).gather(np.array(digests, np.int64))
     differ = [f"--{names[i]}" for i in np.flatnonzero(np.any(gathered != gathered[0], axis=0))]
     if differ:
         raise UserError(
             f"Expected the same flags on all workers. Received different values of "
             f"{', '.join(differ)}; start every worker with the same command."
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class Workers:
+    """The processes of a run, as one of them sees them.
+
+    Attributes:
+        index: which one this is, in [0, count).
+        count: how many there are.
+        gather: integers [n] of this one -> [m, n] of all, with m >= count, since a worker's row
+            comes once for each of its devices. All must call it at once, with the same n.
+    """
+
+    index: int
+    count: int
+    gather: Callable[[np.ndarray], np.ndarray]
+
+
+ALONE = Workers(0, 1, lambda own: own[None])
+
+
+def workers(strategy: tf.distribute.Strategy) -> Workers:
+    """The processes that share a strategy; a TPU pod has one, which directs all hosts."""
+    if not strategy.extended._in_multi_worker_mode():
+        return ALONE
+    local = len(strategy.extended.worker_devices)
+    ids = strategy.experimental_distribute_values_from_function(
+        lambda context: tf.constant(context.replica_id_in_sync_group)
+    )
+    first = int(strategy.experimental_local_results(ids)[0])
+
+    @tf.function  # these collectives warn when they run eagerly
+    def join(own: tf.Tensor) -> tf.Tensor:
+        return strategy.gather(strategy.run(lambda x: x[None], args=(own,)), axis=0)
+
+    return Workers(
+        first // local,
+        strategy.num_replicas_in_sync // local,
+        lambda own: join(tf.convert_to_tensor(own)).numpy(),
+    )
 
 
 def any_worker(
@@ -143,15 +179,12 @@ def any_worker(
 
     All workers must call it at the same step: it is a collective. None for a single worker.
     """
-    if not strategy.extended._in_multi_worker_mode():
+    found = workers(strategy)
+    if found.count == 1:
         return None
 
-    @tf.function
-    def gather(flags):
-        return strategy.gather(strategy.run(lambda own: own[None], args=(flags,)), axis=0)
-
     def agree(flags: Sequence[bool]) -> list[bool]:
-        return gather(tf.constant(flags, tf.int32)).numpy().any(axis=0).tolist()
+        return [bool(said) for said in found.gather(np.array(flags, np.int32)).max(axis=0)]
 
     return agree
 

@@ -65,6 +65,14 @@ def test_two_workers_change_nothing(variant, outcomes, tmp_path):
         assert_same(dict(found), alone(variant, tmp_path))
 
 
+def test_workers_know_each_other(outcomes):
+    for index in (0, 1):
+        with np.load(outcomes / f"joined{index}.npz") as found:
+            assert found["count"] == 2
+            np.testing.assert_array_equal(found["joined"], [[0, 7], [1, 7]])
+            np.testing.assert_array_equal(found["any"], [True, False])
+
+
 def test_only_the_chief_writes(outcomes):
     files = {
         worker: [path for path in (outcomes / worker).rglob("*") if path.is_file()]

@@ -8,6 +8,7 @@ import tensorflow as tf
 from ifnd_tf.data import images
 from ifnd_tf.data.source import Source, Unreadable
 from ifnd_tf.errors import UserError
+from ifnd_tf.strategies import ALONE, Workers
 
 _BATCH = 256
 
@@ -18,17 +19,20 @@ def scan(
     max_corrupt_share: float = 0.01,
     cache_megabytes: int = 2048,
     progress: Callable[[int, int], None] | None = None,
+    workers: Workers = ALONE,
 ) -> None:
     """Decodes each image once, in parallel; fills `source.unreadable` and perhaps `source.cache`.
 
-    When all readable images have one size and fit, they stay decoded in memory; the rows of
-    unreadable ones are black and are never read.
+    When all readable images have one size and fit, they stay decoded in memory, on every worker;
+    the rows of unreadable ones are black and are never read. Else each worker reads a share, and
+    tells the others what it saw.
 
     Args:
         source: the examples; returned at once if already scanned.
         max_corrupt_share: largest tolerated share of unreadable images, in [0, 1].
         cache_megabytes: memory for decoded images, in 2**20 bytes; 0 keeps none.
-        progress: called with the number of images seen and N, now and then.
+        progress: called with the number of images seen and how many will be, now and then.
+        workers: who share the work; all must call this at once.
 
     Raises:
         UserError: if no image is readable, or more than the tolerated share is not.
@@ -39,9 +43,10 @@ def scan(
     shape = _first_shape(source)
     fits = shape is not None and count * int(np.prod(shape)) <= cache_megabytes << 20
     cache = np.zeros([count, *shape], np.uint8) if shape is not None and fits else None
+    share = (0, 1) if fits else (workers.index, workers.count)
     labels = np.full(count, -1, np.int32)
     seen = np.zeros(count, bool)
-    for batch in _decoded(source, shape if fits else None).as_numpy_iterator():
+    for batch in _decoded(source, shape if fits else None, share).as_numpy_iterator():
         seen[batch["index"]] = True
         labels[batch["index"]] = batch["label"]
         if cache is not None:
@@ -49,7 +54,10 @@ def scan(
             if not batch["same_shape"].all():
                 cache = None
         if progress is not None:
-            progress(int(seen.sum()), count)
+            progress(int(seen.sum()), -(-count // share[1]))
+    if share[1] > 1:
+        seen = workers.gather(seen.astype(np.int32)).max(axis=0) > 0
+        labels = workers.gather(labels).max(axis=0)
     source.unreadable = [
         Unreadable(int(index), source.describe(int(index)), _reason(source, int(index)))
         for index in np.flatnonzero(~seen)
@@ -74,16 +82,22 @@ def require_readable(source: Source) -> None:
         )
 
 
-def examples(source: Source) -> tf.data.Dataset:
-    """One pass over a source in ascending order: `{"index", "image" (as stored), "label"}`."""
+def examples(source: Source, share: tuple[int, int] = (0, 1)) -> tf.data.Dataset:
+    """One pass over a source in ascending order: `{"index", "image" (as stored), "label"}`.
+
+    Args:
+        source: what to read.
+        share: (i, n): the i-th of n readers, which together read everything once.
+    """
+    shard, num_shards = share
     if not source.random_access:
-        return source.stream()
+        return source.stream(shard=shard, num_shards=num_shards)
     labels = source.labels
 
     def fetch(index: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"index": index, "image": source.fetch(index), "label": tf.gather(labels, index)}
 
-    indices = tf.data.Dataset.range(source.num_examples, output_type=tf.int32)
+    indices = tf.data.Dataset.range(shard, source.num_examples, num_shards, output_type=tf.int32)
     return indices.map(fetch, num_parallel_calls=tf.data.AUTOTUNE)
 
 
@@ -100,7 +114,9 @@ def _first_shape(source: Source) -> tuple[int, int, int] | None:
     return None
 
 
-def _decoded(source: Source, shape: tuple[int, int, int] | None) -> tf.data.Dataset:
+def _decoded(
+    source: Source, shape: tuple[int, int, int] | None, share: tuple[int, int]
+) -> tf.data.Dataset:
     """Batches of the readable images' index and label; with a shape, also their pixels."""
 
     def decode(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -115,7 +131,7 @@ def _decoded(source: Source, shape: tuple[int, int, int] | None) -> tf.data.Data
             result["size"] = tf.size(image)
         return result
 
-    decoded = examples(source).map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+    decoded = examples(source, share).map(decode, num_parallel_calls=tf.data.AUTOTUNE)
     return decoded.ignore_errors().batch(_BATCH).prefetch(2)
 
 

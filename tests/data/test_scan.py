@@ -1,5 +1,6 @@
 """Unreadable images: found, named, left out, and the index space unchanged."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image
 
 from ifnd_tf.data import sources
 from ifnd_tf.errors import UserError
+from ifnd_tf.strategies import Workers
 from tests.data.conftest import picture
 
 
@@ -83,3 +85,37 @@ def test_progress_ends_at_the_readable_images(damaged):
     source = opened(damaged)
     sources.scan(source, max_corrupt_share=1.0, progress=lambda *call: calls.append(call))
     assert calls[-1] == (17, 20)
+
+
+def test_workers_share_the_work_and_learn_all_of_it(damaged):
+    meeting, said, found = threading.Barrier(2), {}, {}
+
+    def work(index):
+        def gather(own):
+            said[index] = own
+            meeting.wait(timeout=60)
+            both = np.stack([said[0], said[1]])
+            meeting.wait(timeout=60)
+            return both
+
+        calls = []
+        source = opened(damaged)
+        sources.scan(
+            source,
+            max_corrupt_share=0.15,
+            cache_megabytes=0,
+            progress=lambda *call: calls.append(call),
+            workers=Workers(index, 2, gather),
+        )
+        found[index] = [bad.index for bad in source.unreadable], list(source.labels), calls[-1]
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    alone = opened(damaged)
+    sources.scan(alone, max_corrupt_share=0.15, cache_megabytes=0)
+    # Of the even images all can be read, of the odd ones 3, 7 and 11 cannot.
+    for index, read in enumerate((10, 7)):
+        assert found[index] == ([3, 7, 11], list(alone.labels), (read, 10))
