@@ -14,6 +14,7 @@ from ifnd_tf.data.sources import Splits
 from ifnd_tf.progress import Progress
 from ifnd_tf.run_directory import RunDirectory
 from tests import tiny
+from tests.conftest import make_strategy
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +25,9 @@ def splits() -> Splits:
     return Splits(train, ArraySource("mine", images[30:], np.full(10, -1), ids=np.arange(30, 40)))
 
 
-def write(path, splits, **settings):
+def write(path, splits, strategy=None, **settings):
     config = tiny.config(batch_size=8, queue_size=16, num_clusters="3,6", **settings)
-    strategy = tf.distribute.get_strategy()
+    strategy = strategy or tf.distribute.get_strategy()
     model = building.build(config, strategy, num_examples=30)
     run = RunDirectory(str(path), flags={})
     embedding_files.write(config, strategy, splits, model, run, Progress(enabled=False))
@@ -55,6 +56,20 @@ def test_every_image_has_its_row_cluster_and_confidence(tmp_path, splits):
     assert all(0 < float(row["confidence"]) <= 1 for row in clusters)
     exact = [row for row in rows(folder / "duplicates.csv") if row["kind"] == "exact"]
     assert [(row["path"], row["duplicate_of"]) for row in exact] == [("mine 5", "mine 1")]
+
+
+@pytest.mark.distribution
+def test_replicas_write_the_same(tmp_path, splits):
+    folder, _ = write(tmp_path / "one", splits)
+    other, _ = write(tmp_path / "two", splits, make_strategy("mirrored-2"))
+    for name in ("clusters.csv", "duplicates.csv"):
+        for found, expected in zip(rows(other / name), rows(folder / name), strict=True):
+            assert found.keys() == expected.keys()
+            for column, value in expected.items():
+                same = pytest.approx(float(value), abs=1e-4) if "." in value else value
+                assert (float(found[column]) if "." in value else found[column]) == same
+    with np.load(folder / "embeddings.npz") as one, np.load(other / "embeddings.npz") as two:
+        np.testing.assert_allclose(two["embedding"], one["embedding"], atol=1e-5)
 
 
 def test_parquet_holds_the_same_and_clusters_can_be_asked_for(tmp_path, splits):
