@@ -22,7 +22,8 @@ from benchmarks import rows
 from benchmarks.memory import peak_growth
 from benchmarks.rows import Row, in_turn, row, seconds
 from ifnd_tf import building
-from ifnd_tf.losses import false_negatives, masked_info_nce
+from ifnd_tf.fused_loss import eliminate
+from ifnd_tf.losses import masked_info_nce
 
 SIZES = ((256, 4096), (256, 65536))
 _LEVELS, _WIDTH, _EXAMPLES, _TEMPERATURE = 3, 128, 50_000, 0.2
@@ -49,12 +50,12 @@ def loss(batch: int, queue: int, masked: bool) -> Callable[[], Any]:
             tape.watch(anchors)
             positive = tf.reduce_sum(anchors * keys, axis=-1) / _TEMPERATURE
             logits = tf.matmul(anchors, negatives, transpose_b=True) / _TEMPERATURE
-            valid, same = queued >= 0, None
+            valid = queued >= 0
             if masked:
                 own, theirs = (tf.gather(labels, rows, axis=1) for rows in (index, queued))
-                same = false_negatives(own, theirs)
-                valid &= index[:, None] != queued[None, :]
-            found = masked_info_nce(positive, logits, valid=valid, false_negative=same)
+                found = eliminate(positive, logits, valid, index, queued, own, theirs)
+            else:
+                found = masked_info_nce(positive, logits, valid=valid)
             total = tf.reduce_mean(found.per_anchor)
         return tape.gradient(total, anchors)
 

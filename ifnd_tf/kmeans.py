@@ -82,7 +82,7 @@ def initial_centroids(
     num_clusters: int,
     seed: int | tf.Tensor,
     sample_size: int | None = None,
-    num_iterations: int = 20,
+    num_iterations: int = 5,
     collectives: Collectives = LOCAL,
 ) -> tf.Tensor:
     """k-means of a sample of the examples: where k-means of all of them starts.
@@ -98,7 +98,8 @@ def initial_centroids(
         seed: integer.
         sample_size: examples that every replica gathers to choose from, at most; None:
             max(`_SAMPLED` K, 4096).
-        num_iterations: of Lloyd's algorithm on the sample after k-means++, at most.
+        num_iterations: of Lloyd's algorithm on the sample after k-means++, at most; more than a
+            few fit the sample rather than all examples.
         collectives: how replicas combine.
 
     Returns:

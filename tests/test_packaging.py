@@ -21,7 +21,7 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 # package. The two lowest layers hold single files that may also import each other.
 LAYERS = (
     {"errors", "randomness", "collectives", "assignment", "seeding", "lloyd", "kmeans"}
-    | {"losses", "neighbours"}
+    | {"losses", "fused_loss", "neighbours"}
     | {"pseudo_labels", "schedules", "optimizers", "distribution", "strategies", "machine"},
     {"embedding_table", "key_memory", "table_clusters", "detectors", "progress"}
     | {"run_directory", "text_files", "findings", "checkpoints", "interruption", "fitting"}

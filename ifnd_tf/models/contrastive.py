@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf import distribution
+from ifnd_tf.fused_loss import eliminate
 from ifnd_tf.key_memory import KeyMemory
 from ifnd_tf.losses import ContrastiveLoss, false_negatives, masked_info_nce
 
@@ -169,19 +170,21 @@ class ContrastiveModel(distribution.DistributedModel):
         """
         positive = tf.reduce_sum(anchors * positives, axis=-1) / self.temperature
         logits = tf.matmul(anchors, negatives, transpose_b=True) / self.temperature
-        same = None
-        if self.pseudo_labels is not None:
-            same = false_negatives(self.labels_of(anchor_index), self.labels_of(negative_index))
-            if self.level_combination == "union":
-                same = tf.reduce_any(same, axis=0, keepdims=True)
-            # An older key of the anchor itself is the surest false negative of all; it is left
-            # out whatever the labels say, and never attracted, since it is stale.
-            others = anchor_index[:, None] != negative_index[None, :]
-            valid = tf.logical_and(valid, others)
+        if self.pseudo_labels is None:
+            return masked_info_nce(positive, logits, valid=valid, mode=self.loss_mode)
+        labels = self.labels_of(anchor_index), self.labels_of(negative_index)
+        # An older key of the anchor itself is the surest false negative of all; it is left
+        # out whatever the labels say, and never attracted, since it is stale.
+        plain = self.level_combination == "mean" and not self.rescale_negatives
+        if self.loss_mode == "eliminate" and plain:
+            return eliminate(positive, logits, valid, anchor_index, negative_index, *labels)
+        same = false_negatives(*labels)
+        if self.level_combination == "union":
+            same = tf.reduce_any(same, axis=0, keepdims=True)
         return masked_info_nce(
             positive,
             logits,
-            valid=valid,
+            valid=tf.logical_and(valid, anchor_index[:, None] != negative_index[None, :]),
             false_negative=same,
             mode=self.loss_mode,
             rescale=self.rescale_negatives,
