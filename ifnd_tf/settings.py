@@ -185,7 +185,8 @@ class Data:
     )
     scan_images: bool = setting(
         True,
-        "Decode every image once before training, so that corrupt ones are known and left out. "
+        "Decode every image once before training, so that corrupt ones are known and left out; "
+        "workers share the work. "
         "Off for data that is too large: unreadable images are then dropped as they turn up.",
     )
     max_corrupt_share: float = setting(
