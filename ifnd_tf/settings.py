@@ -102,7 +102,11 @@ class Run:
         free=True,
     )
     checkpoint_steps: int = setting(
-        0, "Training steps between checkpoints within an epoch; 0: none.", low=0, free=True
+        0,
+        "Training steps between checkpoints within an epoch, so the most that a crash costs; "
+        "0: none.",
+        low=0,
+        free=True,
     )
     keep_checkpoints: int = setting(
         3,

@@ -164,7 +164,7 @@ def measure(workdir: str, *, files: int, seed: int) -> dict[str, Any]:
         end = child.call(
             functools.partial(_answer, folder, answer),
             root / f"{start:06d}.log",
-            kill_after=_SECONDS,
+            kill=lambda seconds: seconds > _SECONDS,
         )
         if end.status == -9 and end.seconds >= _SECONDS:
             hangs += 1

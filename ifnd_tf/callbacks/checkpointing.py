@@ -34,11 +34,15 @@ class Checkpointing(keras.callbacks.Callback):
     seed and step. Belongs at the end of the callbacks, so that what others logged at an
     epoch's end is saved with it.
 
+    What a crash costs is counted from the last checkpoint on disk, so the next is taken before
+    its interval is over, by as much as the last was in writing.
+
     Args:
         store: where checkpoints go.
         steps_per_epoch: steps of an epoch.
-        minutes: time between two within an epoch; 0: none.
-        steps: training steps between two; 0: none.
+        minutes: the most to lose within an epoch, by the last writing's time; 0: any.
+        steps: the most training steps to lose, to within one call of them. Where writing takes
+            longer, the next step waits for it. 0: any.
         keep: how many of the newest to keep.
         keep_every_epochs: keep those at every so many epochs' ends as well; 0: none.
         interruption: asks to save and stop; None: nobody does.
@@ -78,7 +82,9 @@ class Checkpointing(keras.callbacks.Callback):
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "checkpoints")
         self._writing: concurrent.futures.Future | None = None
         self._saved_step, self._saved_at = -1, time.monotonic()
-        self._calls = 0
+        self._written_step, self._calls = -1, 0
+        # Steps and seconds from copying to having on disk; the guess before the first.
+        self._lag = (1, 0.0)
 
     def restore(self) -> int:
         """Restores the newest undamaged checkpoint; returns the steps done, 0 if there is none.
@@ -110,7 +116,7 @@ class Checkpointing(keras.callbacks.Callback):
                 f"{self._steps_per_epoch} now, because other images can be read than before"
             )
             step = epoch * self._steps_per_epoch + min(done, self._steps_per_epoch - 1)
-        self._saved_step = step
+        self._saved_step = self._written_step = step
         return step
 
     def on_train_begin(self, logs=None):
@@ -125,14 +131,16 @@ class Checkpointing(keras.callbacks.Callback):
         self._epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
-        if self._writing is not None and self._writing.done():
+        step = self._epoch * self._steps_per_epoch + batch + 1
+        if self._writing is not None and (self._writing.done() or self._ahead(step)):
+            late = not self._writing.done()
             self._wait()
+            self._lag = step + late - self._saved_step, time.monotonic() - self._saved_at
         if batch + 1 == self._steps_per_epoch:
             return  # The epoch's end comes next.
         self._calls += 1
         if self._agree is not None and self._calls % _ASK_EVERY:
             return
-        step = self._epoch * self._steps_per_epoch + batch + 1
         due, stop = self._asked([self._due(step), self._interrupted()])
         if stop:
             self.model.stop_training = True
@@ -151,12 +159,22 @@ class Checkpointing(keras.callbacks.Callback):
         """Ends the last write and its thread; after an error, as Keras does not."""
         self._thread.shutdown(wait=True)
 
+    def _ahead(self, step: int) -> bool:
+        """Whether a crash in the next step would cost more than it may."""
+        return bool(self._steps) and step - self._written_step >= self._steps
+
     def _due(self, step: int) -> bool:
         if not self._writer or self._writing is not None:
             return False
-        if self._steps and step // self._steps > self._saved_step // self._steps:
+        steps, seconds = self._lag
+        if self._agree is not None:
+            steps += _ASK_EVERY - 1
+        # Rather wait for a slow disk than take more than twice as many.
+        early = min(steps, self._steps // 2)
+        if self._steps and step - self._saved_step >= max(1, self._steps - early):
             return True
-        return bool(self._minutes) and time.monotonic() - self._saved_at >= 60 * self._minutes
+        passed = time.monotonic() - self._saved_at
+        return bool(self._minutes) and passed >= 60 * self._minutes - seconds
 
     def _interrupted(self) -> bool:
         return self._interruption is not None and self._interruption.received is not None
@@ -189,3 +207,4 @@ class Checkpointing(keras.callbacks.Callback):
         writing, self._writing = self._writing, None
         if writing is not None:
             writing.result()
+            self._written_step = self._saved_step
