@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from ifnd_tf.errors import UserError
+from ifnd_tf.errors import UserError, cause
 
 MANIFEST = "manifest.json"
 _VARIABLES = "variables"
@@ -111,7 +111,7 @@ class CheckpointStore:
                 if digest != expected["sha256"]:
                     return f"{name} does not match its SHA-256"
         except (ValueError, KeyError, TypeError, AttributeError, tf.errors.OpError) as error:
-            return f"{name} cannot be read ({' '.join(str(error).split())[:100]})"
+            return f"{name} cannot be read ({cause(error)})"
         return None
 
     def write(self, snapshot: Snapshot) -> None:
@@ -137,7 +137,7 @@ class CheckpointStore:
             self._remove(step)
             raise UserError(
                 f"--workdir: expected room for a checkpoint in {self.folder}. Received: "
-                f"{' '.join(str(error).split())[:200]}; the checkpoints before are kept. Free "
+                f"{cause(error)}; the checkpoints before are kept. Free "
                 "some space or mend the disk, and give the same command again."
             ) from error
 

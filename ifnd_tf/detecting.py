@@ -1,5 +1,6 @@
 """Builds the detector of a run from a `Config`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,18 @@ from ifnd_tf.table_clusters import TableClusters
 
 
 def make_detector(
-    config: Config, strategy: tf.distribute.Strategy, model: ContrastiveModel, source: Source
+    config: Config,
+    strategy: tf.distribute.Strategy,
+    model: ContrastiveModel,
+    source: Source,
+    report: Callable[[str], None] = lambda text: None,
 ) -> detectors.Detector:
-    """The detector of `--detector`, ready to embed `source` with the model's key network."""
+    """The detector of `--detector`, ready to embed `source` with the model's key network.
+
+    Args:
+        config, strategy, model, source: the run's.
+        report: told of what it did otherwise than asked, for want of memory.
+    """
 
     def clusters() -> TableClusters:
         return TableClusters(
@@ -27,6 +37,7 @@ def make_detector(
             confidence_temperature=config.confidence_temperature,
             iterations=config.kmeans_iterations,
             seed=config.seed,
+            report=report,
         )
 
     parts = detectors.Parts(

@@ -64,7 +64,7 @@ class EmbeddingTable:
     ):
         self.strategy, self._source, self.embed = strategy, source, embed
         self.num_examples, self.batch_size, self.width = num_examples, batch_size, width
-        self._seed = seed
+        self.rows, self._seed = rows, seed
         # ON_READ gives each replica a component of its own; it is never read across them.
         own = {
             "trainable": False,

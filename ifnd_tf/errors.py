@@ -31,6 +31,12 @@ class Stopped(Exception):
         self.number = int(number)
 
 
+def cause(error: Exception) -> str:
+    """What happened, in one line, of an error of TensorFlow: without the graph's stack."""
+    text = str(error).split("[[{{")[0].split("[Op:")[0].strip()
+    return " ".join(text.split("\n\n")[-1].split())[:200]
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The question "Did you mean X?" for the known word nearest to a mistyped one, or nothing."""
     near = difflib.get_close_matches(word, list(known), n=1)

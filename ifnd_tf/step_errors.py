@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from ifnd_tf.data.readable import UNREADABLE
 from ifnd_tf.data.source import Source
-from ifnd_tf.errors import UserError
+from ifnd_tf.errors import UserError, cause
 
 
 def explained(
@@ -22,14 +22,14 @@ def explained(
     if isinstance(error, tf.errors.ResourceExhaustedError):
         return UserError(
             f"--batch_size: expected a step that fits in memory. Received: {batch_size} "
-            f"images a step ({' '.join(str(error).split())[:150]}); try half of it, or a smaller "
+            f"images a step ({cause(error)}); try half of it, or a smaller "
             "network."
         )
     lost = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
     if "TF_CONFIG" in os.environ and isinstance(error, (*lost, tf.errors.DeadlineExceededError)):
         return UserError(
             "--strategy=multiworker: expected all workers to go on. Received: no answer from one "
-            f"({' '.join(str(error).split())[:150]}); start all of them again with the same "
+            f"({cause(error)}); start all of them again with the same "
             "command, and they go on from the last checkpoint."
         )
     return error

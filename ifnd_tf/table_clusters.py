@@ -5,14 +5,16 @@ What leaves the devices is one label and one confidence per example and level.
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from ifnd_tf import seeding
+from ifnd_tf.assignment import default_chunk
 from ifnd_tf.collectives import replica_collectives
 from ifnd_tf.embedding_table import EmbeddingTable
+from ifnd_tf.errors import UserError, cause
 from ifnd_tf.kmeans import (
     RELAXATION,
     TOLERANCE,
@@ -21,6 +23,10 @@ from ifnd_tf.kmeans import (
     kmeans,
     move_centroids,
 )
+from ifnd_tf.strategies import workers
+
+# Rows at a time below which a smaller chunk saves no memory worth the name.
+_LEAST_CHUNK = 64
 
 
 class Clustering(NamedTuple):
@@ -46,11 +52,16 @@ class Clustering(NamedTuple):
 class TableClusters:
     """k-means over the rows of all replicas.
 
+    Where memory runs out, it goes on with half as many rows at a time, from the iteration that
+    failed. Sums of smaller chunks differ in their last bits. Not with several workers: one that
+    fails has left the others in a collective that it cannot come back to.
+
     Args:
         table: the rows.
         confidence_temperature: tau_c > 0.
         iterations: of Lloyd's algorithm in one clustering, at most; see `kmeans.TOLERANCE`.
         seed: chooses the initial centroids.
+        report: told of each time that memory ran out.
     """
 
     def __init__(
@@ -60,11 +71,13 @@ class TableClusters:
         confidence_temperature: float = 0.2,
         iterations: int = 20,
         seed: int = 0,
+        report: Callable[[str], None] = lambda text: None,
     ):
         self.table, self.temperature = table, confidence_temperature
-        self.iterations, self.seed = iterations, seed
+        self.iterations, self.seed, self._report = iterations, seed, report
         self._clusterings: dict[int, Callable] = {}
         self._moves: dict[int, Callable] = {}
+        self._chunks: dict[int, int] = {}  # rows at a time by K, where fewer than by default
 
     def cluster(self, num_clusters: int, start: tf.Tensor | None, salt: int = 0) -> Clustering:
         """k-means of the rows, from `start` [K, D] or, if None, from k-means of a sample.
@@ -73,6 +86,9 @@ class TableClusters:
             num_clusters: K.
             start: the last refresh's centroids, for a warm start.
             salt: folded into the seed, so that levels of equal K differ.
+
+        Raises:
+            UserError: if not even few rows at a time fit in memory.
         """
         if start is None:
             choose = self.table.on_replicas(functools.partial(self.start_step, num_clusters))
@@ -82,13 +98,13 @@ class TableClusters:
             start = self.table.first(choose(tf.constant(self.seed + salt)))
         # One call per iteration: MirroredStrategy cannot communicate inside a graph's loop, and
         # takes minutes to trace twenty iterations unrolled.
-        move, centroids, reseeded = self._moving(num_clusters), start, 0
+        centroids, reseeded = start, 0
         for _ in range(self.iterations):
-            moved = self.table.first(move(centroids))
+            moved = self.table.first(self._within_memory(num_clusters, self._moving, centroids))
             centroids, reseeded = moved.centroids, reseeded + int(moved.reseeded)
             if moved.settled(TOLERANCE):
                 break
-        found = self._collect(self._clustering(num_clusters)(centroids))
+        found = self._collect(self._within_memory(num_clusters, self._clustering, centroids))
         return found._replace(reseeded=reseeded)
 
     def coarsen(self, fine: Clustering, num_clusters: int) -> Clustering:
@@ -112,7 +128,9 @@ class TableClusters:
             tolerance=TOLERANCE,
             relaxation=RELAXATION,
         )
-        nearest = self._collect(self._clustering(num_clusters)(parents.centroids))
+        nearest = self._collect(
+            self._within_memory(num_clusters, self._clustering, parents.centroids)
+        )
         own = parents.assignments.numpy()[fine.assignments]
         own = np.where(fine.assignments < 0, -1, own).astype(np.int32)
         return nearest._replace(
@@ -138,6 +156,7 @@ class TableClusters:
             *self.table.read(),
             centroids,
             relaxation=RELAXATION,
+            chunk_size=self._chunks.get(centroids.shape[0]),
             collectives=replica_collectives(),
         )
 
@@ -151,6 +170,7 @@ class TableClusters:
             centroids,
             num_iterations=iterations,
             confidence_temperature=self.temperature,
+            chunk_size=self._chunks.get(centroids.shape[0]),
             collectives=collectives,
         )
         return (
@@ -181,6 +201,30 @@ class TableClusters:
                 self.move_step
             ).get_concrete_function(tf.TensorSpec([num_clusters, self.table.width]))
         return self._moves[num_clusters]
+
+    def _within_memory(
+        self, num_clusters: int, compiled: Callable[[int], Callable], centroids: tf.Tensor
+    ) -> Any:
+        """What a compiled function gives, with as few rows at a time as memory wants."""
+        while True:
+            try:
+                return compiled(num_clusters)(centroids)
+            except tf.errors.ResourceExhaustedError as error:
+                rows = min(default_chunk(num_clusters), self.table.rows)
+                chunk = self._chunks.get(num_clusters, rows) // 2
+                if chunk < _LEAST_CHUNK or workers(self.table.strategy).count > 1:
+                    raise UserError(
+                        f"--num_clusters: expected clusters that fit in memory. Received: "
+                        f"{num_clusters}, with {self.table.num_examples} examples of width "
+                        f"{self.table.width} ({cause(error)}); try fewer, or more replicas."
+                    ) from error
+                self._report(
+                    f"clustering: memory ran out at {2 * chunk} rows at a time; going on with "
+                    f"{chunk}, which is slower"
+                )
+                self._chunks[num_clusters] = chunk
+                for cache in (self._clusterings, self._moves):
+                    cache.pop(num_clusters, None)
 
     def _collect(self, outputs) -> Clustering:
         index, labels, confidence, centroids, counts, inertia, reseeded = self.table.first(outputs)

@@ -72,7 +72,7 @@ def train(
     model = building.build(
         config, strategy, num_examples=source.num_examples, steps_per_epoch=steps
     )
-    detector = detecting.make_detector(config, strategy, model, source)
+    detector = detecting.make_detector(config, strategy, model, source, progress.line)
     length = {"steps_per_epoch": steps, "epochs": config.epochs}
     detection = detecting.make_callback(config, detector, source.labels, progress=progress, run=run)
     watch = Health(
