@@ -141,20 +141,34 @@ class TfdsSource(Source):
             cycle = min(_OPEN_FILES, len(files))
 
         def read(path: tf.Tensor, skip: tf.Tensor, take: tf.Tensor, offset: tf.Tensor) -> Any:
+            # What a damaged file lacks is handed on as empty records, which count as unreadable
+            # images. A file that is not there must not be opened: that error comes again for ever.
+            there = tf.numpy_function(lambda name: tf.io.gfile.exists(name), [path], tf.bool)
             records = tf.data.TFRecordDataset(path, buffer_size=8 << 20)
-            return records.skip(skip).take(take).enumerate(offset)
+            count = tf.where(tf.ensure_shape(there, []), tf.int64.max, 0)
+            records = records.take(count).ignore_errors(log_warning=False)
+            lacking = tf.data.Dataset.from_tensors("").repeat()
+            return records.concatenate(lacking).skip(skip).take(take).enumerate(offset)
 
         return tf.data.Dataset.from_tensor_slices(tuple(chosen)).interleave(
             read, cycle_length=cycle, num_parallel_calls=cycle, deterministic=True
         )
 
     def _parse(self, index: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
-        example = _decoded(self._builder, record, [self._image, self._label])
-        label = tf.cast(example[self._label], tf.int32) if self._label else tf.constant(-1)
-        return {"index": index, "image": example[self._image], "label": label}
+        def image_and_label() -> tuple[tf.Tensor, tf.Tensor]:
+            example = _decoded(self._builder, record, [self._image, self._label])
+            label = tf.cast(example[self._label], tf.int32) if self._label else tf.constant(-1)
+            return example[self._image], label
+
+        lacking = tf.constant(""), tf.constant(-1)
+        image, label = tf.cond(record == "", lambda: lacking, image_and_label)
+        return {"index": index, "image": image, "label": label}
 
     def _parse_label(self, raw: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return raw, tf.cast(_decoded(self._builder, record, [self._label])[self._label], tf.int32)
+        def label() -> tf.Tensor:
+            return tf.cast(_decoded(self._builder, record, [self._label])[self._label], tf.int32)
+
+        return raw, tf.cond(record == "", lambda: tf.constant(-1), label)
 
 
 def _permutation(count: int | tf.Tensor, seed: tf.Tensor, part: int | tf.Tensor) -> tf.Tensor:

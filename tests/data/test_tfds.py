@@ -1,6 +1,7 @@
 """A real tfds builder with several files, prepared here."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from ifnd_tf.data import augment, images, ordered, pipelines, sources
+from ifnd_tf.data.readable import UNREADABLE
 from ifnd_tf.errors import UserError
 from tests.data.conftest import picture
 
@@ -263,3 +265,43 @@ def test_what_is_not_prepared_says_how(data_dir, tmp_path):
         opened(data_dir, train_split="dev")
     with pytest.raises(UserError, match="expected a data set with an image feature"):
         opened(data_dir, "no_image")
+
+
+@pytest.fixture
+def damaged(data_dir, tmp_path) -> list[Path]:
+    """A copy whose training files, of 12 to 13 records, may be damaged."""
+    shutil.copytree(data_dir, tmp_path / "copy")
+    return sorted((tmp_path / "copy" / "tiny_pictures" / "labelled").rglob("*-train.tfrecord-*"))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("how", ["lost", "cut", "flipped"])
+def test_what_a_damaged_file_lacks_counts_as_unreadable(how, damaged, tmp_path):
+    content = bytearray(damaged[1].read_bytes())
+    if how == "lost":
+        damaged[1].unlink()
+    elif how == "cut":
+        damaged[1].write_bytes(content[: len(content) // 2])
+    else:
+        content[len(content) // 2] ^= 1
+        damaged[1].write_bytes(content)
+    source = opened(tmp_path / "copy").train
+    with pytest.raises(UserError, match="unreadable"):
+        sources.scan(source, max_corrupt_share=0.0)
+    bad = [source.describe(index) for index in sorted(row.index for row in source.unreadable)]
+    lengths = TinyPictures(data_dir=tmp_path / "copy", config="labelled").info.splits["train"]
+    places = [int(name.rpartition("__")[2]) for name in bad]
+    assert all(damaged[1].name in name for name in bad)
+    assert places == list(range(places[0], lengths.shard_lengths[1]))
+    assert (places[0] == 0) == (how == "lost")
+
+
+@pytest.mark.faults
+def test_files_that_vanished_are_an_error_and_no_hang(damaged, tmp_path):
+    batches = pipelines.training_batches(
+        opened(tmp_path / "copy").train, batch_size=10, augmentation=RECIPE, image_size=SIZE, seed=3
+    )
+    for path in damaged:
+        path.unlink()
+    with pytest.raises(tf.errors.InvalidArgumentError, match=UNREADABLE):
+        next(iter(batches))
