@@ -6,6 +6,8 @@ import json
 import os
 import socket
 import time
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -180,16 +182,29 @@ class RunDirectory:
 
         Returns:
             Its epoch (from 0) and the arrays that `write_detection` got, or None.
+
+        Raises:
+            UserError: if the file is damaged.
         """
-        found = {
-            int(path.rpartition("/")[2].removesuffix(".npz")): path
-            for path in tf.io.gfile.glob(self.file("detection", "*.npz"))
-        }
-        epoch = max((epoch for epoch in found if epoch < before), default=None)
-        if epoch is None:
+        found = {}
+        for path in tf.io.gfile.glob(self.file("detection", "*.npz")):
+            name = path.rpartition("/")[2].removesuffix(".npz")
+            if name.isdecimal() and int(name) < before:
+                found[int(name)] = path
+        if not found:
             return None
-        with tf.io.gfile.GFile(found[epoch], "rb") as file:
-            return epoch, dict(np.load(io.BytesIO(file.read())))
+        epoch, path = max(found.items())
+        try:
+            with tf.io.gfile.GFile(path, "rb") as file:
+                arrays = dict(np.load(io.BytesIO(file.read())))  # never unpickles
+            if any(arrays[name].ndim != 2 for name in ("labels", "confidence")):
+                raise ValueError("other arrays")
+            return epoch, arrays
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise UserError(
+                f"Expected the labels of a refresh in {path}. Received: {error}; remove the file, "
+                "and the one before it serves."
+            ) from error
 
     def write_unreadable(self, unreadable: Sequence[tuple]) -> None:
         """Lists images that could not be read, one line each: index, name, reason."""

@@ -5,13 +5,15 @@ import os
 
 
 def read(path: str) -> str:
-    """What a file holds; empty if there is none."""
+    """What a file holds, bytes that are not UTF-8 replaced; empty if there is none."""
     if "://" in path:
         import tensorflow as tf
 
-        return tf.io.gfile.GFile(path).read() if tf.io.gfile.exists(path) else ""
+        if not tf.io.gfile.exists(path):
+            return ""
+        return tf.io.gfile.GFile(path, "rb").read().decode("utf-8", "replace")
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
     except FileNotFoundError:
         return ""

@@ -5,6 +5,7 @@ Imports no TensorFlow, so that it starts at once and takes nothing from the run.
 
 import contextlib
 import itertools
+import math
 import os
 import socket
 import statistics
@@ -78,7 +79,7 @@ def state(run: RunFiles, now: float) -> str:
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:  # It is there, and somebody else's.
         return True
@@ -122,7 +123,7 @@ def _state_line(run: RunFiles, now: float) -> Text:
 
 
 def _epochs(run: RunFiles) -> RenderableType | None:
-    total = int(run.flags.get("epochs", 0))
+    total = run.whole("epochs")
     if not total:
         return None
     done = int(run.metrics[-1]["epoch"]) if run.metrics else 0
@@ -139,7 +140,7 @@ def _epochs(run: RunFiles) -> RenderableType | None:
 
 
 def _curve(run: RunFiles, name: str, form: str, word: str = "") -> Text:
-    values = [value for _, value in run.values(name)]
+    values = [value for _, value in run.values(name) if math.isfinite(value)]
     if not values:
         return Text()
     return Text(f"{_sparkline(values)}  {word} {values[-1]:{form}}".replace("   ", "  "))
@@ -157,7 +158,7 @@ def _sparkline(values: list[float], width: int = 24) -> str:
 
 def _refresh(run: RunFiles) -> Text:
     if not run.detection:
-        begin = int(run.flags.get("warmup_epochs", 0)) + 1
+        begin = run.whole("warmup_epochs") + 1
         plain = run.flags.get("detector") == "none"
         return Text("" if plain else f"none yet; the first comes before epoch {begin}")
     last: dict[str, Any] = run.detection[-1]
@@ -168,9 +169,10 @@ def _refresh(run: RunFiles) -> Text:
             words = name.replace("_", " ")
             percent = describe(f"detection_{name}").percent
             parts.append(f"{words} {last[name]:.0%}" if percent else f"{words} {last[name]:.3g}")
-    if "clusters" in last:
+    if isinstance(last.get("clusters"), list):
         parts.append(
-            f"{'+'.join(map(str, last['clusters']))} clusters, {last['empty_clusters']} empty"
+            f"{'+'.join(map(str, last['clusters']))} clusters, "
+            f"{last.get('empty_clusters', 'unknown')} empty"
         )
     return Text(", ".join(parts))
 

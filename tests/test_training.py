@@ -309,8 +309,29 @@ def test_the_seed_decides_the_weights():
 
 
 @pytest.mark.distribution
-def test_a_run_goes_on_with_another_number_of_replicas(tmp_path):
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("variant", "before", "after"),
+    [
+        ("moco-eliminate", "default", "mirrored-2"),
+        *(
+            pytest.param(variant, *pair, marks=pytest.mark.slow)
+            for variant in ("moco-eliminate", "simclr-keys")
+            for pair in itertools.permutations(("default", "mirrored-2", "mirrored-4"), 2)
+            if (variant, *pair) != ("moco-eliminate", "default", "mirrored-2")
+        ),
+    ],
+)
+def test_a_run_goes_on_with_another_number_of_replicas(variant, before, after, tmp_path):
     path = tmp_path / "moved"
-    outcome("moco-eliminate", make_strategy("default"), path, stop_after_epoch=1)
-    moved = outcome("moco-eliminate", make_strategy("mirrored-2"), path)
-    assert_same(moved, alone("moco-eliminate", tmp_path / "alone"))
+    # Refreshed before the first epoch too, so that there are labels to take along.
+    settings = {"warmup_epochs": 0, "stop_after_epoch": 1}
+    saved = outcome(variant, make_strategy(before), path, **settings)
+    assert variant == "simclr-keys" or np.any(saved["pseudo_labels"] >= 0)
+    moved = outcome(variant, make_strategy(after), path, **settings)
+    assert moved.keys() == saved.keys()
+    for name, value in saved.items():
+        np.testing.assert_array_equal(moved[name], value, err_msg=name)
+    ended = outcome(variant, make_strategy(after), path, warmup_epochs=0)
+    unmoved = outcome(variant, make_strategy(before), tmp_path / "unmoved", warmup_epochs=0)
+    assert_same(ended, unmoved)

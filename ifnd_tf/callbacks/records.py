@@ -41,6 +41,7 @@ class Records(keras.callbacks.Callback):
     def recall(self, state: list[dict[str, float]]) -> None:
         """Takes the records of the epochs that a checkpoint has seen."""
         self._records = list(state)
+        self._run.write_metrics(self._records)
 
     def on_train_begin(self, logs=None):
         self._run.write_metrics(self._records)

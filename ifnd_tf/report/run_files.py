@@ -46,12 +46,37 @@ class RunFiles(NamedTuple):
                 found.append((record["epoch"], float(value)))
         return found
 
+    def whole(self, name: str) -> int:
+        """A flag that is a whole number; 0 where it is missing or none."""
+        text = self.flags.get(name, "")
+        return int(text) if text.isdecimal() else 0
+
     def result(self, name: str) -> float | None:
         """One number of results.json; None where it is missing or no number."""
         value = self.results.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return None
         return float(value)
+
+
+# What status.json holds; of a running run, all of it.
+_STATUS = {"state": str, "text": str, "time": int | float, "host": str, "pid": int}
+
+
+def _object(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError("no names and values")
+    return value
+
+
+def _record(text: str, numbers: bool = False) -> dict[str, Any]:
+    """An object with its epoch, and perhaps nothing but numbers."""
+    record = _object(text)
+    wrong = [value for value in record.values() if not isinstance(value, int | float)]
+    if not isinstance(record.get("epoch"), int) or (numbers and wrong):
+        raise ValueError("no record of an epoch")
+    return record
 
 
 def read_run(path: str) -> RunFiles:
@@ -75,15 +100,19 @@ def read_run(path: str) -> RunFiles:
     name = ""
     try:
         name = "metrics.jsonl"
-        metrics = [json.loads(line) for line in text(name).splitlines() if line.strip()]
+        metrics = [_record(line, numbers=True) for line in text(name).splitlines() if line.strip()]
         name = "results.json"
-        results = json.loads(text(name) or "{}")
+        results = _object(text(name) or "{}")
         name = "status.json"
-        status = json.loads(text(name) or "{}")
+        status = _object(text(name) or "{}")
+        if any(key in status and not isinstance(status[key], _STATUS[key]) for key in _STATUS) or (
+            status.get("state") == "running" and not _STATUS.keys() <= status.keys()
+        ):
+            raise ValueError("no sign of life")
         detection = []
         for name in refreshes:
-            detection.append(json.loads(text_files.read(name)))
-    except json.JSONDecodeError as error:
+            detection.append(_record(text_files.read(name)))
+    except ValueError as error:
         raise UserError(
             f"Expected JSON in {name} of run directory {path!r}. Received: {error}; remove the "
             "damaged file or run the stage that writes it again."

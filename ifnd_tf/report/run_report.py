@@ -157,7 +157,7 @@ def _lead(run: RunFiles) -> list[str]:
     """The run in a few sentences."""
     flags, results = run.flags, run.results
     done = int(run.metrics[-1]["epoch"]) if run.metrics else int(run.result("epochs") or 0)
-    planned = int(flags.get("epochs", done))
+    planned = run.whole("epochs") or done
     images = f"{_text(run, 'num_examples')} images" if "num_examples" in results else "images"
     data = f" of {flags['dataset']}" if "dataset" in flags else ""
     setting = (
