@@ -28,6 +28,7 @@ SIZES = {
     "digits_compare": (1438, 10, 1),
     "cifar10": (50_000, 10, 1),
     "cifar10_compare": (50_000, 10, 1),
+    "cifar10_lowered": (50_000, 10, 1),
     "cifar10_cpu_compare": (50_000, 10, 1),
     "cifar10_cpu": (50_000, 10, 1),
     "cifar100": (50_000, 100, 1),

@@ -3,8 +3,8 @@ r"""Lowers a run to a folder that trains wherever XLA runs, without TensorFlow.
     python -m benchmarks.lower --flagfile=experiments/cifar10.flags \
         --dataset=folder:data/cifar10 --out=DIR
 
-Takes main.py's flags besides its own. `benchmarks.lowered` runs the result; `benchmarks.lift`
-brings the weights back.
+Takes main.py's flags besides its own; with --mode=compare every run of the comparison gets a
+folder in DIR. `benchmarks.lowered` runs the result; `benchmarks.lift` brings the weights back.
 """
 
 import argparse
@@ -15,13 +15,14 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 import main as entry
 from benchmarks.functional import LoweringError
 from benchmarks.lower import artifact, portable, programs
-from ifnd_tf import building, detecting
+from ifnd_tf import building, detecting, variants
 from ifnd_tf.config import Config
 from ifnd_tf.data import sources
 from ifnd_tf.errors import UserError
@@ -79,6 +80,23 @@ def lower(config: Config, splits: sources.Splits, folder: Path) -> int:
     return artifact.write(folder, config, model, detector, lowered, data, steps)
 
 
+def lower_all(config: Config, splits: sources.Splits, folder: Path) -> int:
+    """Lowers the run, or every run of a comparison, each to a folder of its own; returns the bytes.
+
+    The folders are called as main.py calls the comparison's run directories, so that
+    `benchmarks.lowered` runs them all by one command, and main.py's --mode=compare reads them.
+    """
+    if "compare" not in config.stages:
+        return lower(config, splits, folder)
+    size = 0
+    for member in variants.members(config):
+        name = f"{member.variant}-{member.seed}"
+        size += lower(member.config, splits, folder / name)
+        keras.utils.clear_session()
+    artifact.write_runner(folder / artifact.RUNNER_NAME)
+    return size
+
+
 def lower_clustering(shape: str, folder: Path) -> None:
     """One k-means iteration at a size of its own, for `benchmarks.lowered --kmeans`."""
     try:
@@ -108,7 +126,7 @@ def main(arguments: list[str]) -> int:
         if config is None:
             return 0
         splits = open_data(config)
-        size = lower(config, splits, own.out)
+        size = lower_all(config, splits, own.out)
         if own.write_data is not None:
             write_data(own.write_data, splits)
     except (UserError, LoweringError) as error:

@@ -19,6 +19,7 @@ from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.progress import Progress
 
 ROOT = Path(__file__).resolve().parents[2]
+RUNNER_NAME = "run.pyz"
 # All that the runner is made of. Nothing here imports TensorFlow, Keras or scikit-learn.
 RUNNER = (
     *(f"benchmarks/{name}" for name in ("__init__.py", "lowered")),
@@ -96,7 +97,7 @@ def _program(program: Portable) -> dict[str, Any]:
 
 def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    _write_runner(folder / "run.pyz")
+    write_runner(folder / RUNNER_NAME)
 
 
 # What the runner needs of the configuration.
@@ -162,7 +163,7 @@ def _step_flops(config: Config, model: ContrastiveModel, data: Sizes) -> float:
     return count.total
 
 
-def _write_runner(path: Path) -> None:
+def write_runner(path: Path) -> None:
     """One file that runs where Python, NumPy and JAX are: `python run.pyz DIR ...`."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in RUNNER:

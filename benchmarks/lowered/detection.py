@@ -140,9 +140,10 @@ class Refresh:
             "epoch": epoch,
             "acceptance_rate": rate,
             "accepted_share": float(np.mean(labels >= 0)),
-            "label_churn": pseudo_labels.label_churn(before, labels),
             **found,
         }
+        if np.any(before >= 0):  # After nothing, every pair is new.
+            statistics["label_churn"] = pseudo_labels.label_churn(before, labels)
         if np.any(self._data.labels >= 0):
             statistics |= pseudo_labels.detection_statistics(labels, self._data.labels)
         half = confidence.astype(np.float16)

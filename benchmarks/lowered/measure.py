@@ -43,12 +43,14 @@ def matmul_peak(dtype: str) -> float:
     return best
 
 
-def clustering(artifact: Artifact, progress: Progress, memory_bytes: float | None) -> float:
+def clustering(
+    artifact: Artifact, progress: Progress, memory_bytes: float | None
+) -> dict[str, float | str]:
     """Times the k-means iteration that `benchmarks.lower --kmeans` wrote, on random unit vectors.
 
     Returns:
-        Seconds of an iteration, the move and the pass that scores, over those of its two matrix
-        products at the measured peak.
+        Seconds of an iteration, which is one pass over the points; those of its matrix product at
+        the measured peak; and the device.
     """
     import jax
     import jax.numpy as jnp
@@ -68,13 +70,14 @@ def clustering(artifact: Artifact, progress: Progress, memory_bytes: float | Non
     seconds = _best_seconds(
         lambda: program([], points=points, index=index, centroids=start)["inertia"], repeats=3
     )
-    peak = matmul_peak("float32")
     passes = artifact.manifest["passes"]
-    floor = passes * 2.0 * count * clusters * width / peak
+    iteration, peak = seconds / passes, matmul_peak("float32")
+    floor = 2.0 * count * clusters * width / peak
+    device = jax.devices()[0].device_kind
     progress.line(
-        f"k-means of {count:,} x {width}, K = {clusters:,}, on {jax.devices()[0].device_kind}: "
-        f"{seconds / passes:.3f} s a pass over the points (an iteration is one; this run made "
-        f"{passes}); its matrix product at the measured {peak / 1e12:.1f} TFLOP/s takes "
-        f"{floor / passes:.3f} s: {seconds / floor:.1f} times the floor"
+        f"k-means of {count:,} x {width}, K = {clusters:,}, on {device}: {iteration:.3f} s a pass "
+        f"over the points (an iteration is one; this run made {passes}); its matrix product at "
+        f"the measured {peak / 1e12:.1f} TFLOP/s takes {floor:.3f} s: {iteration / floor:.1f} "
+        "times the floor"
     )
-    return seconds / floor
+    return {"iteration_seconds": iteration, "product_seconds": floor, "device": device}

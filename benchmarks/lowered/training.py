@@ -130,11 +130,12 @@ class Training:
         self._saved = time.monotonic()
 
     def evaluate(self) -> dict[str, float]:
-        """The results of the protocols, beside those of the untrained encoder."""
+        """The results of the protocols, beside the untrained encoder's; {} without labels."""
         import jax
 
-        assert self._evaluation is not None
         results: dict[str, float] = {}
+        if self._evaluation is None:
+            return results
         with self._progress.phase("evaluating"):
             protocols = [part.strip() for part in self._settings["protocols"].split(",")]
             if "knn" in protocols:

@@ -47,6 +47,10 @@ FLAGS = [
     "--protocols=knn,linear",
     "--checkpoint_minutes=0",
 ]
+SMALL = [
+    *("--variants=none,oracle", "--seeds=1", "--epochs=1", "--protocols=knn", "--width=4"),
+    *("--batch_size=256", "--queue_size=512", "--online_knn_epochs=0"),
+]
 CLUSTERED = [*FLAGS, "--detector=ifnd", "--epochs=2", "--warmup_epochs=1", "--acceptance=constant"]
 
 
@@ -172,7 +176,7 @@ def lowered_clustering(path: pathlib.Path, splits, source: str) -> pathlib.Path:
 def test_a_run_with_detection_goes_on_in_the_middle_of_an_epoch(splits, tmp_path):
     folder = lowered_clustering(tmp_path / "lowered", splits, "pass")
     stopped = run_lowered(folder, tmp_path / "parts", "--minutes=0")  # one step is done even so
-    assert "out of time after 1 of" in stopped.stdout
+    assert "after 1 of" in stopped.stdout and "out of time" in stopped.stdout
     assert run_lowered(folder, tmp_path / "parts").returncode == 0
     assert run_lowered(folder, tmp_path / "whole").returncode == 0
     for name in ("loss", "detection_nmi", "masked_share"):
@@ -222,6 +226,33 @@ def test_weights_come_back_and_the_saved_model_has_the_same_features(folder, ran
     expected = np.load(tmp_path / "run" / "features.npy")
     np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
     assert main.main([*flags, "--mode=report"]) == 0
+
+
+def test_a_comparison_runs_by_one_command_and_main_reads_it(tmp_path, capsys):
+    lowered, runs = tmp_path / "lowered", tmp_path / "runs"
+    flags = ["--flagfile=experiments/digits_compare.flags", *SMALL, f"--workdir={runs}"]
+    assert lower.main([f"--out={lowered}", f"--write_data={lowered / 'data.npz'}", *flags]) == 0
+    stopped = run_lowered(lowered, runs, "--minutes=0")
+    assert "none-0  after 1 of 5 steps" in stopped.stdout
+    assert not (runs / "oracle-0").exists()  # its turn has not come
+    ended = run_lowered(lowered, runs)
+    assert "all 2 finished" in ended.stdout, ended.stderr
+    before = (runs / "none-0" / "results.json").read_text()
+    assert "none-0  finished" in run_lowered(lowered, runs).stdout
+    assert (runs / "none-0" / "results.json").read_text() == before
+
+    capsys.readouterr()
+    assert main.main(flags) == 0
+    assert "2 runs to compare, 2 of them finished" in capsys.readouterr().out
+    found = json.loads((runs / "compare.json").read_text())["variants"]
+    assert found["none"]["metrics"]["knn_top1"]["mean"] == json.loads(before)["knn_top1"]
+    assert (runs / "compare.html").stat().st_size > 10_000
+    for name in ("none-0", "oracle-0"):
+        config = f"--flagfile={runs / name / 'config.flags'}"
+        assert main.main([config, f"--workdir={runs / name}", "--mode=report"]) == 0
+        report = (runs / name / "report.html").read_text()
+        results = json.loads((runs / name / "results.json").read_text())
+        assert "kNN accuracy" in report and f"{results['knn_top1']:.1%}" in report
 
 
 def changed(folder: pathlib.Path, to: pathlib.Path, change) -> pathlib.Path:
@@ -275,6 +306,7 @@ def test_a_damaged_program_is_refused(folder, tmp_path):
 
 def test_the_k_means_iteration_is_timed_against_its_products(tmp_path):
     assert lower.main([f"--out={tmp_path}", "--kmeans=4096x16x32"]) == 0
-    done = python(tmp_path / "run.pyz", tmp_path, "--kmeans")
+    done = python(tmp_path / "run.pyz", tmp_path, f"--workdir={tmp_path / 'run'}")
     assert done.returncode == 0, done.stderr
     assert "k-means of 4,096 x 16, K = 32" in done.stdout and "times the floor" in done.stdout
+    assert json.loads((tmp_path / "run" / "kmeans.json").read_text())["iteration_seconds"] > 0

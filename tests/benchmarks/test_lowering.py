@@ -123,7 +123,7 @@ def test_images_that_must_be_reduced_are_refused():
 
 
 def test_the_runner_imports_neither_tensorflow_nor_scikit_learn(tmp_path):
-    artifact._write_runner(tmp_path / "run.pyz")
+    artifact.write_runner(tmp_path / "run.pyz")
     program = (
         "import sys, runpy\n"
         "for name in ('tensorflow', 'keras', 'sklearn'): sys.modules[name] = None\n"
