@@ -1,27 +1,47 @@
-"""Fine-tuning the exported encoder in plain Keras, on labelled images of your own.
+"""Fine-tuning the exported SavedModel in plain Keras, on labelled images of your own.
 
     python -m examples.finetune runs/digits
 
-The encoder is `encoder.keras`: stock layers, RGB images of 0 to 255 in, features out. Nothing of
-ifnd_tf is imported.
+The SavedModel becomes a layer: uint8 RGB images of any size in, features out, weights that train
+with the rest. Batch normalisation keeps its running statistics, as is usual with few labels.
+Nothing of ifnd_tf is imported.
 """
 
 import sys
 
 import keras
 import numpy as np
+import tensorflow as tf
 from sklearn.datasets import load_digits
+
+
+class SavedEncoder(keras.layers.Layer):
+    """A SavedModel's features as a layer that trains.
+
+    `keras.layers.TFSMLayer` would do, but for the names that it gives to weights: with ':' in
+    them, which optimizers refuse (Keras 3.15).
+    """
+
+    def __init__(self, path: str):
+        super().__init__()
+        self.saved = tf.saved_model.load(path)
+        # These hold the SavedModel's own variables, not copies.
+        self.kernels = [
+            keras.Variable(variable, name=f"weight_{number}")
+            for number, variable in enumerate(self.saved.trainable_variables)
+        ]
+
+    def call(self, images):
+        return self.saved.serving_default(images)["features"]
 
 
 def main(workdir: str, epochs: int = 5) -> float:
     """Trains encoder and head together; returns the accuracy on a fifth of the digits."""
-    encoder = keras.models.load_model(f"{workdir}/encoder.keras")
     digits = load_digits()
-    size = encoder.input_shape[1]
-    images = np.repeat(np.minimum(digits.images * 16, 255)[..., None], 3, axis=-1)
-    images = keras.ops.convert_to_numpy(keras.ops.image.resize(images, [size, size]))
-    outputs = keras.layers.Dense(10)(encoder.output)
-    model = keras.Model(encoder.input, outputs)
+    images = np.minimum(digits.images * 16, 255).astype(np.uint8)[..., None].repeat(3, axis=-1)
+    inputs = keras.Input([None, None, 3], dtype="uint8")
+    outputs = keras.layers.Dense(10)(SavedEncoder(f"{workdir}/saved_model")(inputs))
+    model = keras.Model(inputs, outputs)
     model.compile(
         keras.optimizers.Adam(1e-3),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
