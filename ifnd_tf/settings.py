@@ -571,7 +571,8 @@ class Results:
     duplicate_similarity: float = setting(
         0.95,
         "Least cosine of centred features at which --mode=embed calls two images of a cluster "
-        "near duplicates; look at duplicates.csv and move it.",
+        "near duplicates. On copies made of CIFAR-10's images 0.95 has precision 0.96 and recall "
+        "0.77 (benchmarks/duplicates.py); look at duplicates.csv and move it.",
         above=0,
         high=1,
         free=True,
