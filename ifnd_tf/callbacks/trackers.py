@@ -1,7 +1,8 @@
 """Every epoch's numbers to Weights & Biases or MLflow, where they are installed and asked for."""
 
+import contextlib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -30,9 +31,10 @@ class WandB:
     """
 
     def __init__(self, experiment: str, settings: Mapping[str, Any], workdir: str):
-        self._run = installed("wandb").init(
-            project="ifnd_tf", name=experiment, config=dict(settings), dir=workdir
-        )
+        with _opening("wandb"):
+            self._run = installed("wandb").init(
+                project="ifnd_tf", name=experiment, config=dict(settings), dir=workdir
+            )
 
     def log(self, values: Mapping[str, float], epoch: int) -> None:
         """Takes the numbers of one epoch."""
@@ -53,9 +55,10 @@ class MLflow:
 
     def __init__(self, experiment: str, settings: Mapping[str, Any]):
         self._mlflow = installed("mlflow")
-        self._mlflow.set_experiment("ifnd_tf")
-        self._mlflow.start_run(run_name=experiment)
-        self._mlflow.log_params(dict(settings))
+        with _opening("mlflow"):
+            self._mlflow.set_experiment("ifnd_tf")
+            self._mlflow.start_run(run_name=experiment)
+            self._mlflow.log_params(dict(settings))
 
     def log(self, values: Mapping[str, float], epoch: int) -> None:
         """Takes the numbers of one epoch."""
@@ -78,6 +81,21 @@ def installed(package: str) -> ModuleType:
         raise UserError(
             f"--{package}: expected the package {package}. Received: {error}; "
             f"pip install {package}, or leave --{package} out."
+        ) from error
+
+
+@contextlib.contextmanager
+def _opening(package: str) -> Iterator[None]:
+    """Says in a line why a tracker does not start: it may lack a server, a key or a store."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # whatever a library raises
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"--{package}: expected a place to log to. Received: {reason} Set it up by {package}'s "
+            f"own variables, or leave --{package} out."
         ) from error
 
 

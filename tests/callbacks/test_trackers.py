@@ -68,3 +68,12 @@ def test_mlflow_gets_settings_and_every_epoch(fake):
     ]  # fmt: skip
     assert module.calls[2][1] == ({"seed": 3},)
     assert module.calls[3][1:] == (({"loss": 2.0},), {"step": 5})
+
+
+def test_a_tracker_that_does_not_start_says_why_in_a_line(fake, monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("no server at http://nowhere\nand more")
+
+    monkeypatch.setattr(fake("mlflow"), "set_experiment", refuse, raising=False)
+    with pytest.raises(UserError, match="--mlflow: .* no server at http://nowhere Set it up"):
+        trackers.MLflow("mine", {})
