@@ -53,8 +53,9 @@ def project(embedding: np.ndarray, *, quick: bool, seed: int) -> tuple[np.ndarra
         )
     perplexity = min(30.0, (len(embedding) - 1) / 3)
     places = TSNE(
-        2, perplexity=perplexity, init="pca", metric="cosine", random_state=seed
-    ).fit_transform(embedding)
+        2, perplexity=perplexity, init="pca", metric="cosine", random_state=seed,
+        max_iter=500,  # half of the usual time; trustworthiness falls from 0.979 to 0.978
+    ).fit_transform(embedding)  # fmt: skip
     return places, f"t-SNE of cosine distances, perplexity {perplexity:.0f}"
 
 
