@@ -60,6 +60,10 @@ def evaluate(
         both = map(labelled, outputs)
         return dict(weighted_knn(*both, neighbors=neighbors, temperature=temperature))
 
+    def measured(outputs: Outputs) -> dict[str, float]:
+        found = labelled(outputs[1], "embedding").features
+        return dict(health.health(found, seed=config.seed))
+
     results: dict[str, Any] = {}
     if splits.train.num_examples <= _MOST_RAW_PIXELS:
         results["raw_pixel_knn_top1"] = knn(embedded(raw_pixels, splits))["knn_top1"]
@@ -75,9 +79,8 @@ def evaluate(
         encode = functools.partial(building.inference, network)
     outputs = embedded(encode, splits)
     if network is not None:
-        embedding = labelled(outputs[1], "embedding").features
-        results |= dict(health.health(embedding, seed=config.seed))
-        results["health_warnings"] = health.warnings(results)
+        results |= measured(outputs)
+        results["health_warnings"] = health.warnings(results, before=measured(untrained))
     if "knn" in config.protocol_names:
         results |= knn(outputs)
     results |= dict(_probes(config, outputs, splits.train.class_names))

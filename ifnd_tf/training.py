@@ -77,7 +77,7 @@ def train(
     detection = detecting.make_callback(config, detector, source.labels, progress=progress, run=run)
     watch = Health(
         functools.partial(health.health, seed=config.seed),
-        health.warnings,
+        health.stalled,
         epochs=config.epochs,
         progress=progress,
         run=run,

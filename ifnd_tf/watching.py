@@ -18,7 +18,6 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ifnd_tf.evaluation import health
 from ifnd_tf.progress import duration
 from ifnd_tf.report.metrics import describe
 from ifnd_tf.report.run_files import RunFiles, read_run
@@ -178,13 +177,9 @@ def _refresh(run: RunFiles) -> Text:
 
 
 def _health(run: RunFiles) -> Text:
-    latest = dict(run.metrics[-1]) if run.metrics else {}
-    before = run.detection[-2] if len(run.detection) > 1 else {}
-    if not before.get("accepted_share"):  # After a refresh without a label every pair is new.
-        latest.pop("detection_label_churn", None)
-    found = health.warnings(latest) or run.results.get("health_warnings", [])
-    if not latest:
+    if not run.metrics:
         return Text()
+    found = run.warnings
     return Text("\n".join(found), style="red") if found else Text("no warnings", style="green")
 
 

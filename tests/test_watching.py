@@ -14,6 +14,7 @@ from rich.console import Console
 from ifnd_tf import watching
 from ifnd_tf.errors import UserError
 from ifnd_tf.report.run_files import read_run
+from ifnd_tf.report.summary import summary
 
 FLAGS = "--experiment=mine\n--epochs=10\n--detector=ifnd\n--warmup_epochs=2\n"
 DEAD = 2**22 + 1  # above the largest process number of Linux and macOS
@@ -83,9 +84,12 @@ def test_a_run_before_its_first_epoch_and_a_narrow_terminal(tmp_path):
 
 def test_ill_health_is_said_in_words(tmp_path):
     path = write_run(tmp_path / "run")
-    with (path / "metrics.jsonl").open("a") as file:
-        file.write(json.dumps({"epoch": 4, "loss": 1.0, "embedding_std": 0.01}) + "\n")
-    assert "collapse" in shown(path)
+    said = {"training_warnings": ["epoch 3: It began."], "health_warnings": ["It collapsed."]}
+    (path / "results.json").write_text(json.dumps(said))
+    text = shown(path)
+    assert "epoch 3: It began." in text and "It collapsed." in text
+    found = json.loads((path / "results.json").read_text())
+    assert "warning: epoch 3: It began." in summary("mine", str(path), {"knn_top1": 0.5, **found})
 
 
 def test_a_terminal_is_kept_up_to_date_until_the_run_or_the_watcher_ends(tmp_path, monkeypatch):

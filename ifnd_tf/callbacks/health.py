@@ -1,6 +1,6 @@
 """Collapse and other ill health while training: numbers every epoch, and words when it matters."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -16,12 +16,12 @@ _ROWS = 2048
 class Health(keras.callbacks.Callback):
     """Measures the newest embeddings at each epoch's end; warns once of what is unhealthy.
 
-    An untrained encoder is close to collapse, so there are no words in the first tenth of the
-    epochs. What was said is kept in results.json, as `training_warnings`.
+    There are no words in the first tenth of the epochs, in which the learning rate may still be
+    warming up. What was said is kept in results.json, as `training_warnings`.
 
     Args:
         measure: float32 [n, D] unit vectors -> (name, value) pairs for the logs.
-        warn: name -> value to what is wrong, a sentence for each name.
+        judge: name, values so far, whether training ends -> what is wrong, in words.
         epochs: the run's length.
         progress: the terminal.
         run: the run directory.
@@ -30,15 +30,15 @@ class Health(keras.callbacks.Callback):
     def __init__(
         self,
         measure: Callable[[np.ndarray], Iterable[tuple[str, float]]],
-        warn: Callable[[Mapping[str, float]], list[str]],
+        judge: Callable[[str, Sequence[float], bool], list[str]],
         *,
         epochs: int,
         progress: Progress,
         run: RunDirectory,
     ):
         super().__init__()
-        self._measure, self._warn = measure, warn
-        self._grace = max(1, epochs // 10)
+        self._measure, self._judge = measure, judge
+        self._epochs = epochs
         self._progress, self._run = progress, run
         self._warned: dict[str, str] = {}
 
@@ -53,12 +53,15 @@ class Health(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs
         logs.update(self.values(logs))
-        if epoch < self._grace:
+        if epoch < self._epochs // 10:
             return
+        # Later records were left by a process that died.
+        before = [record for record in self._run.metrics() if record["epoch"] <= epoch]
         for name, value in logs.items():
             if name in self._warned:
                 continue
-            for text in self._warn({name: value}):
+            values = [*(record[name] for record in before if name in record), value]
+            for text in self._judge(name, values, epoch + 1 == self._epochs):
                 self._warned[name] = f"epoch {epoch + 1}: {text}"
                 self._progress.line(f"warning: {self._warned[name]}")
         if self._warned:

@@ -1,7 +1,7 @@
 """Is the representation healthy? Numbers for collapse, and warnings in words."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -112,12 +112,23 @@ def alignment(unit: np.ndarray, other_view: np.ndarray) -> float:
 
 
 class Range(NamedTuple):
-    """Where a value is healthy, and what it means to leave that on either side."""
+    """Where a value is healthy, and what it means to leave that on either side.
+
+    Attributes:
+        low, high: the borders.
+        below, above: what is wrong beyond them; "" where nothing is.
+        in_the_end: nothing is wrong before training ends.
+    """
 
     low: float
     high: float
     below: str = ""
     above: str = ""
+    in_the_end: bool = False
+
+    def distance(self, value: float) -> float:
+        """How far outside a value lies."""
+        return max(self.low - value, value - self.high, 0.0)
 
 
 # std, uniformity and alignment share one border: half of the cosine similarity is common to all
@@ -139,6 +150,7 @@ RANGES: dict[str, Range] = {
     "alignment": Range(
         -math.inf, 1.0, above="two views of one image are hardly alike: train longer or weaken the "
         "augmentation",
+        in_the_end=True,  # it grows first, when images begin to be told apart
     ),
     "masked_share": Range(
         0.0, 0.5, above="more than half of the negatives are masked, so little is left to learn "
@@ -153,33 +165,62 @@ RANGES: dict[str, Range] = {
 _PREFIXES = ("health_", "detection_", "final_")
 
 
-def warnings(values: Mapping[str, float]) -> list[str]:
-    """Says in words which values have left their healthy range.
+def warnings(values: Mapping[str, float], before: Mapping[str, float] | None = None) -> list[str]:
+    """Says in words which values are outside their healthy range, and not on their way into it.
+
+    An untrained encoder maps all images near one point, so a healthy run begins outside, and how
+    many steps it needs depends on the data. What tells a collapse from that is the direction: a
+    value is on its way if it has covered a tenth of its distance.
 
     Args:
         values: metrics by name, as in results.json or a line of metrics.jsonl; the prefixes
-            "health_" and "detection_" are ignored, unknown names too. Leave label churn out
-            for the first refresh, when every pair is new.
+            "health_" and "detection_" are ignored, unknown names too.
+        before: earlier values, or those of an untrained encoder; None: direction does not count.
 
     Returns:
         One sentence for each value outside its range in `RANGES`, or not finite.
     """
     found = []
     for name, value in values.items():
-        short = name
-        for prefix in _PREFIXES:
-            short = short.removeprefix(prefix)
-        healthy = RANGES.get(short)
+        short, healthy = _range(name)
         if healthy is None:
             continue
         words = short.replace("_", " ").capitalize()
+        earlier = None if before is None else before.get(name)
         if not math.isfinite(value):
             found.append(f"{words} is {value}: the run has diverged.")
+        elif earlier is not None and healthy.distance(value) <= 0.9 * healthy.distance(earlier):
+            continue
         elif value < healthy.low and healthy.below:
             found.append(f"{words} {value:.3g} is below {healthy.low:g}: {healthy.below}.")
         elif value > healthy.high and healthy.above:
             found.append(f"{words} {value:.3g} is above {healthy.high:g}: {healthy.above}.")
     return found
+
+
+def stalled(name: str, values: Sequence[float], last: bool) -> list[str]:
+    """`warnings` of the newest value while training, against the one halfway.
+
+    Fewer than five values have no direction.
+
+    Args:
+        name: the metric's.
+        values: its value after each epoch so far.
+        last: whether training ends here.
+    """
+    _, healthy = _range(name)
+    if healthy is None or not math.isfinite(values[-1]):
+        return warnings({name: values[-1]})
+    if len(values) < 5 or (healthy.in_the_end and not last):
+        return []
+    return warnings({name: values[-1]}, before={name: values[(len(values) - 1) // 2]})
+
+
+def _range(name: str) -> tuple[str, Range | None]:
+    """A metric's name without its prefix, and its range if it has one."""
+    for prefix in _PREFIXES:
+        name = name.removeprefix(prefix)
+    return name, RANGES.get(name)
 
 
 def _unit(embedding: np.ndarray) -> np.ndarray:

@@ -89,5 +89,5 @@ def text(run: RunFiles) -> str:
         results="\n".join(["| measure | value |", "| --- | --- |", *lines])
         if lines
         else "Not evaluated: the images have no labels, or --mode=evaluate has not run.",
-        warnings="".join(f"- {line}\n" for line in run.results.get("health_warnings", [])),
+        warnings="".join(f"- {line}\n" for line in run.warnings),
     )

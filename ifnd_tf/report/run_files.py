@@ -1,6 +1,8 @@
 """What a run directory holds, read for the report."""
 
 import json
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ifnd_tf import text_files
@@ -51,6 +53,11 @@ class RunFiles(NamedTuple):
         text = self.flags.get(name, "")
         return int(text) if text.isdecimal() else 0
 
+    @property
+    def warnings(self) -> list[str]:
+        """See `warnings`."""
+        return warnings(self.results, self.metrics)
+
     def result(self, name: str) -> float | None:
         """One number of results.json; None where it is missing or no number."""
         value = self.results.get(name)
@@ -77,6 +84,20 @@ def _record(text: str, numbers: bool = False) -> dict[str, Any]:
     if not isinstance(record.get("epoch"), int) or (numbers and wrong):
         raise ValueError("no record of an epoch")
     return record
+
+
+def warnings(results: Mapping[str, Any], metrics: Iterable[Mapping[str, Any]] = ()) -> list[str]:
+    """All that a run warned of: while training, and when it was evaluated.
+
+    Args:
+        results: of results.json.
+        metrics: of metrics.jsonl, for losses that were not finite.
+    """
+    said = [results.get(name) or [] for name in ("training_warnings", "health_warnings")]
+    found = [str(text) for texts in said if isinstance(texts, list) for text in texts]
+    if not all(math.isfinite(record.get("loss", 0.0)) for record in metrics):
+        found.append("The loss was not finite in at least one epoch.")
+    return found
 
 
 def read_run(path: str) -> RunFiles:

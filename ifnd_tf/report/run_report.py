@@ -1,6 +1,5 @@
 """The report of one run: what came out, how it got there, and with which settings."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -66,7 +65,7 @@ def render(run: RunFiles, pictures: Exhibits | None, last: _Refresh) -> str:
     return page.render(
         f"{name}: {_method(run)}",
         lead=_lead(run),
-        warnings=_warnings(run),
+        warnings=run.warnings,
         tiles=_tiles(run),
         sections=shown,
     )
@@ -211,15 +210,6 @@ def _detection_words(run: RunFiles) -> list[str]:
     if isinstance(precision, int | float):
         words += f"; {precision:.0%} of the detected pairs share a true class"
     return [words + "."]
-
-
-def _warnings(run: RunFiles) -> list[str]:
-    found = run.results.get("health_warnings", [])
-    texts = [str(text) for text in run.results.get("training_warnings", [])]
-    texts += [found] if isinstance(found, str) else [str(text) for text in found]
-    if any(not math.isfinite(loss) for _, loss in run.values("loss")):
-        texts.append("The loss was not finite in at least one epoch.")
-    return [text for text in texts if text]
 
 
 def _tiles(run: RunFiles) -> list[Tile]:

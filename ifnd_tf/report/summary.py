@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ifnd_tf.progress import duration
+from ifnd_tf.report.run_files import warnings
 
 # What the closing table shows, in its order: key of results.json -> words, is it a share?
 _TABLE: dict[str, tuple[str, Callable[[Any], str]]] = {
@@ -43,5 +44,5 @@ def summary(experiment: str, path: str, results: Mapping[str, Any]) -> str:
         return f"results in {path}"
     width = max(len(words) for words, _ in rows)
     lines = [f"  {words.ljust(width)}  {value:>8}" for words, value in rows]
-    lines += [f"warning: {text}" for text in results.get("health_warnings", [])]
+    lines += [f"warning: {text}" for text in warnings(results)]
     return "\n".join([f"{experiment}: results in {path}", *lines])

@@ -12,11 +12,11 @@ from ifnd_tf.progress import Progress
 from ifnd_tf.run_directory import RunDirectory
 
 
-def make(tmp_path, embeddings, epochs=3):
+def make(tmp_path, embeddings, epochs=8):
     stream = io.StringIO()
     run = RunDirectory(str(tmp_path), flags={})
     callback = Health(
-        health.health, health.warnings, epochs=epochs, progress=Progress(stream), run=run
+        health.health, health.stalled, epochs=epochs, progress=Progress(stream), run=run
     )
     callback.set_model(types.SimpleNamespace(newest_embeddings=lambda: embeddings))
     return callback, stream, run
@@ -40,22 +40,38 @@ def test_a_healthy_run_has_numbers_and_no_words(tmp_path):
     assert stream.getvalue() == "" and "training_warnings" not in run.results()
 
 
+def epoch(callback, run, number, **logs):
+    """One epoch's end, and its record, as `Records` writes it."""
+    callback.on_epoch_end(number, logs)
+    run.write_metrics([*run.metrics(), {"epoch": number + 1, **logs}])
+
+
 def test_a_collapse_is_said_once_and_kept(tmp_path):
     point = np.repeat(spread(1), 50, axis=0)
     callback, stream, run = make(tmp_path, point)
-    callback.on_epoch_end(0, {})
+    for number in range(4):
+        epoch(callback, run, number, masked_share=0.1)
     assert stream.getvalue() == ""  # an untrained encoder may look like that
-    callback.on_epoch_end(1, {})
+    epoch(callback, run, 4, masked_share=0.1)
     said = stream.getvalue()
-    assert "warning: epoch 2: Embedding std 0" in said and "collapse" in said
+    assert "warning: epoch 5: Embedding std 0" in said and "collapse" in said
     assert said.count("warning: ") == 3  # spread, rank and uniformity
-    callback.on_epoch_end(2, {"masked_share": 0.6})
-    more = stream.getvalue().removeprefix(said)
-    assert more.startswith("warning: epoch 3: Masked share 0.6") and more.count("\n") == 1
-    assert len(run.results()["training_warnings"]) == 4
-    resumed, stream, _ = make(tmp_path, point)
+    resumed, stream_after, _ = make(tmp_path, point)
     resumed.recall(callback.remember())
-    resumed.on_epoch_end(2, {"masked_share": 0.6})
+    for each in (callback, resumed):
+        each.on_epoch_end(5, {"masked_share": 0.6})
+    for more in (stream.getvalue().removeprefix(said), stream_after.getvalue()):
+        assert more.startswith("warning: epoch 6: Masked share 0.6") and more.count("\n") == 1
+    assert len(run.results()["training_warnings"]) == 4
+
+
+def test_an_encoder_that_spreads_is_not_warned_of(tmp_path):
+    callback, stream, run = make(tmp_path, spread(2))
+    for number, share in enumerate((0.25, 0.32, 0.41, 0.5, 0.56)):
+        cone = spread(1) + share * spread(300)
+        callback.model.newest_embeddings = lambda c=cone: c / np.linalg.norm(c, axis=1)[:, None]
+        epoch(callback, run, number)
+    assert health.warnings(run.metrics()[-1])  # it is still outside
     assert stream.getvalue() == ""
 
 

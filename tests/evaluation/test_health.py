@@ -11,6 +11,7 @@ from ifnd_tf.evaluation.health import (
     effective_rank,
     embedding_std,
     health,
+    stalled,
     uniformity,
     warnings,
 )
@@ -84,3 +85,48 @@ def test_each_range_warns_on_its_side_and_not_inside(name):
 def test_a_value_that_is_not_finite_is_a_warning_and_unknown_names_are_not():
     assert warnings({"uniformity": math.nan}) == ["Uniformity is nan: the run has diverged."]
     assert warnings({"knn_top1": math.nan}) == []
+
+
+# After each epoch, of runs of main.py: digits, two seeds; own photographs; CIFAR-10 in few steps.
+HEALTHY = [
+    ("embedding_std", [0.25, 0.27, 0.32, 0.38, 0.45, 0.51, 0.59]),
+    ("uniformity", [-0.25, -0.29, -0.39, -0.55, -0.74, -0.96, -1.23]),
+    ("uniformity", [-0.37, -0.45, -0.61, -0.81, -1.02]),
+    ("embedding_std", [0.42, 0.48, 0.55, 0.56]),
+    ("embedding_std", [0.24, 0.30, 0.38, 0.45, 0.47, 0.49]),
+]
+
+
+@pytest.mark.parametrize(("name", "values"), HEALTHY)
+def test_what_healthy_runs_begin_with_is_no_collapse(name, values):
+    for count in range(1, len(values) + 1):
+        assert stalled(f"health_{name}", values[:count], False) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "epoch"),
+    [
+        ([0.28, 0.05, 0.001, 0.0, 0.0], 5),  # within the first epochs
+        ([0.28, 0.28, 0.29, 0.28, 0.29], 5),  # learns nothing
+        ([0.6, 0.8, 0.9, 0.9, 0.45], 5),  # after a good start
+        ([0.6, math.nan], 2),
+    ],
+)
+def test_a_collapse_is_a_warning_when_it_shows(values, epoch):
+    found = [bool(stalled("embedding_std", values[:n], False)) for n in range(1, len(values) + 1)]
+    assert found.index(True) + 1 == epoch
+
+
+def test_views_that_are_unlike_are_judged_in_the_end():
+    values = [0.12, 1.56, 1.58, 1.7, 1.6]
+    assert stalled("health_alignment", values, False) == []
+    assert len(stalled("health_alignment", values, True)) == 1
+
+
+def test_an_encoder_is_judged_beside_an_untrained_one():
+    untrained, trained = {"health_embedding_std": 0.25}, {"health_embedding_std": 0.35}
+    assert len(warnings(trained)) == 1
+    assert warnings(trained, before=untrained) == []  # trained for a short time
+    assert len(warnings({"health_embedding_std": 0.01}, before=untrained)) == 1
+    assert len(warnings(untrained, before=untrained)) == 1
+    assert len(warnings({"health_embedding_std": math.nan}, before=untrained)) == 1

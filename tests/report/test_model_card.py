@@ -13,11 +13,18 @@ def test_the_card_is_filled_from_the_run(tmp_path):
     )
     (tmp_path / "metrics.jsonl").write_text(json.dumps({"epoch": 7, "loss": 1.0}) + "\n")
     (tmp_path / "results.json").write_text(
-        json.dumps({"knn_top1": 0.5, "train_seconds": 61, "health_warnings": ["It collapsed."]})
+        json.dumps(
+            {
+                "knn_top1": 0.5,
+                "train_seconds": 61,
+                "health_warnings": ["It collapsed."],
+                "training_warnings": ["epoch 3: It began."],
+            }
+        )
     )
     card = pathlib.Path(model_card.write(str(tmp_path))).read_text()
     for words in ("# birds", "folder:birds", "7 of 9", "1:01", "| kNN accuracy | 50.0% |",
-                  "64 pixels", "- It collapsed.", "resnet18"):  # fmt: skip
+                  "64 pixels", "- It collapsed.", "- epoch 3: It began.", "resnet18"):  # fmt: skip
         assert words in card, words
 
 
