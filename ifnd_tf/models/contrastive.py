@@ -177,7 +177,9 @@ class ContrastiveModel(distribution.DistributedModel):
         # out whatever the labels say, and never attracted, since it is stale.
         plain = self.level_combination == "mean" and not self.rescale_negatives
         if self.loss_mode == "eliminate" and plain:
-            return eliminate(positive, logits, valid, anchor_index, negative_index, *labels)
+            # Its value: a compiled function would take the variable, and lowered programs have none.
+            indices = anchor_index, tf.convert_to_tensor(negative_index)
+            return eliminate(positive, logits, valid, *indices, *labels)
         same = false_negatives(*labels)
         if self.level_combination == "union":
             same = tf.reduce_any(same, axis=0, keepdims=True)
