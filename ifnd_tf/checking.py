@@ -72,7 +72,8 @@ def _data(checked: Findings, config: Config, splits: Splits) -> None:
             "smallest; --acceptance_scope=cluster takes labels from every cluster alike"
         )
     found = image_statistics(train)
-    sizes = [f"{found.widths[i]}x{found.heights[i]}" for i in _least_median_greatest(found)]
+    order = np.argsort(found.heights * found.widths, kind="stable")[[0, len(found.widths) // 2, -1]]
+    sizes = [f"{found.widths[i]}x{found.heights[i]}" for i in order]
     checked.found(
         "images",
         f"{sizes[0]} pixels" + (f" to {sizes[2]}, median {sizes[1]}" if len(set(sizes)) > 1 else "")
@@ -85,10 +86,12 @@ def _data(checked: Findings, config: Config, splits: Splits) -> None:
             "--mode=embed lists them after training"
         )
     short = float(np.median(np.minimum(found.heights, found.widths)))
-    if short >= 4 * config.image_size:
+    lost = short >= 4 * config.image_size
+    if lost or max(32, 2 * short) <= config.image_size - 1:
+        wanted = f"--image_size={min(224, 32 * max(1, round(short / (64 if lost else 32))))}"
         checked.advice.append(
-            f"views are {config.image_size} pixels wide and the images {short:.0f}, so detail is "
-            f"lost: --image_size={min(224, 32 * round(short / 64))}"
+            f"views are {config.image_size} pixels wide and the images {short:.0f}, so "
+            + (f"detail is lost: {wanted}" if lost else f"time is: {wanted} --stem=stride2")
         )
     if config.augmentation == "digits" and config.dataset != "digits":
         checked.advice.append(
@@ -111,11 +114,6 @@ def _contents(source: Source) -> str:
 def _class_counts(source: Source) -> np.ndarray:
     labels = source.labels[source.labels >= 0]
     return np.unique(labels, return_counts=True)[1]
-
-
-def _least_median_greatest(found) -> list[int]:
-    order = np.argsort(found.heights * found.widths, kind="stable")
-    return [int(order[i]) for i in (0, len(order) // 2, -1)]
 
 
 def _sizes(
