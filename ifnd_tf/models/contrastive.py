@@ -177,7 +177,7 @@ class ContrastiveModel(distribution.DistributedModel):
         # out whatever the labels say, and never attracted, since it is stale.
         plain = self.level_combination == "mean" and not self.rescale_negatives
         if self.loss_mode == "eliminate" and plain:
-            # Its value: a compiled function would take the variable, and lowered programs have none.
+            # A compiled function would take the variable itself, which no lowered program has.
             indices = anchor_index, tf.convert_to_tensor(negative_index)
             return eliminate(positive, logits, valid, *indices, *labels)
         same = false_negatives(*labels)
