@@ -29,19 +29,16 @@ def _status(key: str) -> float:
 
 
 def growth(module: str, maker: str, *arguments: Any) -> float:
-    """MB that a call adds at its peak to what the process holds before it, code included.
+    """MB that a call adds at its peak to what the process holds before it.
 
     Args:
         module, maker: name a function that prepares, and returns the call.
         arguments: of the maker.
     """
-    import tensorflow as tf
-
     run = getattr(importlib.import_module(module), maker)(*arguments)
-    tf.matmul(tf.ones([256, 256]), tf.ones([256, 256])).numpy()  # what TensorFlow takes comes first
+    run()  # Compiles; the blocks of tensors go back to the system, being large.
     pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
     before = _status("VmRSS")
-    run()
     run()
     return _status("VmHWM") - before
 
