@@ -25,7 +25,7 @@ from ifnd_tf.kmeans import RELAXATION, TOLERANCE, initial_centroids, kmeans, mov
 
 WIDTH = 128
 # N, K, iterations that peers get, and rounds.
-CASES = ((50_000, 1000, 10, 1), (200_000, 5000, 6, 1), (50_000, 100, 20, 3))
+CASES = ((50_000, 1000, 25, 2), (200_000, 5000, 8, 1), (50_000, 100, 20, 3))
 _SLACK = 1.005
 
 

@@ -29,17 +29,16 @@ def _status(key: str) -> float:
 
 
 def growth(module: str, maker: str, *arguments: Any) -> float:
-    """MB that a call adds at its peak to what the process holds before it.
+    """MB that a call adds at its peak to what the process holds before it, what compiling takes included.
 
     Args:
         module, maker: name a function that prepares, and returns the call.
         arguments: of the maker.
     """
     run = getattr(importlib.import_module(module), maker)(*arguments)
-    run()  # Compiles; the blocks of tensors go back to the system, being large.
     pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
     before = _status("VmRSS")
-    run()
+    run()  # The first call: later ones are served from what this one took and keeps.
     return _status("VmHWM") - before
 
 

@@ -135,7 +135,7 @@ def run(name: str, parser: argparse.ArgumentParser, measure: Callable[..., Itera
         _COLUMNS.format("case", "metric", "ours", "peer", "ratio", "spread", "n", "peer"),
         file=table,
     )
-    found = []
+    found: list[Row] = []
     for each in measure(**options):
         found.append(each)
         numbers = [shown(value) for value in (each.ours, each.peer, each.ratio)]
@@ -143,16 +143,23 @@ def run(name: str, parser: argparse.ArgumentParser, measure: Callable[..., Itera
             each.case, each.metric, *numbers, f"{each.spread:.0%}", each.n, each.peer_name
         )
         print(line, file=table, flush=True)
-    content = json.dumps(
-        {
-            "benchmark": name,
-            "machine": machine(),
-            "date": datetime.date.today().isoformat(),
-            "rows": [each._asdict() for each in found],
-        },
-        indent=1,
-    )
+        if path not in ("", "-"):  # Anew each time: what was measured survives an interruption.
+            pathlib.Path(path).write_text(_content(name, found), encoding="utf-8")
     if path == "-":
-        print(content)
-    elif path:
-        pathlib.Path(path).write_text(content + "\n", encoding="utf-8")
+        print(_content(name, found), end="")
+
+
+def _content(name: str, found: list[Row]) -> str:
+    """The file of rows."""
+    return (
+        json.dumps(
+            {
+                "benchmark": name,
+                "machine": machine(),
+                "date": datetime.date.today().isoformat(),
+                "rows": [each._asdict() for each in found],
+            },
+            indent=1,
+        )
+        + "\n"
+    )
