@@ -29,7 +29,7 @@ def _status(key: str) -> float:
 
 
 def growth(module: str, maker: str, *arguments: Any) -> float:
-    """MB that a call adds at its peak to what the process holds before it, what compiling takes included.
+    """MB that a first call adds at its peak to what the process held, compiling included.
 
     Args:
         module, maker: name a function that prepares, and returns the call.
