@@ -203,7 +203,9 @@ def evaluate(run: Run) -> None:
         if "train" not in run.config.stages:
             raise UserError(
                 "--mode=evaluate: expected labelled images to train a classifier on, and others "
-                f"to test it. Received: {run.splits.train.name} without; choose another --dataset."
+                f"to test it. Received: {run.splits.train.name} without; put them into class "
+                "folders or name them in --dataset=list:FILE, or look at them by "
+                "--mode=embed,report."
             )
         run.progress.line("evaluation: left out, since the images have no labels")
         return
