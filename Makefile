@@ -32,10 +32,12 @@ lint: $(VENV)/.installed-dev
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 
-# Known vulnerabilities of the pinned packages. Asks the network, so it is no part of `make test`.
-audit: $(VENV)/.installed
-	$(RUN)/python -m pip install --disable-pip-version-check -q pip-audit
-	$(RUN)/pip-audit --disable-pip --no-deps -r constraints.txt
+# Known vulnerabilities of the pinned packages. Asks the network, so it is no part of `make test`;
+# in an environment of its own, since pip-audit brings other versions of some of them.
+audit: $(VENV)/.created
+	$(RUN)/python -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip install --disable-pip-version-check -q pip-audit
+	$(VENV)/audit/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt
 
 format: $(VENV)/.installed-dev
 	$(RUN)/ruff check --fix .

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from collections.abc import Iterable
 
 
@@ -34,7 +35,7 @@ class Stopped(Exception):
 def cause(error: Exception) -> str:
     """What happened, in one line, of an error of TensorFlow: without the graph's stack."""
     text = str(error).split("[[{{")[0].split("[Op:")[0].strip()
-    return " ".join(text.split("\n\n")[-1].split())[:200]
+    return " ".join(re.sub(r"{{.*?}}", "", text.split("\n\n")[-1]).split())[:200]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

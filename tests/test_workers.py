@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -22,8 +23,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 SETTINGS = {**tiny.SETTINGS, "batch_size": 256, "queue_size": 512, "protocols": "knn"}
 
 
-def work(*commands):
-    """Runs one command line in each worker; returns their exit codes and what they printed."""
+def start(*commands):
+    """One process a command line, each a worker of one job."""
     cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(len(commands))]}
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     processes = []
@@ -36,6 +37,12 @@ def work(*commands):
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             )
         )  # fmt: skip
+    return processes
+
+
+def work(*commands):
+    """Runs one command line in each worker; returns their exit codes and what they printed."""
+    processes = start(*commands)
     try:
         outputs = [process.communicate(timeout=900)[0] for process in processes]
     finally:
@@ -113,3 +120,30 @@ def test_workers_with_different_flags_are_told_which():
     assert codes == [1, 1], outputs
     for output in outputs:
         assert "different values of --learning_rate;" in output
+
+
+@pytest.mark.faults
+def test_when_a_worker_is_lost_the_others_stop_and_all_resume_together(tmp_path):
+    path = tmp_path / "run"
+    line = command(workdir=path, mode="train", epochs=200, warmup_epochs=199, checkpoint_steps=10)
+    kept, lost = start(line, line)
+    try:
+        records = path / "metrics.jsonl"
+        deadline = time.monotonic() + 300
+        while not (records.exists() and records.read_text().count("\n") >= 2):
+            assert time.monotonic() < deadline and kept.poll() is None, "it never trained"
+            time.sleep(0.2)
+        lost.kill()
+        lost.communicate()
+        said = kept.communicate(timeout=120)[0]  # it notices after 10 seconds without a sign
+    finally:
+        kept.kill()
+        lost.kill()
+    assert kept.returncode == 1
+    assert "expected all workers to go on" in said and "Traceback" not in said
+    done = records.read_text().count("\n")
+    codes, outputs = work(*[[*line, f"--stop_after_epoch={done + 1}"]] * 2)
+    assert codes == [0, 0], outputs
+    assert f"from epoch {done + 1}" in outputs[0] or f"from epoch {done}," in outputs[0]
+    epochs = [json.loads(text)["epoch"] for text in records.read_text().splitlines()]
+    assert epochs == list(range(1, done + 2))

@@ -41,10 +41,10 @@ def measure(workdir: str, *, flagfile: str, repeats: int = 20) -> dict[str, Any]
     train = model.make_train_function()
     batches = iter(building.training_batches(config, strategy, source, 0))
     train(batches)
-    step = statistics.median(_timed(lambda: train(batches)) for _ in range(repeats))
     store = CheckpointStore(str(pathlib.Path(workdir) / "checkpoints"))
-    copies, writes, size = [], [], 0
-    for number in range(repeats):
+    steps_taken, copies, writes, size = [], [], [], 0
+    for number in range(repeats):  # in turn, so that a busy machine weighs on all alike
+        steps_taken.append(_timed(lambda: float(train(batches)["loss"])))
         begin = time.perf_counter()
         snapshot = Snapshot.take(number, checkpoint, {})
         copies.append(time.perf_counter() - begin)
@@ -54,6 +54,7 @@ def measure(workdir: str, *, flagfile: str, repeats: int = 20) -> dict[str, Any]
         size = sum(path.stat().st_size for path in folder.iterdir())
         store.prune(keep=1)
     shutil.rmtree(store.folder)
+    step = statistics.median(steps_taken[1:])
     epoch = step * steps
     count = 1 + (epoch / (60 * config.checkpoint_minutes) if config.checkpoint_minutes else 0)
     copy, write = statistics.median(copies[1:]), statistics.median(writes[1:])
