@@ -115,7 +115,7 @@ def steps(count: int) -> float:
         loss.backward()
         _state["optimizer"].step()
         _state["optimizer"].zero_grad()
-    float(loss)
+    float(loss.detach())
     return time.perf_counter() - begin
 
 
