@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 import tensorflow as tf
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -19,48 +19,10 @@ from ifnd_tf.data.sources import open_splits
 from ifnd_tf.errors import UserError
 from ifnd_tf.report import run_report
 from ifnd_tf.run_directory import RunDirectory
+from tests.damage import damage, fuzz, spoil
 from tests.report import runs
 
 pytestmark = pytest.mark.faults
-
-
-def fuzz(examples):
-    """The same inputs each time; a hang is seen by the suite's own limit."""
-    return settings(
-        max_examples=examples,
-        derandomize=True,
-        deadline=None,
-        database=None,
-        phases=[Phase.explicit, Phase.generate],  # finding the smallest takes minutes
-        suppress_health_check=list(HealthCheck),
-    )
-
-
-@st.composite
-def damage(draw):
-    """What may happen to a file: (kind, where in it, from 0 to 1, number)."""
-    kind = draw(st.sampled_from(["cut", "flip", "zeros", "insert", "lose", "repeat"]))
-    return kind, draw(st.floats(0, 1)), draw(st.integers(0, 255))
-
-
-def spoil(path, kind, share, number):
-    """Damages a file."""
-    content = path.read_bytes()
-    at = min(int(share * len(content)), max(0, len(content) - 1))
-    rest = content[at + 1 :]
-    if kind == "lose":
-        path.unlink()
-    else:
-        path.write_bytes(
-            content[:at]
-            + {
-                "cut": b"",
-                "flip": bytes([content[at] ^ (1 << number % 8)]) + rest if content else b"",
-                "zeros": bytes(min(number, len(content) - at)) + content[at + number :],
-                "insert": bytes([number]) + content[at:],
-                "repeat": content[max(0, at - number) :],
-            }[kind]
-        )
 
 
 def files(folder):
@@ -130,6 +92,7 @@ def finished(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 @given(st.integers(0, 99), damage())
 @fuzz(25)
 def test_run_directories(finished, tmp_path_factory, number, what):

@@ -257,6 +257,11 @@ def _builder(full: str, name: str, data_dir: str) -> Any:
             f"--dataset={full}: expected a name that tfds knows or that is prepared in {where}. "
             f"Received: {name!r}. See https://www.tensorflow.org/datasets/catalog."
         ) from error
+    except Exception as error:  # whatever its parsers raise
+        raise UserError(
+            f"--dataset={full}: expected prepared data that can be read in {where}. Received: "
+            f"{' '.join(str(error).split())[:200]}; prepare it again."
+        ) from error
     if not builder.info.splits:
         raise UserError(
             f"--dataset={full}: expected prepared data in {where}. Received: none there. Set "

@@ -1,5 +1,6 @@
 """A real tfds builder with several files, prepared here."""
 
+import contextlib
 import re
 import shutil
 from pathlib import Path
@@ -8,10 +9,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ifnd_tf.data import augment, images, ordered, pipelines, sources
 from ifnd_tf.data.readable import UNREADABLE
 from ifnd_tf.errors import UserError
+from tests.damage import damage, fuzz, spoil
 from tests.data.conftest import picture
 
 TRAIN, TEST, SIZE = 50, 12, 16
@@ -305,3 +309,18 @@ def test_files_that_vanished_are_an_error_and_no_hang(damaged, tmp_path):
         path.unlink()
     with pytest.raises(tf.errors.InvalidArgumentError, match=UNREADABLE):
         next(iter(batches))
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+@given(st.sampled_from(["dataset_info", "features", "test.tfrecord-00001"]), damage())
+@fuzz(12)
+def test_damaged_directories(data_dir, tmp_path_factory, part, what):
+    copy = tmp_path_factory.mktemp("copy")
+    shutil.copytree(data_dir, copy, dirs_exist_ok=True)
+    (path,) = (copy / "tiny_pictures" / "labelled").rglob(f"*{part}*")
+    spoil(path, *what)
+    with contextlib.suppress(UserError):
+        source = opened(copy).evaluation
+        sources.scan(source, max_corrupt_share=1.0)
+        assert source.num_examples == TEST
