@@ -151,7 +151,8 @@ def train(options: argparse.Namespace, images: torch.Tensor) -> list[float]:
         seen = images[rows]
         with torch.autocast(device.type, torch.bfloat16):
             with torch.no_grad():
-                order = torch.randperm(batch, device=device)
+                # A permutation; torch.compile of PyTorch 2.13 fails on torch.randperm as an index.
+                order = torch.rand(batch, device=device).argsort()
                 keys = torch.empty(batch, 128, device=device)
                 keys[order] = key(views(seen)[order])
             queries = query(views(seen))
