@@ -202,6 +202,26 @@ def test_acceptance_may_be_complete_before_the_end():
     assert [callback.rate(epoch) for epoch in (2, 4, 6, 9)] == pytest.approx([0, 0.4, 0.8, 0.8])
 
 
+def test_images_that_were_not_embedded_again_are_spoken_of(capsys):
+    found = SimpleNamespace(labels=np.zeros([1, 4]), confidence=np.ones([1, 4]), sample=None)
+    counts = iter([4, 4, 1])
+
+    def detect(rate, phase):
+        found.statistics = {"embedded": next(counts)}
+        return found
+
+    callback = IncrementalDetection(
+        SimpleNamespace(incremental=True, num_levels=1, detect=detect), epochs=3,
+        progress=Progress(),
+    )  # fmt: skip
+    callback.set_model(SimpleNamespace(pseudo_labels=tf.Variable(np.full([1, 4], -1.0))))
+    said = []
+    for epoch in range(3):
+        callback.on_epoch_begin(epoch)
+        said.append("3 fewer images could be read" in capsys.readouterr().out)
+    assert said == [False, False, True]
+
+
 def test_nested_labels_keep_fine_clusters_together(tmp_path):
     config = tiny.config(hierarchy="nested", acceptance_end=1.0)
     model, _ = tiny.train(config, make_strategy("default"), tmp_path)

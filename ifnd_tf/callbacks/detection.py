@@ -115,6 +115,12 @@ class IncrementalDetection(keras.callbacks.Callback):
                 statistics |= neighbour_statistics(
                     points, found.labels[:, examples], self._true_labels[examples]
                 )
+        missed = self._latest.get("detection_embedded", 0) - statistics.get("embedded", 0)
+        if missed > 0:  # Training itself notices and lists what it cannot read.
+            self._progress.line(
+                f"warning: {missed:.0f} fewer images could be read for this detection than for the "
+                "last; they have no pseudo-label until the next"
+            )
         self._latest = {
             f"detection_{name}": float(value)
             for name, value in statistics.items()

@@ -74,6 +74,7 @@ class Incremental(Detector):
 def _cluster_statistics(levels: Sequence[Clustering]) -> dict[str, Any]:
     counts = [level.counts for level in levels]
     return {
+        "embedded": int(counts[0].sum()),
         "clusters": [int(c.size) for c in counts],
         "empty_clusters": int(sum(np.sum(c == 0) for c in counts)),
         "largest_cluster": [int(c.max()) for c in counts],

@@ -43,6 +43,7 @@ _METRICS = {
     "detection_acceptance_rate": Metric("acceptance rate", True),
     "detection_label_churn": Metric("detected pairs changed since the last refresh", True),
     "detection_empty_clusters": Metric("empty clusters"),
+    "detection_embedded": Metric("images embedded for the last detection"),
     "masked_share": Metric("negatives masked", True),
     "loss": Metric("loss"),
     "embedding_std": Metric("spread of embeddings (0: collapsed)"),

@@ -1,6 +1,7 @@
 """Images that turn unreadable while training."""
 
 import shutil
+import time
 
 import pytest
 import tensorflow as tf
@@ -52,3 +53,22 @@ def test_a_folder_that_vanished_is_an_error_and_no_hang(source, class_folders):
     with pytest.raises(tf.errors.InvalidArgumentError, match=UNREADABLE):
         steps(source, 1)
     assert len(source.lost) == 30
+
+
+def test_a_slow_folder_delays_and_changes_nothing(source, monkeypatch):
+    expected = steps(source, 5)
+    fetch, waits = source.fetch, []
+
+    def slow(index):
+        def wait(i):
+            waits.append(i)
+            time.sleep(0.05 if i % 2 else 0)
+            return i
+
+        return fetch(tf.ensure_shape(tf.numpy_function(wait, [index], tf.int32), []))
+
+    monkeypatch.setattr(source, "fetch", slow)
+    found = steps(source, 5)
+    assert len(waits) >= 30 and not source.lost
+    for one, other in zip(found, expected, strict=True):
+        assert (one["index"] == other["index"]).all() and (one["images"] == other["images"]).all()
