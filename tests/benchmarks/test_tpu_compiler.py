@@ -101,10 +101,10 @@ def numerics(request, results):
 
 
 def test_the_lowered_step_has_keras_losses(numerics):
-    # The first step meets an empty queue: its loss is 0 on both sides, the others' are not.
-    assert numerics["losses"][0] == numerics["expected_losses"][0] == 0
+    # The first step meets an empty queue: its loss is 0, up to rounding, the others' are not.
+    assert numerics["expected_losses"][0] == pytest.approx(0, abs=1e-6)
     assert min(numerics["expected_losses"][1:]) > 0.5
-    assert numerics["losses"] == pytest.approx(numerics["expected_losses"], rel=1e-5)
+    assert numerics["losses"] == pytest.approx(numerics["expected_losses"], rel=1e-5, abs=1e-6)
 
 
 def test_the_lowered_step_makes_keras_weights(numerics):
