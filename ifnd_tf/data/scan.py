@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from ifnd_tf.data import images
 from ifnd_tf.data.source import Source, Unreadable
-from ifnd_tf.errors import UserError
+from ifnd_tf.errors import UserError, cause
 from ifnd_tf.strategies import ALONE, Workers
 
 _BATCH = 256
@@ -142,8 +142,7 @@ def _reason(source: Source, index: int) -> str:
     try:
         pixels_of(source.fetch(tf.constant(index)))
     except (tf.errors.OpError, ValueError) as error:
-        text = str(error).split("}}")[-1].split("[Op:")[0]
-        return " ".join(text.split())[:200]
+        return cause(error)
     return "could not be read at first"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.data.source import Source
-from ifnd_tf.errors import UserError
+from ifnd_tf.errors import UserError, cause
 
 EVAL_SPLITS = ("test", "validation", "val", "valid")
 # Encoded images shuffled together, besides the order of the files, which is shuffled whole.
@@ -260,7 +260,7 @@ def _builder(full: str, name: str, data_dir: str) -> Any:
     except Exception as error:  # whatever its parsers raise
         raise UserError(
             f"--dataset={full}: expected prepared data that can be read in {where}. Received: "
-            f"{' '.join(str(error).split())[:200]}; prepare it again."
+            f"{cause(error)}; prepare it again."
         ) from error
     if not builder.info.splits:
         raise UserError(
