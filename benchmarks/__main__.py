@@ -12,7 +12,7 @@ import sys
 
 from benchmarks.peer import ROOT
 
-NAMES = ("kmeans", "loss", "refresh", "step", "start", "scaling")
+NAMES = ("kmeans", "loss", "refresh", "input", "step", "start", "scaling")
 
 
 def main() -> int:

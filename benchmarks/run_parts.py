@@ -10,6 +10,7 @@ import tensorflow as tf
 import main as entry
 from ifnd_tf import building
 from ifnd_tf.config import Config
+from ifnd_tf.data.scan import scan
 from ifnd_tf.data.source import Source
 from ifnd_tf.models.contrastive import ContrastiveModel
 
@@ -32,11 +33,23 @@ class RunParts(NamedTuple):
         return iter(building.training_batches(self.config, self.strategy, self.source, 0))
 
 
+def scanned(config: Config) -> Source:
+    """The training images as a run has them: read once, and kept decoded if they fit."""
+    source = building.open_splits(config).train
+    if config.scan_images:
+        scan(
+            source,
+            max_corrupt_share=config.max_corrupt_share,
+            cache_megabytes=config.cache_megabytes,
+        )
+    return source
+
+
 def parts(*flags: str) -> RunParts:
     """The parts for the command line `main.py FLAGS`."""
     config = entry.parse(list(flags))
     assert config is not None
     strategy = tf.distribute.get_strategy()
-    source = building.open_splits(config).train
+    source = scanned(config)
     model = building.build(config, strategy, num_examples=source.num_examples)
     return RunParts(config, strategy, source, model)

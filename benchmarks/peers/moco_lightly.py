@@ -4,7 +4,6 @@ Needs `make bench-peers`; runs in that environment, driven by benchmarks.step. C
 autocast, which PyTorch recommends on a CPU; input from a DataLoader with worker processes.
 """
 
-# ruff: noqa: E402
 import copy
 import itertools
 import time
@@ -12,12 +11,9 @@ from typing import Any
 
 import torch
 
-# torchvision's wheel cannot load its operators beside a CPU build; lightly only imports it.
-for _name in ("nms", "qnms"):
-    torch.library.define(
-        f"torchvision::{_name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-    )
+import benchmarks.peers.torch_cpu  # noqa: F401 - before lightly imports torchvision
 
+# isort: split
 from lightly.data import LightlyDataset
 from lightly.loss import NTXentLoss
 from lightly.models import ResNetGenerator
