@@ -23,8 +23,12 @@ def _top_share(confidence: np.ndarray, rate: float) -> np.ndarray:
     # Half up, not Python's half to even: 0.5 of 5 is 3. The nudge undoes
     # roundings such as 0.145 * 100 = 14.499999999999998.
     count = math.floor(rate * len(confidence) + 0.5 + 1e-9)
+    # Equal embeddings (duplicates, a network that has learned little) have equal confidences but
+    # for their last bits, which depend on the device and the number of replicas; 13 bits do not.
+    mantissa, exponent = np.frexp(confidence)
+    ranked = np.ldexp(np.round(mantissa * (1 << 13)), exponent)
     chosen = np.zeros(len(confidence), bool)
-    chosen[np.argsort(-confidence, kind="stable")[:count]] = True
+    chosen[np.argsort(-ranked, kind="stable")[:count]] = True
     return chosen
 
 
@@ -42,7 +46,8 @@ def accept(
 
     Returns:
         bool [N]. Exactly round(r * n) of n are accepted (half rounds up; per cluster with
-        "cluster"): none at 0, all at 1. Ties go to the lower index.
+        "cluster"): none at 0, all at 1. Ties, which are confidences that agree to 13 bits, go to
+        the lower index.
 
     Raises:
         UserError: the rate is outside [0, 1] or the scope is unknown.

@@ -49,6 +49,13 @@ def test_the_most_confident_come_first_and_ties_go_to_the_lower_index():
     np.testing.assert_array_equal(accepted, [False, True, True, True, False])
 
 
+def test_rounding_does_not_decide_between_equals():
+    confidence = np.float32([0.32452092, 0.32452106, 0.32452092, 0.4])
+    for noise in (0, -2e-7, 2e-7):
+        accepted = lib.accept(confidence + np.float32([0, noise, 0, 0]), np.zeros(4, int), 0.5)
+        np.testing.assert_array_equal(accepted, [True, False, False, True])
+
+
 def test_scope_decides_between_tight_clusters_and_all_clusters():
     confidence = np.array([0.9, 0.8, 0.2, 0.1])
     assignments = np.array([0, 0, 1, 1])
