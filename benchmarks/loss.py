@@ -101,7 +101,8 @@ def measure(rounds: int, batch: int) -> Iterator[Row]:
         )
         yield row(name, "cost of the mask, s", times["masked"], times["plain"], "plain InfoNCE")
         own, plain = (
-            [peak_growth("benchmarks.loss", "loss", *sizes, masked)] for masked in (True, False)
+            [peak_growth("benchmarks.loss", "loss", (8, 64, masked), (*sizes, masked))]
+            for masked in (True, False)
         )
         yield row(name, "cost of the mask, MB", own, plain, "plain InfoNCE")
     steps = {detector: step(detector, batch) for detector in ("ifnd", "none")}

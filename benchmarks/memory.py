@@ -28,20 +28,24 @@ def _status(key: str) -> float:
     return int(found[1]) / 1024
 
 
-def growth(module: str, maker: str, *arguments: Any) -> float:
-    """MB that a first call adds at its peak to what the process held, compiling included.
+def growth(module: str, maker: str, small: tuple[Any, ...], large: tuple[Any, ...]) -> float:
+    """MB that a first call adds at its peak to what the process held.
 
     Args:
         module, maker: name a function that prepares, and returns the call.
-        arguments: of the maker.
+        small: the maker's arguments for a call that goes before: what libraries load and a
+            compiler keeps is there then.
+        large: those for the call that is measured.
     """
-    run = getattr(importlib.import_module(module), maker)(*arguments)
+    make = getattr(importlib.import_module(module), maker)
+    make(*small)()
+    run = make(*large)
     pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
     before = _status("VmRSS")
-    run()  # The first call: later ones are served from what this one took and keeps.
+    run()  # The first of its size: later ones are served from what this one took and keeps.
     return _status("VmHWM") - before
 
 
-def peak_growth(module: str, maker: str, *arguments: Any) -> float:
+def peak_growth(module: str, maker: str, small: tuple[Any, ...], large: tuple[Any, ...]) -> float:
     """`growth` in a fresh process, where nothing has been taken and kept before."""
-    return apart("benchmarks.memory", "growth", module, maker, *arguments)
+    return apart("benchmarks.memory", "growth", module, maker, small, large)
