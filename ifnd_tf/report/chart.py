@@ -17,7 +17,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, ScalarFormatter
 
 # Okabe & Ito's palette, which colour-blind readers can tell apart; yellow left out on white.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#777777")
@@ -70,7 +70,9 @@ def line_chart(
     Returns:
         An `<svg>` element, or "" when nothing is left to draw.
     """
-    drawn = [line for line in series if _finite(line)]
+    # A line keeps its colour where others are missing: charts side by side show the same names.
+    styled = {number: line for number, line in enumerate(series) if _finite(line)}
+    drawn = list(styled.values())
     if not drawn:
         return ""
     strip = beneath if beneath is not None and _finite(beneath) else None
@@ -82,17 +84,17 @@ def line_chart(
         )
         axes: list[Axes] = list(grid[:, 0])
         axes[0].set_title(title, loc="left")
-        for number, line in enumerate(drawn):
+        for number, line in styled.items():
             _draw(axes[0], line, number)
         values = [y for line in drawn for _, y in _finite(line)]
         if min(values) >= 0 and axes[0].get_ylim()[0] < 0:
             axes[0].set_ylim(bottom=-0.03 * max(values), top=None if max(values) else 1)
-        axes[0].yaxis.set_major_formatter(PercentFormatter(1) if percent else _plain())
+        axes[0].yaxis.set_major_formatter(_percent() if percent else _plain())
         if strip:
             _draw(axes[1], strip._replace(dashed=False), len(COLOURS) - 1, marker=False)
             axes[1].set_title(strip.name, loc="left", size=9, weight="normal")
             axes[1].set_ylim(-0.05, 1.05)
-            axes[1].yaxis.set_major_formatter(PercentFormatter(1))
+            axes[1].yaxis.set_major_formatter(_percent())
             axes[1].set_yticks([0, 0.5, 1])
         places = [float(x) for line in drawn for x, _ in line.points]
         if min(places) == max(places):
@@ -159,6 +161,11 @@ def style() -> Iterator[None]:
         }
     ):  # fmt: skip
         yield
+
+
+def _percent() -> FuncFormatter:
+    """Shares as percent; Matplotlib's own writes 99.00%."""
+    return FuncFormatter(lambda share, place: f"{100 * share:.4g}%")
 
 
 def _plain() -> ScalarFormatter:

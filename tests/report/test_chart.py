@@ -57,6 +57,20 @@ def test_lines_differ_in_more_than_colour():
     assert "stroke-dasharray" in dashed and "stroke-dasharray" not in svg
 
 
+def test_a_line_keeps_its_colour_beside_one_without_numbers():
+    none, ifnd = Series("none", [(0, 1.0), (1, 1.0)]), Series("ifnd", [(0, 2.0), (1, 3.0)])
+    second = f"stroke: var(--series-2, {COLOURS[1]})"
+    assert second in line_chart("t", [none, ifnd])
+    assert second in line_chart("t", [none._replace(points=[]), ifnd])
+    assert second not in line_chart("t", [ifnd])
+
+
+def test_percent_has_no_more_digits_than_it_needs():
+    svg = line_chart("t", [Series("a", [(0, 0.965), (1, 0.99)])], percent=True)
+    ticks = re.findall(r"<text[^>]*>([\d.]+)%</text>", svg)
+    assert "97" in ticks and "97.00" not in ticks
+
+
 def test_a_band_surrounds_its_line():
     series = Series("a", [(0, 1.0), (1, 1.0)], low=[0.0, 0.0], high=[2.0, 2.0])
     svg = line_chart("a", [series])
