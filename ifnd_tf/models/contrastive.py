@@ -230,7 +230,10 @@ class ContrastiveModel(distribution.DistributedModel):
         checked = [anchors, positives, loss.per_anchor]
         if not isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             checked += gradients  # that one tries scales until its gradients overflow
-        bad = [tf.reduce_any(~tf.math.is_finite(tensor)) for tensor in checked]
+        # A sum is finite if all its terms are, and needs no tensor of bools, which TensorFlow would
+        # turn like the gradient, and oneDNN print that it cannot.
+        sums = [tf.reduce_sum(tf.cast(tensor, tf.float32)) for tensor in checked]
+        bad = [~tf.math.is_finite(value) for value in sums]
         # One reduction for all: a second would be a second message between the replicas.
         means = distribution.all_reduce_mean(tf.concat([values, tf.cast(bad, tf.float32)], axis=0))
         self._note_first_bad(means[len(self.metrics) :] > 0.0)
