@@ -21,6 +21,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from benchmarks import peer, rows
+from benchmarks.memory import apart
 from benchmarks.rows import Row, in_turn, row, seconds
 
 _FILES, _BATCH = 256, 64
@@ -98,8 +99,9 @@ def decoding(folder: pathlib.Path) -> object:
 
 def measure(data: str, simclr: str, rounds: int) -> Iterator[Row]:
     """All rows."""
-    if data:
-        yield waiting(data)
+    if data:  # In a process of its own: threads keep the cores that they start with.
+        waited, step = apart("benchmarks.input", "waiting", data)
+        yield row("CIFAR-10 training", "cost of waiting for input, s", [waited], [step], "a step")
     if hasattr(os, "sched_setaffinity"):  # Elsewhere everybody has all cores.
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     for (height, width), size, flags, settings in _SIZES.values():
@@ -168,8 +170,8 @@ def _peers_speed(other: peer.Peer) -> float:
     return _BATCHES * _BATCH / other.call("seconds", batches=_BATCHES)
 
 
-def waiting(data: str, steps: int = 60) -> Row:
-    """How long the steps of a CIFAR-10 run wait for their batches, as a share of their time."""
+def waiting(data: str, steps: int = 60) -> tuple[float, float]:
+    """How long a step of a CIFAR-10 run waits for its batch, and how long it takes, in seconds."""
     import tensorflow as tf
 
     from benchmarks.run_parts import parts
@@ -185,13 +187,7 @@ def waiting(data: str, steps: int = 60) -> Row:
         waited += time.perf_counter() - begin
         float(step(batch)["loss"])
     whole = time.perf_counter() - whole
-    return row(
-        "CIFAR-10 training",
-        "wait for input, s a step",
-        [waited / steps],
-        [whole / steps],
-        "whole step",
-    )
+    return waited / steps, whole / steps
 
 
 def main() -> None:
