@@ -147,7 +147,9 @@ def _standardise(images: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(tf.reshape(rows * scale + shift, shape), images.shape)
 
 
-def photometric(images: tf.Tensor, draws: tf.Tensor, augmentation: Augmentation) -> tf.Tensor:
+def photometric(
+    images: tf.Tensor, draws: tf.Tensor, augmentation: Augmentation, *, static: bool = True
+) -> tf.Tensor:
     """Colour jitter, dropping of colour, blur and normalisation of a batch of crops.
 
     Matrix products of float32 run in bfloat16 passes on TPU, so a pixel may be off there by
@@ -157,6 +159,8 @@ def photometric(images: tf.Tensor, draws: tf.Tensor, augmentation: Augmentation)
         images: uint8 `[b, S, S, 3]`.
         draws: float32 `[b, PHOTOMETRIC_DRAWS]` in [0, 1).
         augmentation: probabilities and strengths; whatever has probability 0 costs nothing.
+        static: whether all shapes must be known, as on a device. If not, only the views that
+            are to be blurred pass through the blur, three quarters of the work at 224 pixels.
 
     Returns:
         float32 `[b, S, S, 3]`, normalised as by `normalise`.
@@ -169,7 +173,13 @@ def photometric(images: tf.Tensor, draws: tf.Tensor, augmentation: Augmentation)
         flat = tf.reshape(tf.matmul(flat, matrix), [-1, size * size * 3]) + offset[:, None]
         pixels = tf.reshape(tf.clip_by_value(flat, 0.0, 1.0), [-1, size, size, 3])
     if augmentation.blur_probability > 0:
-        pixels = _blur(pixels, draws[:, 6], draws[:, 7], augmentation)
+        if static:
+            pixels = _blur(pixels, draws[:, 6], draws[:, 7], augmentation)
+        else:
+            drawn = tf.where(draws[:, 6] < augmentation.blur_probability)
+            some, few = tf.gather_nd(pixels, drawn), tf.gather_nd(draws, drawn)
+            blurred = _blur(some, few[:, 6], few[:, 7], augmentation)
+            pixels = tf.tensor_scatter_nd_update(pixels, drawn, blurred)
     return tf.ensure_shape(_standardise(pixels), images.shape)
 
 

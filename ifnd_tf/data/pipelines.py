@@ -100,7 +100,7 @@ def training_batches(
     def finish(example: Example) -> Example:
         views = tf.reshape(example["images"], [-1, image_size, image_size, 3])
         draws = tf.reshape(example["draws"], [-1, augment.PHOTOMETRIC_DRAWS])
-        views = augment.photometric(views, draws, augmentation)
+        views = augment.photometric(views, draws, augmentation, static=False)
         views = tf.reshape(tf.cast(views, infeed_dtype), example["images"].shape)
         return {"index": example["index"], "images": views}
 

@@ -78,18 +78,27 @@ def reference_blur(x, draw, recipe):
     return result
 
 
+@pytest.mark.parametrize("static", [True, False])
 @pytest.mark.parametrize("name", ["moco_v2", "simclr", "digits"])
-def test_photometric_equals_the_sequential_reference(name):
+def test_photometric_equals_the_sequential_reference(name, static):
     # A strong blur, so that 10-pixel views show it: 2 pixels of 224 would be invisible.
     recipe = augment.recipe(name, blur_probability=0.5, blur_sigma_min=5.0, blur_sigma_max=50.0)
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (24, 10, 10, 3), np.uint8)
     draws = draws_of(24, augment.PHOTOMETRIC_DRAWS)
-    views = augment.photometric(tf.constant(images), tf.constant(draws), recipe).numpy()
-    for image, draw, view in zip(images, draws, views, strict=True):
+    views = augment.photometric(tf.constant(images), tf.constant(draws), recipe, static=static)
+    for image, draw, view in zip(images, draws, views.numpy(), strict=True):
         order = rng.permutation(["brightness", "contrast", "saturation", "hue"])
         expected = reference_blur(reference_colours(image, draw, recipe, order), draw, recipe)
         np.testing.assert_allclose(view * augment.STD + augment.MEAN, expected, atol=1e-5)
+
+
+def test_a_batch_in_which_nothing_is_blurred():
+    recipe = augment.recipe("moco_v2", jitter_probability=0.0, gray_probability=0.0)
+    draws = np.ones((2, augment.PHOTOMETRIC_DRAWS), np.float32) * 0.9
+    images = np.full((2, 8, 8, 3), 7, np.uint8)
+    views = augment.photometric(tf.constant(images), tf.constant(draws), recipe, static=False)
+    np.testing.assert_allclose(views, augment.normalise(images), atol=1e-6)
 
 
 def test_the_recipes_reach_all_changes():
