@@ -21,6 +21,12 @@ def _context() -> tf.distribute.ReplicaContext | None:
     return tf.distribute.get_replica_context()
 
 
+def on_cpu() -> bool:
+    """Whether what is being traced will run on CPUs."""
+    is_tpu = isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)
+    return not is_tpu and not tf.config.list_logical_devices("GPU")
+
+
 def num_replicas() -> int:
     """Replicas that run the current step; 1 outside `strategy.run`."""
     context = _context()

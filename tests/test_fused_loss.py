@@ -10,7 +10,7 @@ from ifnd_tf.losses import false_negatives, masked_info_nce
 B, M, L, N = 6, 40, 3, 30
 
 
-def case(seed, share=0.7):
+def case(seed, share=0.7, M=M):
     random = np.random.default_rng(seed)
     index = random.permutation(N)[:B].astype(np.int32)
     queued = random.integers(-1, N, M).astype(np.int32)
@@ -43,9 +43,11 @@ def with_gradients(loss, positive, logits, *rest):
     return found, *tape.gradient(total, [positive, logits])
 
 
+# 40 negatives are added in 8 lanes, 41 one by one.
+@pytest.mark.parametrize("negatives", [M, M + 1])
 @pytest.mark.parametrize(("seed", "share"), [(0, 0.7), (1, 0.7), (2, 0.0), (3, 1.0)])
-def test_it_equals_the_plain_loss(seed, share):
-    arguments = case(seed, share)
+def test_it_equals_the_plain_loss(seed, share, negatives):
+    arguments = case(seed, share, negatives)
     expected, found = (with_gradients(loss, *arguments) for loss in (plain, eliminate))
     np.testing.assert_allclose(found[0].per_anchor, expected[0].per_anchor, rtol=1e-5)
     np.testing.assert_allclose(found[0].masked_share, expected[0].masked_share, rtol=1e-6)
