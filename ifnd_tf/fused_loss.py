@@ -13,7 +13,7 @@ import tensorflow as tf
 from ifnd_tf.distribution import on_cpu
 from ifnd_tf.losses import ContrastiveLoss
 
-# Numbers that a CPU adds side by side: several of its registers, and the width of a TPU's.
+# Numbers that a CPU adds side by side: a few registers full.
 _LANES = 128
 
 
