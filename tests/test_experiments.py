@@ -153,7 +153,7 @@ def test_sizes_fit_the_data(path):
     examples, classes, _ = SIZES[path.stem]
     assert building.check_sizes(config, Unread(examples)) == examples // config.batch_size
     levels = pseudo_labels.resolve_num_clusters(config.num_clusters, examples)
-    assert len(levels) == 3 and min(levels) >= classes
+    assert len(levels) == 3 and 2 * min(levels) >= classes
     assert config.warmup_epochs < config.epochs
 
 
