@@ -30,10 +30,10 @@ _BATCHES = _FILES // _BATCH
 _QUALITY = 90
 # Sides of the files (height, width) and of the views, the recipe's flags, and simclr's own
 # settings for images of that size, from its README.
-_SIZES = {
-    "photos": ((375, 500), 224, ("--cache_megabytes=0",), {"strength": 1.0, "blur": True}),
-    "small": ((32, 32), 32, ("--blur_probability=0",), {"strength": 0.5, "blur": False}),
-}
+_SIZES = (
+    ((375, 500), 224, ("--cache_megabytes=0",), {"strength": 1.0, "blur": True}),
+    ((32, 32), 32, ("--blur_probability=0",), {"strength": 0.5, "blur": False}),
+)
 
 
 def write_photos(folder: pathlib.Path, height: int, width: int, count: int = _FILES) -> int:
@@ -104,7 +104,7 @@ def measure(data: str, simclr: str, rounds: int) -> Iterator[Row]:
         yield row("CIFAR-10 training", "cost of waiting for input, s", [waited], [step], "a step")
     if hasattr(os, "sched_setaffinity"):  # Elsewhere everybody has all cores.
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    for (height, width), size, flags, settings in _SIZES.values():
+    for (height, width), size, flags, settings in _SIZES:
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name)
             kilobytes = write_photos(folder, height, width) / 1000
@@ -148,15 +148,17 @@ def _compare(
             )
         else:
             for part, blur in (("host", False), ("whole", settings["blur"])):
+                name = "simclr, blur too" if blur else "simclr"
+                names[part].append(name)
+                if name in contenders:
+                    continue
                 other = peer.Peer("simclr_input", pathlib.Path(sys.executable))
                 peers.callback(other.close)
                 other.call(
                     "build", folder=str(folder), simclr=os.path.abspath(simclr), size=size,
                     strength=settings["strength"], blur=blur, batch=_BATCH,
                 )  # fmt: skip
-                name = "simclr" if part == "host" else "simclr, blur too"
                 contenders[name] = functools.partial(_peers_speed, other)
-                names[part].append(name)
         found = in_turn(contenders, rounds)
     for part, what in (("host", "crops, the rest on the device"), ("whole", "finished views")):
         metric = f"{what}, images/s and core"

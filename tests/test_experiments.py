@@ -153,7 +153,8 @@ def test_sizes_fit_the_data(path):
     examples, classes, _ = SIZES[path.stem]
     assert building.check_sizes(config, Unread(examples)) == examples // config.batch_size
     levels = pseudo_labels.resolve_num_clusters(config.num_clusters, examples)
-    assert len(levels) == 3 and 2 * min(levels) >= classes
+    fewest = 8 if path.stem == "cifar10_cpu_compare" else classes  # as tuned: docs/method.md
+    assert len(levels) == 3 and min(levels) >= fewest
     assert config.warmup_epochs < config.epochs
 
 
