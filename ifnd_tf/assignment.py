@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from ifnd_tf.distribution import on_cpu
 from ifnd_tf.seeding import used
 
 
@@ -22,8 +23,12 @@ class Fit(NamedTuple):
 
 
 def default_chunk(num_clusters: int) -> int:
-    """Rows per chunk: scores of about 8 MB stay in the last cache, and launches are few."""
-    return max(256, min(4096, (1 << 21) // num_clusters // 256 * 256))
+    """Rows per chunk: few launches, and 8 MB of scores at most.
+
+    On a CPU half of that is as fast, and keeps all of k-means below 64 MB (docs/performance.md).
+    """
+    scores = 1 << (20 if on_cpu() else 21)
+    return max(256, min(8192, scores // num_clusters // 256 * 256))
 
 
 def assign(

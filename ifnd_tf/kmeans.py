@@ -108,7 +108,6 @@ def initial_centroids(
     """
     size = sample_size or max(_SAMPLED * num_clusters, 4096)
     index = tf.convert_to_tensor(index, tf.int32)
-    points = tf.where((index >= 0)[:, None], tf.cast(points, tf.float32), 0.0)
     points, index = seeding.sample(points, index, size, seed, collectives)
     start = seeding.plus_plus(points, index, num_clusters, seed)
     return iterate_lloyd(points, index, start, num_iterations, TOLERANCE, RELAXATION)[0]
@@ -147,8 +146,8 @@ def kmeans(
         relaxation: in (0, 2); how far centroids move, 1 being to their members' mean. Farther
             still lowers the inertia, as far as 2, and foresees where the members will go:
             `RELAXATION` saves a quarter of the iterations and ends lower (docs/performance.md).
-        chunk_size: rows at a time; the largest intermediate is [chunk_size, K]. None: about
-            8 MB of float32 scores, which suits a processor's last cache.
+        chunk_size: rows at a time; the largest intermediate is [chunk_size, K]. None: 4 to
+            8 MB of float32 scores.
         collectives: how replicas combine; `replica_collectives()` inside `strategy.run`.
 
     Returns:

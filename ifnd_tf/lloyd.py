@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from ifnd_tf.assignment import Fit, assign
 from ifnd_tf.collectives import LOCAL, Collectives
+from ifnd_tf.distribution import on_cpu
 from ifnd_tf.seeding import UNUSED
 
 # An iteration whose moves lower the inertia by less than this share is not worth its time.
@@ -62,6 +63,15 @@ def _worst_fitted(
     return tf.gather(offered, rows)[:, :-1], worst
 
 
+def _sums(points: tf.Tensor, labels: tf.Tensor, num_clusters: int) -> tf.Tensor:
+    """float32 [K, D], the sum of each label's rows; negative labels are dropped."""
+    return tf.math.unsorted_segment_sum(tf.cast(points, tf.float32), labels, num_clusters)
+
+
+# On a CPU XLA adds the rows in a fifth of the time of TensorFlow's own operation.
+_compiled_sums = tf.function(_sums, jit_compile=True, autograph=False)
+
+
 def _moved(
     points: tf.Tensor,
     index: tf.Tensor,
@@ -72,8 +82,8 @@ def _moved(
 ) -> Moved:
     """One iteration, whose pass found `fit`; see `move_centroids`."""
     num_clusters, width = centroids.shape
-    # Negative labels are dropped.
-    sums = tf.math.unsorted_segment_sum(tf.cast(points, tf.float32), fit.assignments, num_clusters)
+    sum_members = _compiled_sums if on_cpu() else _sums
+    sums = sum_members(points, fit.assignments, num_clusters)
     counts = tf.cast(cluster_sizes(fit, num_clusters), tf.float32)[:, None]
     moments = collectives.sum(tf.concat([sums, counts], axis=1))
     counts = moments[:, width]

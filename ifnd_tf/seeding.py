@@ -12,8 +12,8 @@ from ifnd_tf.collectives import Collectives
 # distinct points. A finite mark survives checkpoints and all-reduces, where NaN would not.
 UNUSED = 1e15
 
-# Passes over the sample, at most: see `plus_plus`.
-_ROUNDS = 128
+# Clusters that are drawn one at a time, and draws of several where there are more: see `plus_plus`.
+_SINGLY, _ROUNDS = 128, 32
 
 _SAMPLE, _SEEDING = 101, 102  # Purposes of the random draws; any two different numbers.
 
@@ -32,7 +32,7 @@ def sample(
     Replicas exchange indices first and then only the rows that were chosen.
 
     Args:
-        points: float32 [n, D], this replica's rows.
+        points: float [n, D], this replica's rows.
         index: int32 [n], the examples' indices, -1 for padding.
         size: S, examples to draw at most.
         seed: integer.
@@ -55,14 +55,15 @@ def sample(
     rows = tf.gather(order, place)
     here = (tf.gather(index, rows) == picked) & (picked != last)
     # Each example lives on one replica; the others contribute zeros to its row.
-    found = collectives.sum(tf.where(here[:, None], tf.gather(points, rows), 0.0))
+    own = tf.cast(tf.gather(points, rows), tf.float32)
+    found = collectives.sum(tf.where(here[:, None], own, 0.0))
     return found, tf.where(picked == last, -1, picked)
 
 
 def plus_plus(points: tf.Tensor, index: tf.Tensor, num_clusters: int, seed: Any) -> tf.Tensor:
     """k-means++ (Arthur and Vassilvitskii, 2007): centroids far apart, drawn from the rows.
 
-    Up to `_ROUNDS` clusters are drawn one at a time, greedily: a step draws 2 + log K candidates
+    Up to `_SINGLY` clusters are drawn one at a time, greedily: a step draws 2 + log K candidates
     with probability proportional to their squared distance (an exponential race, equal to the
     Gumbel-max trick) and keeps the one that lowers the inertia most. More are drawn K / _ROUNDS
     at a time, without candidates: as in k-means|| (Bahmani et al., 2012) a few passes do instead
@@ -78,7 +79,7 @@ def plus_plus(points: tf.Tensor, index: tf.Tensor, num_clusters: int, seed: Any)
         float32 [K, D]; rows beyond the number of distinct points are unused (`UNUSED`).
     """
     real = index >= 0
-    block = -(-num_clusters // _ROUNDS)
+    block = 1 if num_clusters <= _SINGLY else -(-num_clusters // _ROUNDS)
     rounds = -(-num_clusters // block)
     # Distances from |x|^2 - 2 x.c + |c|^2 cancel badly when all points share a direction,
     # as embeddings do early in training: measure from their mean.

@@ -18,6 +18,9 @@ _CENTRE_SHARE = 0.875
 # The reduction up to which random views are not antialiased.
 _PLAIN_REDUCTION = 2
 
+# Rounds a mean of pixels. Its weights sum to 1 up to rounding: 0.5 could take 255 beyond a byte.
+_HALF = 0.499
+
 # Pillow's limit too: a quarter of a gigabyte of RGB. A few hundred bytes may declare more.
 MOST_PIXELS = 89_478_485
 
@@ -43,7 +46,7 @@ def decode(contents: tf.Tensor, *, python_fallback: bool = False) -> tf.Tensor:
         tf.errors.InvalidArgumentError: when run, for bytes that are no image, are cut off, or
             declare more than `MOST_PIXELS`, before these take up memory.
     """
-    contents = _checked(contents)
+    contents = _checked(contents, declared_pixels(contents))
 
     def decode_other() -> tf.Tensor:
         if not python_fallback:
@@ -100,10 +103,10 @@ def declared_pixels(contents: tf.Tensor) -> tf.Tensor:
     )
 
 
-def _checked(contents: tf.Tensor) -> tf.Tensor:
-    """The same bytes, unless they declare a decompression bomb."""
+def _checked(contents: tf.Tensor, declared: tf.Tensor) -> tf.Tensor:
+    """The same bytes, unless they declare a decompression bomb: int64 [], pixels."""
     fits = tf.debugging.Assert(
-        declared_pixels(contents) <= MOST_PIXELS,
+        declared <= MOST_PIXELS,
         [f"more than {MOST_PIXELS} pixels declared"],
     )
     with tf.control_dependencies([fits] if fits is not None else []):
@@ -221,8 +224,7 @@ def cut_views(images: tf.Tensor, boxes: tf.Tensor, mirrored: tf.Tensor, size: in
     cut = tf.transpose(tf.reshape(cut, [-1, views, size, width, 3]), [0, 1, 3, 2, 4])
     cut = tf.matmul(columns, tf.reshape(cut, [-1, views, width, size * 3]))
     cut = tf.transpose(tf.reshape(cut, [-1, views, size, size, 3]), [0, 1, 3, 2, 4])
-    # Weights are convex up to rounding: the clip guards 255.5 against wrapping to 0.
-    cut = tf.cast(tf.clip_by_value(cut + 0.5, 0.0, 255.0), tf.uint8)
+    cut = tf.cast(cut + _HALF, tf.uint8)
     return tf.ensure_shape(cut, [images.shape[0], views, size, size, 3])
 
 
@@ -269,8 +271,8 @@ def _decode_around(
     content: tf.Tensor, draws: tf.Tensor, augmentation: augment.Augmentation
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Decodes a JPEG's smallest rectangle around both boxes; the boxes relative to it."""
-    content = _checked(content)
     shape = tf.image.extract_jpeg_shape(content)
+    content = _checked(content, tf.reduce_prod(tf.cast(shape[:2], tf.int64)))
     boxes = augment.crop_boxes(draws, shape[0], shape[1], augmentation)
     corner = tf.reduce_min(boxes[:, :2], axis=0)
     extent = tf.reduce_max(boxes[:, :2] + boxes[:, 2:], axis=0) - corner
@@ -289,6 +291,5 @@ def _decode_all(
 
 def _resize(image: tf.Tensor, size: int, antialias: bool = True) -> tf.Tensor:
     resized = tf.image.resize(image, [size, size], antialias=antialias)
-    # Weights are convex up to rounding: the clip guards 255.5 against wrapping to 0.
-    resized = tf.cast(tf.clip_by_value(resized + 0.5, 0.0, 255.0), tf.uint8)
+    resized = tf.cast(resized + _HALF, tf.uint8)
     return tf.ensure_shape(resized, [*image.shape[:-3], size, size, 3])
