@@ -23,9 +23,9 @@ class Fit(NamedTuple):
 
 
 def default_chunk(num_clusters: int) -> int:
-    """Rows per chunk: few launches, and 8 MB of scores at most.
+    """Rows per chunk: few launches, and scores of about 8 MB.
 
-    On a CPU half of that is as fast, and keeps all of k-means below 64 MB (docs/performance.md).
+    On a CPU 4 MB are as fast, and k-means takes half the memory (docs/performance.md).
     """
     scores = 1 << (20 if on_cpu() else 21)
     return max(256, min(8192, scores // num_clusters // 256 * 256))

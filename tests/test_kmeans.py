@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
 
-from ifnd_tf import assignment, randomness, seeding
+from ifnd_tf import assignment, lloyd, randomness, seeding
 from ifnd_tf import kmeans as lib
 from tests import reference
 
@@ -409,6 +409,18 @@ def test_eager_graph_and_xla_agree():
         np.testing.assert_allclose(eager.centroids, other.centroids, atol=1e-6)
         np.testing.assert_allclose(eager.confidence, other.confidence, rtol=1e-5)
         np.testing.assert_allclose(eager.inertia, other.inertia, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
+def test_compiled_sums_are_the_plain_ones(dtype):
+    points = points_of(1000, 32)
+    points[::7] = np.nan  # padding rows may hold anything
+    labels = np.random.default_rng(1).integers(-1, 50, 1000).astype(np.int32)
+    labels[::7] = -1
+    arguments = tf.cast(points, dtype), tf.constant(labels), 50
+    plain, compiled = lloyd._sums(*arguments), lloyd._compiled_sums(*arguments)
+    np.testing.assert_allclose(compiled, plain, rtol=1e-6, atol=1e-6)
+    assert np.isfinite(plain).all()
 
 
 def graphs_of(function):
