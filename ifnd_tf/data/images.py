@@ -103,8 +103,7 @@ def declared_pixels(contents: tf.Tensor) -> tf.Tensor:
 def _checked(contents: tf.Tensor, declared: tf.Tensor) -> tf.Tensor:
     """The same bytes, unless they declare a decompression bomb: int64 [], pixels."""
     fits = tf.debugging.Assert(
-        declared <= MOST_PIXELS,
-        [f"more than {MOST_PIXELS} pixels declared"],
+        declared <= MOST_PIXELS, [f"more than {MOST_PIXELS} pixels declared"]
     )
     with tf.control_dependencies([fits] if fits is not None else []):
         return tf.identity(contents)
@@ -291,10 +290,9 @@ def _resize(image: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def _resize_plainly(image: tf.Tensor, size: int) -> tf.Tensor:
-    resized = tf.image.resize(image, [size, size])
-    # A clip would take a tenth of the time of both views. In a processor's float32, and only
-    # there, the weights sum to 1 so nearly that this cannot take 255 beyond a byte; 0.5 could.
-    return tf.ensure_shape(tf.cast(resized + 0.499, tf.uint8), [size, size, 3])
+    # A clip is a tenth of the time. A processor's weights sum to 1 too nearly to need one here.
+    resized = tf.cast(tf.image.resize(image, [size, size]) + 0.499, tf.uint8)
+    return tf.ensure_shape(resized, [size, size, 3])
 
 
 def _to_bytes(pixels: tf.Tensor) -> tf.Tensor:
