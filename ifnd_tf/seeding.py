@@ -15,6 +15,9 @@ UNUSED = 1e15
 # Clusters that are drawn one at a time, and draws of several where there are more: see `plus_plus`.
 _SINGLY, _ROUNDS = 128, 32
 
+# Distances from the sample to the rows of one draw, at most: 16 MB.
+_DISTANCES = 1 << 22
+
 _SAMPLE, _SEEDING = 101, 102  # Purposes of the random draws; any two different numbers.
 
 
@@ -66,8 +69,9 @@ def plus_plus(points: tf.Tensor, index: tf.Tensor, num_clusters: int, seed: Any)
     Up to `_SINGLY` clusters are drawn one at a time, greedily: a step draws 2 + log K candidates
     with probability proportional to their squared distance (an exponential race, equal to the
     Gumbel-max trick) and keeps the one that lowers the inertia most. More are drawn K / _ROUNDS
-    at a time, without candidates: as in k-means|| (Bahmani et al., 2012) a few passes do instead
-    of K, and Lloyd's iterations level out the difference (docs/performance.md).
+    at a time, without candidates, or fewer where their distances to the sample would take more
+    than 16 MB: as in k-means|| (Bahmani et al., 2012) a few passes do instead of K, and Lloyd's
+    iterations level out the difference (docs/performance.md).
 
     Args:
         points: float32 [S, D], a sample of the examples.
@@ -79,7 +83,9 @@ def plus_plus(points: tf.Tensor, index: tf.Tensor, num_clusters: int, seed: Any)
         float32 [K, D]; rows beyond the number of distinct points are unused (`UNUSED`).
     """
     real = index >= 0
-    block = 1 if num_clusters <= _SINGLY else -(-num_clusters // _ROUNDS)
+    block = 1
+    if num_clusters > _SINGLY:
+        block = max(1, min(-(-num_clusters // _ROUNDS), _DISTANCES // index.shape[0]))
     rounds = -(-num_clusters // block)
     # Distances from |x|^2 - 2 x.c + |c|^2 cancel badly when all points share a direction,
     # as embeddings do early in training: measure from their mean.
