@@ -83,17 +83,16 @@ def plus_plus(points: tf.Tensor, index: tf.Tensor, num_clusters: int, seed: Any)
         float32 [K, D]; rows beyond the number of distinct points are unused (`UNUSED`).
     """
     real = index >= 0
-    block = 1
+    size, block = index.shape[0], 1
     if num_clusters > _SINGLY:
-        block = max(1, min(-(-num_clusters // _ROUNDS), _DISTANCES // index.shape[0]))
+        block = max(1, min(-(-num_clusters // _ROUNDS), size, _DISTANCES // size))
     rounds = -(-num_clusters // block)
     # Distances from |x|^2 - 2 x.c + |c|^2 cancel badly when all points share a direction,
     # as embeddings do early in training: measure from their mean.
     total = tf.reduce_sum(tf.cast(real, tf.float32))
     x = tf.where(real[:, None], points - tf.reduce_sum(points, 0) / tf.maximum(total, 1.0), 0.0)
     norms = tf.reduce_sum(x * x, 1)
-    trials = 1 if block > 1 else min(2 + int(math.log(num_clusters)), index.shape[0])
-    block = min(block, index.shape[0])
+    trials = 1 if block > 1 else min(2 + int(math.log(num_clusters)), size)
 
     def race(step: tf.Tensor, weight: tf.Tensor, count: int) -> tuple:
         draws = randomness.uniform([seed, _SEEDING, step], index, 1)[:, 0]

@@ -411,6 +411,13 @@ def test_eager_graph_and_xla_agree():
         np.testing.assert_allclose(eager.inertia, other.inertia, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("n", "k"), [(1, 129), (5, 200), (20, 1000)])
+def test_more_clusters_than_points_are_drawn_at_once(n, k):
+    centroids = start(points_of(n, 8), k)
+    assert centroids.shape == (k, 8)
+    assert np.sum(lib.used(centroids)) == n
+
+
 @pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
 def test_compiled_sums_are_the_plain_ones(dtype):
     points = points_of(1000, 32)
