@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+# Steps whose input is made or waits at a time: more would only take memory, as batches are large.
+_STEPS_AHEAD = 4
+
 
 class Layout(NamedTuple):
     """Where this worker's replicas stand among all.
@@ -41,10 +44,20 @@ class Layout(NamedTuple):
         """Number of workers."""
         return self.replicas // self.local
 
+    @property
+    def ahead(self) -> int:
+        """Elements to make at the same time, and to hold ready."""
+        return _STEPS_AHEAD * self.local
 
-def ready(batches: tf.data.Dataset) -> tf.data.Dataset:
+
+def ready(batches: tf.data.Dataset, layout: Layout) -> tf.data.Dataset:
     """Reads ahead, in a fixed order, and never resharded by tf.distribute."""
     options = tf.data.Options()
     options.deterministic = True
+    # The tuner's thread looks up at intervals that grow to a minute, and an iterator that a
+    # tf.function has read waits for it when it ends: up to a minute at the end of every training.
+    # Without it AUTOTUNE means one call a core, which suits images but not whole batches, and
+    # reading ahead would grow with every detection's pause: hence `Layout.ahead`.
+    options.autotune.enabled = False
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
+    return batches.prefetch(layout.ahead).with_options(options)

@@ -93,18 +93,19 @@ def ordered_batches(
     )
     if source.pixels is None and not source.random_access:
         elements = steps * layout.local
-        return ready(_streamed(source, chosen, layout, elements, image_size, batch_size))
+        batches = _streamed(source, chosen, layout, elements, image_size, batch_size)
+        return ready(batches, layout)
     padded = np.full(steps * layout.replicas * batch_size, -1, np.int32)
     padded[: len(chosen)] = chosen
     parts = padded.reshape(steps, layout.replicas, batch_size)
     mine = parts[:, layout.first : layout.first + layout.local].reshape(-1, batch_size)
     if source.pixels is not None:
-        return ready(_from_memory(source, mine, image_size))
-    return ready(_from_files(source, mine, image_size, batch_size))
+        return ready(_from_memory(source, mine, image_size, layout.ahead), layout)
+    return ready(_from_files(source, mine, image_size, batch_size), layout)
 
 
-def _from_memory(source: Source, mine: np.ndarray, size: int) -> tf.data.Dataset:
-    """Batches of rows of the images in memory."""
+def _from_memory(source: Source, mine: np.ndarray, size: int, ahead: int) -> tf.data.Dataset:
+    """Batches of rows of the images in memory, so many at a time."""
     labels, pixels = source.labels, source.pixels
 
     def view(index: tf.Tensor) -> Example:
@@ -115,7 +116,7 @@ def _from_memory(source: Source, mine: np.ndarray, size: int) -> tf.data.Dataset
         return {"index": index, "images": views, "label": label}
 
     elements = tf.data.Dataset.from_tensor_slices(mine)
-    return elements.map(view, num_parallel_calls=tf.data.AUTOTUNE)
+    return elements.map(view, num_parallel_calls=ahead)
 
 
 def _from_files(source: Source, mine: np.ndarray, size: int, batch_size: int) -> tf.data.Dataset:

@@ -95,7 +95,7 @@ def training_batches(
             batches = _streamed(source, plan)
         crops = _crops_one_by_one(source, batches, plan, augmentation, image_size)
     if infeed_dtype == "uint8":
-        return ready(crops)
+        return ready(crops, layout)
 
     def finish(example: Example) -> Example:
         views = tf.reshape(example["images"], [-1, image_size, image_size, 3])
@@ -104,7 +104,7 @@ def training_batches(
         views = tf.reshape(tf.cast(views, infeed_dtype), example["images"].shape)
         return {"index": example["index"], "images": views}
 
-    return ready(crops.map(finish, num_parallel_calls=tf.data.AUTOTUNE))
+    return ready(crops.map(finish, num_parallel_calls=layout.ahead), layout)
 
 
 def view_draws(seed: int, epoch: int | tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -193,7 +193,7 @@ def _streamed(source: Source, plan: _Plan) -> tf.data.Dataset:
         lambda element, batch: plan.with_draws(
             element, {"index": batch["index"], "image": batch["image"]}
         ),
-        num_parallel_calls=tf.data.AUTOTUNE,
+        num_parallel_calls=plan.layout.ahead,
     )
 
 
@@ -212,7 +212,7 @@ def _crops_in_memory(
         views = images.cut_views(tf.gather(pixels, batch["index"]), boxes, mirrored, size)
         return {"index": batch["index"], "images": views, "draws": batch["draws"]}
 
-    return _indexed(source, plan).map(cut, num_parallel_calls=tf.data.AUTOTUNE)
+    return _indexed(source, plan).map(cut, num_parallel_calls=plan.layout.ahead)
 
 
 def _crops_one_by_one(

@@ -229,6 +229,16 @@ def test_ordered_views_are_central(source):
         np.testing.assert_array_equal(view, images.centre_view(image, SIZE))
 
 
+def test_no_iterator_waits_for_the_tuner_when_it_ends(source):
+    # Which takes minutes of use to show: its intervals double from 10 ms to a minute.
+    training = pipelines.training_batches(
+        source, augmentation=RECIPE, image_size=SIZE, batch_size=8, seed=0
+    )
+    one_pass = pipelines.ordered_batches(source, image_size=SIZE, batch_size=8)
+    for dataset in (training, one_pass):
+        assert dataset.options().autotune.enabled is False
+
+
 def test_a_subset_comes_in_its_own_order(source):
     elements = ordered(source, indices=np.array([9, 2, 5, 7, 1]))
     np.testing.assert_array_equal(joined(elements)["index"], [9, 2, 5, 7, 1, -1, -1, -1])
