@@ -1,5 +1,6 @@
 """Builds the detector of a run from a `Config`."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -81,6 +82,9 @@ def embedding_table(
             return tf.math.l2_normalize(network.encoder(views, training=False), axis=-1)
         return network.embed(views)
 
+    # Read anew at each detection, but made once: tracing it, and copying the images that memory
+    # holds into its graph, takes longer than embedding a small data set.
+    @functools.cache
     def one_pass() -> Any:
         return building.ordered_batches(config, strategy, source)
 
