@@ -54,8 +54,8 @@ def ready(batches: tf.data.Dataset, layout: Layout) -> tf.data.Dataset:
     """Reads ahead, in a fixed order, and never resharded by tf.distribute."""
     options = tf.data.Options()
     options.deterministic = True
-    # The tuner's thread looks up at intervals that grow to a minute, and an iterator that a
-    # tf.function has read waits for it when it ends: up to a minute at the end of every training.
+    # The tuner's thread sleeps for intervals that grow to a minute. An iterator that ends waits for
+    # it, and TensorFlow 2.21 can lose the wake-up, so a training ended up to a minute late.
     # Without it AUTOTUNE means one call a core, which suits images but not whole batches, and
     # reading ahead would grow with every detection's pause: hence `Layout.ahead`.
     options.autotune.enabled = False
