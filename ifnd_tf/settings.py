@@ -94,10 +94,18 @@ class Run:
         low=0,
         free=True,
     )
+    checkpoint_share: float = setting(
+        0.05,
+        "The most of the time to spend on checkpoints at epochs' ends: one that comes too soon "
+        "after the last checkpoint goes without. 1: every epoch's end is saved.",
+        low=0,
+        high=1,
+        free=True,
+    )
     checkpoint_minutes: float = setting(
         10.0,
-        "Minutes between checkpoints within an epoch, so the most that a crash costs; 0: only the "
-        "epochs' ends, which are always saved.",
+        "Minutes between checkpoints within an epoch, so the most that a crash costs; 0: only "
+        "epochs' ends.",
         low=0,
         free=True,
     )

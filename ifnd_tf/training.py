@@ -110,6 +110,7 @@ def train(
             saving = Checkpointing(
                 CheckpointStore(run.file("checkpoints")),
                 steps_per_epoch=steps,
+                share=config.checkpoint_share,
                 minutes=config.checkpoint_minutes,
                 steps=config.checkpoint_steps,
                 keep=config.keep_checkpoints,

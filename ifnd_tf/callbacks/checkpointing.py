@@ -27,7 +27,7 @@ class Remembers(Protocol):
 
 
 class Checkpointing(keras.callbacks.Callback):
-    """Saves before the first step, at every epoch's end, now and then within, and on a signal.
+    """Saves before the first step, at epochs' ends, now and then within, and on a signal.
 
     The step waits only while the variables are copied to memory; a thread writes and hashes
     them, one checkpoint at a time. The data pipeline has no state: order and views follow from
@@ -40,6 +40,9 @@ class Checkpointing(keras.callbacks.Callback):
     Args:
         store: where checkpoints go.
         steps_per_epoch: steps of an epoch.
+        share: the most of the time that epochs' ends may spend on checkpoints; an end that comes
+            too soon after the last is skipped. The end of training never is, nor one that
+            `keep_every_epochs` keeps. 1: none is.
         minutes: the most to lose within an epoch, by the last writing's time; 0: any.
         steps: the most training steps to lose, to within one call of them. Where writing takes
             longer, the next step waits for it. 0: any.
@@ -60,6 +63,7 @@ class Checkpointing(keras.callbacks.Callback):
         store: CheckpointStore,
         *,
         steps_per_epoch: int,
+        share: float = 1.0,
         minutes: float = 0.0,
         steps: int = 0,
         keep: int = 2,
@@ -73,7 +77,7 @@ class Checkpointing(keras.callbacks.Callback):
     ):
         super().__init__()
         self._store, self._steps_per_epoch = store, steps_per_epoch
-        self._minutes, self._steps = minutes, steps
+        self._share, self._minutes, self._steps = share, minutes, steps
         self._keep, self._keep_every = keep, keep_every_epochs * steps_per_epoch
         self._interruption, self._agree = interruption, agree
         self._report, self._writer = report, writer
@@ -83,6 +87,8 @@ class Checkpointing(keras.callbacks.Callback):
         self._writing: concurrent.futures.Future | None = None
         self._saved_step, self._saved_at = -1, time.monotonic()
         self._written_step, self._calls = -1, 0
+        # Seconds that the last one took from training: the copy's, and the processor's in writing.
+        self._copying, self._writing_cpu = 0.0, 0.0
         # Steps and seconds from copying to having on disk; the guess before the first.
         self._lag = (1, 0.0)
 
@@ -148,9 +154,13 @@ class Checkpointing(keras.callbacks.Callback):
             self._save(step)
 
     def on_epoch_end(self, epoch, logs=None):
-        if self._asked([self._interrupted()])[0]:
+        step = (epoch + 1) * self._steps_per_epoch
+        worth, stop = self._asked([self._worth(step), self._interrupted()])
+        if stop:
             self.model.stop_training = True
-        self._save((epoch + 1) * self._steps_per_epoch)
+        last = epoch + 1 == (self.params or {}).get("epochs")
+        if worth or last or self.model.stop_training:
+            self._save(step)
 
     def on_train_end(self, logs=None):
         self._wait()
@@ -176,6 +186,15 @@ class Checkpointing(keras.callbacks.Callback):
         passed = time.monotonic() - self._saved_at
         return bool(self._minutes) and passed >= 60 * self._minutes - seconds
 
+    def _worth(self, step: int) -> bool:
+        """Whether to save at an epoch's end, other than the last."""
+        if not self._writer:
+            return False
+        if self._keep_every and step % self._keep_every == 0:
+            return True
+        passed, cost = time.monotonic() - self._saved_at, self._copying + self._writing_cpu
+        return self._share >= 1 or cost <= self._share * passed
+
     def _interrupted(self) -> bool:
         return self._interruption is not None and self._interruption.received is not None
 
@@ -188,19 +207,23 @@ class Checkpointing(keras.callbacks.Callback):
             "steps_per_epoch": self._steps_per_epoch,
             "callbacks": {name: each.remember() for name, each in self._remembered.items()},
         }
+        begin = time.monotonic()
         snapshot = Snapshot.take(step, self._checkpoint, notes)
         self._saved_step, self._saved_at = step, time.monotonic()
+        self._copying = self._saved_at - begin
         if self._writer:
             self._writing = self._thread.submit(self._write, snapshot)
         else:
             snapshot.drop()
 
     def _write(self, snapshot: Snapshot) -> None:
+        begin = time.thread_time()
         try:
             self._store.write(snapshot)
         finally:
             snapshot.drop()
         self._store.prune(self._keep, self._keep_every)
+        self._writing_cpu = time.thread_time() - begin
 
     def _wait(self) -> None:
         """Until the last checkpoint is written; raises what kept it from being."""
