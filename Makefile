@@ -1,12 +1,14 @@
 # `make demo` and `make test` each are the only command on a fresh machine.
 #   make demo PYTHON=python3.12    chooses the interpreter; else the first that fits
 #   make demo ARGS=--epochs=5      hands more flags to main.py
-#   make test-fast ARGS=-x         hands more arguments to pytest
+#   make test-fast ARGS=-x         hands more arguments to pytest; ARGS="-n 0": in one process
 
 VENV := .venv
 TPU_VENV := .venv-tpu
 PEERS_VENV := .venv-peers
 RUN := $(VENV)/bin
+# Most of the tests' time is tracing, which keeps one core busy.
+PYTEST := $(RUN)/python -m pytest -n 2 --dist loadfile
 CANDIDATES := python3 python3.13 python3.12 python3.11 python3.10
 ifdef PYTHON
 CANDIDATES := $(PYTHON)
@@ -22,10 +24,10 @@ demo: $(VENV)/.installed
 
 # Lint, types, then one pytest with the slow tests and the short form of the TPU check.
 test: lint tpu-environments
-	$(RUN)/python -m pytest -m "" $(ARGS)
+	$(PYTEST) -m "" $(ARGS)
 
 test-fast: $(VENV)/.installed-dev
-	$(RUN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(RUN)/ruff check .

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from ifnd_tf.pseudo_labels import count_pairs, group_sizes
+
 
 def neighbour_statistics(
     points: np.ndarray, pseudo_labels: np.ndarray, true_labels: np.ndarray
@@ -27,17 +29,12 @@ def neighbour_statistics(
     """
     known = true_labels >= 0
     points, truth, levels = points[known], true_labels[known], pseudo_labels[:, known]
-    size = len(points)
-    later = np.tri(size, dtype=bool).T  # each pair once: the second example after the first
-    np.fill_diagonal(later, False)
-    same = truth[:, None] == truth
-    found = [(level[:, None] == level) & (level >= 0)[:, None] & later for level in levels]
-    pairs = [int(detected.sum()) for detected in found]
+    pairs = [int(_pairs(level)) for level in levels]
     sampled = [
-        float(np.mean(same[detected])) if count else None
-        for detected, count in zip(found, pairs, strict=True)
+        _pairs(level, truth) / count if count else None
+        for level, count in zip(levels, pairs, strict=True)
     ]
-    neighbours = _nearest_precision(points, same, later, pairs)
+    neighbours = _nearest_precision(points, truth, pairs)
     result: dict[str, Any] = {
         "level_sampled_pairs": pairs,
         "level_sampled_precision": sampled,
@@ -49,18 +46,33 @@ def neighbour_statistics(
     return result
 
 
+def _pairs(labels: np.ndarray, *columns: np.ndarray) -> float:
+    """How many pairs of accepted examples agree in their labels, and in the columns."""
+    accepted = labels >= 0
+    return count_pairs(group_sizes(*(column[accepted] for column in (labels, *columns))))
+
+
 def _nearest_precision(
-    points: np.ndarray, same: np.ndarray, later: np.ndarray, counts: list[int]
+    points: np.ndarray, truth: np.ndarray, counts: list[int]
 ) -> list[float | None]:
-    """Share of same-class pairs among the M most similar ones, for each M of `counts`."""
-    most = max(counts)
-    if not most:
+    """Share of same-class pairs among the M most similar ones, for each M of `counts`.
+
+    Of equally similar pairs as many are right as of all of them, whichever would be taken.
+    """
+    if not any(counts):
         return [None] * len(counts)
-    similarity = points @ points.T
-    similarity[~later] = -np.inf
-    flat = similarity.ravel()
-    # Not a full sort: of millions of pairs only the top ones matter.
-    top = np.argpartition(flat, flat.size - most)[flat.size - most :]
-    order = top[np.argsort(-flat[top], kind="stable")]
-    hits = np.cumsum(same.ravel()[order])
-    return [float(hits[count - 1] / count) if count else None for count in counts]
+    once = np.triu(np.ones([len(points)] * 2, bool), 1)  # the second example after the first
+    similarity, same = (points @ points.T)[once], (truth[:, None] == truth)[once]
+    # Not a sort: of millions of pairs only the M-th most similar matters.
+    last = similarity.size - np.array(counts)
+    ranked = np.partition(similarity, sorted({place for place in last if place < len(similarity)}))
+
+    def precision(count: int, threshold: float) -> float:
+        above, level = similarity > threshold, similarity == threshold
+        rest = count - np.count_nonzero(above)
+        return float((np.count_nonzero(same & above) + rest * np.mean(same[level])) / count)
+
+    return [
+        precision(count, ranked[place]) if count else None
+        for count, place in zip(counts, last, strict=True)
+    ]

@@ -81,13 +81,13 @@ def cluster_sizes(assignments: np.ndarray, num_clusters: int) -> np.ndarray:
     return np.bincount(assignments[assignments >= 0], minlength=num_clusters)
 
 
-def _pairs(counts: np.ndarray) -> float:
+def count_pairs(counts: np.ndarray) -> float:
     """How many unordered pairs groups of these sizes hold."""
     # Python integers do not overflow; int64 would for one group of 4e9 examples.
     return float(int((counts.astype(np.int64) * (counts.astype(np.int64) - 1) // 2).sum()))
 
 
-def _group_sizes(*columns: np.ndarray) -> np.ndarray:
+def group_sizes(*columns: np.ndarray) -> np.ndarray:
     """Sizes of the groups of examples that agree in every column [N]; sparse, never K x C."""
     combined = np.zeros(len(columns[0]), np.int64)
     for column in columns:
@@ -104,7 +104,7 @@ def _detected(levels: np.ndarray, truth: np.ndarray | None) -> float:
         rows = [level for bit, level in enumerate(levels) if subset >> bit & 1]
         mask = np.all([row >= 0 for row in rows], axis=0)
         columns = [row[mask] for row in rows] + ([] if truth is None else [truth[mask]])
-        total += (-1) ** (len(rows) + 1) * _pairs(_group_sizes(*columns))
+        total += (-1) ** (len(rows) + 1) * count_pairs(group_sizes(*columns))
     return total
 
 
@@ -131,7 +131,7 @@ def _agreement(labels: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     cells, counts = np.unique(labels.astype(np.int64) * classes + truth, return_counts=True)
     largest = np.zeros(int(labels.max()) + 1, np.int64)
     np.maximum.at(largest, cells // classes, counts)
-    marginal = _entropy(_group_sizes(labels)) + _entropy(_group_sizes(truth))
+    marginal = _entropy(group_sizes(labels)) + _entropy(group_sizes(truth))
     mutual = marginal - _entropy(counts)
     return {
         # Two single groups agree wholly; below rounding error there is nothing in common.
@@ -168,7 +168,7 @@ def detection_statistics(pseudo_labels: np.ndarray, true_labels: np.ndarray) -> 
             "Use labelled data, or leave these statistics out."
         )
     pseudo_labels, true_labels = pseudo_labels[:, known], true_labels[known]
-    relevant = _pairs(_group_sizes(true_labels))
+    relevant = count_pairs(group_sizes(true_labels))
     levels = []
     for labels in pseudo_labels:
         accepted = labels >= 0
@@ -208,7 +208,7 @@ def label_churn(old: np.ndarray, new: np.ndarray) -> float:
     changes = []
     for was, now in zip(np.atleast_2d(old), np.atleast_2d(new), strict=True):
         both = (was >= 0) & (now >= 0)
-        common = _pairs(_group_sizes(was[both], now[both]))
+        common = count_pairs(group_sizes(was[both], now[both]))
         union = _detected(was[None], None) + _detected(now[None], None) - common
         changes.append(1.0 - common / union if union else 0.0)
     return float(np.mean(changes))

@@ -95,7 +95,7 @@ class Run:
         free=True,
     )
     checkpoint_share: float = setting(
-        0.05,
+        0.02,
         "The most of the time to spend on checkpoints at epochs' ends: one that comes too soon "
         "after the last checkpoint goes without. 1: every epoch's end is saved.",
         low=0,

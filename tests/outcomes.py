@@ -7,15 +7,13 @@ import json
 import os
 import pathlib
 import sys
-from unittest import mock
 
 import numpy as np
 import tensorflow as tf
 
 from ifnd_tf import strategies
 from ifnd_tf.checkpoints import CheckpointStore
-from ifnd_tf.models import backbones, resnet
-from tests import tiny
+from tests import one_block, tiny
 
 VARIANTS = {
     "moco-eliminate": {"framework": "moco", "loss": "eliminate"},
@@ -28,19 +26,12 @@ VARIANTS = {
     "moco-keys": {"framework": "moco", "embedding_source": "keys", "seed": 1},
     "simclr-keys": {"framework": "simclr", "embedding_source": "keys"},
 }
-# What must not depend on replicas, and what two workers are told besides: with five steps an
-# epoch, an epoch is one call.
-WORKERS = {name: {"steps_per_execution": 5 if "attract" in name else 1} for name in VARIANTS}
+# What several replicas are told besides: with five steps an epoch, an epoch is one call.
+SPLIT = {name: {"steps_per_execution": 5 if "attract" in name else 1} for name in VARIANTS}
+# What two processes run of it, whose collectives are all that differs from two replicas.
+WORKERS = ("moco-eliminate", "simclr-attract", "moco-keys")
 
 State = dict[str, np.ndarray]
-
-
-def _one_block(*, image_size, depth, width, stem, norm):
-    """All kinds of layers that a ResNet has, and a fraction of the time to trace them."""
-    return resnet.resnet(
-        image_size=image_size, blocks=[1], width=width, bottleneck=False, stem=stem, norm=norm,
-        name="one_block",
-    )  # fmt: skip
 
 
 def outcome(variant: str, strategy: tf.distribute.Strategy, path, **overrides) -> State:
@@ -49,7 +40,7 @@ def outcome(variant: str, strategy: tf.distribute.Strategy, path, **overrides) -
     Weights, velocities, queue, labels, clusters and, per epoch, losses and masked shares.
     """
     config = tiny.config(**VARIANTS[variant], **overrides)
-    with mock.patch.object(backbones, "small_resnet", _one_block):
+    with one_block.in_place_of_small_resnet():
         # 5 steps of 32: some images have no key yet. Not by smaller batches, whose statistics
         # amplify rounding five times as much.
         data = tiny.splits(184 if config.embedding_source == "keys" else 160)
@@ -126,8 +117,8 @@ def _work(folder: pathlib.Path) -> None:
     )
     # A directory for each worker, to see who writes.
     own = folder / f"worker{json.loads(os.environ['TF_CONFIG'])['task']['index']}"
-    for variant, options in WORKERS.items():
-        state = outcome(variant, strategy, own / variant, **options)
+    for variant in WORKERS:
+        state = outcome(variant, strategy, own / variant, **SPLIT[variant])
         if strategies.is_chief(strategy):
             np.savez(folder / f"{variant}.npz", **state)
 

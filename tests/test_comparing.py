@@ -9,6 +9,7 @@ from ifnd_tf import comparing, stages
 from ifnd_tf.errors import UserError
 from tests import tiny
 from tests.conftest import make_strategy
+from tests.one_block import in_place_of_small_resnet
 
 RESULTS = {"epochs": 2, "knn_top1": 0.9}
 
@@ -89,6 +90,13 @@ def test_a_failed_run_does_not_stop_the_others(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.fixture
+def one_block():
+    with in_place_of_small_resnet():
+        yield
+
+
+@pytest.mark.usefixtures("one_block")
 def test_runs_start_alike_and_go_on_after_a_stop(tmp_path, monkeypatch):
     small = tiny.splits()
     monkeypatch.setattr("ifnd_tf.data.sources.open_splits", lambda *a, **k: small)

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import os
+import shutil
 import signal
 from types import SimpleNamespace
 
@@ -20,45 +21,43 @@ from ifnd_tf.progress import Progress
 from ifnd_tf.run_directory import RunDirectory
 from tests import tiny
 from tests.conftest import make_strategy
-from tests.outcomes import WORKERS, alone, assert_same, outcome
+from tests.one_block import in_place_of_small_resnet
+from tests.outcomes import SPLIT, VARIANTS, alone, assert_same, outcome
+
+pytestmark = pytest.mark.usefixtures("one_block")
 
 # 5 or 6 steps that do not see all 160 images.
 KEYS = {"embedding_source": "keys", "batch_size": 24, "queue_size": 72}
 QUICK = {("moco-eliminate", 2), ("simclr-attract", 2)}
+# Four replicas take twice as long to trace as two: one variant of each framework.
+PAIRS = [*((variant, 2) for variant in VARIANTS), ("moco-eliminate", 4), ("simclr-keys", 4)]
+
+
+@pytest.fixture(scope="module")
+def one_block():
+    with in_place_of_small_resnet():
+        yield
 
 
 @pytest.mark.distribution
 @pytest.mark.parametrize(
     ("variant", "replicas"),
-    [
-        pytest.param(*pair, marks=[] if pair in QUICK else pytest.mark.slow)
-        for pair in itertools.product(WORKERS, (2, 4))
-    ],
+    [pytest.param(*pair, marks=[] if pair in QUICK else pytest.mark.slow) for pair in PAIRS],
 )
 def test_replicas_change_nothing(variant, replicas, tmp_path):
     expected = alone(variant, tmp_path / "alone")
     assert np.any(expected["pseudo_labels"] >= 0) and expected["masked_shares"][1] > 0
     strategy = make_strategy(f"mirrored-{replicas}")
-    assert_same(outcome(variant, strategy, tmp_path / "split"), expected)
+    assert_same(outcome(variant, strategy, tmp_path / "split", **SPLIT[variant]), expected)
 
 
-@pytest.mark.slow
-@pytest.mark.distribution
-@pytest.mark.parametrize("name", ["default", "mirrored-2"])
-def test_steps_in_one_call_change_nothing(name, tmp_path):
-    strategy = make_strategy(name)
-    found = outcome("moco-eliminate", strategy, tmp_path / "calls", steps_per_execution=5)
-    assert_same(found, alone("moco-eliminate", tmp_path / "alone"))
-
-
-@pytest.mark.parametrize("variant", ["moco-eliminate", "moco-keys"])
-def test_an_interrupted_run_ends_bit_for_bit_where_an_unbroken_one_does(variant, tmp_path):
+def test_an_interrupted_run_ends_bit_for_bit_where_an_unbroken_one_does(tmp_path):
     strategy = make_strategy("default")
     settings = {"epochs": 3, "acceptance": "linear", "acceptance_end": 1.0}
-    whole = outcome(variant, strategy, tmp_path / "whole", **settings)
+    whole = outcome("moco-keys", strategy, tmp_path / "whole", **settings)
     path = tmp_path / "broken"
-    outcome(variant, strategy, path, **settings, stop_after_epoch=2)
-    resumed = outcome(variant, strategy, path, **settings)
+    outcome("moco-keys", strategy, path, **settings, stop_after_epoch=2)
+    resumed = outcome("moco-keys", strategy, path, **settings)
     np.testing.assert_array_equal(resumed["epochs"], [1, 2, 3])
     for name, value in whole.items():
         np.testing.assert_array_equal(resumed[name], value, err_msg=name)
@@ -88,7 +87,7 @@ def without_times(path):
     ]
 
 
-@pytest.mark.parametrize("step", [3, pytest.param(5, marks=pytest.mark.slow), 12])
+@pytest.mark.parametrize("step", [3, 12])
 def test_a_run_stopped_at_any_step_ends_bit_for_bit_the_same(step, tmp_path, monkeypatch):
     # 3 epochs of 5 steps; labels are refreshed before the second, and hold for two epochs, so
     # that step 12 resumes an epoch whose labels and statistics are of a refresh before.
@@ -147,7 +146,6 @@ def test_every_detector_trains(detector, tmp_path):
         {"infeed_dtype": "float32"},
         {"precision": "mixed_bfloat16", "batch_norm": "split", "batch_norm_splits": 4},
         {"optimizer": "lars", "learning_rate_warmup_epochs": 0.5, "rescale_negatives": True},
-        {"steps_per_execution": 5},
         {"embedding_source": "keys", "cluster_on": "features", "framework": "simclr"},
         {"embedding_source": "keys", "cluster_on": "features", "batch_norm": "split"},
     ],
@@ -248,7 +246,6 @@ def test_infeed_of_float32_and_of_uint8_train_alike(tmp_path):
         ({"num_clusters": "1,4"}, "2 or more"),
         ({"backbone": "resnet19"}, "backbone: expected one of"),
         ({"backbone": "keras:Nothing"}, "expected keras: and one of"),
-        ({"depth": 9}, "6n \\+ 2"),
         ({"batch_norm": "split", "batch_norm_splits": 5}, "batch_norm_splits: expected a divisor"),
         ({"batch_norm": "shuffle"}, "at least two replicas"),
         ({"acceptance_end_epoch": 1}, "acceptance_end_epoch: expected 0, or an epoch after"),
@@ -289,8 +286,8 @@ def test_a_gradient_that_is_not_finite_is_named(strategy, tmp_path, monkeypatch)
     with pytest.raises(
         NonFinite, match="at step 8, first in the gradient of .*/(gamma|beta|kernel)"
     ):
-        tiny.train(tiny.config(), make_strategy(strategy), tmp_path)
-    assert CheckpointStore(str(tmp_path / "checkpoints")).latest() == 5
+        tiny.train(tiny.config(detector="none"), make_strategy(strategy), tmp_path)
+    assert CheckpointStore(str(tmp_path / "checkpoints")).latest() in (0, 5)
 
 
 def test_a_run_goes_back_and_on_with_other_views(tmp_path, monkeypatch):
@@ -302,7 +299,9 @@ def test_a_run_goes_back_and_on_with_other_views(tmp_path, monkeypatch):
 
     monkeypatch.setattr(ContrastiveModel, "nonfinite", asked)
     strategy = make_strategy("default")
-    outcome("moco-eliminate", strategy, tmp_path / "back", on_nonfinite="rollback")
+    outcome(
+        "moco-eliminate", strategy, tmp_path / "back", on_nonfinite="rollback", checkpoint_share=1.0
+    )
     monkeypatch.undo()
     outcome("moco-eliminate", strategy, tmp_path / "straight")
     records, expected = (without_times(tmp_path / name) for name in ("back", "straight"))
@@ -328,25 +327,32 @@ def test_the_seed_decides_the_weights():
     assert np.abs(first_weights(1) - first_weights(2)).max() > 0.01
 
 
+@pytest.fixture(scope="module")
+def on_two(tmp_path_factory):
+    """A run on 2 replicas stopped after an epoch, what it had then, and what it ends with.
+
+    Refreshed before the first epoch too, so that there are labels to take along.
+    """
+    path = tmp_path_factory.mktemp("two")
+    strategy = make_strategy("mirrored-2")
+    settings = {"warmup_epochs": 0, "keep_every_epochs": 1}
+    stopped = outcome("moco-eliminate", strategy, path / "run", **settings, stop_after_epoch=1)
+    assert np.any(stopped["pseudo_labels"] >= 0)
+    shutil.copytree(path / "run", path / "stopped")
+    return path / "stopped", stopped, outcome("moco-eliminate", strategy, path / "run", **settings)
+
+
+@pytest.mark.slow
 @pytest.mark.distribution
 @pytest.mark.faults
-@pytest.mark.parametrize(
-    ("variant", "before", "after"),
-    [
-        pytest.param("moco-eliminate", "mirrored-2", "default", marks=pytest.mark.slow),
-        pytest.param("moco-eliminate", "mirrored-2", "mirrored-4", marks=pytest.mark.slow),
-    ],
-)
-def test_a_run_goes_on_with_another_number_of_replicas(variant, before, after, tmp_path):
-    path = tmp_path / "moved"
-    # Refreshed before the first epoch too, so that there are labels to take along.
-    settings = {"warmup_epochs": 0, "stop_after_epoch": 1}
-    saved = outcome(variant, make_strategy(before), path, **settings)
-    assert np.any(saved["pseudo_labels"] >= 0)
-    moved = outcome(variant, make_strategy(after), path, **settings)
-    assert moved.keys() == saved.keys()
-    for name, value in saved.items():
+@pytest.mark.parametrize("after", ["default", "mirrored-4"])
+def test_a_run_goes_on_with_another_number_of_replicas(after, on_two, tmp_path):
+    path, stopped, unmoved = on_two
+    shutil.copytree(path, tmp_path / "run")
+    settings = {"warmup_epochs": 0, "keep_every_epochs": 1}
+    strategy = make_strategy(after)
+    moved = outcome("moco-eliminate", strategy, tmp_path / "run", **settings, stop_after_epoch=1)
+    assert moved.keys() == stopped.keys()
+    for name, value in stopped.items():
         np.testing.assert_array_equal(moved[name], value, err_msg=name)
-    ended = outcome(variant, make_strategy(after), path, warmup_epochs=0)
-    unmoved = outcome(variant, make_strategy(before), tmp_path / "unmoved", warmup_epochs=0)
-    assert_same(ended, unmoved)
+    assert_same(outcome("moco-eliminate", strategy, tmp_path / "run", **settings), unmoved)

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 
 from ifnd_tf.run_directory import RunDirectory
 
@@ -31,11 +32,15 @@ class DetectionHistograms(keras.callbacks.Callback):
             for level, labels in enumerate(arrays["labels"], start=1):
                 confidence = arrays["confidence"][level - 1].astype(np.float32)
                 sizes = np.unique(labels[labels >= 0], return_counts=True)[1]
-                tf.summary.histogram(f"detection/confidence, level {level}", confidence)
-                tf.summary.histogram(
-                    f"detection/accepted images of a cluster, level {level}", sizes
-                )
+                _histogram(f"detection/confidence, level {level}", confidence)
+                _histogram(f"detection/accepted images of a cluster, level {level}", sizes)
         self._events.flush()
 
     def on_train_end(self, logs=None):
         self._events.close()
+
+
+def _histogram(name: str, values: np.ndarray) -> None:
+    """As `tf.summary.histogram`, whose fifty small operations take longer than NumPy."""
+    summary = histogram_pb(name, values).SerializeToString()
+    tf.summary.experimental.write_raw_pb(summary)

@@ -54,6 +54,15 @@ SMALL = [
 CLUSTERED = [*FLAGS, "--detector=ifnd", "--epochs=2", "--warmup_epochs=1", "--acceptance=constant"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(tmp_path_factory):
+    """Processes share what JAX compiled, which takes most of their time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        yield
+
+
 def python(*arguments: object) -> subprocess.CompletedProcess:
     """Runs a module or file where there is jax and no TensorFlow."""
     return subprocess.run(

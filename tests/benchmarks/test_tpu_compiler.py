@@ -26,11 +26,11 @@ def traced(environments, folder):
 
 
 def compared(policy, environments, folder):
-    """The lowered module on 8 virtual devices beside Keras under MirroredStrategy."""
+    """The lowered module on 4 virtual devices beside Keras under MirroredStrategy."""
     settings = {
         "flagfile": "experiments/imagenet_tpu.flags",
         "overrides": [*SMALL, f"--batch_norm={policy}"],
-        "replicas": 8,
+        "replicas": 4,
         "replica_batch": 8,
         "num_examples": 500,
         "steps": 3,

@@ -20,6 +20,7 @@ import tensorflow as tf  # isort: skip
 
 from ifnd_tf import building, export
 from ifnd_tf.evaluation.embed import Embedder
+from tests import one_block
 
 FLAGS = [
     "--backbone=resnet_small", "--stem=cifar", "--width=1", "--image_size=8",
@@ -116,12 +117,13 @@ def several_steps(config, strategy):
 def main(directory: Path) -> None:
     strategy = trace.pretend_strategy(REPLICAS)
     config = programs.configuration(EXPERIMENT, FLAGS, ROWS, REPLICAS)
-    errors = controls(config, strategy, directory)
-    for name, flags in OTHERS.items():
-        other = programs.configuration(EXPERIMENT, [*FLAGS, *flags], ROWS, REPLICAS)
-        errors[name] = lowered(programs.training_step(other, strategy, EXAMPLES), directory)
-    errors["evaluation"] = evaluation(config, strategy, directory)
-    loop, last = several_steps(config, strategy)
+    with one_block.in_place_of_small_resnet():
+        errors = controls(config, strategy, directory)
+        for name, flags in OTHERS.items():
+            other = programs.configuration(EXPERIMENT, [*FLAGS, *flags], ROWS, REPLICAS)
+            errors[name] = lowered(programs.training_step(other, strategy, EXAMPLES), directory)
+        errors["evaluation"] = evaluation(config, strategy, directory)
+        loop, last = several_steps(config, strategy)
     (directory / "traced.json").write_text(
         json.dumps({"errors": errors, "loop": loop, "last": last})
     )

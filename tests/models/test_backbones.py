@@ -60,11 +60,11 @@ def test_a_network_of_keras_applications_gets_our_batch_norm():
 @pytest.mark.parametrize(
     ("name", "message"),
     [("vgg", "expected one of"), ("keras:nothing", "expected keras: and one of"),
-     ("keras:InceptionV3", "image_size=32")],
+     ("keras:InceptionV3", "image_size=32"), ("resnet_small", "depth: expected 6n \\+ 2")],
 )  # fmt: skip
 def test_what_cannot_be_built_is_explained(name, message):
     with pytest.raises(UserError, match=message):
-        backbones.build(name, image_size=32)
+        backbones.build(name, image_size=32, depth=9)
 
 
 def test_the_projector_has_two_layers_and_ends_in_float32():
