@@ -30,6 +30,12 @@ def finished(path, variant, seed, **results):
 
 
 @pytest.fixture
+def one_block():
+    with in_place_of_small_resnet():
+        yield
+
+
+@pytest.fixture
 def no_training(monkeypatch):
     def fail(run):
         raise AssertionError(f"{run.config.run_path} was run again")
@@ -90,12 +96,6 @@ def test_a_failed_run_does_not_stop_the_others(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.fixture
-def one_block():
-    with in_place_of_small_resnet():
-        yield
-
-
 @pytest.mark.usefixtures("one_block")
 def test_runs_start_alike_and_go_on_after_a_stop(tmp_path, monkeypatch):
     small = tiny.splits()
