@@ -9,7 +9,6 @@ from ifnd_tf import comparing, stages
 from ifnd_tf.errors import UserError
 from tests import tiny
 from tests.conftest import make_strategy
-from tests.one_block import in_place_of_small_resnet
 
 RESULTS = {"epochs": 2, "knn_top1": 0.9}
 
@@ -27,12 +26,6 @@ def finished(path, variant, seed, **results):
     (folder / "config.flags").write_text("".join(f"--{n}={v}\n" for n, v in flags.items()))
     (folder / "metrics.jsonl").write_text(json.dumps({"epoch": 2, "loss": 1.0}) + "\n")
     (folder / "results.json").write_text(json.dumps({**RESULTS, **results}))
-
-
-@pytest.fixture
-def one_block():
-    with in_place_of_small_resnet():
-        yield
 
 
 @pytest.fixture

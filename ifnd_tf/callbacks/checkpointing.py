@@ -88,7 +88,7 @@ class Checkpointing(keras.callbacks.Callback):
         self._saved_step, self._saved_at = -1, time.monotonic()
         self._written_step, self._calls = -1, 0
         # Seconds that the last one took from training: the copy's, and the processor's in writing.
-        self._copying, self._writing_cpu = 0.0, 0.0
+        self._cost = 0.0
         # Steps and seconds from copying to having on disk; the guess before the first.
         self._lag = (1, 0.0)
 
@@ -192,8 +192,8 @@ class Checkpointing(keras.callbacks.Callback):
             return False
         if self._keep_every and step % self._keep_every == 0:
             return True
-        passed, cost = time.monotonic() - self._saved_at, self._copying + self._writing_cpu
-        return self._share >= 1 or cost <= self._share * passed
+        passed = time.monotonic() - self._saved_at
+        return self._share >= 1 or self._cost <= self._share * passed
 
     def _interrupted(self) -> bool:
         return self._interruption is not None and self._interruption.received is not None
@@ -210,7 +210,7 @@ class Checkpointing(keras.callbacks.Callback):
         begin = time.monotonic()
         snapshot = Snapshot.take(step, self._checkpoint, notes)
         self._saved_step, self._saved_at = step, time.monotonic()
-        self._copying = self._saved_at - begin
+        self._cost = self._saved_at - begin
         if self._writer:
             self._writing = self._thread.submit(self._write, snapshot)
         else:
@@ -223,7 +223,7 @@ class Checkpointing(keras.callbacks.Callback):
         finally:
             snapshot.drop()
         self._store.prune(self._keep, self._keep_every)
-        self._writing_cpu = time.thread_time() - begin
+        self._cost += time.thread_time() - begin
 
     def _wait(self) -> None:
         """Until the last checkpoint is written; raises what kept it from being."""
