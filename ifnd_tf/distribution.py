@@ -4,6 +4,9 @@ With these, models, k-means and callbacks read the same on a laptop, several GPU
 hosts and a TPU pod.
 """
 
+import contextlib
+import contextvars
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -21,8 +24,23 @@ def _context() -> tf.distribute.ReplicaContext | None:
     return tf.distribute.get_replica_context()
 
 
+_for_accelerator = contextvars.ContextVar("for_accelerator", default=False)
+
+
+@contextlib.contextmanager
+def traced_for_accelerator() -> Iterator[None]:
+    """Within it, `on_cpu` is False: what is traced on this machine will run on an accelerator."""
+    token = _for_accelerator.set(True)
+    try:
+        yield
+    finally:
+        _for_accelerator.reset(token)
+
+
 def on_cpu() -> bool:
     """Whether what is being traced will run on CPUs."""
+    if _for_accelerator.get():
+        return False
     is_tpu = isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)
     return not is_tpu and not tf.config.list_logical_devices("GPU")
 

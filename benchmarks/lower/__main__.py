@@ -68,8 +68,8 @@ def write_data(path: Path, splits: sources.Splits) -> None:
     np.savez(path, **arrays)
 
 
-def lower(config: Config, splits: sources.Splits, folder: Path) -> int:
-    """Writes everything to `folder`; returns the bytes."""
+def lower(config: Config, splits: sources.Splits, folder: Path, initial: Path | None = None) -> int:
+    """Writes everything to `folder`, or the first values to `initial`; returns the bytes."""
     check(config)
     strategy = tf.distribute.get_strategy()
     data = programs.sizes(config, *splits)
@@ -77,7 +77,9 @@ def lower(config: Config, splits: sources.Splits, folder: Path) -> int:
     model = building.build(config, strategy, num_examples=data.train, steps_per_epoch=steps)
     detector = detecting.make_detector(config, strategy, model, splits.train)
     lowered = programs.all_programs(config, model, data)
-    return artifact.write(folder, config, model, detector, lowered, data, steps)
+    if "few_labels" in config.protocol_names and data.test:
+        artifact.write_label_subsets(folder, config, splits.train.labels)
+    return artifact.write(folder, config, model, detector, lowered, data, steps, initial)
 
 
 def lower_all(config: Config, splits: sources.Splits, folder: Path) -> int:
@@ -91,8 +93,10 @@ def lower_all(config: Config, splits: sources.Splits, folder: Path) -> int:
     size = 0
     for member in variants.members(config):
         name = f"{member.variant}-{member.seed}"
-        size += lower(member.config, splits, folder / name)
+        # Runs of one seed start from the same values.
+        size += lower(member.config, splits, folder / name, folder / artifact.INITIAL_NAME)
         keras.utils.clear_session()
+    size += (folder / artifact.INITIAL_NAME).stat().st_size
     artifact.write_runner(folder / artifact.RUNNER_NAME)
     return size
 

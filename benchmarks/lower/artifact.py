@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,15 +12,17 @@ import numpy as np
 
 from benchmarks.lower.portable import VERSION, Portable
 from benchmarks.lower.programs import Sizes, variables
-from benchmarks.lowered.artifact import FORMAT
+from benchmarks.lowered.artifact import FORMAT, LABEL_SUBSETS
 from benchmarks.tpu import flops
 from ifnd_tf import building, detecting, detectors, training
 from ifnd_tf.config import Config
+from ifnd_tf.evaluation import label_subsets
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.progress import Progress
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNNER_NAME = "run.pyz"
+INITIAL_NAME = "initial.npz"
 # All that the runner is made of. Nothing here imports TensorFlow, Keras or scikit-learn.
 RUNNER = (
     *(f"benchmarks/{name}" for name in ("__init__.py", "lowered")),
@@ -35,6 +38,7 @@ def write(
     programs: Mapping[str, Portable],
     data: Sizes,
     steps_per_epoch: int,
+    initial: Path | None = None,
 ) -> int:
     """Writes manifest.json, initial.npz, one .vhlo a program and run.pyz; returns their bytes.
 
@@ -46,13 +50,15 @@ def write(
         programs: by name.
         data: what the programs' shapes follow from.
         steps_per_epoch: for the schedules and the order.
+        initial: file of the first values, which runs of one seed share; None: `folder`'s own.
     """
+    initial = initial or folder / INITIAL_NAME
     folder.mkdir(parents=True, exist_ok=True)
     for name, program in programs.items():
         (folder / f"{name}.vhlo").write_bytes(program.content)
     owners = variables(model)
     state, stored = _first_state(owners)
-    np.savez_compressed(folder / "initial.npz", **stored)
+    _add_arrays(initial, stored)
     manifest = {
         "format": FORMAT,
         "stablehlo": VERSION,
@@ -62,6 +68,7 @@ def write(
         "random_loss": training.random_loss(config, data.train),
         "encoder": model.encoder.name,
         "state": state,
+        "initial": os.path.relpath(initial, folder),
         **_roles(model, owners),
         "refreshes": refreshes(config, detector),
         "clusters": building.num_clusters(config, data.train),
@@ -71,6 +78,18 @@ def write(
     }
     _write_manifest(folder, manifest)
     return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def write_label_subsets(folder: Path, config: Config, labels: np.ndarray) -> None:
+    """Writes which labels few_labels shows: drawing them takes TensorFlow's random numbers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    subsets = {
+        label_subsets.subset_name(share): np.stack(
+            [label_subsets.label_subset(labels, share, seed=s) for s in range(config.label_subsets)]
+        )
+        for share in config.shares
+    }
+    np.savez_compressed(folder / LABEL_SUBSETS, **subsets)  # type: ignore[arg-type]
 
 
 def write_benchmark(folder: Path, iteration: Portable) -> None:
@@ -109,27 +128,34 @@ _SETTINGS = (
 
 
 def _first_state(owners: Sequence[Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """What each variable holds at the start; only what is neither constant nor a copy is stored."""
+    """What each variable holds at the start; what is not constant is stored, by its digest."""
     described: list[dict[str, Any]] = []
     stored: dict[str, Any] = {}
-    before: dict[bytes, int] = {}
-    for number, owner in enumerate(owners):
+    for owner in owners:
         value = owner.numpy()
         entry: dict[str, Any] = {
             "name": getattr(owner, "path", owner.name),
             "shape": list(value.shape),
             "dtype": str(value.dtype),
         }
-        digest = hashlib.sha256(value.tobytes() + str(value.shape).encode()).digest()
         if value.size and (value == value.flat[0]).all():
             entry["fill"] = value.flat[0].item()
-        elif digest in before:
-            entry["same_as"] = before[digest]
         else:
-            before[digest] = number
-            stored[str(number)] = value
+            digest = hashlib.sha256(value.tobytes() + str(value.shape).encode()).hexdigest()
+            entry["stored"] = digest
+            stored[digest] = value
         described.append(entry)
     return described, stored
+
+
+def _add_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Adds arrays to an .npz, which may be there already."""
+    before: dict[str, Any] = {}
+    if path.exists():
+        with np.load(path) as stored:
+            before = dict(stored.items())
+    if set(arrays) - set(before):
+        np.savez(path, **{**before, **arrays})  # random numbers: `pack` compresses them better
 
 
 def _roles(model: ContrastiveModel, owners: Sequence[Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from tensorflow.compiler.mlir.stablehlo import stablehlo
 
 from benchmarks.functional import GraphCopy, LoweringError, parameter
 from benchmarks.tpu.lower import parseable, reason
+from ifnd_tf import distribution
 
 # The oldest that has all that is used here, so that the most readers understand it.
 VERSION = "1.0.0"
@@ -55,7 +56,8 @@ def lower(
     Raises:
         LoweringError: XLA has no kernel for an op, or the function needs another variable.
     """
-    traced = tf.function(function, autograph=False).get_concrete_function(*arguments.values())
+    with distribution.traced_for_accelerator():
+        traced = tf.function(function, autograph=False).get_concrete_function(*arguments.values())
     graph = traced.graph
     numbers = {id(_handle(variable)): i for i, variable in enumerate(variables)}
     captured = {internal.ref(): external for external, internal in graph.captures}

@@ -12,7 +12,9 @@ import numpy as np
 from ifnd_tf.errors import UserError
 
 # Of the folder's layout; raised when what is in it changes its meaning.
-FORMAT = 1
+FORMAT = 2
+
+LABEL_SUBSETS = "label_subsets.npz"
 
 State = list[Any]
 
@@ -53,16 +55,21 @@ class Artifact:
 
     def first_state(self) -> list[np.ndarray]:
         """The variables before the first step."""
-        with np.load(self.folder / "initial.npz") as stored:
-            state: list[np.ndarray] = []
-            for number, entry in enumerate(self.manifest["state"]):
-                if "same_as" in entry:
-                    state.append(state[entry["same_as"]].copy())
-                elif "fill" in entry:
-                    state.append(np.full(entry["shape"], entry["fill"], entry["dtype"]))
-                else:
-                    state.append(stored[str(number)])
-        return state
+        with np.load(self.folder / self.manifest["initial"]) as stored:
+            return [
+                stored[entry["stored"]]
+                if "stored" in entry
+                else np.full(entry["shape"], entry["fill"], entry["dtype"])
+                for entry in self.manifest["state"]
+            ]
+
+    def label_subsets(self) -> dict[str, np.ndarray]:
+        """Rows of the training images [subsets, n] that few_labels shows, by the share's name."""
+        path = self.folder / LABEL_SUBSETS
+        if not path.exists():
+            return {}
+        with np.load(path) as stored:
+            return dict(stored.items())
 
     def compile(self, name: str, memory_bytes: float | None = None) -> "Compiled":
         """One program, compiled for the default device.

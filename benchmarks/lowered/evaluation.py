@@ -1,13 +1,13 @@
-"""kNN and the linear probe on the query encoder's features."""
+"""kNN and linear probes on the query encoder's features."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from benchmarks.lowered.artifact import Compiled, State
+from benchmarks.lowered.artifact import Artifact, Compiled, State
 from benchmarks.lowered.images import Images
-from benchmarks.lowered.probe import linear_probe
+from benchmarks.lowered.probe import few_labels, linear_probe
 
 
 def features(
@@ -50,20 +50,21 @@ class Evaluation:
     """The protocols on one data set.
 
     Args:
-        manifest: what is run.
+        artifact: what is run.
         compiled: gives a program by name.
         train, test: the images, all labelled.
     """
 
     def __init__(
         self,
-        manifest: dict[str, Any],
+        artifact: Artifact,
         compiled: Callable[[str], Compiled],
         train: Images,
         test: Images,
     ):
-        self._settings, self._program = manifest["settings"], compiled
+        self._settings, self._program = artifact.manifest["settings"], compiled
         self._train, self._test = train, test
+        self._subsets = artifact.label_subsets()
 
     def online(self, state: State) -> dict[str, float]:
         """kNN on a sample of the training images, as the online check draws it."""
@@ -71,30 +72,33 @@ class Evaluation:
         order = np.random.default_rng(settings["seed"]).permutation(np.arange(count))
         few = np.sort(order[: settings["online_knn_examples"]])
         known = self._features(state, self._train, few), self._train.labels[few]
-        found = nearest_neighbours(self._program("online_knn"), known, self._tested(state))
+        tested = self._features(state, self._test), self._test.labels
+        found = nearest_neighbours(self._program("online_knn"), known, tested)
         return {f"online_{name}": value for name, value in found}
 
-    def knn(self, state: State) -> dict[str, float]:
-        """kNN with all training images as memory."""
-        known = self._features(state, self._train), self._train.labels
-        return dict(nearest_neighbours(self._program("knn"), known, self._tested(state)))
-
-    def linear(self, state: State) -> dict[str, float]:
-        """The linear probe."""
-        settings = self._settings
-        found = linear_probe(
-            (self._features(state, self._train), self._train.labels),
-            self._tested(state),
-            solver=settings["linear_solver"],
-            epochs=settings["linear_epochs"],
-            learning_rate=settings["linear_learning_rate"],
-            seed=settings["seed"],
+    def protocols(self, state: State, names: Sequence[str]) -> dict[str, float]:
+        """The results of knn, linear and few_labels, as far as they are asked for."""
+        settings, results = self._settings, dict[str, float]()
+        train, test = (
+            (self._features(state, images), images.labels) for images in (self._train, self._test)
         )
-        return dict(found)
+        if "knn" in names:
+            results |= dict(nearest_neighbours(self._program("knn"), train, test))
+        if "linear" in names:
+            results |= dict(
+                linear_probe(
+                    train,
+                    test,
+                    solver=settings["linear_solver"],
+                    epochs=settings["linear_epochs"],
+                    learning_rate=settings["linear_learning_rate"],
+                    seed=settings["seed"],
+                )
+            )
+        if "few_labels" in names:
+            results |= dict(few_labels(train, test, self._subsets))
+        return results
 
     def _features(self, state: State, images: Images, rows: Any = None) -> np.ndarray:
         size = self._settings["batch_size"]
         return features(self._program("features"), state, images, size, rows)
-
-    def _tested(self, state: State) -> tuple[np.ndarray, np.ndarray]:
-        return self._features(state, self._test), self._test.labels

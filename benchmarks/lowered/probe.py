@@ -1,13 +1,16 @@
-"""Linear classification of frozen features, in NumPy and SciPy, which JAX brings along.
+"""Linear classification of frozen features, with SciPy, which JAX brings along.
 
 Counterparts of `ifnd_tf.evaluation.linear_probe`, which needs scikit-learn and TensorFlow.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 
 # Above this many training examples `auto` takes SGD, as the product does.
 LBFGS_LIMIT = 100_000
@@ -37,31 +40,57 @@ def linear_probe(
 
 
 def lbfgs_scores(features: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """Multinomial logistic regression on standardised features, penalty |W|^2 / 2: [M, C]."""
+    """Multinomial logistic regression on standardised features, penalty |W|^2 / 2: [M, C].
+
+    SciPy's L-BFGS on the host; loss and gradient are computed in float64 where JAX computes.
+    """
     mean, scale = features.mean(0), features.std(0)
     scale = np.where(scale > 1e-6 * max(float(scale.max()), 1e-30), scale, np.inf)
-    inputs = ((features - mean) / scale).astype(np.float64)
-    count, width = inputs.shape
     classes = int(labels.max()) + 1
-    truth = np.eye(classes)[labels]
+    inputs = jax.device_put(((features - mean) / scale).astype(np.float64))
+    truth = jax.device_put(np.eye(classes)[labels])
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        weights, bias = _split(flat, classes)
-        logits = inputs @ weights + bias
-        error = softmax(logits, axis=1) - truth
-        value = 0.5 * np.sum(weights**2) - np.sum(log_softmax(logits, axis=1) * truth)
-        gradient = np.vstack([inputs.T @ error + weights, error.sum(0)])
-        return value / count, gradient.ravel() / count
+        value, gradient = _loss_and_gradient(flat.reshape(-1, classes), inputs, truth)
+        return float(value), np.asarray(gradient).ravel()
 
-    start = np.zeros((width + 1) * classes)
+    start = np.zeros((features.shape[1] + 1) * classes)
     found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000})
-    weights, bias = _split(found.x, classes)
-    return (test - mean) / scale @ weights + bias
+    table = found.x.reshape(-1, classes)
+    return (test - mean) / scale @ table[:-1] + table[-1]
 
 
-def _split(flat: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    table = flat.reshape(-1, classes)
-    return table[:-1], table[-1]
+@jax.jit
+@jax.value_and_grad
+def _loss_and_gradient(table: Any, inputs: Any, truth: Any) -> Any:
+    """The mean loss per example of weights and, in the last row, biases [F + 1, C]."""
+    weights, bias = table[:-1], table[-1]
+    chosen = jax.nn.log_softmax(inputs @ weights + bias) * truth
+    return (0.5 * jnp.sum(weights**2) - jnp.sum(chosen)) / len(inputs)
+
+
+def few_labels(
+    train: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray],
+    subsets: Mapping[str, np.ndarray],
+) -> Iterator[tuple[str, float]]:
+    """Linear probes that are shown some labels only.
+
+    Args:
+        train, test: features and labels.
+        subsets: rows of the training examples [subsets, n] by the share's name, such as 1pct.
+
+    Yields:
+        As `ifnd_tf.evaluation.label_subsets.label_subset_probe`, top-1 alone.
+    """
+    features, labels = train
+    for name, draws in subsets.items():
+        found = [
+            np.mean(np.argmax(lbfgs_scores(features[rows], labels[rows], test[0]), 1) == test[1])
+            for rows in draws
+        ]
+        yield f"linear_{name}_top1", float(np.mean(found))
+        yield f"linear_{name}_top1_std", float(np.std(found))
 
 
 def sgd_scores(

@@ -54,7 +54,7 @@ class Training:
         self._train, self._run, self._progress = train, run, progress
         self.program = functools.cache(lambda name: artifact.compile(name, memory_bytes))
         self._refresh = Refresh(artifact, self.program, train, run)
-        self._evaluation = None if test is None else Evaluation(manifest, self.program, train, test)
+        self._evaluation = None if test is None else Evaluation(artifact, self.program, train, test)
         self.state: list[Any] = list(artifact.first_state())
         self.step, self.losses = 0, list[float]()
         # What of the epoch under way a later sitting must know.
@@ -138,12 +138,10 @@ class Training:
             return results
         with self._progress.phase("evaluating"):
             protocols = [part.strip() for part in self._settings["protocols"].split(",")]
-            if "knn" in protocols:
-                results |= self._evaluation.knn(self.state)
-            if "linear" in protocols:
-                results |= self._evaluation.linear(self.state)
+            results |= self._evaluation.protocols(self.state, protocols)
             untrained = [jax.device_put(v) for v in self._first_state()]
-            results["untrained_knn_top1"] = self._evaluation.knn(untrained)["knn_top1"]
+            fresh = self._evaluation.protocols(untrained, ["knn"])
+            results["untrained_knn_top1"] = fresh["knn_top1"]
         return results
 
     def summary(self) -> dict[str, Any]:

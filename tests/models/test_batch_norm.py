@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ifnd_tf import distribution
 from ifnd_tf.models.batch_norm import BatchNorm, interleave
 from ifnd_tf.models.contrastive import Network
 from ifnd_tf.models.moco import MoCo
@@ -30,6 +31,29 @@ def test_split_normalises_each_part():
     x = images()
     expected = np.concatenate([normalised(part) for part in np.split(x, 4)])
     np.testing.assert_allclose(BatchNorm("split", splits=4)(x, training=True), expected, atol=1e-5)
+
+
+def test_split_is_the_same_for_accelerators():
+    """Outputs, moving statistics and gradients of the form that lowered programs hold."""
+    x, weights = tf.constant(images()), tf.constant(images(seed=1))
+
+    def run():
+        layer = BatchNorm("split", splits=4)
+        layer.build(x.shape)
+        layer.gamma.assign([0.5, 1.0, 1.5, 2.0, 2.5])
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            outputs = layer(x, training=True)
+            loss = tf.reduce_sum(weights * outputs**2)
+        variables = [layer.gamma.value, layer.beta.value]
+        statistics = [layer.moving_mean.numpy(), layer.moving_variance.numpy()]
+        return [outputs, *tape.gradient(loss, [x, *variables]), *statistics]
+
+    expected = run()
+    with distribution.traced_for_accelerator():
+        found = run()
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=2e-4)
 
 
 def test_inference_uses_the_moving_statistics():
