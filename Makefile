@@ -76,7 +76,7 @@ $(PEERS_VENV)/.installed: benchmarks/peers/requirements.txt constraints.txt | $(
 
 # Compiles the training step with the TPU's own compiler, without a TPU.
 tpu-check: $(VENV)/.installed tpu-environments
-	$(RUN)/python -m benchmarks.tpu --json tpu-check.json $(ARGS)
+	$(RUN)/python -m tests.system.tpu --json tpu-check.json $(ARGS)
 
 # What lowers a step and what compiles it pin different libtpus, hence two more environments.
 # libtpu has no builds for other machines; there the tests that need it say that they skip.
@@ -87,7 +87,7 @@ tpu-environments: $(VENV)/.created
 	else echo "TPU check left out: libtpu wants Python 3.11 to 3.13 on Linux, x86-64."; fi
 
 $(TPU_VENV)/lower/.installed: requirements-tpu.txt
-$(TPU_VENV)/compile/.installed: benchmarks/tpu/requirements-compile.txt
+$(TPU_VENV)/compile/.installed: tests/system/tpu/requirements-compile.txt
 $(TPU_VENV)/%/.installed:
 	rm -rf $(TPU_VENV)/$*
 	$(RUN)/python -m venv $(TPU_VENV)/$*

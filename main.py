@@ -18,8 +18,7 @@ from typing import Any
 
 from absl import flags
 
-from ifnd_tf import usage
-from ifnd_tf.config import Config
+from ifnd_tf.config import Config, help_text
 from ifnd_tf.errors import Stopped, UserError, did_you_mean, did_you_mean_path
 
 
@@ -76,7 +75,7 @@ def parse(arguments: list[str]) -> Config | None:
                 f"{did_you_mean_path(str(missing.filename))}"
             ) from error
         raise UserError(f"{error}; --help explains all flags.") from error
-    for name, text in (("helpshort", usage.short), ("help", usage.full)):
+    for name, text in (("helpshort", help_text.short), ("help", help_text.full)):
         if values[name].value:
             print(text())
             return None
@@ -139,14 +138,16 @@ def main(arguments: list[str]) -> int:
             return 0
         if config.stages == ("watch",):
             # Imported late, as the stages below: a mistyped flag is answered at once.
-            from ifnd_tf import watching
+            from ifnd_tf.stages.watch import watch
 
-            watching.watch(config.run_path)
+            watch(config.run_path)
             return 0
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         with _start_up_notes_held():
-            from ifnd_tf import comparing, stages, strategies
+            from ifnd_tf.distribute import strategies
             from ifnd_tf.report.summary import summary
+            from ifnd_tf.stages.compare import compare
+            from ifnd_tf.stages.run import STAGES, Run
 
             strategy = strategies.make_strategy(
                 config.strategy,
@@ -156,10 +157,10 @@ def main(arguments: list[str]) -> int:
             )
         if config.strategy == "multiworker" or "TF_CONFIG" in os.environ:
             strategies.check_same_settings(strategy, dataclasses.asdict(config))
-        run = stages.Run(config, strategy)
+        run = Run(config, strategy)
         with run.alone(), run.signs_of_life():
             for name in config.stages:
-                {**stages.STAGES, "compare": comparing.compare}[name](run)
+                {**STAGES, "compare": compare}[name](run)
         if config.stages != ("check",):
             path, results = run.directory.path, run.directory.results()
             run.progress.line(summary(config.experiment, path, results))

@@ -3,7 +3,7 @@
     python -m benchmarks.accelerator PACK --out=DIR --minutes=9
 
 PACK is a folder that holds the images (FILE.tgz of class folders) and what
-`benchmarks.lower` wrote for the run, the comparison and k-means. The same command goes on where
+`ifnd_tf.lowering` wrote for the run, the comparison and k-means. The same command goes on where
 the last one stopped. Needs JAX, NumPy and Pillow; PyTorch for the peer's speed.
 DIR gets `runs.tar.gz` (metrics, detections, results, flags; no state) and, for each finished run,
 `NAME.weights.npz`: the query and key networks in float16.
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.lowered.run_folder import STATE
+from jax_runner.run_folder import STATE
 
 ROOT = Path(__file__).resolve().parents[1]
 # Of the sitting, what is measured before training; and what packing takes at its end.
@@ -32,7 +32,7 @@ def images(pack: Path) -> Path:
     archive = next(pack.glob("*.tgz"))
     decoded = archive.with_suffix(".npz")
     if not decoded.exists():
-        _run("benchmarks.pixels", archive, decoded)
+        _run("jax_runner.pixels", archive, decoded)
     return decoded
 
 
@@ -98,7 +98,7 @@ def main(arguments: list[str]) -> int:
     if options.peer:
         measure_peer(data, runs)
     left = options.minutes - (time.monotonic() - started + _PACKING_SECONDS) / 60
-    _run("benchmarks.lowered", pack, f"--data={data}", f"--workdir={runs}", f"--minutes={left}")
+    _run("jax_runner", pack, f"--data={data}", f"--workdir={runs}", f"--minutes={left}")
     pack_up(pack, runs, out)
     return 0
 

@@ -71,7 +71,7 @@ def ours(folder: pathlib.Path, size: int, flags: tuple[str, ...], infeed: str) -
 
     import main as entry
     from benchmarks.run_parts import scanned
-    from ifnd_tf import building
+    from ifnd_tf.stages import build
 
     config = entry.parse(
         [
@@ -81,7 +81,7 @@ def ours(folder: pathlib.Path, size: int, flags: tuple[str, ...], infeed: str) -
     )  # fmt: skip
     assert config is not None
     strategy = tf.distribute.get_strategy()
-    return building.training_batches(config, strategy, scanned(config), 0)
+    return build.training_batches(config, strategy, scanned(config), 0)
 
 
 def decoding(folder: pathlib.Path) -> object:

@@ -21,7 +21,13 @@ import tensorflow as tf
 from benchmarks import peer, rows
 from benchmarks.memory import peak_growth
 from benchmarks.rows import Row, in_turn, row, seconds
-from ifnd_tf.kmeans import RELAXATION, TOLERANCE, initial_centroids, kmeans, move_centroids
+from ifnd_tf.clustering.kmeans import (
+    RELAXATION,
+    TOLERANCE,
+    initial_centroids,
+    kmeans,
+    move_centroids,
+)
 
 WIDTH = 128
 # N, K, iterations that peers get, and rounds.

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf.kmeans import initial_centroids, kmeans
-from ifnd_tf.pseudo_labels import detection_statistics
+from ifnd_tf.clustering.kmeans import initial_centroids, kmeans
+from ifnd_tf.detection.pseudo_labels import detection_statistics
 
 
 class Case(NamedTuple):

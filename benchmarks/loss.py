@@ -21,9 +21,9 @@ import main as entry
 from benchmarks import rows
 from benchmarks.memory import peak_growth
 from benchmarks.rows import Row, in_turn, row, seconds
-from ifnd_tf import building
-from ifnd_tf.fused_loss import eliminate
-from ifnd_tf.losses import masked_info_nce
+from ifnd_tf.models.fused_loss import eliminate
+from ifnd_tf.models.loss import masked_info_nce
+from ifnd_tf.stages import build
 
 SIZES = ((256, 4096), (256, 65536))
 _LEVELS, _WIDTH, _EXAMPLES, _TEMPERATURE = 3, 128, 50_000, 0.2
@@ -74,7 +74,7 @@ def step(detector: str, batch: int) -> Callable[[], Any]:
         ]
     )
     assert config is not None
-    model = building.build(config, tf.distribute.get_strategy(), num_examples=_EXAMPLES)
+    model = build.build(config, tf.distribute.get_strategy(), num_examples=_EXAMPLES)
     random = np.random.default_rng(0)
     size = config.image_size
     data = {

@@ -16,8 +16,8 @@ import numpy as np
 from benchmarks import rows
 from benchmarks.rows import Row, in_turn, row, seconds
 from benchmarks.run_parts import RunParts, parts
-from ifnd_tf import detecting
-from ifnd_tf.detectors import Detector
+from ifnd_tf.detection.detectors import Detector
+from ifnd_tf.stages import build_detection
 
 _FLAGS = ("--flagfile=experiments/cifar10_cpu.flags",)
 
@@ -34,7 +34,7 @@ def refresh(run: RunParts, detector: Detector) -> Callable[[], None]:
 
 def bare_pass(run: RunParts) -> Callable[[], None]:
     """The forward pass over all images, whose results nobody keeps."""
-    table = detecting.embedding_table(run.config, run.strategy, run.model, run.source)
+    table = build_detection.embedding_table(run.config, run.strategy, run.model, run.source)
     embed = table.on_replicas(table.embed)
 
     def call() -> None:
@@ -57,7 +57,7 @@ def epoch_seconds(run: RunParts, steps: int) -> float:
 def measure(data: str, steps: int, rounds: int) -> Iterator[Row]:
     """All rows."""
     passing = parts(*_FLAGS, f"--dataset=folder:{data}")
-    detector = detecting.make_detector(
+    detector = build_detection.make_detector(
         passing.config, passing.strategy, passing.model, passing.source
     )
     whole, bare = refresh(passing, detector), bare_pass(passing)
@@ -73,7 +73,9 @@ def measure(data: str, steps: int, rounds: int) -> Iterator[Row]:
     keeping.model.memory.update(points, index)
     whole = refresh(
         keeping,
-        detecting.make_detector(keeping.config, keeping.strategy, keeping.model, keeping.source),
+        build_detection.make_detector(
+            keeping.config, keeping.strategy, keeping.model, keeping.source
+        ),
     )
     epoch = epoch_seconds(keeping, steps)
     times = in_turn({"ours": lambda: seconds(whole)}, rounds)

@@ -8,11 +8,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import tensorflow as tf
 
 import main as entry
-from ifnd_tf import building
 from ifnd_tf.config import Config
 from ifnd_tf.data.scan import scan
 from ifnd_tf.data.source import Source
 from ifnd_tf.models.contrastive import ContrastiveModel
+from ifnd_tf.stages import build
 
 
 class RunParts(NamedTuple):
@@ -26,16 +26,16 @@ class RunParts(NamedTuple):
     @property
     def steps(self) -> int:
         """Of an epoch."""
-        return building.check_sizes(self.config, self.source)
+        return build.check_sizes(self.config, self.source)
 
     def batches(self) -> Any:
         """Training batches without end, as an iterator."""
-        return iter(building.training_batches(self.config, self.strategy, self.source, 0))
+        return iter(build.training_batches(self.config, self.strategy, self.source, 0))
 
 
 def scanned(config: Config) -> Source:
     """The training images as a run has them: read once, and kept decoded if they fit."""
-    source = building.open_splits(config).train
+    source = build.open_splits(config).train
     if config.scan_images:
         scan(
             source,
@@ -51,5 +51,5 @@ def parts(*flags: str) -> RunParts:
     assert config is not None
     strategy = tf.distribute.get_strategy()
     source = scanned(config)
-    model = building.build(config, strategy, num_examples=source.num_examples)
+    model = build.build(config, strategy, num_examples=source.num_examples)
     return RunParts(config, strategy, source, model)

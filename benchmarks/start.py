@@ -19,7 +19,7 @@ _FIRST_STEP = """
 import os, sys, time
 begin = float(sys.argv.pop(1))
 import main
-from ifnd_tf.callbacks import terminal
+from ifnd_tf.training.callbacks import terminal
 def first(self, batch, logs=None):
     print(time.time() - begin, flush=True)
     os._exit(0)

@@ -14,12 +14,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # What `__getattr__` brings in, for type checkers and editors.
-    from ifnd_tf import kmeans
-    from ifnd_tf.array_detector import array_detector
-    from ifnd_tf.callbacks.detection import IncrementalDetection
+    from ifnd_tf.api import Pretrained, pretrain
+    from ifnd_tf.clustering import kmeans
+    from ifnd_tf.detection.callback import IncrementalDetection
+    from ifnd_tf.detection.from_arrays import array_detector
     from ifnd_tf.errors import UserError
-    from ifnd_tf.losses import ContrastiveLoss, false_negatives, masked_info_nce
-    from ifnd_tf.pretraining import Pretrained, pretrain
+    from ifnd_tf.models.loss import ContrastiveLoss, false_negatives, masked_info_nce
 
 __version__ = "0.1.0"
 
@@ -36,20 +36,20 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ContrastiveLoss": "losses",
-    "IncrementalDetection": "callbacks.detection",
-    "Pretrained": "pretraining",
+    "ContrastiveLoss": "models.loss",
+    "IncrementalDetection": "detection.callback",
+    "Pretrained": "api",
     "UserError": "errors",
-    "array_detector": "array_detector",
-    "false_negatives": "losses",
-    "masked_info_nce": "losses",
-    "pretrain": "pretraining",
+    "array_detector": "detection.from_arrays",
+    "false_negatives": "models.loss",
+    "masked_info_nce": "models.loss",
+    "pretrain": "api",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name == "kmeans":
-        return importlib.import_module("ifnd_tf.kmeans")
+        return importlib.import_module("ifnd_tf.clustering.kmeans")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = getattr(importlib.import_module(f"ifnd_tf.{_HOMES[name]}"), name)

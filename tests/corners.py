@@ -5,9 +5,9 @@ import contextlib
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf.detectors import Parts
-from ifnd_tf.embedding_table import EmbeddingTable
-from ifnd_tf.table_clusters import TableClusters
+from ifnd_tf.detection.detectors import Parts
+from ifnd_tf.detection.embedding_clusters import TableClusters
+from ifnd_tf.detection.embeddings import EmbeddingTable
 
 N, BATCH, SIDE = 44, 8, 2
 WIDTH = SIDE * SIDE * 3

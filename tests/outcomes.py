@@ -11,8 +11,8 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf import strategies
-from ifnd_tf.checkpoints import CheckpointStore
+from ifnd_tf.distribute import strategies
+from ifnd_tf.run.checkpoints import CheckpointStore
 from tests import one_block, tiny
 
 VARIANTS = {

@@ -21,7 +21,7 @@ def test_every_promised_name_is_there_and_documented(name):
 
 def test_kmeans_is_the_module_and_the_others_are_what_their_modules_hold():
     assert callable(ifnd_tf.kmeans.kmeans)
-    from ifnd_tf.array_detector import array_detector
+    from ifnd_tf.detection.from_arrays import array_detector
 
     assert ifnd_tf.array_detector is array_detector
 

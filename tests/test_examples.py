@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import ifnd_tf
 from examples import finetune, linear_probe, own_model, search, serve
-from ifnd_tf.data import sources
+from ifnd_tf.data import datasets
 from tests import tiny
 
 pytestmark = pytest.mark.slow
@@ -30,7 +30,7 @@ def trained(tmp_path_factory) -> ifnd_tf.Pretrained:
 @pytest.fixture(scope="module")
 def digit() -> bytes:
     """The file of the first training image."""
-    train, _ = sources.open_splits("digits")
+    train, _ = datasets.open_splits("digits")
     return tf.io.encode_png(train.pixels[0]).numpy()
 
 

@@ -11,10 +11,11 @@ import pytest
 import tensorflow as tf
 
 import main
-from ifnd_tf import building, pseudo_labels
 from ifnd_tf.config import Config
-from ifnd_tf.data import augment, pipelines
+from ifnd_tf.data import augment, train_batches
 from ifnd_tf.data.source import Source
+from ifnd_tf.detection import pseudo_labels
+from ifnd_tf.stages import build
 
 ROOT = pathlib.Path(__file__).parents[1]
 FILES = sorted((ROOT / "experiments").glob("*.flags"))
@@ -151,7 +152,7 @@ def test_run_directory_is_named_after_the_file(path):
 def test_sizes_fit_the_data(path):
     config = main.parse_flagfile(f"experiments/{path.name}")
     examples, classes, _ = SIZES[path.stem]
-    assert building.check_sizes(config, Unread(examples)) == examples // config.batch_size
+    assert build.check_sizes(config, Unread(examples)) == examples // config.batch_size
     levels = pseudo_labels.resolve_num_clusters(config.num_clusters, examples)
     fewest = 8 if path.stem == "cifar10_cpu_compare" else classes  # as tuned: docs/method.md
     assert len(levels) == 3 and min(levels) >= fewest
@@ -159,9 +160,9 @@ def test_sizes_fit_the_data(path):
 
 
 def pipeline(config: Config, examples: int, replicas: int) -> tf.data.Dataset:
-    return pipelines.training_batches(
+    return train_batches.training_batches(
         Unread(examples),
-        augmentation=building.augmentation(config),
+        augmentation=build.augmentation(config),
         image_size=config.image_size,
         batch_size=config.batch_size,
         seed=config.seed,
@@ -195,14 +196,14 @@ slow = {"imagenet_tpu": [pytest.mark.slow]}
 def test_model_has_the_experiments_shapes(path):
     config = main.parse_flagfile(f"experiments/{path.name}")
     examples, _, replicas = SIZES[path.stem]
-    model = building.build(config, Replicas(replicas), num_examples=examples)
+    model = build.build(config, Replicas(replicas), num_examples=examples)
     features = model.encoder(keras.KerasTensor((4, config.image_size, config.image_size, 3)))
     # A small ResNet's third stage has four times the width of its first.
     assert features.shape == (4, WIDTHS.get(config.backbone, 4 * config.width))
     keys = model.projector(features)
     assert (keys.shape, keys.dtype) == ((4, config.projection_dim), "float32")
     assert model.pseudo_labels.shape == (3, examples)
-    queue = building.queue_size(config, examples)
+    queue = build.queue_size(config, examples)
     assert queue % config.batch_size == 0 and 0 < queue <= examples
     assert model.queue.shape == (queue, config.projection_dim)
 
@@ -212,7 +213,7 @@ def test_model_has_the_experiments_shapes(path):
 def test_the_step_takes_what_the_pipeline_gives(name):
     # Traced, not run: shapes and types must meet from the crops to the queue.
     config = main.parse_flagfile(f"experiments/{name}.flags")
-    model = building.build(config, Replicas(1), num_examples=SIZES[name][0])
+    model = build.build(config, Replicas(1), num_examples=SIZES[name][0])
     spec = pipeline(config, SIZES[name][0], 1).element_spec
     traced = tf.function(model.train_step).get_concrete_function(spec)
     assert "loss" in traced.structured_outputs

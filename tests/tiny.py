@@ -1,11 +1,12 @@
 """The smallest run that goes through everything: 160 digits, a network of 4 channels."""
 
-from ifnd_tf import stages, training
 from ifnd_tf.config import Config
-from ifnd_tf.data.sources import Splits, open_splits
-from ifnd_tf.progress import Progress
-from ifnd_tf.run_directory import RunDirectory
-from ifnd_tf.strategies import is_chief
+from ifnd_tf.data.datasets import Splits, open_splits
+from ifnd_tf.distribute.strategies import is_chief
+from ifnd_tf.run.directory import RunDirectory
+from ifnd_tf.run.progress import Progress
+from ifnd_tf.stages import train as training
+from ifnd_tf.stages.run import Run
 
 SETTINGS = {
     "image_size": 8,
@@ -46,6 +47,6 @@ def train(config: Config, strategy, path, data: Splits | None = None):
     return model, run
 
 
-def run(config: Config, strategy) -> stages.Run:
+def run(config: Config, strategy) -> Run:
     """A `stages.Run` that prints nothing."""
-    return stages.Run(config, strategy, Progress(enabled=False))
+    return Run(config, strategy, Progress(enabled=False))

@@ -1,9 +1,9 @@
 """Random views: which part of an image is seen, and how its colours are changed.
 
 Every function takes its randomness as uniform numbers in `[0, 1)`, so that a view is a
-function of (seed, epoch, index) alone (`ifnd_tf.randomness`). All are vectorised over
-leading dimensions, have static shapes and compile under XLA: they run in tf.data on the
-host or inside `train_step` on the device.
+function of (seed, epoch, index) alone (`ifnd_tf.distribute.stateless_random`). All are
+vectorised over leading dimensions, have static shapes and compile under XLA: they run in
+tf.data on the host or inside `train_step` on the device.
 
 Colour jitter here is one affine map of RGB per image. With luma weights w (w . 1 = 1),
 brightness scales everything, contrast pulls towards the image's mean luma, saturation

@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from ifnd_tf.data import images
 from ifnd_tf.data.source import Source, Unreadable
+from ifnd_tf.distribute.strategies import ALONE, Workers
 from ifnd_tf.errors import UserError, cause
-from ifnd_tf.strategies import ALONE, Workers
 
 _BATCH = 256
 

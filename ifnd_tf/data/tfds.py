@@ -221,7 +221,7 @@ def _features(name: str, builder: Any) -> tuple[str, str]:
 def open_pair(
     name: str, data_dir: str, train_split: str, eval_split: str
 ) -> tuple[TfdsSource, TfdsSource | None]:
-    """The training and evaluation splits of prepared data; see `sources.open_splits`.
+    """The training and evaluation splits of prepared data; see `datasets.open_splits`.
 
     Args:
         name: NAME[/CONFIG][:VERSION] of tfds.

@@ -58,7 +58,7 @@ class Embedder:
         """Runs one pass.
 
         Args:
-            batches: elements as `pipelines.ordered_batches` makes them: "index" int32 `[b]` (-1:
+            batches: elements as `eval_batches.ordered_batches` makes them: "index" int32 `[b]` (-1:
                 padding), "images" uint8 `[b, S, S, 3]` and, optionally, "label" int32 `[b]`. Under
                 a strategy, a distributed data set of such elements.
             num_examples: N, the size of the index space.

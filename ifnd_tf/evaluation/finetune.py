@@ -36,11 +36,11 @@ def finetune(
 
     Args:
         encoder: normalised images float32 `[b, S, S, 3]` -> features `[b, F]`.
-        crops: endless batches of the labelled images, as `pipelines.training_batches` makes them
-            with uint8 infeed from `source.subset(label_subset(...))`: "index" int32 `[b]`,
+        crops: endless batches of the labelled images, as `train_batches.training_batches` makes
+            them with uint8 infeed from `source.subset(label_subset(...))`: "index" int32 `[b]`,
             "images" uint8 `[b, 2, S, S, 3]`. Both crops are trained on.
         labels: int32 `[n]` by that index.
-        test_batches: as `pipelines.ordered_batches` makes them, with "label".
+        test_batches: as `eval_batches.ordered_batches` makes them, with "label".
         num_test_examples: size of the test split's index space.
         steps: optimiser steps, >= 1; see `finetune_steps`.
         learning_rate: for up to 256 images a step; > 0.

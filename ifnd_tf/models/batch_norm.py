@@ -2,7 +2,7 @@
 
 Contrastive encoders can cheat: images normalised with the same batch statistics carry a
 common signature. MoCo shuffles its keys over devices, or splits one device's batch; SimCLR
-synchronises. The layer offers the statistics; `distribution.exchange` and
+synchronises. The layer offers the statistics; `replicas.exchange` and
 `interleave` move the keys.
 """
 
@@ -11,7 +11,7 @@ import math
 import keras
 import tensorflow as tf
 
-from ifnd_tf import distribution
+from ifnd_tf.distribute import replicas
 
 POLICIES = ("sync", "shuffle", "split", "local")
 
@@ -59,7 +59,7 @@ class BatchNorm(keras.layers.Layer):
     def call(self, inputs, training=False, mask=None):  # networks of keras.applications pass one
         if not training:
             return self._fused(inputs, self.moving_mean.value, self.moving_variance.value)[0]
-        if self.policy == "sync" and distribution.num_replicas() > 1:
+        if self.policy == "sync" and replicas.num_replicas() > 1:
             outputs, mean, variance = self._synchronised(inputs)
         elif self.policy == "split":
             outputs, mean, variance = self._split(inputs)
@@ -94,7 +94,7 @@ class BatchNorm(keras.layers.Layer):
         return outputs, mean, variance
 
     def _split(self, x):
-        if distribution.on_cpu():
+        if replicas.on_cpu():
             # FusedBatchNorm on slices: no transposition, and as fast as one call.
             parts = zip(*(self._fused(part) for part in tf.split(x, self.splits)), strict=True)
             outputs, means, variances = map(list, parts)
@@ -117,19 +117,19 @@ class BatchNorm(keras.layers.Layer):
         # One all-reduce. Only the replicas' means meet in a difference of squares, so
         # float32 loses far less than with E[x^2] - E[x]^2 over all pixels.
         packed = tf.stack([mean, variance, tf.square(mean)])
-        mean, within, square = tf.unstack(distribution.all_reduce_mean(packed))
+        mean, within, square = tf.unstack(replicas.all_reduce_mean(packed))
         variance = within + tf.maximum(square - tf.square(mean), 0.0)
         outputs = tf.nn.batch_normalization(
             wide, mean, variance, self.beta.value, self.gamma.value, self.epsilon
         )
         # Bessel's correction, as FusedBatchNorm applies to what it reports.
-        count = math.prod(x.shape[:-1]) * distribution.num_replicas()
+        count = math.prod(x.shape[:-1]) * replicas.num_replicas()
         return tf.cast(outputs, x.dtype), mean, variance * (count / max(count - 1, 1))
 
     def _move(self, mean, variance):
         statistics = tf.stop_gradient(tf.stack([mean, variance]))
         if self.policy != "sync":
-            statistics = distribution.all_reduce_mean(statistics)
+            statistics = replicas.all_reduce_mean(statistics)
         for variable, value in zip(
             (self.moving_mean, self.moving_variance), tf.unstack(statistics), strict=True
         ):

@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf import distribution
-from ifnd_tf.fused_loss import eliminate
-from ifnd_tf.key_memory import KeyMemory
-from ifnd_tf.losses import ContrastiveLoss, false_negatives, masked_info_nce
+from ifnd_tf.distribute import replicas
+from ifnd_tf.models.fused_loss import eliminate
+from ifnd_tf.models.loss import ContrastiveLoss, false_negatives, masked_info_nce
+from ifnd_tf.models.memory_bank import KeyMemory
 
 NOT_ACCEPTED = -1
 
@@ -46,7 +46,7 @@ class Network(NamedTuple):
         return self.encoder.trainable_variables + self.projector.trainable_variables
 
 
-class ContrastiveModel(distribution.DistributedModel):
+class ContrastiveModel(replicas.DistributedModel):
     """Base of `MoCo` and `SimCLR`; a subclass writes `train_step`.
 
     Args:
@@ -205,7 +205,7 @@ class ContrastiveModel(distribution.DistributedModel):
         The optimiser sums gradients over replicas, so the division by their number happens
         here, and only here.
         """
-        mean = tf.reduce_mean(per_anchor) / distribution.num_replicas()
+        mean = tf.reduce_mean(per_anchor) / replicas.num_replicas()
         return self.optimizer.scale_loss(mean)
 
     def log(
@@ -235,7 +235,7 @@ class ContrastiveModel(distribution.DistributedModel):
         sums = [tf.reduce_sum(tf.cast(tensor, tf.float32)) for tensor in checked]
         bad = [~tf.math.is_finite(value) for value in sums]
         # One reduction for all: a second would be a second message between the replicas.
-        means = distribution.all_reduce_mean(tf.concat([values, tf.cast(bad, tf.float32)], axis=0))
+        means = replicas.all_reduce_mean(tf.concat([values, tf.cast(bad, tf.float32)], axis=0))
         self._note_first_bad(means[len(self.metrics) :] > 0.0)
         for metric, value in zip(self.metrics, tf.unstack(means[: len(self.metrics)]), strict=True):
             metric.update_state(value)

@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf import distribution
+from ifnd_tf.distribute import replicas
 from ifnd_tf.models.batch_norm import interleave
 from ifnd_tf.models.contrastive import ContrastiveModel, Network
 
@@ -83,10 +83,10 @@ class MoCo(ContrastiveModel):
             share = self.replica_share(loss.per_anchor)
         gradients = self.minimise(tape, share)
         self.follow()
-        everyone, every_index = distribution.all_gather(keys), distribution.all_gather(index)
+        everyone, every_index = replicas.all_gather(keys), replicas.all_gather(index)
         self.enqueue(everyone, every_index)
         if self.memory is not None:
-            kept = distribution.all_gather(features[0]) if features else everyone
+            kept = replicas.all_gather(features[0]) if features else everyone
             self.memory.update(kept, every_index)
         return self.log(loss, queries, keys, gradients)
 
@@ -101,9 +101,9 @@ class MoCo(ContrastiveModel):
             found = [keys, features] if self.remember_features else [keys]
             return [tf.stop_gradient(x) for x in found]
 
-        if self.batch_norm == "shuffle" and distribution.num_replicas() > 1:
-            moved = outputs(distribution.exchange(images))
-            return [distribution.exchange(x, inverse=True) for x in moved]
+        if self.batch_norm == "shuffle" and replicas.num_replicas() > 1:
+            moved = outputs(replicas.exchange(images))
+            return [replicas.exchange(x, inverse=True) for x in moved]
         if self.batch_norm == "split":
             parts = images.shape[0] // self.batch_norm_splits
             dealt = outputs(interleave(images, self.batch_norm_splits))

@@ -4,7 +4,7 @@ Chen et al. 2022, arXiv 2106.03719)."""
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf import distribution
+from ifnd_tf.distribute import replicas
 from ifnd_tf.models.contrastive import ContrastiveModel, Network
 
 
@@ -40,8 +40,8 @@ class SimCLR(ContrastiveModel):
             )
             first, second = tf.split(views, 2)
             partners = tf.concat([second, first], axis=0)
-            everyone = distribution.all_gather(views)
-            every_index = distribution.all_gather(index)
+            everyone = replicas.all_gather(views)
+            every_index = replicas.all_gather(index)
             loss = self.contrastive_loss(
                 views, index, partners, everyone, every_index, valid=self._others(views.shape[0])
             )
@@ -49,16 +49,16 @@ class SimCLR(ContrastiveModel):
         gradients = self.minimise(tape, share)
         self.newest.assign(_by_view(everyone)[0])
         if self.memory is not None:
-            kept = distribution.all_gather(features) if self.remember_features else everyone
+            kept = replicas.all_gather(features) if self.remember_features else everyone
             first, second = _by_view(kept)
             self.memory.update(first + second, _by_view(every_index)[0])
         return self.log(loss, views, partners, gradients)
 
     def _others(self, rows: int) -> tf.Tensor:
         """bool [rows, replicas * rows]: False at the anchor itself and at its partner."""
-        columns = tf.range(distribution.num_replicas() * rows)[None, :]
-        own = tf.range(rows)[:, None] + distribution.replica_id() * rows
-        partner = distribution.replica_id() * rows + tf.math.floormod(
+        columns = tf.range(replicas.num_replicas() * rows)[None, :]
+        own = tf.range(rows)[:, None] + replicas.replica_id() * rows
+        partner = replicas.replica_id() * rows + tf.math.floormod(
             tf.range(rows)[:, None] + rows // 2, rows
         )
         return tf.logical_and(columns != own, columns != partner)
@@ -67,5 +67,5 @@ class SimCLR(ContrastiveModel):
 def _by_view(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Rows [R * 2 * b, ...] of all replicas' views, as first and second views [R * b, ...]."""
     shape = rows.shape.as_list()
-    apart = tf.reshape(rows, [distribution.num_replicas(), 2, -1, *shape[1:]])
+    apart = tf.reshape(rows, [replicas.num_replicas(), 2, -1, *shape[1:]])
     return tf.reshape(apart[:, 0], [-1, *shape[1:]]), tf.reshape(apart[:, 1], [-1, *shape[1:]])

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from ifnd_tf.report import chart
-from ifnd_tf.report.chart import COLOURS, INK, MARKERS, PAPER
+from ifnd_tf.report import charts
+from ifnd_tf.report.charts import COLOURS, INK, MARKERS, PAPER
 
 _MOST_NAMES = 20
 # Below this t-SNE has too few neighbours to look at.
@@ -78,7 +78,7 @@ def draw(
     kinds = len(COLOURS) * len(MARKERS)
     kind = np.where(group < 0, -1, group % kinds)
     order: list[int] = []
-    with chart.style():
+    with charts.style():
         figure = Figure(figsize=(7.2, 5.6), layout="constrained")
         axes = figure.subplots()
         axes.set_axis_off()
@@ -106,5 +106,5 @@ def draw(
                 )  # fmt: skip
         words = f"{len(where)} images in {len(found)} groups"
         return Drawing(
-            chart.svg(figure, title, words).replace('id="points"', 'class="points"'), order
+            charts.svg(figure, title, words).replace('id="points"', 'class="points"'), order
         )

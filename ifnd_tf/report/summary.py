@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ifnd_tf.progress import duration
-from ifnd_tf.report.run_files import warnings
+from ifnd_tf.run.progress import duration
+from ifnd_tf.run.records import warnings
 
 # What the closing table shows, in its order: key of results.json -> words, is it a share?
 _TABLE: dict[str, tuple[str, Callable[[Any], str]]] = {

@@ -9,8 +9,8 @@ import tensorflow as tf
 from PIL import Image
 from tensorboard.plugins import projector
 
-from ifnd_tf.report import exhibits
-from ifnd_tf.report.exhibits import Exhibits, Picture
+from ifnd_tf.report import picture_file
+from ifnd_tf.report.picture_file import Exhibits, Picture
 
 _ROWS = 24
 _FRAME = 3  # Pixels around each picture of a gallery; they hold the right or wrong mark's colour.
@@ -63,7 +63,7 @@ def _gallery(
     pictures: dict[str, Picture], rows: Sequence[Sequence[tuple[int, tuple]]]
 ) -> np.ndarray:
     """uint8 [H, W, 3]: one row of framed pictures under the other."""
-    tiles = [exhibits.decode([pictures[str(index)] for index, _ in row]) for row in rows]
+    tiles = [picture_file.decode([pictures[str(index)] for index, _ in row]) for row in rows]
     side = max(tile.shape[0] for row in tiles for tile in row) + 2 * _FRAME
     sheet = np.full([side * len(rows), side * max(map(len, rows)), 3], 255, np.uint8)
     for y, (row, images) in enumerate(zip(rows, tiles, strict=True)):
@@ -83,7 +83,7 @@ def _write_projector(folder: str, gathered: Exhibits, embedding: np.ndarray) -> 
         for picture, point in zip(shown, gathered.map, strict=True)
     ]
     lines = ["\t".join(" ".join(cell.split()) for cell in row) for row in [header, *rows]]
-    thumbnails = exhibits.decode(shown)
+    thumbnails = picture_file.decode(shown)
     side, across = thumbnails[0].shape[0], math.ceil(math.sqrt(len(thumbnails)))
     sprite = np.zeros([side * -(-len(thumbnails) // across), side * across, 3], np.uint8)
     for place, image in enumerate(thumbnails):

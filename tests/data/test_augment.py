@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ifnd_tf import randomness
 from ifnd_tf.data import augment
+from ifnd_tf.distribute import stateless_random
 from ifnd_tf.errors import UserError
 
 STILL = {
@@ -159,7 +159,7 @@ def test_normalise_uses_imagenets_mean_and_deviation():
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (97, 41), (10, 300), (1, 1)])
 def test_boxes_lie_within_the_image(height, width):
-    draws = randomness.uniform([3], tf.range(2000), augment.GEOMETRIC_DRAWS)
+    draws = stateless_random.uniform([3], tf.range(2000), augment.GEOMETRIC_DRAWS)
     boxes = augment.crop_boxes(draws, height, width, augment.recipe("simclr")).numpy()
     top, left, box_height, box_width = boxes.T
     assert (boxes[:, :2] >= 0).all() and (boxes[:, 2:] >= 1).all()
@@ -180,7 +180,7 @@ def test_areas_aspects_and_places_have_inceptions_distribution():
     """Against the sequential algorithm of torchvision's RandomResizedCrop with its own numbers."""
     size, count = 1000, 20000
     recipe = augment.recipe("moco_v2")
-    draws = randomness.uniform([0], tf.range(count), augment.GEOMETRIC_DRAWS)
+    draws = stateless_random.uniform([0], tf.range(count), augment.GEOMETRIC_DRAWS)
     boxes = augment.crop_boxes(draws, size, size, recipe).numpy().astype(float)
     rng = np.random.default_rng(5)
     expected = []
@@ -213,21 +213,21 @@ def test_areas_aspects_and_places_have_inceptions_distribution():
 
 
 def test_the_whole_image_is_taken_when_nothing_may_be_cropped():
-    draws = randomness.uniform([0], tf.range(50), augment.GEOMETRIC_DRAWS)
+    draws = stateless_random.uniform([0], tf.range(50), augment.GEOMETRIC_DRAWS)
     boxes = augment.crop_boxes(draws, 40, 40, augment.recipe("moco_v2", crop_min_area=1.0))
     # A try whose sides round to 40 x 40 counts as the whole image, too.
     np.testing.assert_array_equal(boxes, np.tile([0, 0, 40, 40], (50, 1)))
 
 
 def test_the_fallback_is_the_central_crop_of_the_nearest_aspect():
-    draws = randomness.uniform([0], tf.range(50), augment.GEOMETRIC_DRAWS)
+    draws = stateless_random.uniform([0], tf.range(50), augment.GEOMETRIC_DRAWS)
     boxes = augment.crop_boxes(draws, 30, 90, augment.recipe("moco_v2", crop_min_area=1.0))
     # 30 x 90 exceeds 4/3, so width 40, centred: (90 - 40) / 2 = 25.
     np.testing.assert_array_equal(boxes, np.tile([0, 25, 30, 40], (50, 1)))
 
 
 def test_boxes_are_the_same_in_a_graph_and_under_xla():
-    draws = randomness.uniform([0], tf.range(64), augment.GEOMETRIC_DRAWS)
+    draws = stateless_random.uniform([0], tf.range(64), augment.GEOMETRIC_DRAWS)
     recipe = augment.recipe("moco_v2")
     eager = augment.crop_boxes(draws, 50, 70, recipe)
     for jit in (False, True):
@@ -236,7 +236,7 @@ def test_boxes_are_the_same_in_a_graph_and_under_xla():
 
 
 def test_flips_come_at_their_probability():
-    draws = randomness.uniform([0], tf.range(10000), augment.GEOMETRIC_DRAWS)
+    draws = stateless_random.uniform([0], tf.range(10000), augment.GEOMETRIC_DRAWS)
     share = tf.reduce_mean(tf.cast(augment.flips(draws, augment.recipe("moco_v2")), tf.float32))
     assert abs(float(share) - 0.5) < 0.02  # 4 standard deviations of 0.005.
     assert not np.any(augment.flips(draws, augment.recipe("digits")))

@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from ifnd_tf.data.sources import open_splits
+from ifnd_tf.data.datasets import open_splits
 from ifnd_tf.errors import UserError
 
 pytestmark = pytest.mark.faults

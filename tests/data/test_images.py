@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from ifnd_tf import randomness
 from ifnd_tf.data import augment, images
+from ifnd_tf.distribute import stateless_random
 from tests.data.conftest import picture
 
 
@@ -183,7 +183,7 @@ def test_two_views_of_a_file_are_those_of_its_pixels(kind):
     contents = tf.constant(FILES[kind])
     pixels = images.decode(contents, python_fallback=True)
     for index in range(8):
-        draws = randomness.uniform([index], tf.range(2), augment.GEOMETRIC_DRAWS)
+        draws = stateless_random.uniform([index], tf.range(2), augment.GEOMETRIC_DRAWS)
         fused = images.two_views(contents, draws, recipe, 16)
         boxes = augment.crop_boxes(draws, *pixels.shape[:2], recipe)
         mirrored = augment.flips(draws, recipe)

@@ -12,8 +12,8 @@ import tensorflow_datasets as tfds
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifnd_tf.data import augment, images, ordered, pipelines, sources
-from ifnd_tf.data.readable import UNREADABLE
+from ifnd_tf.data import augment, datasets, eval_batches, images, train_batches
+from ifnd_tf.data.skip_unreadable import UNREADABLE
 from ifnd_tf.errors import UserError
 from tests.damage import damage, fuzz, spoil
 from tests.data.conftest import picture
@@ -69,8 +69,8 @@ def data_dir(tmp_path_factory) -> Path:
     return path
 
 
-def opened(data_dir, config="labelled", **options) -> sources.Splits:
-    return sources.open_splits(f"tfds:tiny_pictures/{config}", data_dir=str(data_dir), **options)
+def opened(data_dir, config="labelled", **options) -> datasets.Splits:
+    return datasets.open_splits(f"tfds:tiny_pictures/{config}", data_dir=str(data_dir), **options)
 
 
 def by_tfds(data_dir, split) -> list[dict]:
@@ -150,7 +150,7 @@ def test_a_host_reads_only_its_own_files(data_dir, monkeypatch):
 
 def test_held_out_examples_are_left_to_evaluation(data_dir):
     whole = opened(data_dir).train
-    train, held = sources.hold_out(whole, 0.2)
+    train, held = datasets.hold_out(whole, 0.2)
     # Classes of 17, 17 and 16: 3 of each are held out.
     assert list(np.bincount(held.labels)) == [3, 3, 3] and train.num_examples == 41
     names = [part.describe(i) for part in (train, held) for i in range(part.num_examples)]
@@ -163,12 +163,14 @@ def test_held_out_examples_are_left_to_evaluation(data_dir):
 
 def training(source, elements, **options):
     options = {"batch_size": 10, "seed": 3, "augmentation": RECIPE, "image_size": SIZE} | options
-    return list(pipelines.training_batches(source, **options).take(elements).as_numpy_iterator())
+    return list(
+        train_batches.training_batches(source, **options).take(elements).as_numpy_iterator()
+    )
 
 
 def test_a_stream_trains_on_each_example_once_an_epoch(data_dir):
     source = opened(data_dir).train
-    steps = pipelines.steps_per_epoch(source, 10)
+    steps = train_batches.steps_per_epoch(source, 10)
     indices = np.concatenate([each["index"] for each in training(source, 2 * steps)]).reshape(2, -1)
     for epoch in indices:
         np.testing.assert_array_equal(np.sort(epoch), np.arange(TRAIN))
@@ -189,7 +191,7 @@ def test_streamed_views_follow_from_seed_epoch_and_index_alone(data_dir):
     """Two workers read in another order, and the scanned data is read at random."""
     source = opened(data_dir).train
     scanned = opened(data_dir).train
-    sources.scan(scanned)
+    datasets.scan(scanned)
     assert scanned.pixels is None  # Their sizes differ.
     parts = [training(source, 5)]
     for worker in range(2):
@@ -212,12 +214,12 @@ def test_an_ordered_pass_over_a_stream_covers_each_example_once(data_dir, worker
     parts = []
     for worker in range(workers):
         context = tf.distribute.InputContext(workers, worker, workers * replicas)
-        batches = pipelines.ordered_batches(
+        batches = train_batches.ordered_batches(
             source, image_size=SIZE, batch_size=4, input_context=context
         )
         parts.append(list(batches.as_numpy_iterator()))
         assert len(parts[-1]) == int(batches.cardinality())
-    steps = ordered.pass_steps(
+    steps = eval_batches.pass_steps(
         source, batch_size=4, num_replicas=workers * replicas, num_workers=workers
     )
     assert [len(part) for part in parts] == [steps * replicas] * workers
@@ -234,7 +236,7 @@ def test_a_scan_keeps_a_stream_of_one_size_in_memory(data_dir):
     same_size = np.flatnonzero([image.shape == decoded[0].shape for image in decoded])
     assert 1 < len(same_size) < TRAIN
     source = whole.subset(same_size)
-    sources.scan(source)
+    datasets.scan(source)
     for index, raw in enumerate(same_size):
         np.testing.assert_array_equal(source.arrays[index], decoded[raw])
     np.testing.assert_array_equal(source.labels, whole.labels[same_size])
@@ -253,7 +255,7 @@ def test_a_scan_of_a_stream_names_what_cannot_be_read(data_dir):
         return example | {"image": tf.where(bad, b"no image", example["image"])}
 
     source._parse = parse
-    sources.scan(source, max_corrupt_share=0.1)
+    datasets.scan(source, max_corrupt_share=0.1)
     assert [bad.index for bad in source.unreadable] == broken
     assert [bad.name for bad in source.unreadable] == [source.describe(i) for i in broken]
     indices = np.concatenate([each["index"] for each in training(source, 6, batch_size=8)])
@@ -264,7 +266,7 @@ def test_what_is_not_prepared_says_how(data_dir, tmp_path):
     with pytest.raises(UserError, match=r"expected prepared data in .*download_and_prepare"):
         opened(tmp_path)
     with pytest.raises(UserError, match=r"a name that tfds knows .*Received: 'no_such_set'"):
-        sources.open_splits("tfds:no_such_set", data_dir=str(tmp_path))
+        datasets.open_splits("tfds:no_such_set", data_dir=str(tmp_path))
     with pytest.raises(UserError, match=r"expected a split among train, test.*Received: 'dev'"):
         opened(data_dir, train_split="dev")
     with pytest.raises(UserError, match="expected a data set with an image feature"):
@@ -291,7 +293,7 @@ def test_what_a_damaged_file_lacks_counts_as_unreadable(how, damaged, tmp_path):
         damaged[1].write_bytes(content)
     source = opened(tmp_path / "copy").train
     with pytest.raises(UserError, match="unreadable"):
-        sources.scan(source, max_corrupt_share=0.0)
+        datasets.scan(source, max_corrupt_share=0.0)
     bad = [source.describe(index) for index in sorted(row.index for row in source.unreadable)]
     lengths = TinyPictures(data_dir=tmp_path / "copy", config="labelled").info.splits["train"]
     places = [int(name.rpartition("__")[2]) for name in bad]
@@ -302,7 +304,7 @@ def test_what_a_damaged_file_lacks_counts_as_unreadable(how, damaged, tmp_path):
 
 @pytest.mark.faults
 def test_files_that_vanished_are_an_error_and_no_hang(damaged, tmp_path):
-    batches = pipelines.training_batches(
+    batches = train_batches.training_batches(
         opened(tmp_path / "copy").train, batch_size=10, augmentation=RECIPE, image_size=SIZE, seed=3
     )
     for path in damaged:
@@ -322,5 +324,5 @@ def test_damaged_directories(data_dir, tmp_path_factory, part, what):
     spoil(path, *what)
     with contextlib.suppress(UserError):
         source = opened(copy).evaluation
-        sources.scan(source, max_corrupt_share=1.0)
+        datasets.scan(source, max_corrupt_share=1.0)
         assert source.num_examples == TEST

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from ifnd_tf.errors import UserError
-from ifnd_tf.models import backbones, heads
+from ifnd_tf.models import backbones, projector
 from ifnd_tf.models.batch_norm import BatchNorm
 
 
@@ -71,7 +71,7 @@ def test_the_projector_has_two_layers_and_ends_in_float32():
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        head = heads.projector(12, hidden_dim=0, projection_dim=5)
+        head = projector.projector(12, hidden_dim=0, projection_dim=5)
     finally:
         keras.config.set_dtype_policy(before)
     assert trainable(head) == 12 * 12 + 12 + 12 * 5 + 5

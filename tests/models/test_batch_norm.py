@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ifnd_tf import distribution
+from ifnd_tf.distribute.replicas import traced_for_accelerator
 from ifnd_tf.models.batch_norm import BatchNorm, interleave
 from ifnd_tf.models.contrastive import Network
 from ifnd_tf.models.moco import MoCo
@@ -50,7 +50,7 @@ def test_split_is_the_same_for_accelerators():
         return [outputs, *tape.gradient(loss, [x, *variables]), *statistics]
 
     expected = run()
-    with distribution.traced_for_accelerator():
+    with traced_for_accelerator():
         found = run()
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=2e-4)

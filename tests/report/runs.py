@@ -5,8 +5,8 @@ import pathlib
 
 import numpy as np
 
-from ifnd_tf.report import embedding_map, exhibits, selection
-from ifnd_tf.report.exhibits import Exhibits, Picture, Point
+from ifnd_tf.report import embedding_map, picture_choice, picture_file
+from ifnd_tf.report.picture_file import Exhibits, Picture, Point
 
 # A name that breaks out of HTML, of a script and of a table of tabs, if it is let.
 EVIL = '<img src=x onerror="window.broken=1">\t</script><script>window.broken=1</script>.jpg'
@@ -49,14 +49,14 @@ def write_pictures(
     confidence = rng.random(labels.shape).astype(np.float16)
     np.savez(path / "detection" / "0002.npz", labels=labels, confidence=confidence)
     levels = [
-        selection.clusters(*level, truth, most=24, members=6)
+        picture_choice.clusters(*level, truth, most=24, members=6)
         for level in zip(labels, confidence, strict=True)
     ]
-    removed = selection.removed(labels, truth, anchors=4, shown=5, seed=0)
+    removed = picture_choice.removed(labels, truth, anchors=4, shown=5, seed=0)
     embedding = rng.normal(size=(min(300, num_examples), 8)).astype(np.float32)
     embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
     sample = np.arange(len(embedding))
-    near = selection.neighbours(embedding, sample, queries=4, nearest=5, seed=0)
+    near = picture_choice.neighbours(embedding, sample, queries=4, nearest=5, seed=0)
     places, projection = embedding_map.project(embedding, quick=True, seed=0)
     shown = set(sample.tolist())
     shown |= {i for level in levels for c in level for i in (*c.most, *c.least)}
@@ -71,7 +71,7 @@ def write_pictures(
             str(i): Picture(
                 EVIL if i == 0 else f"a/{i}.jpg",
                 int(truth[i]),
-                exhibits.encode(rng.integers(0, 256, (side, side, 3), np.uint8)),
+                picture_file.encode(rng.integers(0, 256, (side, side, 3), np.uint8)),
             )
             for i in sorted(shown)
         },
@@ -84,5 +84,5 @@ def write_pictures(
         ],
     )
     (path / "report").mkdir()
-    (path / exhibits.FILE).write_text(gathered.to_json())
+    (path / picture_file.FILE).write_text(gathered.to_json())
     return gathered

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ifnd_tf.callbacks.histograms import DetectionHistograms
-from ifnd_tf.report import run_report, tensorboard
-from ifnd_tf.run_directory import RunDirectory
+from ifnd_tf.report import run_page, tensorboard
+from ifnd_tf.run.directory import RunDirectory
+from ifnd_tf.training.callbacks.histograms import DetectionHistograms
 from tests.report import runs
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -24,7 +24,7 @@ def address(request, tmp_path_factory):
     runs.write_records(path, clusters=(request.param,))
     count = 600 if request.param == 10 else 30_000
     runs.write_pictures(path, num_examples=count, num_clusters=(request.param,))
-    return f"file://{run_report.write(str(path))}"
+    return f"file://{run_page.write(str(path))}"
 
 
 def test_opens_fast_and_shows_every_picture(address, open_page):

@@ -1,1 +1,0 @@
-"""Runs what `benchmarks.lower` wrote, with NumPy and JAX alone."""

@@ -1,0 +1,174 @@
+"""The settings of one run, joined from their groups and checked."""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+
+from ifnd_tf.config import settings
+from ifnd_tf.config.settings import EXPORTS, PROTOCOLS, STAGES
+from ifnd_tf.errors import UserError, did_you_mean
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(
+    settings.Devices,
+    settings.Comparison,
+    settings.Results,
+    settings.Records,
+    settings.Evaluation,
+    settings.Optimisation,
+    settings.Detection,
+    settings.Loss,
+    settings.Model,
+    settings.Views,
+    settings.Data,
+    settings.Run,
+):  # A dataclass collects its fields from the last base to the first.
+    """The settings of one run. Symbols (N, B, Q, D, K, L) are those of the method."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check_value(field, getattr(self, field.name))
+        _check_together(self)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages of `mode`, in the order given."""
+        return _listed(self.mode)
+
+    @property
+    def protocol_names(self) -> tuple[str, ...]:
+        """The evaluations of `protocols`, in the order given."""
+        return _listed(self.protocols)
+
+    @property
+    def export_names(self) -> tuple[str, ...]:
+        """The formats of `export_formats`, in the order given."""
+        return _listed(self.export_formats)
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The shares of `label_shares`, each in (0, 1].
+
+        Raises:
+            UserError: if they are not shares.
+        """
+        try:
+            found = tuple(float(text.rstrip("% ")) / 100 for text in self.label_shares.split(","))
+        except ValueError:
+            found = ()
+        if not found or not all(0 < share <= 1 for share in found):
+            raise UserError(
+                "--label_shares: expected percentages above 0% and up to 100%, such as 1%,10%. "
+                f"Received: {self.label_shares!r}."
+            )
+        return found
+
+    @property
+    def run_path(self) -> str:
+        """`workdir`, or its default."""
+        return self.workdir or f"runs/{self.experiment}"
+
+    def as_flags(self) -> dict[str, str]:
+        """Every setting that has a value, as `config.flags` spells it."""
+        return {name: str(v) for name, v in dataclasses.asdict(self).items() if v is not None}
+
+    def override(self, flags: Mapping[str, str]) -> "Config":
+        """Another configuration, with settings given as text.
+
+        Raises:
+            UserError: for an unknown setting, or a value of another type or out of range.
+        """
+        hints = typing.get_type_hints(Config)
+        for name in flags:
+            if name not in hints:
+                raise UserError(f"--{name}: no such flag.{did_you_mean(name, hints)}")
+        values = {name: _value(name, text, hints[name]) for name, text in flags.items()}
+        return dataclasses.replace(self, **values)
+
+
+def free_flags() -> frozenset[str]:
+    """Flags that change how, not what, is computed: a run may be continued with others."""
+    return frozenset(f.name for f in dataclasses.fields(Config) if f.metadata["free"])
+
+
+def _value(name: str, text: str, hint: typing.Any) -> typing.Any:
+    """The value of a setting that is given as text."""
+    kind = next(iter(typing.get_args(hint)), hint)  # float | None: an optional number
+    try:
+        if kind is bool:
+            return {"true": True, "false": False}[text.lower()]
+        return kind(text)
+    except (KeyError, ValueError):
+        word = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
+        raise UserError(f"--{name}: expected {word}. Received: {text!r}.") from None
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _check_value(field: dataclasses.Field, value: object) -> None:
+    """Raises `UserError` if a setting is not one of its choices or outside its range."""
+    choices = field.metadata["choices"]
+    if choices and value not in choices:
+        raise UserError(
+            f"--{field.name}: expected one of {', '.join(choices)}. Received: {value!r}."
+            f"{did_you_mean(str(value), choices)}"
+        )
+    if isinstance(value, (int, float)) and not settings.in_range(field, value):
+        raise UserError(
+            f"--{field.name}: expected a value {settings.describe_range(field)}. Received: {value}."
+        )
+
+
+def _check_together(config: Config) -> None:
+    """Raises `UserError` naming the first clash of two settings."""
+    for name, given, known in (
+        ("mode", config.stages, STAGES),
+        ("protocols", config.protocol_names, PROTOCOLS),
+        ("export_formats", config.export_names, EXPORTS),
+    ):
+        if not given or set(given) - set(known):
+            raise UserError(
+                f"--{name}: expected a comma list of {', '.join(known)}. "
+                f"Received: {getattr(config, name)!r}."
+                f"{''.join(did_you_mean(part, known) for part in given if part not in known)}"
+            )
+    for mode, reason in (
+        ("watch", "in a terminal of its own"),
+        ("compare", "since it trains and evaluates by itself"),
+    ):
+        if mode in config.stages and len(config.stages) > 1:
+            raise UserError(
+                f"--mode: expected {mode} alone, {reason}. Received: {config.mode!r}; try "
+                f"--mode={mode} --workdir={config.run_path}."
+            )
+    _ = config.shares  # raises if they do not parse
+    if config.saved_model and set(config.stages) - {"check", "evaluate", "report"}:
+        raise UserError(
+            "--saved_model: expected --mode=evaluate, because a SavedModel is not trained here. "
+            f"Received: --mode={config.mode}."
+        )
+    if config.saved_model and "finetune" in config.protocol_names:
+        raise UserError(
+            "--saved_model: expected protocols on frozen features. Received: finetune in "
+            f"--protocols={config.protocols}; leave it out."
+        )
+    if config.acceptance_end < config.acceptance_start:
+        raise UserError(
+            f"--acceptance_end: expected at least --acceptance_start={config.acceptance_start}. "
+            f"Received: {config.acceptance_end}."
+        )
+    ends = config.acceptance_end_epoch
+    if ends and not config.warmup_epochs < ends <= config.epochs:
+        raise UserError(
+            f"--acceptance_end_epoch: expected 0, or an epoch after --warmup_epochs="
+            f"{config.warmup_epochs} and up to --epochs={config.epochs}. Received: {ends}."
+        )
+    if config.framework == "moco" and config.queue_size % config.batch_size:
+        raise UserError(
+            f"--queue_size: expected a multiple of --batch_size={config.batch_size}, so that whole "
+            f"batches enter the queue. Received: {config.queue_size}; try "
+            f"{max(1, round(config.queue_size / config.batch_size)) * config.batch_size}."
+        )

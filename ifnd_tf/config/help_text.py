@@ -1,0 +1,118 @@
+"""Every setting explained, as text for the terminal and as Markdown for the documentation."""
+
+import dataclasses
+import textwrap
+import types
+import typing
+from collections.abc import Iterator
+
+from ifnd_tf.config import settings
+
+OPENING = """\
+Pretrains an image encoder without labels; false negatives leave the loss.
+
+  python main.py                       # a first try, on handwritten digits
+  python main.py --flagfile=experiments/photos.flags --dataset=folder:PATH
+"""
+
+# What a first run of one's own needs; `short` must fit a terminal of 24 lines.
+COMMON = {
+    "dataset": "folder:PATH, list:FILE, tfds:NAME",
+    "experiment": "the run goes to runs/<experiment>",
+    "mode": "stages to run; check: only look before",
+    "epochs": "passes over the images",
+    "image_size": "pixels a side that the encoder sees",
+    "augmentation": "random views; moco_v2 for photos",
+    "backbone": "the encoder: resnet_small, resnet18, ...",
+    "batch_size": "images a step",
+    "queue_size": "negatives; a multiple of the batch",
+    "learning_rate": "halve it when the loss is not finite",
+    "num_clusters": "numbers, shares such as 1%, or auto",
+    "detector": "ifnd, or none for plain MoCo v2",
+    "strategy": "devices: none, mirrored, tpu, ...",
+}
+
+
+class Explained(typing.NamedTuple):
+    """One setting.
+
+    Attributes:
+        name: the flag's, without dashes.
+        kind: its type, range or choices, in words.
+        default: as the command line spells it; empty if other settings decide.
+        help: unit and reason.
+    """
+
+    name: str
+    kind: str
+    default: str
+    help: str
+
+
+def explain(field: dataclasses.Field, hint: typing.Any) -> Explained:
+    """A setting in words, from its declaration in `settings`."""
+    if isinstance(hint, types.UnionType):  # float | None: an optional number
+        hint = typing.get_args(hint)[0]
+    word = {bool: "true or false", int: "integer", float: "number", str: "text"}[hint]
+    if field.metadata["choices"]:
+        word = ", ".join(field.metadata["choices"])
+    bounds = settings.describe_range(field)
+    default = "" if field.default is None else str(field.default)
+    return Explained(
+        field.name,
+        f"{word} {bounds}".strip(),
+        default.lower() if hint is bool else default,
+        field.metadata["help"],
+    )
+
+
+def groups() -> Iterator[tuple[str, list[Explained]]]:
+    """Title and settings of each group, in the order of --help."""
+    for group in settings.GROUPS:
+        hints = typing.get_type_hints(group)
+        explained = [explain(field, hints[field.name]) for field in dataclasses.fields(group)]
+        yield (group.__doc__ or "").strip().rstrip("."), explained
+
+
+def full(width: int = 100) -> str:
+    """What --help prints: all groups."""
+    lines = [OPENING]
+    for title, explained in groups():
+        lines += [title, ""]
+        for each in explained:
+            lines.append(f"  --{each.name}={each.default}   ({each.kind})")
+            lines += textwrap.wrap(
+                each.help, width, initial_indent=" " * 6, subsequent_indent=" " * 6
+            )
+        lines.append("")
+    lines.append(
+        "--flagfile=FILE reads flags from a file, one a line. Later flags override earlier ones."
+    )
+    return "\n".join(lines)
+
+
+def short() -> str:
+    """What --helpshort prints: the flags that a first run needs, a line each."""
+    defaults = {each.name: each.default for _, explained in groups() for each in explained}
+    lines = [OPENING]
+    lines += [f"  {f'--{n}={defaults[n]}':<38}{brief}" for n, brief in COMMON.items()]
+    lines += ["", "All flags with their ranges and reasons: python main.py --help"]
+    return "\n".join(lines)
+
+
+def markdown() -> str:
+    """The same as --help, as the page docs/options.md."""
+    lines: list[str] = []
+    for title, explained in groups():
+        lines += [
+            f"## {title}",
+            "",
+            "| flag | value | default | meaning |",
+            "| --- | --- | --- | --- |",
+        ]
+        for each in explained:
+            cells = (f"`--{each.name}`", each.kind, f"`{each.default}`" if each.default else "")
+            help = each.help.replace("|", "\\|").replace("<", "&lt;")
+            lines.append(f"| {' | '.join(cell.replace('<', '&lt;') for cell in cells)} | {help} |")
+        lines.append("")
+    return "\n".join(lines)

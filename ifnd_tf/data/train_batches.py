@@ -1,0 +1,261 @@
+"""Training batches: two random views of each example of a shuffled epoch, without end.
+
+Which examples a step holds, and how they look, depends on the seed and the step alone:
+1 replica, 4 replicas and 2 workers see the same global batches (`ifnd_tf.data.sharding`), and
+a run resumes by its first step. Sources that can only be streamed keep the views' part of
+that promise; their order depends on how the files are shared out.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from ifnd_tf.data import augment, images
+from ifnd_tf.data.eval_batches import ordered_batches, ordered_steps
+from ifnd_tf.data.scan import require_readable
+from ifnd_tf.data.sharding import Layout, ready
+from ifnd_tf.data.skip_unreadable import readable
+from ifnd_tf.data.source import Source
+from ifnd_tf.distribute import stateless_random
+from ifnd_tf.errors import UserError
+
+__all__ = ["ordered_batches", "ordered_steps", "steps_per_epoch", "training_batches"]
+
+# Keys that keep the draws of different purposes apart.
+_VIEWS, _ORDER = 1, 2
+
+Example = dict[str, tf.Tensor]
+
+
+def steps_per_epoch(source: Source, batch_size: int) -> int:
+    """Whole global batches that the readable examples make; the rest sits out the epoch."""
+    return len(source.readable) // batch_size
+
+
+def training_batches(
+    source: Source,
+    *,
+    augmentation: augment.Augmentation,
+    image_size: int,
+    batch_size: int,
+    seed: int,
+    first_step: int = 0,
+    infeed_dtype: str = "uint8",
+    input_context: tf.distribute.InputContext | None = None,
+    num_replicas: int = 1,
+) -> tf.data.Dataset:
+    """Two views of every example of a shuffled epoch, without end.
+
+    Args:
+        source: the examples.
+        augmentation: how views are made.
+        image_size: S, side of the views in pixels.
+        batch_size: B, examples of a step over all replicas.
+        seed: fixes order and views.
+        first_step: step at which a resumed run goes on.
+        infeed_dtype: uint8: crops and the draws that `augment.photometric` wants, for the
+            device to finish; float32 or bfloat16: finished views.
+        input_context: of this worker, from `distribute_datasets_from_function`; it overrides
+            `num_replicas`.
+        num_replicas: replicas of the one worker.
+
+    Returns:
+        Elements `{"index": int32 [b], "images": uint8 [b, 2, S, S, 3], "draws": float32
+        [b, 2, PHOTOMETRIC_DRAWS]}`, or with a float dtype `{"index", "images"}` with
+        normalised images of that dtype; b = B / replicas; all shapes static.
+
+    Raises:
+        UserError: if replicas do not divide B, B exceeds the readable examples, or nothing of a
+            source that was not scanned can be read.
+    """
+    layout = Layout.of(input_context, num_replicas)
+    if batch_size % layout.replicas:
+        raise UserError(
+            f"--batch_size: expected a multiple of the {layout.replicas} replicas. "
+            f"Received: {batch_size}."
+        )
+    steps = steps_per_epoch(source, batch_size)
+    if not steps:
+        raise UserError(
+            f"--batch_size: expected at most the {len(source.readable)} readable training images. "
+            f"Received: {batch_size}."
+        )
+    if not source.scanned:
+        require_readable(source)
+    plan = _Plan(seed, steps, batch_size, layout, first_step)
+    pixels = source.pixels
+    if pixels is not None and max(pixels.shape[1:3]) <= image_size:
+        crops = _crops_in_memory(source, plan, augmentation, image_size)
+    else:
+        if pixels is not None or source.random_access:
+            batches = _indexed(source, plan)
+        else:
+            batches = _streamed(source, plan)
+        crops = _crops_one_by_one(source, batches, plan, augmentation, image_size)
+    if infeed_dtype == "uint8":
+        return ready(crops, layout)
+
+    def finish(example: Example) -> Example:
+        views = tf.reshape(example["images"], [-1, image_size, image_size, 3])
+        draws = tf.reshape(example["draws"], [-1, augment.PHOTOMETRIC_DRAWS])
+        views = augment.photometric(views, draws, augmentation, static=False)
+        views = tf.reshape(tf.cast(views, infeed_dtype), example["images"].shape)
+        return {"index": example["index"], "images": views}
+
+    return ready(crops.map(finish, num_parallel_calls=layout.ahead), layout)
+
+
+def view_draws(seed: int, epoch: int | tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """What both views of the examples `index` [b] look like in an epoch, counted from 0.
+
+    Returns:
+        float32 [b, 2, GEOMETRIC_DRAWS] for `augment.crop_boxes` and `augment.flips`, and
+        float32 [b, 2, PHOTOMETRIC_DRAWS] for `augment.photometric`.
+    """
+    counts = [augment.GEOMETRIC_DRAWS, augment.PHOTOMETRIC_DRAWS]
+    drawn = stateless_random.uniform([seed, epoch, _VIEWS], index, 2 * sum(counts))
+    return tf.split(tf.reshape(drawn, [index.shape[0], 2, sum(counts)]), counts, axis=-1)
+
+
+class _Plan(NamedTuple):
+    """Which examples an element of this worker holds, and the draws they get."""
+
+    seed: int
+    steps: int
+    batch_size: int
+    layout: Layout
+    first_step: int
+
+    @property
+    def replica_batch(self) -> int:
+        return self.batch_size // self.layout.replicas
+
+    def epoch(self, element: tf.Tensor) -> tf.Tensor:
+        return (self.first_step + element // self.layout.local) // self.steps
+
+    def places(self, element: tf.Tensor) -> tf.Tensor:
+        """int64 [b]: the element's places in its epoch's order."""
+        step = self.first_step + element // self.layout.local
+        part = self.layout.first + element % self.layout.local
+        start = step % self.steps * self.batch_size + part * self.replica_batch
+        return start + tf.range(self.replica_batch, dtype=tf.int64)
+
+    def indices(self, element: tf.Tensor, readable: np.ndarray) -> tf.Tensor:
+        """int32 [b]: the element's examples, in the order of its epoch's permutation."""
+        epoch = tf.cast(self.epoch(element), tf.int32)
+        places = tf.random.experimental.index_shuffle(
+            self.places(element),
+            seed=tf.stack([self.seed & 0x7FFFFFFF, epoch]),
+            max_index=len(readable) - 1,
+        )
+        return tf.gather(readable, places)
+
+    def with_draws(self, element: tf.Tensor, batch: Example) -> Example:
+        """Adds both views' draws to a batch `{"index": int32 [b], ...}`."""
+        geometric, draws = view_draws(self.seed, self.epoch(element), batch["index"])
+        return batch | {"geometric": geometric, "draws": draws}
+
+
+def _indexed(source: Source, plan: _Plan) -> tf.data.Dataset:
+    """Batches `{"index", "geometric", "draws"}` in the order of each epoch's permutation."""
+    readable = source.readable
+
+    def identify(element: tf.Tensor) -> Example:
+        return plan.with_draws(element, {"index": plan.indices(element, readable)})
+
+    return tf.data.Dataset.counter().map(identify, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _streamed(source: Source, plan: _Plan) -> tf.data.Dataset:
+    """The same with "image" (encoded) from this worker's files, shuffled anew in each pass."""
+    shard, num_shards = plan.layout.shard, plan.layout.num_shards
+    readable = np.zeros(source.num_examples, bool)
+    readable[source.readable] = True
+    length = int(readable[source.shard_indices(shard, num_shards)].sum())
+    if not length:
+        raise UserError(
+            f"--dataset={source.name}: expected readable images for each of {num_shards} workers. "
+            f"Received: none for worker {shard}."
+        )
+    used = plan.first_step * plan.layout.local * plan.replica_batch
+
+    def one_pass(number: tf.Tensor) -> tf.data.Dataset:
+        drawn = stateless_random.uniform([plan.seed, number, _ORDER], tf.constant(shard), 1)[0]
+        key = tf.cast(drawn * (1 << 24), tf.int64)
+        examples = source.stream(shard=shard, num_shards=num_shards, shuffle_seed=key)
+        return examples.filter(lambda example: tf.gather(readable, example["index"]))
+
+    passes = tf.data.Dataset.counter(used // length).flat_map(one_pass).skip(used % length)
+    batches = passes.batch(plan.replica_batch, drop_remainder=True)
+    return batches.enumerate().map(
+        lambda element, batch: plan.with_draws(
+            element, {"index": batch["index"], "image": batch["image"]}
+        ),
+        num_parallel_calls=plan.layout.ahead,
+    )
+
+
+def _crops_in_memory(
+    source: Source, plan: _Plan, augmentation: augment.Augmentation, size: int
+) -> tf.data.Dataset:
+    """All crops of a batch of decoded images at once."""
+    pixels = source.pixels
+    assert pixels is not None
+    height, width = pixels.shape[1:3]
+
+    def cut(batch: Example) -> Example:
+        draws = batch["geometric"]
+        boxes = augment.crop_boxes(draws, height, width, augmentation)
+        mirrored = augment.flips(draws, augmentation)
+        views = images.cut_views(tf.gather(pixels, batch["index"]), boxes, mirrored, size)
+        return {"index": batch["index"], "images": views, "draws": batch["draws"]}
+
+    return _indexed(source, plan).map(cut, num_parallel_calls=plan.layout.ahead)
+
+
+def _crops_one_by_one(
+    source: Source,
+    batches: tf.data.Dataset,
+    plan: _Plan,
+    augmentation: augment.Augmentation,
+    size: int,
+) -> tf.data.Dataset:
+    """Each image fetched, decoded and cropped on its own, in parallel."""
+    pixels = source.pixels
+
+    def cut(example: Example, real: tf.Tensor) -> Example:
+        def views() -> tf.Tensor:
+            if "image" in example:
+                content = example["image"]
+            else:
+                index = example["index"]
+                content = source.fetch(index) if pixels is None else tf.gather(pixels, index)
+            return images.two_views(content, example["geometric"], augmentation, size)
+
+        blank = tf.zeros([2, size, size, 3], tf.uint8)
+        cropped = tf.ensure_shape(tf.cond(real, views, lambda: blank), blank.shape)
+        return {"index": example["index"], "images": cropped, "draws": example["draws"]}
+
+    if pixels is not None:
+        always = tf.constant(True)
+        singles = batches.unbatch()
+        crops = singles.map(lambda e: cut(e, always), num_parallel_calls=tf.data.AUTOTUNE)
+    else:
+        crops = readable(batches, cut, plan.replica_batch, _note_lost(source, plan))
+    return crops.batch(plan.replica_batch, drop_remainder=True)
+
+
+def _note_lost(source: Source, plan: _Plan) -> Callable[[int, int], None]:
+    """Tells the source which examples could not be read, of the elements' and marks' numbers."""
+
+    def note(first: int, count: int) -> None:
+        for number in range(first, first + count):
+            element, row = divmod(number, plan.replica_batch + 1)
+            index = -1
+            if source.random_access:
+                index = int(plan.indices(tf.constant(element, tf.int64), source.readable)[row])
+            source.lose(index)
+
+    return note

@@ -1,0 +1,1 @@
+"""False negative detection. Importing this package brings nothing in."""

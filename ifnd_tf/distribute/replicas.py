@@ -1,0 +1,177 @@
+"""Communication between replicas, and a `fit` that works under every strategy.
+
+With these, models, k-means and callbacks read the same on a laptop, several GPUs, several
+hosts and a TPU pod.
+"""
+
+import contextlib
+import contextvars
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ifnd_tf.errors import UserError
+
+# --- inside a replica ---------------------------------------------------------------------
+
+
+def _context() -> tf.distribute.ReplicaContext | None:
+    """The replica context, or None while Keras builds layers in a strategy's scope."""
+    if tf.distribute.in_cross_replica_context():
+        return None
+    return tf.distribute.get_replica_context()
+
+
+_for_accelerator = contextvars.ContextVar("for_accelerator", default=False)
+
+
+@contextlib.contextmanager
+def traced_for_accelerator() -> Iterator[None]:
+    """Within it, `on_cpu` is False: what is traced on this machine will run on an accelerator."""
+    token = _for_accelerator.set(True)
+    try:
+        yield
+    finally:
+        _for_accelerator.reset(token)
+
+
+def on_cpu() -> bool:
+    """Whether what is being traced will run on CPUs."""
+    if _for_accelerator.get():
+        return False
+    is_tpu = isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)
+    return not is_tpu and not tf.config.list_logical_devices("GPU")
+
+
+def num_replicas() -> int:
+    """Replicas that run the current step; 1 outside `strategy.run`."""
+    context = _context()
+    return 1 if context is None else context.num_replicas_in_sync
+
+
+def replica_id() -> tf.Tensor:
+    """int32 [], this replica's number; 0 outside `strategy.run`."""
+    context = _context()
+    if context is None:
+        return tf.constant(0)
+    return tf.convert_to_tensor(context.replica_id_in_sync_group, tf.int32)
+
+
+def all_reduce_sum(x: tf.Tensor) -> tf.Tensor:
+    """The sum of `x` over all replicas, differentiable."""
+    context = _context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return x
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, x)
+
+
+def all_reduce_mean(x: tf.Tensor) -> tf.Tensor:
+    """The mean of `x` over all replicas, differentiable."""
+    return all_reduce_sum(x) / num_replicas() if num_replicas() > 1 else x
+
+
+def all_gather(x: tf.Tensor) -> tf.Tensor:
+    """Concatenates `x` [b, ...] of all replicas to [replicas * b, ...], differentiable."""
+    context = _context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return x
+    # The identity gives the tensor this replica's device. What comes straight from the input
+    # has none, and MultiWorkerMirroredStrategy then finds no destination to gather to.
+    gathered = context.all_gather(tf.identity(x), axis=0)
+    return tf.ensure_shape(gathered, [num_replicas() * x.shape[0], *x.shape[1:]])
+
+
+def exchange_pieces(rows: int, replicas: int, most: int = 8) -> int:
+    """Into how many pieces a replica's batch is cut for `exchange`.
+
+    The largest number up to `most` that divides both the batch and the replicas.
+
+    Raises:
+        UserError: if that is 1: whole batches would move, and every image would still be
+            normalised among the same others.
+    """
+    for pieces in range(most, 1, -1):
+        if rows % pieces == 0 and replicas % pieces == 0:
+            return pieces
+    raise UserError(
+        f"--batch_norm=shuffle: expected a batch per replica and a number of replicas with a "
+        f"common divisor from 2 to {most}. Received: {rows} images on each of {replicas} "
+        "replicas; choose another --batch_size, or --batch_norm=sync."
+    )
+
+
+def exchange(x: tf.Tensor, *, inverse: bool = False) -> tf.Tensor:
+    """Shuffles rows across replicas (MoCo's shuffling batch norm, He et al. 2019, 3.3).
+
+    Each replica cuts its rows [b, ...] into P pieces and sends piece j to the replica
+    j * R / P places further on, so that no replica keeps more than b / P of its rows
+    together. `inverse=True` sends them back.
+
+    Collective permutes on TPU, where each core sends and receives just its b rows; a gather
+    elsewhere, since neither CPU nor GPU has a kernel for the permute.
+    """
+    replicas = num_replicas()
+    pieces = exchange_pieces(x.shape[0], replicas)
+    shifts = [(-1 if inverse else 1) * j * (replicas // pieces) for j in range(pieces)]
+    if isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy):
+        moved = [
+            _permute(piece, shift, replicas)
+            for piece, shift in zip(tf.split(x, pieces), shifts, strict=True)
+        ]
+        return tf.concat(moved, axis=0)
+    shape = x.shape.as_list()
+    gathered = tf.reshape(all_gather(x), [replicas, pieces, shape[0] // pieces, *shape[1:]])
+    senders = tf.math.floormod(replica_id() - tf.constant(shifts), replicas)
+    moved = tf.gather_nd(gathered, tf.stack([senders, tf.range(pieces)], axis=1))
+    return tf.reshape(moved, shape)
+
+
+def _permute(x: tf.Tensor, shift: int, replicas: int) -> tf.Tensor:
+    if shift == 0:
+        return x
+    pairs = [[sender, (sender + shift) % replicas] for sender in range(replicas)]
+    return tf.raw_ops.CollectivePermute(input=x, source_target_pairs=pairs)
+
+
+# --- the model's host loop ------------------------------------------------------------------
+
+
+class DistributedModel(keras.Model):
+    """A `keras.Model` whose `fit` runs under every strategy.
+
+    Keras 3.15's own train function fails on MultiWorkerMirroredStrategy and, with several
+    steps per execution, on MirroredStrategy; and its symbolic build runs `train_step`
+    outside any replica. Models here are built by hand, so neither is needed.
+    """
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        return
+
+    train_function: Any
+
+    def make_train_function(self, force: bool = False):
+        if self.train_function is not None and not force:
+            return self.train_function
+        steps = int(self.steps_per_execution)
+
+        def one_step(data):
+            return self.distribute_strategy.run(self.train_step, args=(data,))
+
+        @tf.function(reduce_retracing=True)
+        def train_function(iterator, count=steps):  # `loop.fit` gives an epoch's last call less
+            if steps > 1:  # a loop of no turns would still trace the step a second time
+                for _ in tf.range(count - 1):
+                    one_step(next(iterator))
+            return tf.nest.map_structure(self._merge, one_step(next(iterator)))
+
+        self.train_function = train_function
+        return train_function
+
+    def _merge(self, value):
+        strategy = self.distribute_strategy
+        if isinstance(strategy, tf.distribute.TPUStrategy):
+            # The step reduces its own metrics; a host-side reduction would add a transfer.
+            return strategy.experimental_local_results(value)[0]
+        return strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)

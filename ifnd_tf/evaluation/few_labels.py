@@ -1,0 +1,115 @@
+"""Class-balanced subsets of the labels, the same ones in every run, and what they teach."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from ifnd_tf.distribute import stateless_random
+from ifnd_tf.errors import UserError
+from ifnd_tf.evaluation.embed import Embeddings
+from ifnd_tf.evaluation.linear_probe import linear_probe
+
+_PURPOSE = 31  # Keeps these draws apart from others with the same seed.
+
+
+def label_subset(
+    labels: np.ndarray, share: float, *, seed: int, class_names: Sequence[str] = ()
+) -> np.ndarray:
+    """Picks equally many examples of every class.
+
+    SimCLR (Chen et al., ICML 2020, section 4.2) samples 1% or 10% of the labels "in a
+    class-balanced way". Which examples follows from the seed and their indices alone.
+
+    Args:
+        labels: int `[N]`, -1 where unknown.
+        share: of the labelled examples, in `(0, 1]`: each class gives
+            `share * labelled / classes`, rounded, but at least one.
+        seed: another seed, another subset.
+        class_names: for error messages.
+
+    Returns:
+        int32 indices, ascending.
+
+    Raises:
+        UserError: without labels, or when a class has fewer examples than it is to give.
+    """
+    classes, each = subset_sizes(labels, share, class_names)
+    index = tf.range(len(labels), dtype=tf.int32)
+    priority = stateless_random.uniform([seed, _PURPOSE], index, 1)[:, 0].numpy()
+    order = np.lexsort([np.arange(len(labels)), priority])
+    chosen = [order[labels[order] == one][:each] for one in classes]
+    return np.sort(np.concatenate(chosen)).astype(np.int32)
+
+
+def subset_sizes(
+    labels: np.ndarray, share: float, class_names: Sequence[str] = ()
+) -> tuple[np.ndarray, int]:
+    """The classes, and how many examples each gives to a `label_subset`; raises as it does."""
+    if not 0 < share <= 1:
+        raise UserError(f"Expected a share of the labels in (0, 1]. Received: {share}.")
+    classes, counts = np.unique(labels[labels >= 0], return_counts=True)
+    if not classes.size:
+        raise UserError(
+            "Expected labels to take a subset of. Received: none; choose a labelled data set."
+        )
+    each = max(1, round(share * counts.sum() / len(classes)))
+    if counts.min() < each:
+        which = int(classes[counts.argmin()])
+        name = class_names[which] if which < len(class_names) else str(which)
+        raise UserError(
+            f"--label_shares: expected at least {each} images of every class for a balanced "
+            f"{subset_name(share)}. Received: {counts.min()} of class {name!r}; ask for a smaller "
+            "share, or leave few_labels and finetune out of --protocols."
+        )
+    return classes, each
+
+
+def subset_name(share: float) -> str:
+    """A share as metric names spell it: 1pct, 10pct, 0.5pct."""
+    return f"{100 * share:g}pct"
+
+
+def averaged(runs: Sequence[Mapping[str, float]]) -> Iterator[tuple[str, float]]:
+    """The same metrics of several subsets: (name, mean) and, of top-1, (name + "_std", ...)."""
+    for name in runs[0]:
+        values = [run[name] for run in runs]
+        yield name, float(np.mean(values))
+        if name.endswith("top1"):
+            yield f"{name}_std", float(np.std(values))
+
+
+def label_subset_probe(
+    train: Embeddings,
+    test: Embeddings,
+    *,
+    shares: Sequence[float] = (0.01, 0.1),
+    seeds: Sequence[int] = (0, 1, 2),
+    class_names: Sequence[str] = (),
+) -> Iterator[tuple[str, float]]:
+    """Linear probe that is shown a part of the labels only.
+
+    Args:
+        train: all N training examples.
+        test: the examples to test on.
+        shares: of the labels, each in `(0, 1]`.
+        seeds: of the subsets; accuracy is averaged over them, since small subsets differ.
+        class_names: for error messages.
+
+    Yields:
+        For each share, as for 1%: ("linear_1pct_top1", mean share in `[0, 1]`),
+        ("linear_1pct_top5", ...) with more than five classes, and ("linear_1pct_top1_std",
+        standard deviation over the seeds).
+
+    Raises:
+        UserError: as `label_subset`.
+    """
+    for share in shares:
+        runs = []
+        for seed in seeds:
+            chosen = label_subset(train.labels, share, seed=seed, class_names=class_names)
+            part = Embeddings(train.features[chosen], train.labels[chosen])
+            found = linear_probe(part, test, solver="lbfgs")
+            prefix = f"linear_{subset_name(share)}_"
+            runs.append({name.replace("linear_", prefix): value for name, value in found})
+        yield from averaged(runs)

@@ -1,0 +1,64 @@
+"""How well k-means on frozen features finds the true classes."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
+from sklearn.metrics.cluster import contingency_matrix
+
+from ifnd_tf.clustering.kmeans import initial_centroids, kmeans
+from ifnd_tf.evaluation.embed import Embeddings
+
+
+def clustering(
+    examples: Embeddings,
+    *,
+    num_clusters: int = 0,
+    num_iterations: int = 50,
+    num_restarts: int = 5,
+    seed: int = 0,
+) -> Iterator[tuple[str, float]]:
+    """Clusters unit-length features with k-means and compares with the true classes.
+
+    Args:
+        examples: N labelled examples.
+        num_clusters: K; 0: the number of classes, the usual protocol.
+        num_iterations: of Lloyd's algorithm, >= 1.
+        num_restarts: clusterings from different initial centroids, of which the one of least
+            inertia is taken (labels play no part in the choice); >= 1.
+        seed: of the initial centroids.
+
+    Yields:
+        ("cluster_nmi", normalised mutual information, in `[0, 1]`), ("cluster_ami", the same
+        adjusted for chance, at most 1), ("cluster_purity", share of examples in the majority
+        class of their cluster).
+    """
+    count = len(examples.labels)
+    clusters = min(num_clusters or len(np.unique(examples.labels)), count)
+    points = tf.math.l2_normalize(tf.constant(examples.features), axis=1)
+    index = tf.range(count, dtype=tf.int32)
+
+    @tf.function
+    def cluster(seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        centroids = initial_centroids(points, index, num_clusters=clusters, seed=seed)
+        result = kmeans(
+            points,
+            index,
+            centroids,
+            num_iterations=num_iterations,
+            confidence_temperature=1.0,
+        )
+        return result.inertia, result.assignments
+
+    found = [cluster(tf.constant(seed + restart)) for restart in range(num_restarts)]
+    _, assignments = min(found, key=lambda result: float(result[0]))
+    yield from agreement(examples.labels, assignments.numpy())
+
+
+def agreement(labels: np.ndarray, assignments: np.ndarray) -> Iterator[tuple[str, float]]:
+    """Compares a partition with the true classes; see `clustering` for what it yields."""
+    yield "cluster_nmi", float(normalized_mutual_info_score(labels, assignments))
+    yield "cluster_ami", float(adjusted_mutual_info_score(labels, assignments))
+    table = contingency_matrix(labels, assignments)
+    yield "cluster_purity", float(table.max(axis=0).sum() / table.sum())

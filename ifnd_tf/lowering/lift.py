@@ -1,0 +1,82 @@
+"""Brings a lowered run's weights back into its Keras model, as a checkpoint of main.py.
+
+    python -m ifnd_tf.lowering.lift DIR runs/NAME
+    python main.py --flagfile=runs/NAME/config.flags --workdir=runs/NAME --mode=export,report
+
+DIR is what ifnd_tf.lowering wrote, runs/NAME what jax_runner made of it. After this
+the stages of main.py that read a trained model work: export, evaluate, report. The weights come
+back, not the whole state: training goes on with jax_runner alone.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import tensorflow as tf
+
+import main as entry
+from ifnd_tf.errors import UserError
+from ifnd_tf.lowering.programs import variables
+from ifnd_tf.models.contrastive import ContrastiveModel
+from ifnd_tf.run.checkpoints import CheckpointStore, Snapshot
+from ifnd_tf.stages import build
+from jax_runner.artifact import Artifact
+from jax_runner.run_folder import STATE, read_state
+
+
+def model_of(artifact: Artifact, arrays: dict[str, Any]) -> ContrastiveModel:
+    """The run's model with a state's values.
+
+    Args:
+        artifact: gives flags and sizes.
+        arrays: by the variables' numbers in the manifest.
+    """
+    manifest = artifact.manifest
+    config = entry.parse([f"--{name}={value}" for name, value in manifest["flags"].items()])
+    assert config is not None
+    model = build.build(
+        config,
+        tf.distribute.get_strategy(),
+        num_examples=manifest["data"]["train"],
+        steps_per_epoch=manifest["steps_per_epoch"],
+    )
+    for number, variable in enumerate(variables(model)):
+        variable.assign(arrays[str(number)])
+    return model
+
+
+def lift(artifact: Artifact, folder: Path) -> int:
+    """Writes `folder`/checkpoints from its state file; returns the steps done.
+
+    Raises:
+        UserError: there is no state, or it belongs to another manifest.
+    """
+    arrays, notes = read_state(folder / STATE, artifact.digest)
+    checkpoint = tf.train.Checkpoint(model=model_of(artifact, arrays))
+    snapshot = Snapshot.take(notes["step"], checkpoint, {"lifted": True})
+    CheckpointStore(str(folder / "checkpoints")).write(snapshot)
+    snapshot.drop()
+    return notes["step"]
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command line; returns the process's exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser.add_argument("artifact", type=Path, metavar="DIR", help="what ifnd_tf.lowering wrote")
+    parser.add_argument("workdir", type=Path, help="the run directory of jax_runner")
+    options = parser.parse_args(arguments)
+    try:
+        steps = lift(Artifact(options.artifact), options.workdir)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{options.workdir}/checkpoints: the weights after {steps} steps")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,218 @@
+"""The programs of a run on one device: what `fit`, detection and evaluation compute, and no more.
+
+Nothing here re-implements a step. Each program is the product's own function, with the data set
+as an argument, so that images stay on the device and a step takes an epoch and indices alone.
+"""
+
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from ifnd_tf.clustering import kmeans
+from ifnd_tf.config import Config
+from ifnd_tf.data import augment, images, train_batches
+from ifnd_tf.data.source import Source
+from ifnd_tf.errors import UserError
+from ifnd_tf.evaluation import knn
+from ifnd_tf.lowering import functional, stablehlo
+from ifnd_tf.lowering.stablehlo import Portable
+from ifnd_tf.models.contrastive import ContrastiveModel
+from ifnd_tf.stages import build
+
+# Scores that exist at once in k-means, in numbers: an accelerator wants longer products than a
+# processor's cache has room for, and has the memory (256 MB).
+_SCORES = 1 << 26
+
+Spec = tf.TensorSpec
+
+
+class Sizes(NamedTuple):
+    """What the programs' shapes follow from.
+
+    Attributes:
+        train, test: N and the number of evaluation images; 0: there are none.
+        height, width: of all images, pixels.
+        classes: C; 0 without labels.
+    """
+
+    train: int
+    test: int
+    height: int
+    width: int
+    classes: int
+
+
+def sizes(config: Config, train: Source, test: Source | None) -> Sizes:
+    """The data's sizes.
+
+    Raises:
+        UserError: the data cannot stay on a device as one array of images.
+    """
+    shapes = []
+    for source in (train, test) if test is not None else (train,):
+        if source.pixels is None or max(source.pixels.shape[1:3]) > config.image_size:
+            raise UserError(
+                "expected images of one size, at most --image_size, that fit in "
+                f"--cache_megabytes. Received: {source.name}; such data is for main.py."
+            )
+        if len(source.readable) < source.num_examples:
+            raise UserError(
+                f"expected images that all decode. Received: {len(source.unreadable)} of "
+                f"{source.name} that do not; remove them."
+            )
+        shapes.append(tuple(source.pixels.shape[1:3]))
+    if len(set(shapes)) > 1:
+        raise UserError(f"expected training and evaluation images of one size. Received: {shapes}.")
+    height, width = shapes[0]
+    if test is None or min(train.labels.min(), test.labels.min()) < 0:
+        return Sizes(train.num_examples, 0, height, width, 0)
+    classes = int(max(train.labels.max(), test.labels.max())) + 1
+    return Sizes(train.num_examples, test.num_examples, height, width, classes)
+
+
+def variables(model: ContrastiveModel) -> list[Any]:
+    """All that a step reads or writes, in an order that depends on the model alone."""
+    kept = [] if model.memory is None else [model.memory.kept]
+    return [*functional.variables(model), *kept]
+
+
+def _whole(pixels: tf.Tensor, size: int) -> tf.Tensor:
+    """`images.centre_view` of images of at most S pixels, in operations that XLA has."""
+    height, width = pixels.shape[1:3]
+    side = min(height, width)
+    box = tf.constant([[[(height - side) // 2, (width - side) // 2, side, side]]])
+    # One box for all images.
+    return images.cut_views(pixels, box, tf.constant([[False]]), size)[:, 0]
+
+
+def training_step(config: Config, model: ContrastiveModel, data: Sizes) -> Portable:
+    """Images of the data set, indices [b] and the epoch, from 0 -> the logs of `train_step`."""
+    augmentation = build.augmentation(config)
+
+    def step(pixels: tf.Tensor, index: tf.Tensor, epoch: tf.Tensor) -> dict[str, tf.Tensor]:
+        geometric, draws = train_batches.view_draws(config.seed, epoch, index)
+        views = images.cut_views(
+            tf.gather(pixels, index),
+            augment.crop_boxes(geometric, data.height, data.width, augmentation),
+            augment.flips(geometric, augmentation),
+            config.image_size,
+        )
+        return model.train_step({"index": index, "images": views, "draws": draws})
+
+    arguments = {
+        "images": Spec([data.train, data.height, data.width, 3], tf.uint8),
+        "index": Spec([config.batch_size], tf.int32),
+        "epoch": Spec([], tf.int32),
+    }
+    return stablehlo.lower(step, arguments, variables(model))
+
+
+def _batch(config: Config, data: Sizes) -> dict[str, tf.TensorSpec]:
+    return {"images": Spec([config.batch_size, data.height, data.width, 3], tf.uint8)}
+
+
+def features(config: Config, model: ContrastiveModel, data: Sizes) -> Portable:
+    """Images [b] -> the query encoder's features [b, F], as the protocols evaluate them."""
+
+    def step(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        views = augment.normalise(_whole(pixels, config.image_size))
+        return {"features": model.network.encoder(views, training=False)}
+
+    return stablehlo.lower(step, _batch(config, data), variables(model))
+
+
+def embedding(config: Config, model: ContrastiveModel, data: Sizes) -> Portable:
+    """What is clustered: images [b] -> unit vectors [b, D]; or all kept keys -> [N, D]."""
+    memory, network = model.memory, model.embedding_network
+    if memory is not None:
+
+        def kept() -> dict[str, tf.Tensor]:
+            return dict(zip(("points", "index"), memory.read(), strict=True))
+
+        return stablehlo.lower(kept, {}, variables(model))
+
+    def step(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        views = augment.normalise(_whole(pixels, config.image_size))
+        if config.cluster_on == "features":
+            points = tf.math.l2_normalize(network.encoder(views, training=False), axis=-1)
+        else:
+            points = network.embed(views)
+        return {"points": points}
+
+    return stablehlo.lower(step, _batch(config, data), variables(model))
+
+
+def _points(count: int, width: int) -> dict[str, tf.TensorSpec]:
+    return {"points": Spec([count, width]), "index": Spec([count], tf.int32)}
+
+
+def seeding(config: Config, level: int, clusters: int, count: int, width: int) -> Portable:
+    """Points [N, D] and their index -> centroids [K, D] to start from."""
+
+    def start(points: tf.Tensor, index: tf.Tensor) -> dict[str, tf.Tensor]:
+        seed = config.seed + level
+        return {
+            "centroids": kmeans.initial_centroids(points, index, num_clusters=clusters, seed=seed)
+        }
+
+    return stablehlo.lower(start, _points(count, width))
+
+
+def clustering(
+    iterations: int, temperature: float, clusters: int, count: int, width: int
+) -> Portable:
+    """Points [N, D], their index and centroids [K, D] -> a `KMeansResult`, by name."""
+
+    def cluster(points: tf.Tensor, index: tf.Tensor, start: tf.Tensor) -> dict[str, tf.Tensor]:
+        return kmeans.kmeans(
+            points, index, start, num_iterations=iterations, confidence_temperature=temperature,
+            tolerance=kmeans.TOLERANCE, relaxation=kmeans.RELAXATION,
+            chunk_size=max(1, _SCORES // clusters),
+        )._asdict()  # fmt: skip
+
+    arguments = _points(count, width) | {"centroids": Spec([clusters, width])}
+    return stablehlo.lower(cluster, arguments)
+
+
+def nearest_neighbours(config: Config, data: Sizes, memory: int, width: int) -> Portable:
+    """A memory [n, F] with labels, and queries [q, F] with theirs -> ranks [q] of the truth."""
+
+    def rank(known: tf.Tensor, labels: tf.Tensor, queries: tf.Tensor, truth: tf.Tensor):
+        found = knn.query_ranks(
+            knn.knn_memory(known, labels),
+            queries,
+            truth,
+            neighbors=config.knn_neighbors,
+            temperature=config.knn_temperature,
+            num_classes=data.classes,
+        )
+        return {"rank": found}
+
+    arguments = {
+        "memory": Spec([memory, width]),
+        "labels": Spec([memory], tf.int32),
+        "queries": Spec([knn.QUERIES, width]),
+        "truth": Spec([knn.QUERIES], tf.int32),
+    }
+    return stablehlo.lower(rank, arguments)
+
+
+def all_programs(config: Config, model: ContrastiveModel, data: Sizes) -> dict[str, Portable]:
+    """Every program of a run, by name."""
+    levels = build.num_clusters(config, data.train)
+    programs = {"train": training_step(config, model, data)}
+    if levels:
+        programs["embed"] = embedding(config, model, data)
+        width = build.clustered_width(config, model.embedding_network)
+        for level, clusters in enumerate(levels):
+            programs[f"seeds_{clusters}"] = seeding(config, level, clusters, data.train, width)
+            programs[f"kmeans_{clusters}"] = clustering(
+                config.kmeans_iterations, config.confidence_temperature, clusters, data.train, width
+            )
+    if data.test:
+        width = model.encoder.output_shape[-1]
+        few = min(config.online_knn_examples, data.train)
+        programs["features"] = features(config, model, data)
+        programs["knn"] = nearest_neighbours(config, data, data.train, width)
+        programs["online_knn"] = nearest_neighbours(config, data, few, width)
+    return programs

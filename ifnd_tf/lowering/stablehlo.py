@@ -1,0 +1,128 @@
+"""TensorFlow functions -> portable StableHLO: bytes that any later XLA can read.
+
+A StableHLO program in the VHLO dialect of a stated version is promised to load for five years
+(StableHLO's compatibility document). No operation of the host remains in it, and no custom call:
+what one device's kernels need is the reading XLA's business.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+from tensorflow.compiler.mlir.stablehlo import stablehlo
+
+from ifnd_tf.distribute import replicas
+from ifnd_tf.lowering.functional import GraphCopy, LoweringError, parameter
+from ifnd_tf.lowering.tpu import parseable, reason
+
+# The oldest that has all that is used here, so that the most readers understand it.
+VERSION = "1.0.0"
+
+# Where in the source an operation came from; and notes of XLA's own dialect to itself.
+_NOTES = re.compile(
+    r" loc\((?:[^()\"]|\"[^\"]*\"|\([^()]*\))*\)|^#loc.*$"
+    r"| attributes \{mhlo\.[^}]*\}|\{mhlo\.frontend_attributes = \{[^}]*\}\}",
+    re.M,
+)
+
+
+class Portable(NamedTuple):
+    """A lowered function.
+
+    Attributes:
+        content: the artifact.
+        inputs: of each argument "name" (or "state", the variable's number), "shape", "dtype".
+        outputs: likewise; a variable is among them if the function changes it.
+    """
+
+    content: bytes
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+
+
+def lower(
+    function: Callable[..., Mapping[str, tf.Tensor]],
+    arguments: Mapping[str, tf.TensorSpec],
+    variables: Sequence[Any] = (),
+) -> Portable:
+    """Lowers a function with static shapes for one device of any kind.
+
+    Args:
+        function: takes the arguments by position; returns tensors by name.
+        arguments: their names and shapes.
+        variables: Keras' or TensorFlow's, those that the function may read and write.
+
+    Raises:
+        LoweringError: XLA has no kernel for an op, or the function needs another variable.
+    """
+    with replicas.traced_for_accelerator():
+        traced = tf.function(function, autograph=False).get_concrete_function(*arguments.values())
+    graph = traced.graph
+    numbers = {id(_handle(variable)): i for i, variable in enumerate(variables)}
+    captured = {internal.ref(): external for external, internal in graph.captures}
+    tensors = list(graph.inputs)
+    parameters = [parameter(tensor, captured) for tensor in tensors]
+    # A captured array is a constant of the function.
+    fixed = [
+        captured[tensor.ref()] if tensor.ref() in captured and not entry.is_variable else None
+        for tensor, entry in zip(tensors, parameters, strict=True)
+    ]
+    inputs, specs = [], []
+    names = list(arguments)
+    for place, (entry, constant) in enumerate(zip(parameters, fixed, strict=True)):
+        if constant is not None:
+            continue
+        if entry.is_variable and id(entry.handle) not in numbers:
+            raise LoweringError(f"{entry.name}: expected a variable of the model or its optimizer.")
+        key = {"state": numbers[id(entry.handle)]} if entry.is_variable else {"name": names[place]}
+        inputs.append(key | _described(entry.spec))
+        specs.append(entry.spec)
+    outputs: list[dict[str, Any]] = []
+    body = [op for op in graph.get_operations() if op.type != "Placeholder"]
+    result_names = sorted(traced.structured_outputs)
+
+    def pure(*values: tf.Tensor) -> list[tf.Tensor]:
+        given = iter(values)
+        filled = tuple(next(given) if constant is None else constant for constant in fixed)
+        copy = GraphCopy(graph, tensors, parameters, filled)
+        for op in body:
+            copy.operation(op)
+        results = copy.results(graph.outputs)
+        count = len(graph.outputs)
+        before = [v for v, entry in zip(filled, parameters, strict=True) if entry.is_variable]
+        numbered = [e["state"] for e in inputs if "state" in e]
+        changed = [
+            (number, new)
+            for number, old, new in zip(numbered, before, results[count:], strict=True)
+            if new is not old
+        ]
+        outputs[:] = [
+            *({"name": n} | _described(r) for n, r in zip(result_names, results, strict=False)),
+            *({"state": number} | _described(new) for number, new in changed),
+        ]
+        return results[:count] + [new for _, new in changed]
+
+    return Portable(_content(pure, specs), inputs, outputs)
+
+
+def _content(function: Callable, specs: Sequence[tf.TensorSpec]) -> bytes:
+    compiled = tf.function(function, jit_compile=True, autograph=False)
+    try:
+        # The GPU's set of kernels is the larger one, and none needs a GPU to be lowered.
+        text = compiled.experimental_get_compiler_ir(*specs)(stage="stablehlo", platform_name="GPU")
+    except (tf.errors.OpError, ValueError, TypeError) as error:
+        raise LoweringError(reason(str(error))) from error
+    text = _NOTES.sub("", parseable(text))
+    custom = sorted(set(re.findall(r"custom_call @(\w+)", text)))
+    if custom:
+        raise LoweringError(f"expected StableHLO alone. Received: custom calls {custom}.")
+    return stablehlo.serialize_portable_artifact_str(text, VERSION)
+
+
+def _handle(variable: Any) -> Any:
+    return variable.handle if isinstance(variable, tf.Variable) else variable.value.handle
+
+
+def _described(value: Any) -> dict[str, Any]:
+    return {"shape": value.shape.as_list(), "dtype": value.dtype.name}

@@ -1,0 +1,149 @@
+"""What training computes anyway, kept per example: embeddings that cost no forward pass."""
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ifnd_tf.distribute import replicas
+from ifnd_tf.distribute.collectives import replica_collectives
+
+# Rows of each replica that meet in one call when the memory is saved. Gathered at once, all
+# N x D numbers would have to fit on every device.
+_SAVED_ROWS = 1 << 14
+
+
+class KeyMemory(tf.train.experimental.PythonState):
+    """An exponential average of each example's keys, its rows dealt out to the replicas.
+
+    A memory bank (Wu et al. 2018, arXiv 1805.01978), here for clustering as in DeepCluster-v2
+    (Caron et al. 2020, arXiv 2006.09882). An example's first key is taken as it is, a later one
+    k by e = m e + (1 - m) k, once an epoch. Averages are brought to unit length when read, not
+    when written, so that the weights of the keys stay those of an exponential average.
+
+    Replica r holds examples r n to (r + 1) n - 1, with n = N / R rounded up. Sharded, since a
+    copy on each of R replicas takes R times the memory (ImageNet with D = 128: 656 MB a core
+    where 32 cores could hold 20 MB each; with features of width 2048, 10 GB) and saves nothing:
+    each replica sees the keys of all replicas anyway, because they enter the queue, and k-means
+    wants each replica to work through rows of its own.
+
+    The checkpoint holds one [N, D] array in order of the examples, whatever the replicas, so a
+    run goes on with another number of them.
+
+    Args:
+        strategy: whose replicas hold the rows.
+        num_examples: N, the size of the index space.
+        width: D.
+        momentum: m in [0, 1).
+
+    Attributes:
+        rows: n, rows of a replica.
+        width: D.
+        kept: float32 [n + 1, D] of this replica, not normalised; 0 where none was seen.
+    """
+
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        *,
+        num_examples: int,
+        width: int,
+        momentum: float,
+    ):
+        self._strategy, self._momentum = strategy, momentum
+        self._num_examples, self.width = num_examples, width
+        self.rows = math.ceil(num_examples / strategy.num_replicas_in_sync)
+        with strategy.scope():
+            # A row of zeros has not been seen. The last one takes the keys that belong to other
+            # replicas: a scatter out of range is dropped by XLA, yet an error on a CPU.
+            self.kept = tf.Variable(
+                tf.zeros([self.rows + 1, width]),
+                trainable=False,
+                name="kept_keys",
+                # Each replica has a component of its own, never read across them.
+                synchronization=tf.VariableSynchronization.ON_READ,
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            )
+
+    # --- on a replica ----------------------------------------------------------------------------
+
+    def update(self, keys: tf.Tensor, index: tf.Tensor) -> None:
+        """Averages new keys into this replica's rows; in place, and XLA-compilable.
+
+        Args:
+            keys: float [B, D], those of all replicas, of any length but 0.
+            index: int32 [B], their examples.
+        """
+        place = index - replicas.replica_id() * self.rows
+        place = tf.where((place >= 0) & (place < self.rows), place, self.rows)
+        keys = tf.math.l2_normalize(tf.cast(tf.stop_gradient(keys), tf.float32), axis=-1)
+        before = self._gather(place)
+        seen = tf.reduce_any(before != 0.0, axis=-1, keepdims=True)
+        after = tf.where(seen, self._momentum * before + (1.0 - self._momentum) * keys, keys)
+        # The operations behind `tf.Variable`'s methods: variables with a component per replica
+        # lack those, and assigning a changed copy would move all n x D numbers each step.
+        tf.raw_ops.ResourceScatterUpdate(resource=self.kept.handle, indices=place, updates=after)
+
+    def read(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """This replica's unit vectors float32 [n, D], and their examples int32 [n].
+
+        The index is -1, which k-means leaves out, for an example whose key was never seen, and
+        beyond the last example.
+        """
+        kept = self.kept.read_value()[: self.rows]
+        index = replicas.replica_id() * self.rows + tf.range(self.rows)
+        seen = tf.reduce_any(kept != 0.0, axis=-1)
+        return tf.math.l2_normalize(kept, axis=-1), tf.where(seen, index, -1)
+
+    def _gather(self, place: tf.Tensor) -> tf.Tensor:
+        rows = tf.raw_ops.ResourceGather(resource=self.kept.handle, indices=place, dtype=tf.float32)
+        return tf.ensure_shape(rows, [*place.shape, self.width])
+
+    # --- the checkpoint --------------------------------------------------------------------------
+
+    def numpy(self) -> np.ndarray:
+        """All averages, float32 [N, D], not normalised; zeros where none was seen."""
+        by_replica = [self._strategy.num_replicas_in_sync, -1, self.width]
+        parts = []
+        for start in range(0, self.rows, _SAVED_ROWS):
+            part = self._strategy.experimental_local_results(self._part(tf.constant(start)))[0]
+            parts.append(part.numpy().reshape(by_replica))
+        everything = np.concatenate(parts, axis=1)[:, : self.rows]
+        return everything.reshape([-1, self.width])[: self._num_examples]
+
+    @functools.cached_property
+    def _part(self) -> Any:
+        """int32 [] first row -> rows from there on of all replicas, [R * `_SAVED_ROWS`, D]."""
+
+        def part(start):
+            place = tf.minimum(start + tf.range(_SAVED_ROWS), self.rows)
+            return replica_collectives().concat(self._gather(place))
+
+        def on_replicas(start):
+            return self._strategy.run(part, args=(start,))
+
+        # A concrete function, since one is made for each memory: TensorFlow takes those of one
+        # line for one function, and warns of retracing.
+        return tf.function(on_replicas).get_concrete_function(tf.TensorSpec([], tf.int32))
+
+    def serialize(self) -> bytes:
+        return self.numpy().tobytes()
+
+    def deserialize(self, string_value: bytes) -> None:
+        kept = np.frombuffer(string_value, np.float32).reshape([self._num_examples, self.width])
+        strategy = self._strategy
+
+        def own(context) -> tf.Tensor:
+            start = context.replica_id_in_sync_group * self.rows
+            block = np.zeros([self.rows + 1, self.width], np.float32)
+            mine = kept[start : start + self.rows]
+            block[: len(mine)] = mine
+            return tf.constant(block)
+
+        @tf.function
+        def write(values):
+            strategy.run(self.kept.assign, args=(values,))
+
+        write(strategy.experimental_distribute_values_from_function(own))

@@ -1,0 +1,107 @@
+"""Builds the detector of a run from a `Config`."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ifnd_tf.config import Config
+from ifnd_tf.data import augment, eval_batches
+from ifnd_tf.data.source import Source
+from ifnd_tf.detection import detectors
+from ifnd_tf.detection.callback import IncrementalDetection
+from ifnd_tf.detection.embedding_clusters import TableClusters
+from ifnd_tf.detection.embeddings import EmbeddingTable
+from ifnd_tf.distribute.strategies import num_input_pipelines
+from ifnd_tf.models.contrastive import ContrastiveModel
+from ifnd_tf.stages import build
+
+
+def make_detector(
+    config: Config,
+    strategy: tf.distribute.Strategy,
+    model: ContrastiveModel,
+    source: Source,
+    report: Callable[[str], None] = lambda text: None,
+) -> detectors.Detector:
+    """The detector of `--detector`, ready to embed `source` with the model's key network.
+
+    Args:
+        config, strategy, model, source: the run's.
+        report: told of what it did otherwise than asked, for want of memory.
+    """
+
+    def clusters() -> TableClusters:
+        return TableClusters(
+            embedding_table(config, strategy, model, source),
+            confidence_temperature=config.confidence_temperature,
+            iterations=config.kmeans_iterations,
+            seed=config.seed,
+            report=report,
+        )
+
+    parts = detectors.Parts(
+        true_labels=source.labels,
+        clusters=clusters,
+        num_clusters=build.num_clusters(config, source.num_examples),
+        hierarchy=config.hierarchy,
+        scope=config.acceptance_scope,
+        seed=config.seed,
+    )
+    return detectors.named(config.detector)(parts)
+
+
+def make_callback(
+    config: Config, detector: detectors.Detector, true_labels: np.ndarray, **options: Any
+) -> IncrementalDetection:
+    """The callback that runs `detector` when the flags say; `options`: `progress` and `run`."""
+    return IncrementalDetection(
+        detector,
+        true_labels=true_labels,
+        warmup_epochs=config.warmup_epochs,
+        refresh_epochs=config.refresh_epochs,
+        epochs=config.epochs,
+        schedule=config.acceptance,
+        start=config.acceptance_start,
+        end=config.acceptance_end,
+        end_epoch=config.acceptance_end_epoch,
+        **options,
+    )
+
+
+def embedding_table(
+    config: Config, strategy: tf.distribute.Strategy, model: ContrastiveModel, source: Source
+) -> EmbeddingTable:
+    """Where the embeddings of `source` go before each detection, wherever they come from."""
+    network, features = model.embedding_network, config.cluster_on == "features"
+
+    def embed(images: tf.Tensor) -> tf.Tensor:
+        views = augment.normalise(images)
+        if features:
+            return tf.math.l2_normalize(network.encoder(views, training=False), axis=-1)
+        return network.embed(views)
+
+    # Read anew at each detection, but traced once: that takes a fifth of a small data set's pass.
+    @functools.cache
+    def one_pass() -> Any:
+        return build.ordered_batches(config, strategy, source)
+
+    batch, memory = build.replica_batch(config, strategy), model.memory
+    steps = eval_batches.pass_steps(
+        source,
+        batch_size=batch,
+        num_replicas=strategy.num_replicas_in_sync,
+        num_workers=num_input_pipelines(strategy),
+    )
+    return EmbeddingTable(
+        strategy,
+        one_pass if memory is None else memory,
+        embed,
+        num_examples=source.num_examples,
+        rows=steps * batch if memory is None else memory.rows,
+        batch_size=batch,
+        width=build.clustered_width(config, network),
+        seed=config.seed,
+    )

@@ -1,0 +1,115 @@
+"""A run before the run: what a step needs and how long it takes, from a few of them."""
+
+import functools
+import time
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from ifnd_tf.config import Config
+from ifnd_tf.data.source import Source
+from ifnd_tf.evaluation.embed import Embedder
+from ifnd_tf.models.contrastive import ContrastiveModel
+from ifnd_tf.run import machine
+from ifnd_tf.stages import build
+
+# As many steps as tell a mean, in no more time than a person waits.
+_STEPS, _SECONDS = 20, 30.0
+
+
+class Trial(NamedTuple):
+    """What was measured.
+
+    Attributes:
+        compile_seconds: until the first step was done.
+        step_seconds: of a training step, input included.
+        input_seconds: of a step's batch when nothing else is done.
+        embed_seconds: of one step's images, un-augmented, through encoder and projector.
+        peak_bytes: the most in use on one device; of the process where there is no accelerator.
+        views: float32 `[n, 2, S, S, 3]`, view pairs as the model gets them, of the first replica.
+    """
+
+    compile_seconds: float
+    step_seconds: float
+    input_seconds: float
+    embed_seconds: float
+    peak_bytes: int
+    views: np.ndarray
+
+
+def variable_bytes(model: ContrastiveModel) -> int:
+    """Bytes of all that a checkpoint of the model and its optimiser holds."""
+    variables = {id(v): v for v in model.variables + model.optimizer.variables}.values()
+    return sum(int(np.prod(v.shape)) * tf.as_dtype(v.dtype).size for v in variables)
+
+
+def needed_bytes(config: Config, model: ContrastiveModel, rows: int) -> int:
+    """Bytes that a training step takes on one device, counted from the network's layers.
+
+    Variables and gradients; every layer's output, kept for the gradient; the key network's
+    largest pair of outputs; the views; logits against the queue. What libraries need to work in
+    comes on top.
+
+    Args:
+        config: the run's settings.
+        model: as `build.build` made it.
+        rows: images of a step on one device.
+    """
+    width = 4 if config.precision == "float32" else 2
+    outputs = [int(np.prod(layer.output.shape[1:])) * width for layer in model.encoder.layers]
+    kept = sum(outputs) + (2 * max(outputs) if config.framework == "moco" else sum(outputs))
+    views = 2 * 2 * 4 * 3 * config.image_size**2
+    queue = model.queue.shape[0] if config.framework == "moco" else 2 * config.batch_size
+    gradients = sum(int(np.prod(v.shape)) * 4 for v in model.trainable_variables)
+    return variable_bytes(model) + gradients + rows * (kept + views + 3 * 4 * queue)
+
+
+def try_steps(
+    config: Config, strategy: tf.distribute.Strategy, model: ContrastiveModel, source: Source
+) -> Trial:
+    """Trains a model that is thrown away, for 20 steps or half a minute.
+
+    Raises:
+        tf.errors.ResourceExhaustedError: if a step does not fit.
+    """
+    batches = functools.partial(build.training_batches, config, strategy, source)
+    iterator = iter(batches(0))
+    first = strategy.experimental_local_results(next(iterator))[0]
+    views = tf.stack(model.views(first), axis=1)
+    input_seconds = _mean_seconds(functools.partial(next, iterator))
+    step = model.make_train_function()
+
+    def train() -> None:
+        float(step(iterator)["loss"])  # waits for the device
+
+    start = time.monotonic()
+    train()
+    compiled = time.monotonic() - start
+    step_seconds = _mean_seconds(train, config.steps_per_execution) / config.steps_per_execution
+    rows = source.readable[: 4 * config.batch_size]
+    embedder = Embedder(functools.partial(build.inference, model.network), strategy)
+
+    def embed() -> None:
+        embedder(build.ordered_batches(config, strategy, source, rows), source.num_examples)
+
+    embed()
+    passes = -(-len(rows) // config.batch_size)
+    return Trial(
+        compile_seconds=compiled,
+        step_seconds=step_seconds,
+        input_seconds=input_seconds,
+        embed_seconds=_mean_seconds(embed, _STEPS) / passes,
+        peak_bytes=machine.peak_memory(),
+        views=views.numpy(),
+    )
+
+
+def _mean_seconds(function, weight: int = 1) -> float:
+    """Mean seconds of a call; a call that stands for `weight` steps is made less often."""
+    start = time.monotonic()
+    calls = 0
+    while calls < max(1, _STEPS // weight) and time.monotonic() - start < _SECONDS:
+        function()
+        calls += 1
+    return (time.monotonic() - start) / calls

@@ -1,0 +1,221 @@
+"""The protocols of `--protocols` on an encoder, beside an untrained one and raw pixels."""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ifnd_tf.config import Config
+from ifnd_tf.data import train_batches
+from ifnd_tf.data.datasets import Splits
+from ifnd_tf.data.source import Source
+from ifnd_tf.errors import UserError
+from ifnd_tf.evaluation import collapse, few_labels
+from ifnd_tf.evaluation.embed import SEEN, embed, labelled, raw_pixels
+from ifnd_tf.evaluation.finetune import finetune, finetune_steps
+from ifnd_tf.evaluation.kmeans_nmi import clustering
+from ifnd_tf.evaluation.knn import weighted_knn
+from ifnd_tf.evaluation.linear_probe import linear_probe
+from ifnd_tf.evaluation.saved_model import load_features
+from ifnd_tf.evaluation.transfer import one_hot, transfer, transfer_svm
+from ifnd_tf.models.contrastive import Network
+from ifnd_tf.stages import build
+
+# Raw pixels are a floor for small data; a million of them would fill the host's memory.
+_MOST_RAW_PIXELS = 200_000
+# VOC07 has 5,011 training images; an SVM for each class takes minutes on ten times as many.
+_MOST_SVM = 10_000
+
+# What `embed` returns of the training and of the test images.
+Outputs = tuple[dict[str, Any], dict[str, Any]]
+
+
+def evaluate(
+    config: Config,
+    strategy: tf.distribute.Strategy,
+    splits: Splits,
+    *,
+    network: Network | None = None,
+    transfer_splits: Splits | None = None,
+) -> dict[str, Any]:
+    """Results by name, as results.json holds them.
+
+    Args:
+        config: the run's settings.
+        strategy: where to embed.
+        splits: labelled images to train classifiers on, and others to test them on.
+        network: the trained network; None: `--saved_model`.
+        transfer_splits: those of `--transfer_dataset`, if there is one.
+
+    Raises:
+        UserError: if the SavedModel is not what the flags say, or a protocol does not fit the
+            data.
+    """
+    embedded = functools.partial(_embedded, config, strategy)
+
+    def knn(outputs: Outputs) -> dict[str, float]:
+        neighbors, temperature = config.knn_neighbors, config.knn_temperature
+        both = map(labelled, outputs)
+        return dict(weighted_knn(*both, neighbors=neighbors, temperature=temperature))
+
+    def measured(outputs: Outputs) -> dict[str, float]:
+        found = labelled(outputs[1], "embedding").features
+        return dict(collapse.health(found, seed=config.seed))
+
+    results: dict[str, Any] = {}
+    if splits.train.num_examples <= _MOST_RAW_PIXELS:
+        results["raw_pixel_knn_top1"] = knn(embedded(raw_pixels, splits))["knn_top1"]
+    if network is None:
+        with strategy.scope():
+            encode = load_features(
+                config.saved_model, config.saved_model_signature, config.saved_model_output
+            )
+    else:
+        fresh = build.build(config, strategy, num_examples=splits.train.num_examples).network
+        untrained = embedded(functools.partial(build.inference, fresh), splits)
+        results["untrained_knn_top1"] = knn(untrained)["knn_top1"]
+        encode = functools.partial(build.inference, network)
+    outputs = embedded(encode, splits)
+    if network is not None:
+        results |= measured(outputs)
+        results["health_warnings"] = collapse.warnings(results, before=measured(untrained))
+    if "knn" in config.protocol_names:
+        results |= knn(outputs)
+    results |= dict(_probes(config, outputs, splits.train.class_names))
+    if network is not None and "finetune" in config.protocol_names:
+        results |= dict(_finetune(config, strategy, splits, network))
+    if transfer_splits is not None:
+        results |= dict(_transfer(config, embedded(encode, transfer_splits), transfer_splits))
+    return results
+
+
+def check(config: Config, strategy: tf.distribute.Strategy, splits: Splits) -> None:
+    """Raises `UserError` if a protocol does not fit the data or the devices: before training."""
+    if {"few_labels", "finetune"} & set(config.protocol_names):
+        for share in config.shares:
+            few_labels.subset_sizes(_known(splits.train), share, splits.train.class_names)
+    if "finetune" in config.protocol_names and strategy.num_replicas_in_sync > 1:
+        raise UserError(
+            "--protocols=finetune: expected one device. Received: "
+            f"{strategy.num_replicas_in_sync} replicas; leave it out here, and add it with "
+            "--mode=evaluate --strategy=none."
+        )
+
+
+def expected(config: Config) -> list[str]:
+    """Starts of names that results.json holds once every protocol has run."""
+    last = f"{few_labels.subset_name(config.shares[-1])}_top1"
+    starts = {
+        "knn": "knn_top1",
+        "linear": "linear_top1",
+        "few_labels": f"linear_{last}",
+        "finetune": f"finetune_{last}",
+        "clustering": "cluster_nmi",
+    }
+    found = [starts[protocol] for protocol in config.protocol_names]
+    return [*found, "transfer_"] if config.transfer_dataset else found
+
+
+def _embedded(
+    config: Config, strategy: tf.distribute.Strategy, function: Callable, splits: Splits
+) -> Outputs:
+    assert splits.evaluation is not None, "the stage asks for labelled images first"
+    train, test = (
+        embed(
+            function,
+            build.ordered_batches(config, strategy, source),
+            source.num_examples,
+            strategy,
+        )
+        for source in (splits.train, splits.evaluation)
+    )
+    return train, test
+
+
+def _probes(
+    config: Config, outputs: Outputs, class_names: tuple[str, ...]
+) -> Iterator[tuple[str, float]]:
+    train, test = map(labelled, outputs)
+    if "linear" in config.protocol_names:
+        yield from linear_probe(
+            train,
+            test,
+            solver=config.linear_solver,
+            epochs=config.linear_epochs,
+            learning_rate=config.linear_learning_rate,
+            seed=config.seed,
+        )
+    if "few_labels" in config.protocol_names:
+        yield from few_labels.label_subset_probe(
+            train,
+            test,
+            shares=config.shares,
+            seeds=range(config.label_subsets),
+            class_names=class_names,
+        )
+    if "clustering" in config.protocol_names:
+        yield from clustering(test, seed=config.seed)
+
+
+def _finetune(
+    config: Config, strategy: tf.distribute.Strategy, splits: Splits, network: Network
+) -> Iterator[tuple[str, float]]:
+    """Fine-tunes on each subset anew, always from the trained encoder."""
+    train, test = splits
+    assert test is not None
+    for share in config.shares:
+        runs = []
+        for seed in range(config.label_subsets):
+            few = train.subset(few_labels.label_subset(_known(train), share, seed=seed))
+            few.scanned = train.scanned
+            batch = min(config.batch_size, few.num_examples)
+            crops = train_batches.training_batches(
+                few,
+                augmentation=build.augmentation(config),
+                image_size=config.image_size,
+                batch_size=batch,
+                seed=seed,
+            )
+            # SimCLR: 60 epochs for 1% of the labels, 30 for 10%.
+            epochs = 60 if share < 0.05 else 30
+            found = finetune(
+                network.encoder,
+                crops=crops,
+                labels=few.labels,
+                test_batches=build.ordered_batches(config, strategy, test),
+                num_test_examples=test.num_examples,
+                steps=finetune_steps(few.num_examples, batch, epochs=epochs),
+                prefix=f"finetune_{few_labels.subset_name(share)}",
+            )
+            runs.append(dict(found))
+        yield from few_labels.averaged(runs)
+
+
+def _transfer(config: Config, outputs: Outputs, splits: Splits) -> Iterator[tuple[str, float]]:
+    train, test = splits
+    assert test is not None
+    if train.targets is None:
+        yield from transfer(
+            *map(labelled, outputs),
+            neighbors=config.knn_neighbors,
+            temperature=config.knn_temperature,
+            solver=config.linear_solver,
+        )
+        if train.num_examples > _MOST_SVM:
+            return
+    parts: list[np.ndarray] = []
+    for found, source in zip(outputs, (train, test), strict=True):
+        targets = source.targets
+        if targets is None:
+            targets = one_hot(source.labels, len(source.class_names))
+        parts += [found["features"][found[SEEN]], targets[found[SEEN]]]
+    yield from transfer_svm(*parts, seed=config.seed)
+
+
+def _known(source: Source) -> np.ndarray:
+    """Labels int32 [N], -1 also where the image cannot be read."""
+    labels = np.full(source.num_examples, -1, np.int32)
+    labels[source.readable] = source.labels[source.readable]
+    return labels

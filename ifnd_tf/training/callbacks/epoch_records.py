@@ -1,0 +1,61 @@
+"""Every epoch's logs, as metrics.jsonl, TensorBoard events and a line on the terminal."""
+
+import keras
+import tensorflow as tf
+
+from ifnd_tf.run.directory import RunDirectory
+from ifnd_tf.run.progress import Progress, epoch_line
+
+
+class Records(keras.callbacks.Callback):
+    """Writes what the other callbacks logged; comes after them, and before the checkpoint.
+
+    Checkpoints remember the records, so that metrics.jsonl has neither gaps nor repeats after
+    a resumption, whatever became of the file.
+
+    Args:
+        run: the run directory.
+        progress: the terminal.
+        steps_per_epoch: steps of an epoch.
+        epochs: the run's length.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        progress: Progress,
+        *,
+        steps_per_epoch: int,
+        epochs: int,
+    ):
+        super().__init__()
+        self._run, self._progress = run, progress
+        self._steps, self._epochs = steps_per_epoch, epochs
+        self._records: list[dict[str, float]] = []
+        self._events = None
+
+    def remember(self) -> list[dict[str, float]]:
+        """The records of all epochs so far."""
+        return list(self._records)
+
+    def recall(self, state: list[dict[str, float]]) -> None:
+        """Takes the records of the epochs that a checkpoint has seen."""
+        self._records = list(state)
+        self._run.write_metrics(self._records)
+
+    def on_train_begin(self, logs=None):
+        self._run.write_metrics(self._records)
+        if self._run.writer:
+            self._events = tf.summary.create_file_writer(self._run.file("events"))
+
+    def on_epoch_end(self, epoch, logs=None):
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        step = (epoch + 1) * self._steps
+        self._records.append({"epoch": epoch + 1, "step": step, **values})
+        self._run.write_metrics(self._records)
+        if self._events is not None:
+            with self._events.as_default():
+                for name, value in values.items():
+                    tf.summary.scalar(name, value, step=step)
+            self._events.flush()
+        self._progress.detail(epoch_line(epoch + 1, self._epochs, values))

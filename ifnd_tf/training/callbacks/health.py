@@ -1,0 +1,81 @@
+"""Collapse and other ill health while training: numbers every epoch, and words when it matters."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from ifnd_tf.run.directory import RunDirectory
+from ifnd_tf.run.progress import Progress
+
+# Embeddings that are looked at: their spread is known well from these, in a tenth of a second.
+_ROWS = 2048
+
+
+class Health(keras.callbacks.Callback):
+    """Measures the newest embeddings at each epoch's end; warns once of what is unhealthy.
+
+    There are no words in the first tenth of the epochs, in which the learning rate may still be
+    warming up. What was said is kept in results.json, as `training_warnings`.
+
+    Args:
+        measure: float32 [n, D] unit vectors -> (name, value) pairs for the logs.
+        judge: name, values so far, whether training ends -> what is wrong, in words.
+        epochs: the run's length.
+        progress: the terminal.
+        run: the run directory.
+    """
+
+    def __init__(
+        self,
+        measure: Callable[[np.ndarray], Iterable[tuple[str, float]]],
+        judge: Callable[[str, Sequence[float], bool], list[str]],
+        *,
+        epochs: int,
+        progress: Progress,
+        run: RunDirectory,
+    ):
+        super().__init__()
+        self._measure, self._judge = measure, judge
+        self._epochs = epochs
+        self._progress, self._run = progress, run
+        self._warned: dict[str, str] = {}
+
+    def remember(self) -> dict[str, str]:
+        """What was warned of, by the name of the value, so that a resumed run is not repeating."""
+        return self._warned
+
+    def recall(self, state: dict[str, str]) -> None:
+        """Takes it back."""
+        self._warned = dict(state)
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = {} if logs is None else logs
+        logs.update(self.values(logs))
+        if epoch < self._epochs // 10:
+            return
+        # Later records were left by a process that died.
+        before = [record for record in self._run.metrics() if record["epoch"] <= epoch]
+        for name, value in logs.items():
+            if name in self._warned:
+                continue
+            values = [*(record[name] for record in before if name in record), value]
+            for text in self._judge(name, values, epoch + 1 == self._epochs):
+                self._warned[name] = f"epoch {epoch + 1}: {text}"
+                self._progress.line(f"warning: {self._warned[name]}")
+        if self._warned:
+            self._run.write_results({"training_warnings": list(self._warned.values())})
+
+    def values(self, logs: Mapping[str, Any]) -> dict[str, float]:
+        """`health_*` of the model's newest embeddings; empty while there are too few."""
+        newest = self.model.newest_embeddings()
+        if len(newest) < 2:
+            return {}
+        # Evenly spaced, not the first ones: a queue's neighbours come from one step.
+        rows = newest[:: max(1, len(newest) // _ROWS)][:_ROWS]
+        found = dict(self._measure(rows))
+        if "positive_similarity" in logs:
+            # |x - y|^2 = 2 - 2 x.y of unit vectors, over all views of the epoch.
+            found["health_alignment"] = 2.0 - 2.0 * float(logs["positive_similarity"])
+        return found

@@ -1,0 +1,49 @@
+"""The report while training: as often as a small share of the time allows."""
+
+import time
+from collections.abc import Callable
+
+import keras
+
+from ifnd_tf.run.progress import Progress
+
+
+class LiveReport(keras.callbacks.Callback):
+    """Refreshes the report after the first epoch, then whenever the time spent on it permits.
+
+    A report that fails says so on the terminal: it is no reason to stop training.
+
+    Args:
+        refresh: writes the report; given the epochs trained.
+        share: largest share of the training time to spend, in (0, 1).
+        progress: the terminal.
+        clock: seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        refresh: Callable[[int], None],
+        *,
+        share: float,
+        progress: Progress,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        super().__init__()
+        self._refresh, self._share, self._clock = refresh, share, clock
+        self._progress = progress
+        self._spent = self._last = 0.0
+
+    def on_train_begin(self, logs=None):
+        self._start = self._clock()
+
+    def on_epoch_end(self, epoch, logs=None):
+        before = self._clock()
+        # The next one is taken to cost what the last one did; the first has no estimate.
+        if self._last and self._spent + self._last > self._share * (before - self._start):
+            return
+        try:
+            self._refresh(epoch + 1)
+        except Exception as error:  # whatever a library raises
+            self._progress.line(f"report.html not refreshed: {type(error).__name__}: {error}")
+        self._last = self._clock() - before
+        self._spent += self._last

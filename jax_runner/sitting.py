@@ -1,0 +1,175 @@
+"""One sitting at a device: a lowered run, or all of a comparison, until they end or time is up."""
+
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from ifnd_tf.errors import UserError
+from ifnd_tf.run.progress import Nested, Progress
+from jax_runner import images, measure
+from jax_runner.artifact import Artifact
+from jax_runner.run_folder import RunFolder
+from jax_runner.training import Training, refresh_share
+
+# Kept for writing the state and leaving, so that a limit on the call is not met.
+_LEAVING_SECONDS = 20.0
+# An evaluation cannot go on later, so it begins only in this share of a sitting's time.
+_EVALUATION_SHARE = 0.75
+
+
+class Sitting(NamedTuple):
+    """What the command line asks for.
+
+    Attributes:
+        data: the images, FILE.npz.
+        workdir: of the run, or of the comparison; None: runs/<experiment>.
+        epochs: stop after so many; None: all of the run's.
+        minutes: stop in time; None: never.
+        memory_bytes: see `Artifact.compile`.
+        losses: where to write the running mean loss of each step, or None.
+        started: on time.monotonic's clock.
+    """
+
+    data: Path | None
+    workdir: Path | None
+    epochs: int | None
+    minutes: float | None
+    memory_bytes: float | None
+    losses: Path | None
+    started: float
+
+    def late(self, share: float = 1.0) -> float:
+        """The time at which a share of the sitting is over, on time.monotonic's clock."""
+        if self.minutes is None:
+            return float("inf")
+        return self.started + share * max(0.0, 60.0 * self.minutes - _LEAVING_SECONDS)
+
+
+def members(folder: Path) -> list[Artifact]:
+    """The artifact in `folder`, or those in its folders: one seed's runs before the next seed's."""
+    if (folder / "manifest.json").exists() or not folder.is_dir():
+        return [Artifact(folder)]
+    found = [Artifact(path.parent) for path in folder.glob("*/manifest.json")]
+    return sorted(found, key=_place) or [Artifact(folder)]
+
+
+def _place(artifact: Artifact) -> tuple[int, str]:
+    return artifact.manifest.get("settings", {}).get("seed", -1), artifact.folder.name
+
+
+def sit(folder: Path, sitting: Sitting, progress: Progress) -> None:
+    """Goes on with whatever is not finished of the artifacts in `folder`.
+
+    Raises:
+        UserError: there is no artifact, or what it is given does not fit it.
+    """
+    found = members(folder)
+    for artifact in found:
+        alone = len(found) == 1
+        named = progress if alone else Nested(progress, artifact.folder.name)
+        workdir = _workdir(artifact, sitting, alone)
+        if "settings" not in artifact.manifest:
+            _time_clustering(artifact, workdir, sitting, named)
+        elif not _go_on(artifact, RunFolder(workdir, artifact), sitting, named):
+            named.line("out of time; the same command goes on")
+            return
+    if len(found) > 1:
+        progress.line(f"all {len(found)} finished")
+
+
+def _workdir(artifact: Artifact, sitting: Sitting, alone: bool) -> Path:
+    experiment = artifact.manifest.get("settings", {}).get("experiment", artifact.folder.name)
+    whole = sitting.workdir or Path("runs") / experiment
+    return whole if alone else whole / artifact.folder.name
+
+
+def _time_clustering(
+    artifact: Artifact, workdir: Path, sitting: Sitting, progress: Progress
+) -> None:
+    """Times a k-means iteration, once for each directory."""
+    path = workdir / "kmeans.json"
+    if path.exists():
+        return
+    found = measure.clustering(artifact, progress, sitting.memory_bytes)
+    workdir.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+def _go_on(artifact: Artifact, run: RunFolder, sitting: Sitting, progress: Progress) -> bool:
+    """Trains and evaluates one run; returns whether it is finished."""
+    manifest = artifact.manifest
+    settings, data = manifest["settings"], manifest["data"]
+    epochs = min(sitting.epochs or settings["epochs"], settings["epochs"])
+    # A state of another manifest is no result of this one: restoring it says so.
+    if run.results().get("epochs", 0) >= epochs and run.restore() is not None:
+        progress.line(f"finished; results in {run.path}")
+        return True
+    if sitting.data is None:
+        raise UserError("--data: expected FILE.npz. Received: none.")
+    begun = time.monotonic()
+    train, test = images.load(sitting.data, data)
+    progress.mirror = lambda text: run.write_status("running", text)
+    training = Training(artifact, train, test, run, progress, sitting.memory_bytes)
+    progress.line(
+        f"{settings['experiment']}: {manifest['encoder']} on {data['train']:,} images, "
+        f"{training.steps} steps an epoch, {training.step} steps done, on {_device()}, jax "
+        f"{jax.__version__}\n"
+        f"random level of the loss: {manifest['random_loss']:.2f}"
+    )
+    before = training.step
+    finished = training.train(epochs, sitting.late())
+    if sitting.losses is not None:
+        np.save(sitting.losses, np.array(training.losses))
+    rested = training.step == before  # nothing else was done in this sitting
+    if finished and (rested or time.monotonic() < sitting.late(_EVALUATION_SHARE)):
+        results = _outcome(manifest, training, run, progress)
+    else:
+        finished, results = False, {}
+        progress.line(f"after {training.step} of {epochs * training.steps} steps")
+    results["wall_seconds"] = run.results().get("wall_seconds", 0.0) + time.monotonic() - begun
+    run.write_results(results)
+    if finished:
+        run.write_status("finished", "finished train, evaluate")
+        progress.line(f"results in {run.path}")
+    else:
+        run.write_status("stopped", "out of time; the same command goes on")
+    return finished
+
+
+def _device() -> str:
+    return jax.devices()[0].device_kind
+
+
+def _outcome(
+    manifest: dict[str, Any], training: Training, run: RunFolder, progress: Progress
+) -> dict[str, Any]:
+    """What results.json holds of a run that is trained: speed, and the protocols' numbers."""
+    settings = manifest["settings"]
+    results = training.summary()
+    half = settings["precision"] == "mixed_bfloat16"
+    peak = measure.matmul_peak("bfloat16" if half else "float32")
+    reached = manifest["step_flops"] * results["train_images_per_second"] / settings["batch_size"]
+    shares = [share for record in run.metrics() if (share := refresh_share(record))]
+    results |= {
+        "device": _device(),
+        "matmul_peak_per_second": peak,
+        "matmul_peak_share": reached / peak,
+        "refresh_share": statistics.median(shares) if shares else 0.0,
+    }
+    progress.line(
+        f"{results['train_images_per_second']:,.0f} images/s, {reached / 1e12:.2f} TFLOP/s: "
+        f"{results['matmul_peak_share']:.1%} of the measured matmul peak of {peak / 1e12:.2f} "
+        f"TFLOP/s; refreshes take {results['refresh_share']:.1%} of an epoch"
+    )
+    start = time.monotonic()
+    results |= training.evaluate()
+    results["evaluate_seconds"] = time.monotonic() - start
+    for name in ("knn_top1", "linear_top1", "untrained_knn_top1"):
+        if name in results:
+            progress.line(f"{name} {results[name]:.1%}")
+    return results

@@ -1,0 +1,74 @@
+"""The sharded table against the embeddings of all images at once."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ifnd_tf.detection.detectors import Parts
+from ifnd_tf.detection.detectors.ifnd import Incremental
+from ifnd_tf.detection.embedding_clusters import TableClusters
+from ifnd_tf.detection.embeddings import EmbeddingTable
+from ifnd_tf.errors import UserError
+from tests import corners
+from tests.conftest import make_strategy
+
+
+def test_a_sample_is_the_examples_own_embeddings(strategy, monkeypatch):
+    monkeypatch.setattr("ifnd_tf.detection.embeddings._SAMPLE_SIZE", 20)
+    table = corners.table(strategy)
+    table.refresh()
+    sample = table.sample()
+    assert len(sample.examples) == 20 and np.all(np.diff(sample.examples) > 0)
+    everything = corners.embed(corners.images()).numpy()
+    np.testing.assert_allclose(sample.points, everything[sample.examples], atol=1e-6)
+
+
+def test_a_sample_of_more_than_there_are_is_all():
+    table = corners.table(tf.distribute.get_strategy())
+    table.refresh()
+    np.testing.assert_array_equal(table.sample().examples, np.arange(corners.N))
+
+
+def test_embeddings_that_are_not_finite_are_counted():
+    table = corners.table(tf.distribute.get_strategy(), lambda batch: corners.embed(batch) * np.nan)
+    with pytest.raises(UserError, match=f"{corners.N} of {corners.N} examples"):
+        table.refresh()
+
+
+@pytest.mark.distribution
+def test_neither_the_host_nor_a_replica_ever_holds_all_embeddings(monkeypatch):
+    most, width = 6000, 32
+    strategy, seen = make_strategy("mirrored-2"), []
+    reduce, fetch = tf.distribute.ReplicaContext.all_reduce, type(tf.constant(0)).numpy
+
+    def noted(size):
+        seen.append(size)
+
+    def all_reduce(context, operation, value, options=None):
+        noted(value.shape.num_elements())
+        return reduce(context, operation, value, options)
+
+    def numpy(tensor):
+        value = fetch(tensor)
+        noted(np.size(value))
+        return value
+
+    def one_pass():
+        index = np.arange(most, dtype=np.int32)
+        points = np.random.default_rng(0).normal(size=[most, width]).astype(np.float32)
+        data = tf.data.Dataset.from_tensor_slices({"index": index, "images": points})
+        return strategy.distribute_datasets_from_function(lambda context: data.batch(500))
+
+    table = EmbeddingTable(
+        strategy, one_pass, lambda x: tf.math.l2_normalize(x, -1), num_examples=most,
+        rows=most // 2, batch_size=500, width=width,
+    )  # fmt: skip
+    monkeypatch.setattr(tf.distribute.ReplicaContext, "all_reduce", all_reduce)
+    monkeypatch.setattr(type(tf.constant(0)), "numpy", numpy)
+    detector = Incremental(
+        Parts(corners.TRUE_LABELS, lambda: TableClusters(table, iterations=2), [4])
+    )
+    found = detector.detect(1.0, corners.no_phase)
+    assert np.all(found.labels >= 0)
+    # Of each example its label came to the host, and of the largest sample its embeddings.
+    assert most <= max(seen) < most * width

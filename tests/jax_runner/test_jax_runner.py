@@ -1,0 +1,322 @@
+"""A lowered run against the run it was lowered from: Keras' `fit` is the reference."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import main
+from ifnd_tf.data import augment
+from ifnd_tf.evaluation.embed import embed, labelled
+from ifnd_tf.evaluation.knn import weighted_knn
+from ifnd_tf.lowering import __main__ as lower
+from ifnd_tf.lowering import lift
+from ifnd_tf.run.directory import RunDirectory
+from ifnd_tf.run.progress import Progress
+from ifnd_tf.stages import build
+from ifnd_tf.stages import train as training
+from jax_runner.artifact import Artifact
+
+ROOT = pathlib.Path(__file__).parents[2]
+# The environment in which the TPU check compiles; `make test` makes it.
+JAX = ROOT / ".venv-tpu" / "compile" / "bin" / "python"
+
+pytestmark = [
+    pytest.mark.lowered,
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not JAX.exists(), reason=f"expected Python with jax, {JAX}; `make tpu-environments`"
+    ),
+]
+
+# The learning rate is a sixtieth of the digits': at theirs, what float32 rounds differently
+# grows to 0.7% of the loss within 50 steps, also between TensorFlow and its own XLA. The true
+# labels are masked from the first step, for the same reason: clusters of nearly equal
+# embeddings differ in a few labels.
+FLAGS = [
+    "--learning_rate=0.001",
+    "--detector=oracle",
+    "--epochs=5",
+    "--online_knn_epochs=0",
+    "--batch_norm_splits=2",
+    "--protocols=knn,linear",
+    "--checkpoint_minutes=0",
+]
+SMALL = [
+    *("--variants=none,oracle", "--seeds=1", "--epochs=1", "--protocols=knn", "--width=4"),
+    *("--batch_size=256", "--queue_size=512", "--online_knn_epochs=0"),
+]
+CLUSTERED = [*FLAGS, "--detector=ifnd", "--epochs=2", "--warmup_epochs=1", "--acceptance=constant"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(tmp_path_factory):
+    """Processes share what JAX compiled, which takes most of their time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        yield
+
+
+def python(*arguments: object) -> subprocess.CompletedProcess:
+    """Runs a module or file where there is jax and no TensorFlow."""
+    return subprocess.run(
+        [str(JAX), *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    )
+
+
+def run_lowered(folder: pathlib.Path, workdir: pathlib.Path, *flags: object):
+    return python(
+        folder / "run.pyz", folder, f"--data={folder / 'data.npz'}", f"--workdir={workdir}", *flags
+    )
+
+
+@pytest.fixture(scope="module")
+def config():
+    return main.parse_flagfile("experiments/digits.flags", *FLAGS)
+
+
+@pytest.fixture(scope="module")
+def splits(config):
+    return lower.open_data(config)
+
+
+@pytest.fixture(scope="module")
+def folder(config, splits, tmp_path_factory):
+    path = tmp_path_factory.mktemp("lowered") / "digits"
+    lower.lower(config, splits, path)
+    lower.write_data(path / "data.npz", splits)
+    return path
+
+
+@pytest.fixture(scope="module")
+def ran(folder):
+    """A run from its first step to its end."""
+    workdir = folder.parent / "whole"
+    done = run_lowered(folder, workdir, f"--losses={folder / 'losses.npy'}")
+    assert done.returncode == 0, done.stderr
+    return workdir
+
+
+class Losses(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.means = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.means.append(float(logs["loss"]))
+
+
+@pytest.fixture(scope="module")
+def fitted(config, splits, tmp_path_factory):
+    """What main.py makes of the same flags: the model, and the losses."""
+    losses, run = Losses(), RunDirectory(str(tmp_path_factory.mktemp("fit")), flags={})
+    whole = training.fit
+
+    def with_losses(*arguments, callbacks, **options):
+        whole(*arguments, callbacks=[*callbacks, losses], **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "fit", with_losses)
+        strategy = tf.distribute.get_strategy()
+        model = training.train(config, strategy, splits, run, Progress(enabled=False))
+    return model, losses.means
+
+
+def single(means, steps: int) -> np.ndarray:
+    """Each step's own loss, from the running means of epochs."""
+    sums = np.reshape(means, [-1, steps]) * np.arange(1, steps + 1)
+    return np.diff(sums, axis=1, prepend=0.0).ravel()
+
+
+def test_losses_equal_those_of_fit_for_50_steps(config, splits, folder, ran, fitted):
+    steps = build.check_sizes(config, splits.train)
+    ours = single(np.load(folder / "losses.npy"), steps)
+    theirs = single(fitted[1], steps)
+    assert len(ours) == len(theirs) >= 50
+    # The first step of an empty queue has a loss of 0.
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+    assert values(ran, "masked_share")[-1] > 0.05
+
+
+def test_both_reach_the_same_knn(config, splits, ran, fitted):
+    def features(images):
+        return {"features": fitted[0].encoder(augment.normalise(images), training=False)}
+
+    train, test = (
+        labelled(
+            embed(
+                features,
+                build.ordered_batches(config, tf.distribute.get_strategy(), source),
+                source.num_examples,
+            )
+        )
+        for source in splits
+    )
+    options = {"neighbors": config.knn_neighbors, "temperature": config.knn_temperature}
+    expected = dict(weighted_knn(train, test, **options))
+    results = json.loads((ran / "results.json").read_text())
+    assert abs(results["knn_top1"] - expected["knn_top1"]) < 0.02
+    assert results["knn_top1"] > results["untrained_knn_top1"]
+
+
+def values(workdir: pathlib.Path, name: str) -> list:
+    return [json.loads(x).get(name) for x in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def lowered_clustering(path: pathlib.Path, splits, source: str) -> pathlib.Path:
+    """A lowered run that detects false negatives before its second and last epoch."""
+    flags = [*CLUSTERED, f"--embedding_source={source}"]
+    lower.lower(main.parse_flagfile("experiments/digits.flags", *flags), splits, path)
+    lower.write_data(path / "data.npz", splits)
+    return path
+
+
+def test_a_run_with_detection_goes_on_in_the_middle_of_an_epoch(splits, tmp_path):
+    folder = lowered_clustering(tmp_path / "lowered", splits, "pass")
+    stopped = run_lowered(folder, tmp_path / "parts", "--minutes=0")  # one step is done even so
+    assert "after 1 of" in stopped.stdout and "out of time" in stopped.stdout
+    assert run_lowered(folder, tmp_path / "parts").returncode == 0
+    assert run_lowered(folder, tmp_path / "whole").returncode == 0
+    for name in ("loss", "detection_nmi", "masked_share"):
+        assert values(tmp_path / "parts", name) == values(tmp_path / "whole", name), name
+    statistics = json.loads((tmp_path / "whole" / "detection" / "0001.json").read_text())
+    assert statistics["accepted_share"] == pytest.approx(0.7, abs=0.001)
+    assert statistics["precision"] > 0.12  # a tenth by chance
+
+
+def test_kept_keys_are_clustered_where_they_are(splits, tmp_path):
+    folder = lowered_clustering(tmp_path / "lowered", splits, "keys")
+    # No images go in.
+    assert all("state" in e for e in Artifact(folder).manifest["programs"]["embed"]["inputs"])
+    done = run_lowered(folder, tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    statistics = json.loads((tmp_path / "run" / "detection" / "0001.json").read_text())
+    # What did not fill a batch in the first epoch, 30 of 1,438, has no key yet.
+    assert statistics["accepted_share"] == pytest.approx(0.7 * 1408 / 1438, abs=0.001)
+    assert statistics["precision"] > 0.12
+
+
+def test_weights_come_back_and_the_saved_model_has_the_same_features(folder, ran, tmp_path):
+    """Features by the lowered program, in jax, against the SavedModel that main.py exports."""
+    shutil.copytree(ran, tmp_path / "run")
+    program = (
+        "import sys, pathlib, numpy as np, jax\n"
+        "jax.config.update('jax_enable_x64', True)\n"
+        "from jax_runner.artifact import Artifact\n"
+        "from jax_runner.run_folder import read_state\n"
+        "folder, run = map(pathlib.Path, sys.argv[1:])\n"
+        "artifact = Artifact(folder)\n"
+        "arrays, _ = read_state(run / 'state.npz', artifact.digest)\n"
+        "state = [arrays[str(i)] for i in range(len(artifact.manifest['state']))]\n"
+        "images = np.load(folder / 'data.npz')['test_images'][:128]\n"
+        "found = artifact.compile('features')(state, images=images)['features']\n"
+        "np.save(run / 'features.npy', found)\n"
+    )
+    done = python("-c", program, folder, tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert lift.main([str(folder), str(tmp_path / "run")]) == 0
+
+    flags = [f"--flagfile={tmp_path / 'run' / 'config.flags'}", f"--workdir={tmp_path / 'run'}"]
+    assert main.main([*flags, "--mode=export"]) == 0
+    saved = tf.saved_model.load(str(tmp_path / "run" / "saved_model"))
+    images = tf.constant(np.load(folder / "data.npz")["test_images"][:128])
+    ours = saved.signatures["serving_default"](images=images)["features"]
+    expected = np.load(tmp_path / "run" / "features.npy")
+    np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
+    assert main.main([*flags, "--mode=report"]) == 0
+
+
+def test_a_comparison_runs_by_one_command_and_main_reads_it(tmp_path, capsys):
+    lowered, runs = tmp_path / "lowered", tmp_path / "runs"
+    flags = ["--flagfile=experiments/digits_compare.flags", *SMALL, f"--workdir={runs}"]
+    assert lower.main([f"--out={lowered}", f"--write_data={lowered / 'data.npz'}", *flags]) == 0
+    stopped = run_lowered(lowered, runs, "--minutes=0")
+    assert "none-0  after 1 of 5 steps" in stopped.stdout
+    assert not (runs / "oracle-0").exists()  # its turn has not come
+    ended = run_lowered(lowered, runs)
+    assert "all 2 finished" in ended.stdout, ended.stderr
+    before = (runs / "none-0" / "results.json").read_text()
+    assert "none-0  finished" in run_lowered(lowered, runs).stdout
+    assert (runs / "none-0" / "results.json").read_text() == before
+
+    capsys.readouterr()
+    assert main.main(flags) == 0
+    assert "2 runs to compare, 2 of them finished" in capsys.readouterr().out
+    found = json.loads((runs / "compare.json").read_text())["variants"]
+    assert found["none"]["metrics"]["knn_top1"]["mean"] == json.loads(before)["knn_top1"]
+    assert (runs / "compare.html").stat().st_size > 10_000
+    for name in ("none-0", "oracle-0"):
+        config = f"--flagfile={runs / name / 'config.flags'}"
+        assert main.main([config, f"--workdir={runs / name}", "--mode=report"]) == 0
+        report = (runs / name / "report.html").read_text()
+        results = json.loads((runs / name / "results.json").read_text())
+        assert "kNN accuracy" in report and f"{results['knn_top1']:.1%}" in report
+
+
+def changed(folder: pathlib.Path, to: pathlib.Path, change) -> pathlib.Path:
+    """A copy of the folder with another manifest."""
+    shutil.copytree(folder, to)
+    manifest = json.loads((to / "manifest.json").read_text())
+    change(manifest)
+    (to / "manifest.json").write_text(json.dumps(manifest))
+    return to
+
+
+def refuses(done, *words: str) -> None:
+    """One line on standard error, no traceback."""
+    assert done.returncode == 1, done.stderr
+    (line,) = [x for x in done.stderr.splitlines() if x]
+    assert line.startswith("error: "), line
+    for word in words:
+        assert word in line
+
+
+def test_an_artifact_of_another_version_is_refused(folder, tmp_path):
+    other = changed(folder, tmp_path / "a", lambda manifest: manifest.update(format=99))
+    refuses(run_lowered(other, tmp_path / "run"), "format", "Received: 99")
+
+
+def test_a_state_of_another_manifest_is_refused(folder, ran, tmp_path):
+    other = changed(folder, tmp_path / "a", lambda manifest: manifest.update(random_loss=1.0))
+    shutil.copytree(ran, tmp_path / "run")
+    refuses(run_lowered(other, tmp_path / "run"), "state of this manifest")
+    assert lift.main([str(other), str(tmp_path / "run")]) == 1
+
+
+def test_other_data_is_refused(folder, tmp_path):
+    data = dict(np.load(folder / "data.npz"))
+    for name in ("train_images", "train_labels"):
+        np.savez(tmp_path / "fewer.npz", **{**data, name: data[name][:-1]})
+        done = run_lowered(folder, tmp_path / "run", f"--data={tmp_path / 'fewer.npz'}")
+        refuses(done, "train_images as uint8", "1437")
+
+
+def test_a_device_with_too_little_memory_is_refused(folder, tmp_path):
+    done = run_lowered(folder, tmp_path / "run", "--memory_gigabytes=0.001")
+    refuses(done, "a device with", "--batch_size")
+
+
+def test_a_damaged_program_is_refused(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "a")
+    (tmp_path / "a" / "train.vhlo").write_bytes(b"?")
+    refuses(run_lowered(tmp_path / "a", tmp_path / "run"), "train.vhlo", "another file")
+
+
+def test_the_k_means_iteration_is_timed_against_its_products(tmp_path):
+    assert lower.main([f"--out={tmp_path}", "--kmeans=4096x16x32"]) == 0
+    done = python(tmp_path / "run.pyz", tmp_path, f"--workdir={tmp_path / 'run'}")
+    assert done.returncode == 0, done.stderr
+    assert "k-means of 4,096 x 16, K = 32" in done.stdout and "times the floor" in done.stdout
+    assert json.loads((tmp_path / "run" / "kmeans.json").read_text())["iteration_seconds"] > 0

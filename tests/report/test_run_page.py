@@ -1,0 +1,185 @@
+"""The report is one file that says what the run's records say."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from ifnd_tf.errors import UserError
+from ifnd_tf.report import picture_file, run_page
+from tests.report import runs
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run directory of three epochs and two refreshes."""
+    runs.write_records(tmp_path)
+    return tmp_path
+
+
+class Checker(HTMLParser):
+    """Fails on a tag that is closed out of turn; gathers text, links and tags."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.links, self.text, self.tags = [], [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self.links += [value for name, value in attributes if name in ("src", "href")]
+        if tag not in ("meta", "link", "img", "br", "input"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.text.append(data)
+
+
+def written(run):
+    path = run_page.write(str(run))
+    assert path == f"{run}/report.html"
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    checker = Checker()
+    checker.feed(text)
+    assert checker.open == []
+    # Self-contained: places in the page, and pictures inside it.
+    assert all(link.startswith(("#", "data:image/webp")) for link in checker.links)
+    assert "url(http" not in text and "default-src 'none'" in text
+    checker.words = " ".join(" ".join(checker.text).split())
+    return checker
+
+
+def test_says_what_the_records_say(run):
+    words = written(run).words
+    assert "tiny: MoCo v2 with incremental false negative detection" in words
+    assert "was trained on 1,438 images for 3 of 3 epochs" in words
+    assert "classify 98.3% of the test images" in words
+    assert "an untrained encoder 50.0%, raw pixels 97.1%" in words
+    assert "kNN accuracy 98.3% 50.0% 97.1%" in words  # the table
+    assert "linear probe with 10% of the labels 87.0% ± 1.0%" in words
+    assert "At the last of 2 refreshes 50% of the pseudo-labels were accepted" in words
+    assert "40% of the detected pairs share a true class" in words
+    assert "It took 1:24" in words
+    assert "Run with ifnd_tf 9.9, Python 3.11." in words
+
+
+def test_the_numbers_of_every_curve_are_there_as_text(run):
+    page = written(run)
+    charts = [a["aria-label"] for tag, a in page.tags if tag == "svg"]
+    assert any(label.startswith("Contrastive loss. loss: 6 at 1, 4 at 3") for label in charts)
+    assert any("K = 7: 25.0% at 1, 50.0% at 2" in label for label in charts)
+    assert "epoch K = 5 K = 7 1 50.0% 25.0% 2 50.0% 50.0%" in page.words
+
+
+def test_flags_are_escaped(run):
+    assert "--loss a=b<c>" in written(run).words
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_galleries_show_the_pictures(run, labelled):
+    gathered = runs.write_pictures(run, labelled=labelled)
+    page = written(run)
+    pictures = [a for tag, a in page.tags if tag == "img"]
+    wanted = sum(len(c.most) + len(c.least) for level in gathered.clusters for c in level)
+    wanted += sum(1 + len(each.shown) for each in gathered.removed)
+    wanted += sum(1 + len(each.nearest) for each in gathered.neighbours)
+    assert len(pictures) == wanted and all(a["alt"] for a in pictures)
+    marks = [a["class"] for tag, a in page.tags if tag == "span" and "picture " in str(a)]
+    assert bool(marks) == labelled
+    assert ("not marked" in page.words) != labelled
+    right = [
+        gathered.pictures[str(i)].label == gathered.pictures[str(each.anchor)].label
+        for each in gathered.removed
+        for i in each.shown
+    ]
+    if labelled:
+        said = [a["alt"].endswith("same class as the anchor") for a in pictures]
+        assert said.count(True) >= right.count(True) > 0
+
+
+def test_names_of_files_and_classes_do_nothing(run):
+    runs.write_pictures(run)
+    page = written(run)
+    assert not [a for tag, a in page.tags if "onerror" in a]
+    assert len([tag for tag, _ in page.tags if tag == "script"]) == 2  # the map's data, and ours
+    assert any(runs.EVIL in a.get("alt", "") for tag, a in page.tags if tag == "img")
+    data = re.search(r'id="map-data">(.*?)</script>', (run / "report.html").read_text(), re.S)
+    assert runs.EVIL in json.loads(data[1])["points"][0][1]
+
+
+def test_thousands_of_clusters_stay_readable(run):
+    runs.write_pictures(run, num_examples=30_000, num_clusters=(10_000,), classes=2)
+    page = written(run)
+    assert "24 clusters, largest first" in page.words
+    assert len((run / "report.html").read_bytes()) < 15e6
+
+
+def test_lists_unreadable_images_and_warnings(run):
+    rows = "".join(f"{i}\timage{i}.jpg\tcut off\n" for i in range(25))
+    (run / "unreadable.tsv").write_text("index\tname\treason\n" + rows)
+    results = json.loads((run / "results.json").read_text())
+    results["health_warnings"] = ["The embeddings have collapsed."]
+    (run / "results.json").write_text(json.dumps(results))
+    words = written(run).words
+    assert "25 left out" in words
+    assert "image19.jpg" in words and "image20.jpg" not in words
+    assert "Warning: The embeddings have collapsed." in words
+
+
+def test_a_loss_that_is_not_finite_is_a_warning(run):
+    (run / "metrics.jsonl").write_text('{"epoch": 1, "step": 1, "loss": NaN}\n')
+    assert "The loss was not finite" in written(run).words
+
+
+def test_a_run_that_stopped_half_way_says_so(run):
+    (run / "results.json").unlink()
+    flags = (run / "config.flags").read_text().replace("--epochs=3", "--epochs=50")
+    (run / "config.flags").write_text(flags)
+    words = written(run).words
+    assert "3 of 50 epochs" in words and "still training" in words
+    assert "Results: the encoder has not been evaluated" in words
+    (run / "status.json").write_text('{"state": "failed", "text": "out of memory"}')
+    assert "It failed: out of memory." in written(run).words
+
+
+def test_other_runners_directories_are_reported_with_what_they_have(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1, "loss": 6.0}\n{"epoch": 2, "loss": 5}\n')
+    (tmp_path / "results.json").write_text('{"knn_top1": 0.5, "note": "mine"}')
+    page = written(tmp_path)
+    assert "50.0%" in page.words
+    for left_out in ("Detection and clusters:", "Pictures of clusters", "Settings:"):
+        assert left_out in page.words, left_out
+    assert [a["id"] for tag, a in page.tags if tag == "section"] == [
+        "results", "training", "settings", "missing"
+    ]  # fmt: skip
+
+
+def test_works_from_results_alone_and_from_metrics_alone(run):
+    (run / "metrics.jsonl").rename(run / "kept")
+    page = written(run)
+    assert "98.3%" in page.words and "Curves: there is no metrics.jsonl." in page.words
+    (run / "kept").rename(run / "metrics.jsonl")
+    (run / "results.json").unlink()
+    assert "Contrastive loss" in written(run).words
+
+
+def test_a_directory_without_a_run_is_an_error(tmp_path):
+    with pytest.raises(UserError, match="no run has begun"):
+        run_page.write(str(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["detection/0002.json", picture_file.FILE])
+def test_a_damaged_file_is_an_error_that_names_it(run, name):
+    runs.write_pictures(run)
+    (run / name).write_text("{")
+    with pytest.raises(UserError, match=name.replace(".", r"\.")):
+        run_page.write(str(run))

@@ -1,0 +1,68 @@
+"""The run directory: what it keeps, and whom it refuses."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from ifnd_tf.errors import UserError
+from ifnd_tf.run.directory import RunDirectory
+
+FLAGS = {"epochs": "3", "mode": "train", "seed": "0"}
+
+
+def test_results_are_merged_and_survive_a_new_process(tmp_path):
+    RunDirectory(str(tmp_path), flags=FLAGS).write_results({"a": 1.0, "b": 2})
+    again = RunDirectory(str(tmp_path), flags=FLAGS)
+    assert again.write_results({"b": 3}) == {"a": 1.0, "b": 3}
+    assert json.loads((tmp_path / "results.json").read_text()) == {"a": 1.0, "b": 3}
+
+
+def test_a_claimed_directory_refuses_other_flags_by_name(tmp_path):
+    RunDirectory(str(tmp_path), flags=FLAGS).claim()
+    RunDirectory(str(tmp_path), flags=FLAGS)
+    RunDirectory(str(tmp_path), flags=FLAGS | {"mode": "evaluate"}, free=frozenset({"mode"}))
+    with pytest.raises(UserError, match=r"--epochs \(was '3', is '4'\)") as error:
+        RunDirectory(str(tmp_path), flags=FLAGS | {"epochs": "4"})
+    assert "--seed" not in str(error.value)
+
+
+def test_a_directory_nobody_trained_in_is_free(tmp_path):
+    RunDirectory(str(tmp_path), flags=FLAGS)
+    RunDirectory(str(tmp_path), flags=FLAGS | {"epochs": "4"})
+
+
+def test_others_than_the_chief_write_nothing(tmp_path):
+    run = RunDirectory(str(tmp_path / "run"), flags=FLAGS, writer=False)
+    run.claim()
+    run.write_results({"a": 1})
+    run.write_metrics([{"epoch": 1}])
+    run.write_detection(0, {}, labels=np.zeros(1))
+    run.write_unreadable([(0, "x", "y")])
+    assert not (tmp_path / "run").exists()
+
+
+def test_detection_is_kept_as_numbers_and_arrays(tmp_path):
+    run = RunDirectory(str(tmp_path), flags=FLAGS)
+    run.write_detection(7, {"accepted_share": 0.5}, labels=np.array([[1, -1]]))
+    assert json.loads((tmp_path / "detection/0007.json").read_text()) == {"accepted_share": 0.5}
+    np.testing.assert_array_equal(np.load(tmp_path / "detection/0007.npz")["labels"], [[1, -1]])
+
+
+def test_no_half_written_file_is_left(tmp_path):
+    run = RunDirectory(str(tmp_path), flags=FLAGS)
+    run.write_metrics([{"epoch": 1}, {"epoch": 2}])
+    run.write_metrics([{"epoch": 1}])
+    assert run.metrics() == [{"epoch": 1}]
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_a_sign_of_life_follows_the_claim(tmp_path):
+    run = RunDirectory(str(tmp_path), flags={"epochs": "3"})
+    run.write_status("running", "epoch 1/3")
+    assert not (tmp_path / "status.json").exists()
+    run.claim()
+    run.write_status("running", "epoch 1/3")
+    sign = json.loads((tmp_path / "status.json").read_text())
+    assert (sign["state"], sign["text"], sign["pid"]) == ("running", "epoch 1/3", os.getpid())

@@ -1,0 +1,77 @@
+"""The progress line, in a terminal and in a log file."""
+
+import io
+
+import pytest
+
+from ifnd_tf.run.progress import Nested, Progress, duration
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00"), (61.4, "1:01"), (3599.6, "1:00:00"), (7325, "2:02:05")]
+)
+def test_duration(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_a_terminal_rewrites_its_line_and_clears_it_for_one_that_stays():
+    stream = Terminal()
+    progress = Progress(stream, interval=0)
+    progress.status("a long status")
+    progress.status("short")
+    progress.line("done")
+    shown = stream.getvalue()
+    assert shown.startswith("\ra long status\rshort        \r")
+    assert shown.endswith("\rdone\n")
+
+
+def test_a_log_gets_whole_lines_and_not_too_many():
+    stream = io.StringIO()
+    progress = Progress(stream, interval=3600)
+    progress.status("first")
+    progress.status("dropped")
+    progress.status("forced", force=True)
+    assert stream.getvalue() == "first\nforced\n"
+
+
+def test_other_workers_are_silent():
+    stream = io.StringIO()
+    progress = Progress(stream, enabled=False)
+    progress.line("a")
+    progress.status("b", force=True)
+    assert stream.getvalue() == ""
+
+
+def test_phases_are_named_and_timed():
+    stream = io.StringIO()
+    progress = Progress(stream, interval=0)
+    with pytest.raises(RuntimeError), progress.phase("embedding", "epoch 3/9  "):
+        raise RuntimeError
+    assert stream.getvalue() == "epoch 3/9  embedding ...\n"
+    seconds = progress.take_seconds()
+    assert set(seconds) == {"embedding"} and seconds["embedding"] >= 0
+    assert progress.take_seconds() == {}
+
+
+def test_a_mirror_gets_the_status_now_and_then():
+    seen = []
+    progress = Progress(io.StringIO(), enabled=False)
+    progress.mirror = seen.append
+    progress.status("a")
+    progress.status("b")
+    progress.status("c", force=True)
+    assert seen == ["a", "c"]
+
+
+def test_a_run_among_several_says_its_name_and_leaves_out_details():
+    stream = io.StringIO()
+    progress = Nested(Progress(stream, interval=0), "ifnd, seed 3")
+    progress.detail("epoch 7")
+    progress.status("step 1")
+    progress.line("rolled back")
+    assert stream.getvalue() == "ifnd, seed 3  step 1\nifnd, seed 3  rolled back\n"

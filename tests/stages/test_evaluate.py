@@ -1,0 +1,145 @@
+"""Every protocol through its flags: few labels, fine-tuning, transfer, SavedModels of others."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+import main
+from ifnd_tf.data.datasets import Splits, open_splits
+from ifnd_tf.errors import UserError
+from ifnd_tf.stages import build
+from ifnd_tf.stages import evaluate as evaluating
+from ifnd_tf.stages import run as stages
+from tests import tiny
+from tests.conftest import make_strategy
+
+
+def evaluate(config, *, transfer_splits=None):
+    """Results of an untrained network, which is as good as any to see what is measured."""
+    strategy = make_strategy("default")
+    network = build.build(config, strategy, num_examples=160).network
+    before = network.encoder.get_weights()
+    results = evaluating.evaluate(
+        config, strategy, tiny.splits(), network=network, transfer_splits=transfer_splits
+    )
+    for one, other in zip(before, network.encoder.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    starts = evaluating.expected(config)
+    assert all(any(name.startswith(start) for name in results) for start in starts)
+    return results
+
+
+def test_finetuning_starts_anew_on_every_subset(monkeypatch):
+    monkeypatch.setattr(evaluating, "finetune_steps", lambda *a, **k: 3)
+    config = tiny.config(protocols="finetune", label_shares="10%", label_subsets=2)
+    results = evaluate(config)
+    assert 0 < results["finetune_10pct_top1"] < 1
+    assert results["finetune_10pct_top1_std"] >= 0
+    assert "knn_top1" not in results
+
+
+def test_few_labels_take_the_shares_that_were_asked_for():
+    results = evaluate(tiny.config(protocols="few_labels,knn", label_shares="20%"))
+    assert {"linear_20pct_top1", "knn_top1"} <= set(results)
+    assert "linear_1pct_top1" not in results
+
+
+def test_transfer_to_images_of_one_label():
+    other = open_splits("digits", subset_classes=3)
+    results = evaluate(tiny.config(protocols="knn", transfer_dataset="x"), transfer_splits=other)
+    # Three classes are easier than ten, even for an untrained encoder.
+    assert results["transfer_knn_top1"] > results["knn_top1"]
+    assert {"transfer_linear_top1", "transfer_svm_map", "transfer_svm_map_voc07"} <= set(results)
+
+
+def test_transfer_to_images_of_several_labels(tmp_path):
+    # Red, green and blue are present or absent, each on its own.
+    random = np.random.default_rng(0)
+    for name in ("train", "test"):
+        lines = []
+        for i, present in enumerate(random.random((40, 3)) < 0.5):
+            pixels = np.broadcast_to(np.where(present, 200, 20).astype(np.uint8), [8, 8, 3])
+            Image.fromarray(np.ascontiguousarray(pixels)).save(tmp_path / f"{name}{i}.png")
+            named = [c for c, p in zip(("red", "green", "blue"), present, strict=True) if p]
+            lines.append(f"{name}{i}.png\t{';'.join(named)}\n")
+        (tmp_path / f"{name}.txt").write_text("".join(lines))
+    other = open_splits(f"list:{tmp_path}/train.txt", eval_split=f"{tmp_path}/test.txt")
+    assert other.train.class_names == ("blue", "green", "red")
+    assert np.all(other.train.labels == -1) and other.train.labelled
+    results = evaluate(tiny.config(protocols="knn", transfer_dataset="x"), transfer_splits=other)
+    assert results["transfer_svm_map_voc07"] > 0.95
+    assert "transfer_knn_top1" not in results
+
+
+class Pixels(tf.Module):
+    """Somebody else's encoder, which happens to return the pixels."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 3], tf.float32, name="x")])
+    def look(self, x):
+        return {"out": tf.reshape(x, [-1, 8 * 8 * 3])}
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory):
+    path = str(tmp_path_factory.mktemp("foreign"))
+    model = Pixels()
+    tf.saved_model.save(model, path, signatures={"look": model.look})
+    return path
+
+
+FLAGS = [f"--{name}={value}" for name, value in tiny.SETTINGS.items()]
+
+
+def test_any_saved_model_is_evaluated_in_a_directory_of_its_own(foreign, tmp_path, capsys):
+    arguments = [
+        *FLAGS, "--mode=evaluate", "--protocols=knn", f"--saved_model={foreign}",
+        "--saved_model_signature=look", "--saved_model_output=out", f"--workdir={tmp_path / 'a'}",
+    ]  # fmt: skip
+    assert main.main(arguments) == 0
+    results = json.loads((tmp_path / "a" / "results.json").read_text())
+    assert results["knn_top1"] == results["raw_pixel_knn_top1"] > 0.9
+    assert "untrained_knn_top1" not in results
+    # Results of another model would be taken for this one's.
+    assert main.main([*FLAGS, "--mode=check", f"--workdir={tmp_path / 'a'}"]) == 1
+    assert "holds a run with other flags: --saved_model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--saved_model={foreign}"], "--saved_model_signature: expected one that .* It has: look"),
+        (["--saved_model={foreign}", "--saved_model_signature=look"], "_output: .* It has: out"),
+        (["--saved_model=nowhere"], "--saved_model: expected the directory of a SavedModel"),
+        (["--saved_model={foreign}", "--mode=train"], "expected --mode=evaluate"),
+        (["--saved_model={foreign}", "--protocols=finetune"], "expected protocols on frozen"),
+        (["--label_shares=1,none"], "--label_shares: expected percentages"),
+        (["--label_shares=0%"], "--label_shares: expected percentages"),
+        (["--protocols=few_labels", "--label_shares=100%"], "images of every class .* of class"),
+        (["--transfer_dataset=folder:no/such"], "no/such"),
+    ],
+)
+def test_bad_input_is_answered_in_one_line(arguments, message, foreign, tmp_path):
+    given = [argument.format(foreign=foreign) for argument in arguments]
+    with pytest.raises(UserError, match=message) as error:
+        config = main.parse(
+            [*FLAGS, "--mode=evaluate", "--protocols=knn", f"--workdir={tmp_path}", *given]
+        )
+        run = stages.Run(config, make_strategy("default"))
+        run.splits = tiny.splits()
+        if not config.saved_model:
+            stages.check_fit(run)
+        stages.evaluate(run)
+    assert "\n" not in str(error.value)
+
+
+def test_an_evaluation_asked_for_without_labels_is_an_error(tmp_path):
+    run = tiny.run(tiny.config(mode="evaluate", workdir=str(tmp_path)), make_strategy("default"))
+    splits = tiny.splits()
+    for source in splits:
+        source.labels[:] = -1
+    run.splits = Splits(*splits)
+    with pytest.raises(UserError, match="expected labelled images.*digits without"):
+        stages.evaluate(run)

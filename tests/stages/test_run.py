@@ -1,0 +1,44 @@
+"""Evaluation and export of one checkpoint, under every strategy."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ifnd_tf.run.directory import RunDirectory
+from ifnd_tf.stages import run as stages
+from tests import tiny
+from tests.conftest import make_strategy
+
+SHARED = ("knn_top1", "untrained_knn_top1", "raw_pixel_knn_top1", "health_embedding_std")
+
+
+def evaluated(config, strategy):
+    """Results, and what the exported encoder makes of some images."""
+    run = tiny.run(config, strategy)
+    run.splits = tiny.splits()
+    stages.evaluate(run)
+    stages.export_model(run)
+    results = RunDirectory(config.workdir, flags={}, writer=False).results()
+    encoder = tf.saved_model.load(f"{config.workdir}/saved_model").signatures["serving_default"]
+    images = np.random.default_rng(0).integers(0, 256, (4, 10, 12, 3), np.uint8)
+    return results, encoder(images=tf.constant(images))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A configuration whose run directory holds a checkpoint, and what one replica makes of it."""
+    config = tiny.config(workdir=str(tmp_path_factory.mktemp("run")), epochs=1, protocols="knn")
+    tiny.train(config, make_strategy("default"), config.workdir)
+    return config, evaluated(config, make_strategy("default"))
+
+
+@pytest.mark.slow
+@pytest.mark.distribution
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_evaluation_and_export_do_not_depend_on_replicas(replicas, trained):
+    config, (expected, features) = trained
+    found, same = evaluated(config, make_strategy(f"mirrored-{replicas}"))
+    for name in SHARED:
+        assert found[name] == pytest.approx(expected[name], rel=1e-5), name
+    for name, value in features.items():
+        np.testing.assert_array_equal(same[name], value, err_msg=name)

@@ -1,0 +1,160 @@
+"""What happens around a run in its middle: it stops with one line, and goes on as if it had not."""
+
+import contextlib
+import itertools
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from ifnd_tf.data.datasets import Splits
+from ifnd_tf.data.image_files import find_images, folder_source
+from ifnd_tf.data.scan import scan
+from ifnd_tf.errors import UserError
+from ifnd_tf.run import checkpoints
+from ifnd_tf.run.checkpoints import CheckpointStore
+from ifnd_tf.training.callbacks.terminal import Terminal
+from tests import one_block, tiny
+from tests.conftest import make_strategy
+
+pytestmark = pytest.mark.faults
+
+# 5 steps an epoch; what happens happens in the second.
+WHEN = 7
+
+
+def at_step(monkeypatch, step, happen):
+    """Does something when a step is done."""
+    seen, done = itertools.count(1), Terminal.on_train_batch_end
+
+    def show(self, batch, logs=None):
+        done(self, batch, logs)
+        if next(seen) == step:
+            happen()
+
+    monkeypatch.setattr(Terminal, "on_train_batch_end", show)
+
+
+def mount(*arguments):
+    return subprocess.run(["mount", *map(str, arguments)], check=False, capture_output=True)
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A disk of 2 MB."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    made = shutil.which("mount") and mount("-t", "tmpfs", "-o", "size=2m", "none", path)
+    if not made or made.returncode:
+        pytest.skip("only root may mount a small disk")
+    yield path
+    subprocess.run(["umount", "--recursive", "--lazy", path], check=True)
+
+
+def fill(disk):
+    with open(disk / "filler", "wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+def trained(path, data=None, **overrides):
+    """Trains to the end, without detection; returns the weights."""
+    overrides = {"detector": "none", **overrides}
+    with one_block.in_place_of_small_resnet():
+        model, _ = tiny.train(tiny.config(**overrides), make_strategy("default"), path, data)
+    weights = [*model.encoder.get_weights(), *model.projector.get_weights()]
+    return np.concatenate([value.ravel() for value in weights])
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("unbroken") / "run")
+
+
+BREAKS = {
+    "full": (fill, lambda disk: (disk / "filler").unlink(), "No space left"),
+    "read-only": (
+        # Over the folder: a disk with open files cannot be made read-only.
+        lambda disk: mount("-t", "tmpfs", "-o", "ro", "none", disk / "run" / "checkpoints"),
+        lambda disk: subprocess.run(["umount", disk / "run" / "checkpoints"], check=True),
+        "Read-only file system",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", BREAKS)
+def test_a_run_outlives_its_disk(how, disk, unbroken, monkeypatch):
+    hurt, mend, words = BREAKS[how]
+    with monkeypatch.context() as patch, pytest.raises(UserError, match=words):
+        at_step(patch, WHEN, lambda: hurt(disk))
+        trained(disk / "run", checkpoint_steps=3, checkpoint_share=1.0)
+    mend(disk)
+    assert CheckpointStore(str(disk / "run" / "checkpoints")).latest() in (5, 7)
+    np.testing.assert_array_equal(trained(disk / "run"), unbroken)
+
+
+def test_a_disk_that_cannot_hold_a_checkpoint_says_so_before_the_first_step(tmp_path, monkeypatch):
+    def full(blocks, path):
+        raise tf.errors.ResourceExhaustedError(None, None, f"{path}; No space left on device")
+
+    monkeypatch.setattr(checkpoints, "_copy", full)
+    at_step(monkeypatch, 1, lambda: pytest.fail("it trained"))
+    with pytest.raises(UserError, match="--workdir: expected room for .* No space left on device"):
+        trained(tmp_path / "run")
+    assert not list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """160 files, read anew whenever they are wanted."""
+    root = tmp_path / "photos"
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(160):
+        pixels = rng.integers(0, 256, (8, 8, 3), np.uint8)
+        Image.fromarray(pixels).save(root / f"{number:03d}.png")
+
+    def opened():
+        source = folder_source("photos", str(root), find_images("photos", str(root)), [])
+        scan(source, cache_megabytes=0, max_corrupt_share=1.0)
+        return Splits(source, None)
+
+    return root, opened
+
+
+@pytest.mark.slow
+def test_a_run_outlives_its_data(photos, tmp_path, monkeypatch):
+    root, opened = photos
+    whole = trained(tmp_path / "whole", opened())
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(UserError, match="bring the folder back and give the same command again"),
+    ):
+        at_step(patch, 2, lambda: root.rename(tmp_path / "gone"))
+        trained(tmp_path / "run", opened())
+    (tmp_path / "gone").rename(root)
+    np.testing.assert_array_equal(trained(tmp_path / "run", opened()), whole)
+
+
+def test_an_image_lost_in_the_middle_is_listed_and_the_run_ends(photos, tmp_path, monkeypatch):
+    root, opened = photos
+    at_step(monkeypatch, 2, lambda: (root / "007.png").write_bytes(b"gone"))
+    trained(tmp_path / "run", opened())
+    rows = (tmp_path / "run" / "unreadable.tsv").read_text().splitlines()
+    assert len(rows) == 2 and "007.png\tcould not be read while training" in rows[1]
+
+
+def test_too_many_lost_images_stop_the_run(photos, tmp_path, monkeypatch):
+    root, opened = photos
+
+    def lose():
+        for number in range(0, 160, 8):
+            (root / f"{number:03d}.png").unlink()
+
+    at_step(monkeypatch, 2, lose)
+    with pytest.raises(UserError, match="at most --max_corrupt_share=0.05 unreadable images"):
+        trained(tmp_path / "run", opened(), max_corrupt_share=0.05)

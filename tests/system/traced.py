@@ -1,0 +1,134 @@
+"""Steps that must fail the TPU check, and what else only a TPU's strategy traces.
+
+    python -m tests.system.traced DIRECTORY
+
+Run where tensorflow-tpu is installed. Writes traced.json: `errors`, for each step why it
+cannot be lowered ("" if it can); `loop` and `last`, how many ops of each type the steps before
+the last one of a call hold, and the last.
+"""
+
+import collections
+import dataclasses
+import functools
+import json
+import sys
+from pathlib import Path
+
+from tests.system.tpu import programs, trace  # first: they set up TensorFlow's environment
+
+import tensorflow as tf  # isort: skip
+
+from ifnd_tf.evaluation.embed import Embedder
+from ifnd_tf.export import saved_model
+from ifnd_tf.stages import build as building
+from tests import one_block
+
+FLAGS = [
+    "--backbone=resnet_small", "--stem=cifar", "--width=1", "--image_size=8",
+    "--queue_size=64", "--num_clusters=3,5", "--projection_dim=8",
+]  # fmt: skip
+ROWS, REPLICAS, EXAMPLES = 4, 2, 100
+EXPERIMENT = "experiments/imagenet_tpu.flags"
+OTHERS = {
+    "attract": ["--loss=attract"],
+    "simclr": ["--framework=simclr", "--batch_norm=sync"],
+    "keys": ["--embedding_source=keys"],
+}
+
+
+def printing(model, data):
+    tf.print("indices", data["index"])
+    return data
+
+
+def bicubic(model, data):
+    images = data["images"]
+    flat = tf.reshape(images, [-1, *images.shape[2:]])
+    resized = tf.image.resize(flat, images.shape[2:4], method="bicubic")
+    return data | {"images": tf.reshape(tf.cast(resized, tf.uint8), images.shape)}
+
+
+def data_dependent_shape(model, data):
+    known = tf.boolean_mask(data["index"], data["index"] > 0)
+    model.queue_end.assign_add(tf.reduce_sum(known) * 0)
+    return data
+
+
+CONTROLS = {
+    "untouched": lambda model, data: data,
+    "tf.print": printing,
+    "bicubic": bicubic,
+    "data-dependent shape": data_dependent_shape,
+}
+
+
+def lowered(traced, directory):
+    """Why it cannot be lowered, "" if it can."""
+    return programs.write(traced, str(directory / "module.mlir"))["error"]
+
+
+def controls(config, strategy, directory):
+    build = building.build
+    found = {}
+    for name, spoil in CONTROLS.items():
+
+        def spoiled(*args, _spoil=spoil, **kwargs):
+            model = build(*args, **kwargs)
+            step = model.train_step
+            model.train_step = lambda data: step(_spoil(model, data))
+            return model
+
+        building.build = spoiled
+        traced = programs.training_step(config, strategy, EXAMPLES)
+        found[name] = lowered(traced, directory)
+    building.build = build
+    return found
+
+
+def evaluation(config, strategy, directory):
+    """The step that embeds for evaluation; exports the model besides."""
+    model = building.build(config, strategy, num_examples=EXAMPLES)
+    embedder = Embedder(functools.partial(building.inference, model.network), strategy)
+    images = tf.zeros([ROWS, config.image_size, config.image_size, 3], tf.uint8)
+    values = strategy.experimental_distribute_values_from_function(lambda _: tf.identity(images))
+    error = lowered(programs.Traced(embedder._step.get_concrete_function(values)), directory)
+    saved_model.export(
+        str(directory / "saved_model"), encoder=model.encoder, projector=model.projector,
+        image_size=config.image_size,
+    )  # fmt: skip
+    return error
+
+
+def on_tpu(graph):
+    """How many ops of each type run on the TPU."""
+    return collections.Counter(
+        op.type for op in graph.get_operations() if "_tpu_replicate" in op.node_def.attr
+    )
+
+
+def several_steps(config, strategy):
+    """Ops of the loop's body and of the step after it, when a call makes three steps."""
+    config = dataclasses.replace(config, steps_per_execution=3)
+    graph = programs.training_step(config, strategy, EXAMPLES).function.graph
+    (loop,) = (op for op in graph.get_operations() if op.type in ("While", "StatelessWhile"))
+    body = graph._get_function(loop.get_attr("body").name).graph
+    return on_tpu(body), on_tpu(graph)
+
+
+def main(directory: Path) -> None:
+    strategy = trace.pretend_strategy(REPLICAS)
+    config = programs.configuration(EXPERIMENT, FLAGS, ROWS, REPLICAS)
+    with one_block.in_place_of_small_resnet():
+        errors = controls(config, strategy, directory)
+        for name, flags in OTHERS.items():
+            other = programs.configuration(EXPERIMENT, [*FLAGS, *flags], ROWS, REPLICAS)
+            errors[name] = lowered(programs.training_step(other, strategy, EXAMPLES), directory)
+        errors["evaluation"] = evaluation(config, strategy, directory)
+        loop, last = several_steps(config, strategy)
+    (directory / "traced.json").write_text(
+        json.dumps({"errors": errors, "loop": loop, "last": last})
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,122 @@
+"""Checkpoints while training: how much a crash costs, whatever the disk's speed."""
+
+import itertools
+import time
+from types import SimpleNamespace
+
+import pytest
+import tensorflow as tf
+
+from ifnd_tf.errors import UserError
+from ifnd_tf.run.checkpoints import CheckpointStore, Snapshot
+from ifnd_tf.training.callbacks.checkpointing import Checkpointing
+
+pytestmark = pytest.mark.faults
+
+
+class Disk(CheckpointStore):
+    """A disk whose writes take so many seconds, in turn; an error in their place is raised."""
+
+    def __init__(self, folder, takes):
+        super().__init__(str(folder))
+        self.takes, self.written = itertools.cycle(takes), []
+
+    def write(self, snapshot):
+        take = next(self.takes)
+        if isinstance(take, Exception):
+            raise take
+        time.sleep(take)
+        super().write(snapshot)
+        self.written.append(snapshot.step)
+
+
+def train(saving, epochs, steps=10, seconds=0.0):
+    """Drives the callback as a run of so many epochs; yields each step when it is done."""
+    saving.set_model(SimpleNamespace(stop_training=False))
+    saving.set_params({"epochs": epochs})
+    saving.on_train_begin()
+    for epoch in range(epochs):
+        saving.on_epoch_begin(epoch)
+        for batch in range(steps):
+            time.sleep(seconds)
+            yield epoch * steps + batch + 1
+            saving.on_train_batch_end(batch)
+        saving.on_epoch_end(epoch)
+    saving.on_train_end()
+    saving.close()
+
+
+@pytest.mark.parametrize("takes", [[0.0], [0.02], [0.0, 0.05]])
+def test_a_crash_costs_no_more_steps_than_the_interval(takes, tmp_path):
+    disk = Disk(tmp_path, takes)
+    saving = Checkpointing(disk, steps_per_epoch=10, steps=4, v=tf.Variable(0.0))
+    lost = [step - disk.written[-1] for step in train(saving, epochs=3, seconds=0.005)]
+    assert max(lost) <= 4
+    assert disk.written[-1] == 30 and set(disk.written) >= {0, 10, 20}
+
+
+def test_a_quick_disk_is_not_written_more_often_than_asked(tmp_path):
+    disk = Disk(tmp_path, [0.0])
+    saving = Checkpointing(disk, steps_per_epoch=100, steps=20, v=tf.Variable(0.0))
+    list(train(saving, epochs=1, steps=100, seconds=0.01))
+    assert len(disk.written) == 7  # before the first step, 5 within, at the end
+
+
+def test_minutes_count_from_what_is_on_disk(tmp_path):
+    disk = Disk(tmp_path, [0.02])
+    saving = Checkpointing(disk, steps_per_epoch=100, minutes=0.1 / 60, v=tf.Variable(0.0))
+    begin, within = time.monotonic(), 0
+    for _ in train(saving, epochs=1, steps=100, seconds=0.005):
+        within = len(disk.written)
+    # At least 0.5 s at one every 0.1 s; a writing that takes longer than half of that begins the
+    # next as much sooner, but never beside itself.
+    assert 4 <= within <= 2 + (time.monotonic() - begin) / 0.05
+
+
+def test_epochs_ends_take_no_more_than_their_share(tmp_path, monkeypatch):
+    take = Snapshot.take
+
+    def slow(*args):
+        time.sleep(0.05)
+        return take(*args)
+
+    monkeypatch.setattr(Snapshot, "take", slow)
+    disk = Disk(tmp_path, [0.0])
+    saving = Checkpointing(disk, steps_per_epoch=2, share=0.2, v=tf.Variable(0.0))
+    begin = time.monotonic()
+    list(train(saving, epochs=60, steps=2, seconds=0.01))
+    within = [step for step in disk.written if 0 < step < 120]
+    assert within and 0.05 * len(within) <= 0.2 * (time.monotonic() - begin)
+    assert disk.written[0] == 0 and disk.written[-1] == 120
+
+
+def test_what_is_kept_for_good_is_saved_whatever_its_share(tmp_path):
+    disk = Disk(tmp_path, [0.0])
+    saving = Checkpointing(
+        disk, steps_per_epoch=2, share=0.0, keep_every_epochs=2, v=tf.Variable(0.0)
+    )
+    list(train(saving, epochs=5, steps=2))
+    assert disk.written == [0, 4, 8, 10]
+
+
+def test_a_run_stopped_at_an_epochs_end_is_saved_there(tmp_path):
+    disk = Disk(tmp_path, [0.0])
+    saving = Checkpointing(disk, steps_per_epoch=2, share=0.0, v=tf.Variable(0.0))
+    for step in train(saving, epochs=5, steps=2):
+        if step == 6:
+            saving.model.stop_training = True
+            break
+    saving.on_epoch_end(2)
+    saving.close()
+    assert disk.written == [0, 6]
+
+
+def test_a_failed_write_stops_training_at_the_next_step_or_the_end(tmp_path):
+    disk = Disk(tmp_path, [0.0, UserError("full")])
+    saving = Checkpointing(disk, steps_per_epoch=10, steps=4, v=tf.Variable(0.0))
+    done = []
+    with pytest.raises(UserError, match="full"):
+        for step in train(saving, epochs=2, seconds=0.005):
+            done.append(step)
+    saving.close()
+    assert done[-1] <= 5 and disk.written == [0]

@@ -1,0 +1,39 @@
+"""Signals: the first asks, the second stops, and afterwards all is as before."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from ifnd_tf.errors import Stopped
+from ifnd_tf.training.preemption import Interruption
+
+pytestmark = pytest.mark.faults
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_asks_and_the_second_stops(number):
+    said = []
+    before = signal.getsignal(number)
+    with pytest.raises(Stopped) as stopped, Interruption(said.append) as interruption:
+        assert interruption.received is None
+        os.kill(os.getpid(), number)
+        assert interruption.received == number
+        assert number.name in said[0]
+        os.kill(os.getpid(), number)
+    assert stopped.value.number == number and len(said) == 1
+    assert signal.getsignal(number) is before
+
+
+def test_another_thread_than_the_main_one_takes_no_signals():
+    received = []
+
+    def work():
+        with Interruption() as interruption:
+            received.append(interruption.received)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert received == [None]
