@@ -1,1 +1,1 @@
-"""Runs what `ifnd_tf.lowering` wrote, with NumPy and JAX alone."""
+"""Runs what `lowering` wrote, with NumPy and JAX alone."""

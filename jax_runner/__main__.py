@@ -20,7 +20,7 @@ from ifnd_tf.run.progress import Progress
 def _arguments(arguments: list[str]) -> argparse.Namespace:
     lines = (__doc__ or "").splitlines()
     parser = argparse.ArgumentParser(description=lines[0], allow_abbrev=False)
-    parser.add_argument("artifact", type=Path, metavar="DIR", help="what ifnd_tf.lowering wrote")
+    parser.add_argument("artifact", type=Path, metavar="DIR", help="what lowering wrote")
     parser.add_argument("--data", type=Path, help="the images, FILE.npz")
     parser.add_argument(
         "--workdir", type=Path, help="run directory, or that of several; default: runs/<experiment>"

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ State = list[Any]
 
 
 class Artifact:
-    """What `ifnd_tf.lowering` wrote.
+    """What `lowering` wrote.
 
     Args:
         folder: with manifest.json.
@@ -37,7 +38,7 @@ class Artifact:
         self.folder, path = folder, folder / "manifest.json"
         if not path.exists():
             raise UserError(
-                f"expected a folder that ifnd_tf.lowering wrote. Received: {folder}, which has no "
+                f"expected a folder that lowering wrote. Received: {folder}, which has no "
                 "manifest.json."
             )
         content = path.read_bytes()
@@ -72,7 +73,7 @@ class Artifact:
             return dict(stored.items())
 
     def compile(self, name: str, memory_bytes: float | None = None) -> "Compiled":
-        """One program, compiled for the default device.
+        """One program, compiled for the default device; once for all artifacts that hold it.
 
         Args:
             name: of the program.
@@ -81,15 +82,28 @@ class Artifact:
         Raises:
             UserError: the file is not the manifest's, or the device has too little memory.
         """
+        return self.compile_ahead(name, memory_bytes).result()
+
+    def compile_ahead(self, name: str, memory_bytes: float | None = None) -> "Future[Compiled]":
+        """Begins to compile a program, beside others; see `compile`."""
         described = self.manifest["programs"][name]
-        path = self.folder / f"{name}.vhlo"
-        content = path.read_bytes() if path.exists() else b""
-        if hashlib.sha256(content).hexdigest() != described["sha256"]:
-            raise UserError(
-                f"{path}: expected the program that the manifest names. Received: "
-                f"{'another' if content else 'no'} file; lower the run again."
-            )
-        return Compiled(name, content, described, memory_bytes)
+        # Equal programs may find their variables at other numbers.
+        key = json.dumps(described)
+        if key not in _compiled:
+            path = self.folder / f"{name}.vhlo"
+            content = path.read_bytes() if path.exists() else b""
+            if hashlib.sha256(content).hexdigest() != described["sha256"]:
+                raise UserError(
+                    f"{path}: expected the program that the manifest names. Received: "
+                    f"{'another' if content else 'no'} file; lower the run again."
+                )
+            _compiled[key] = _compilers.submit(Compiled, name, content, described, memory_bytes)
+        return _compiled[key]
+
+
+# Programs of this process, by their description. Most of a program's compilation runs on one core.
+_compilers = ThreadPoolExecutor(8)
+_compiled: dict[str, "Future[Compiled]"] = {}
 
 
 class Compiled:

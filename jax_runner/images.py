@@ -57,7 +57,7 @@ def load(path: Path, sizes: dict[str, int]) -> tuple[Images, Images | None]:
 
     if not path.exists():
         raise UserError(
-            f"--data: expected a file. Received: {path}, which does not exist; ifnd_tf.lowering "
+            f"--data: expected a file. Received: {path}, which does not exist; lowering "
             "--write_data or jax_runner.pixels writes one."
         )
     found: dict[str, Images] = {}

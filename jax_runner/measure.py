@@ -46,7 +46,7 @@ def matmul_peak(dtype: str) -> float:
 def clustering(
     artifact: Artifact, progress: Progress, memory_bytes: float | None
 ) -> dict[str, float | str]:
-    """Times the k-means iteration that `ifnd_tf.lowering --kmeans` wrote, on random unit vectors.
+    """Times the k-means iteration that `lowering --kmeans` wrote, on random unit vectors.
 
     Returns:
         Seconds of an iteration, which is one pass over the points; those of its matrix product at

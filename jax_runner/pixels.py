@@ -11,6 +11,7 @@ import io
 import sys
 import tarfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -51,8 +52,6 @@ def read(source: Path) -> dict[str, Any]:
     Raises:
         UserError: it does not, or images differ in size.
     """
-    from PIL import Image
-
     found: dict[str, list[tuple[str, str, bytes]]] = {"train": [], "test": []}
     for path, content in _files(source):
         part, label = path.parts[-3:-1] if len(path.parts) >= 3 else ("", "")
@@ -67,10 +66,8 @@ def read(source: Path) -> dict[str, Any]:
         unknown = sorted({label for label, _, _ in files} - set(classes))
         if unknown:
             raise UserError(f"expected the classes of train in {part}. Received: {unknown}.")
-        pixels = []
-        for _, _, content in files:
-            with Image.open(io.BytesIO(content)) as image:
-                pixels.append(np.asarray(image.convert("RGB"), np.uint8))
+        with ThreadPoolExecutor() as pool:
+            pixels = list(pool.map(_decode, (content for _, _, content in files), chunksize=64))
         shapes = {image.shape for image in pixels}
         if len(shapes) > 1:
             raise UserError(f"expected images of one size. Received: {sorted(shapes)} in {part}.")
@@ -79,6 +76,13 @@ def read(source: Path) -> dict[str, Any]:
             labels = [classes.index(label) for label, _, _ in files]
             arrays[f"{part}_labels"] = np.array(labels, np.int32)
     return arrays
+
+
+def _decode(content: bytes) -> np.ndarray:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content)) as image:
+        return np.asarray(image.convert("RGB"), np.uint8)
 
 
 def main(arguments: list[str]) -> int:

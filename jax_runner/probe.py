@@ -3,11 +3,10 @@
 Counterparts of `ifnd_tf.evaluation.linear_probe`, which needs scikit-learn and TensorFlow.
 """
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import softmax
@@ -44,6 +43,8 @@ def lbfgs_scores(features: np.ndarray, labels: np.ndarray, test: np.ndarray) -> 
 
     SciPy's L-BFGS on the host; loss and gradient are computed in float64 where JAX computes.
     """
+    import jax
+
     mean, scale = features.mean(0), features.std(0)
     scale = np.where(scale > 1e-6 * max(float(scale.max()), 1e-30), scale, np.inf)
     classes = int(labels.max()) + 1
@@ -51,7 +52,7 @@ def lbfgs_scores(features: np.ndarray, labels: np.ndarray, test: np.ndarray) -> 
     truth = jax.device_put(np.eye(classes)[labels])
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = _loss_and_gradient(flat.reshape(-1, classes), inputs, truth)
+        value, gradient = _loss_and_gradient()(flat.reshape(-1, classes), inputs, truth)
         return float(value), np.asarray(gradient).ravel()
 
     start = np.zeros((features.shape[1] + 1) * classes)
@@ -60,13 +61,18 @@ def lbfgs_scores(features: np.ndarray, labels: np.ndarray, test: np.ndarray) -> 
     return (test - mean) / scale @ table[:-1] + table[-1]
 
 
-@jax.jit
-@jax.value_and_grad
-def _loss_and_gradient(table: Any, inputs: Any, truth: Any) -> Any:
-    """The mean loss per example of weights and, in the last row, biases [F + 1, C]."""
-    weights, bias = table[:-1], table[-1]
-    chosen = jax.nn.log_softmax(inputs @ weights + bias) * truth
-    return (0.5 * jnp.sum(weights**2) - jnp.sum(chosen)) / len(inputs)
+@functools.cache
+def _loss_and_gradient() -> Any:
+    """Weights [F + 1, C], biases in the last row -> the mean loss per example and its gradient."""
+    import jax
+    import jax.numpy as jnp
+
+    def loss(table: Any, inputs: Any, truth: Any) -> Any:
+        weights, bias = table[:-1], table[-1]
+        chosen = jax.nn.log_softmax(inputs @ weights + bias) * truth
+        return (0.5 * jnp.sum(weights**2) - jnp.sum(chosen)) / len(inputs)
+
+    return jax.jit(jax.value_and_grad(loss))
 
 
 def few_labels(

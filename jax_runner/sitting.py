@@ -18,8 +18,9 @@ from jax_runner.training import Training, refresh_share
 
 # Kept for writing the state and leaving, so that a limit on the call is not met.
 _LEAVING_SECONDS = 20.0
-# An evaluation cannot go on later, so it begins only in this share of a sitting's time.
-_EVALUATION_SHARE = 0.75
+# An evaluation cannot go on later, so it begins only if so much time is left: more than the runs
+# beside this one took for theirs, or this where none has been evaluated.
+_EVALUATION_SECONDS, _EVALUATION_RESERVE = 60.0, 1.5
 
 
 class Sitting(NamedTuple):
@@ -43,11 +44,11 @@ class Sitting(NamedTuple):
     losses: Path | None
     started: float
 
-    def late(self, share: float = 1.0) -> float:
-        """The time at which a share of the sitting is over, on time.monotonic's clock."""
+    def late(self) -> float:
+        """The time at which the sitting is over, on time.monotonic's clock."""
         if self.minutes is None:
             return float("inf")
-        return self.started + share * max(0.0, 60.0 * self.minutes - _LEAVING_SECONDS)
+        return self.started + max(0.0, 60.0 * self.minutes - _LEAVING_SECONDS)
 
 
 def members(folder: Path) -> list[Artifact]:
@@ -69,14 +70,23 @@ def sit(folder: Path, sitting: Sitting, progress: Progress) -> None:
         UserError: there is no artifact, or what it is given does not fit it.
     """
     found = members(folder)
+    alone = len(found) == 1
+    runs = [artifact for artifact in found if "settings" in artifact.manifest]
+
+    def named(artifact: Artifact) -> Progress:
+        return progress if alone else Nested(progress, artifact.folder.name)
+
     for artifact in found:
-        alone = len(found) == 1
-        named = progress if alone else Nested(progress, artifact.folder.name)
-        workdir = _workdir(artifact, sitting, alone)
-        if "settings" not in artifact.manifest:
-            _time_clustering(artifact, workdir, sitting, named)
-        elif not _go_on(artifact, RunFolder(workdir, artifact), sitting, named):
-            named.line("out of time; the same command goes on")
+        if artifact not in runs:
+            workdir = _workdir(artifact, sitting, alone)
+            _time_clustering(artifact, workdir, sitting, named(artifact))
+    for artifact in runs:
+        for name in artifact.manifest["programs"]:
+            artifact.compile_ahead(name, sitting.memory_bytes)
+    for artifact in runs:
+        run = RunFolder(_workdir(artifact, sitting, alone), artifact)
+        if not _go_on(artifact, run, sitting, named(artifact)):
+            named(artifact).line("out of time; the same command goes on")
             return
     if len(found) > 1:
         progress.line(f"all {len(found)} finished")
@@ -126,7 +136,7 @@ def _go_on(artifact: Artifact, run: RunFolder, sitting: Sitting, progress: Progr
     if sitting.losses is not None:
         np.save(sitting.losses, np.array(training.losses))
     rested = training.step == before  # nothing else was done in this sitting
-    if finished and (rested or time.monotonic() < sitting.late(_EVALUATION_SHARE)):
+    if finished and (rested or time.monotonic() + _evaluation_seconds(run) < sitting.late()):
         results = _outcome(manifest, training, run, progress)
     else:
         finished, results = False, {}
@@ -139,6 +149,13 @@ def _go_on(artifact: Artifact, run: RunFolder, sitting: Sitting, progress: Progr
     else:
         run.write_status("stopped", "out of time; the same command goes on")
     return finished
+
+
+def _evaluation_seconds(run: RunFolder) -> float:
+    """What an evaluation may take, by those of the runs beside this one."""
+    results = [json.loads(path.read_text()) for path in run.path.parent.glob("*/results.json")]
+    known = [found["evaluate_seconds"] for found in results if "evaluate_seconds" in found]
+    return _EVALUATION_RESERVE * max(known) if known else _EVALUATION_SECONDS
 
 
 def _device() -> str:

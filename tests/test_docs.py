@@ -48,7 +48,7 @@ def test_a_warning_fails_the_build(tmp_path):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_pages_name_no_flag_that_is_not_there(page):
     others = {"flagfile", "help", "helpshort", "json", "short"} | {"accelerator", "zone", "version"}
-    others |= {"out", "data", "minutes", "write_data", "kmeans"}  # of ifnd_tf.lowering and lowered
+    others |= {"out", "data", "minutes", "write_data", "kmeans"}  # of lowering and lowered
     named = set(re.findall(r"(?<![\w-])--(\w+)", page.read_text()))
     assert named - SETTINGS <= others if page.stem not in ("tpu", "scaling") else named
 

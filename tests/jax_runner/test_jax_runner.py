@@ -13,15 +13,16 @@ import tensorflow as tf
 
 import main
 from ifnd_tf.data import augment
-from ifnd_tf.evaluation.embed import embed, labelled
+from ifnd_tf.evaluation import few_labels, linear_probe
+from ifnd_tf.evaluation.embed import Embeddings, embed, labelled
 from ifnd_tf.evaluation.knn import weighted_knn
-from ifnd_tf.lowering import __main__ as lower
-from ifnd_tf.lowering import lift
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.progress import Progress
 from ifnd_tf.stages import build
 from ifnd_tf.stages import train as training
 from jax_runner.artifact import Artifact
+from lowering import __main__ as lower
+from lowering import lift
 
 ROOT = pathlib.Path(__file__).parents[2]
 # The environment in which the TPU check compiles; `make test` makes it.
@@ -45,7 +46,7 @@ FLAGS = [
     "--epochs=5",
     "--online_knn_epochs=0",
     "--batch_norm_splits=2",
-    "--protocols=knn,linear",
+    "--protocols=knn,linear,few_labels",
     "--checkpoint_minutes=0",
 ]
 SMALL = [
@@ -169,6 +170,9 @@ def test_both_reach_the_same_knn(config, splits, ran, fitted):
     results = json.loads((ran / "results.json").read_text())
     assert abs(results["knn_top1"] - expected["knn_top1"]) < 0.02
     assert results["knn_top1"] > results["untrained_knn_top1"]
+    few = dict(few_labels.label_subset_probe(train, test))
+    for name in ("linear_1pct_top1", "linear_10pct_top1"):
+        assert abs(results[name] - few[name]) < 0.03
 
 
 def values(workdir: pathlib.Path, name: str) -> list:
@@ -263,6 +267,30 @@ def test_a_comparison_runs_by_one_command_and_main_reads_it(tmp_path, capsys):
         report = (runs / name / "report.html").read_text()
         results = json.loads((runs / name / "results.json").read_text())
         assert "kNN accuracy" in report and f"{results['knn_top1']:.1%}" in report
+
+
+def test_the_probe_is_scikit_learns(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 600).astype(np.int32)
+    features = rng.normal(size=(600, 8)) + 0.8 * np.eye(8)[labels]
+    features = (features * np.logspace(-2, 2, 8)).astype(np.float32)
+    features[:, 3] = 1.0
+    np.savez(tmp_path / "clouds.npz", features=features, labels=labels)
+    program = (
+        "import sys, numpy as np, jax\n"
+        "jax.config.update('jax_enable_x64', True)\n"
+        "from jax_runner import probe\n"
+        "clouds = np.load(sys.argv[1])\n"
+        "features, labels = clouds['features'], clouds['labels']\n"
+        "np.save(sys.argv[2], probe.lbfgs_scores(features[:400], labels[:400], features[400:]))\n"
+    )
+    done = python("-c", program, tmp_path / "clouds.npz", tmp_path / "scores.npy")
+    assert done.returncode == 0, done.stderr
+    train = Embeddings(features[:400], labels[:400])
+    expected = linear_probe.lbfgs_scores(train, features[400:])
+    # Scores are determined up to a number per example.
+    centred = [x - x.mean(1, keepdims=True) for x in (np.load(tmp_path / "scores.npy"), expected)]
+    np.testing.assert_allclose(*centred, atol=2e-3)
 
 
 def changed(folder: pathlib.Path, to: pathlib.Path, change) -> pathlib.Path:

@@ -15,10 +15,10 @@ from ifnd_tf.data.source import ArraySource
 from ifnd_tf.errors import UserError
 from ifnd_tf.evaluation import linear_probe
 from ifnd_tf.evaluation.embed import Embeddings
-from ifnd_tf.lowering import __main__ as lower
-from ifnd_tf.lowering import programs, stablehlo, write
 from jax_runner import order, pixels, probe
 from jax_runner.artifact import Artifact
+from lowering import __main__ as lower
+from lowering import programs, stablehlo, write
 from tests import tiny
 
 
@@ -44,15 +44,6 @@ def clouds() -> tuple[Embeddings, Embeddings]:
     features = (features * np.logspace(-2, 2, 8)).astype(np.float32)
     features[:, 3] = 1.0
     return Embeddings(features[:400], labels[:400]), Embeddings(features[400:], labels[400:])
-
-
-def test_the_probe_is_scikit_learns(clouds):
-    train, test = clouds
-    expected = linear_probe.lbfgs_scores(train, test.features)
-    ours = probe.lbfgs_scores(*train, test.features)
-    # Scores are determined up to a number per example.
-    centred = [x - x.mean(1, keepdims=True) for x in (ours, expected)]
-    np.testing.assert_allclose(*centred, atol=2e-3)
 
 
 def test_the_sgd_probe_is_the_products(clouds):
@@ -138,8 +129,8 @@ def test_the_runner_imports_neither_tensorflow_nor_scikit_learn(tmp_path):
 
 
 def test_a_folder_without_manifest_is_refused(tmp_path):
-    with pytest.raises(UserError, match="ifnd_tf.lowering wrote"):
+    with pytest.raises(UserError, match="lowering wrote"):
         Artifact(tmp_path)
     (tmp_path / "manifest.json").write_text(json.dumps({"format": 0}))
-    with pytest.raises(UserError, match="expected an artifact of format 1. Received: 0"):
+    with pytest.raises(UserError, match="expected an artifact of format 2. Received: 0"):
         Artifact(tmp_path)

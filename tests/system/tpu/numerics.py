@@ -23,9 +23,9 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.config import Config
-from ifnd_tf.lowering import functional, tpu
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.stages import build
+from lowering import functional, tpu
 from tests.system.tpu import programs, trace
 
 

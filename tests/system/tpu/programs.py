@@ -24,9 +24,9 @@ import main
 from ifnd_tf.clustering import nearest
 from ifnd_tf.config import Config
 from ifnd_tf.data import augment
-from ifnd_tf.lowering import flops, tpu
-from ifnd_tf.lowering.functional import LoweringError
 from ifnd_tf.stages import build, build_detection
+from lowering import flops, tpu
+from lowering.functional import LoweringError
 from tests.system.tpu import trace
 
 

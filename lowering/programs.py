@@ -14,10 +14,10 @@ from ifnd_tf.data import augment, images, train_batches
 from ifnd_tf.data.source import Source
 from ifnd_tf.errors import UserError
 from ifnd_tf.evaluation import knn
-from ifnd_tf.lowering import functional, stablehlo
-from ifnd_tf.lowering.stablehlo import Portable
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.stages import build
+from lowering import functional, stablehlo
+from lowering.stablehlo import Portable
 
 # Scores that exist at once in k-means, in numbers: an accelerator wants longer products than a
 # processor's cache has room for, and has the memory (256 MB).

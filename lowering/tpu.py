@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from ifnd_tf.lowering.functional import GraphCopy, LoweringError, Program, parameter
+from lowering.functional import GraphCopy, LoweringError, Program, parameter
 
 _REPLICATE = "_tpu_replicate"
 # Ops that only a host can run, by what a user wrote to get them. The bridge would name an

@@ -13,15 +13,15 @@ import numpy as np
 from ifnd_tf.config import Config
 from ifnd_tf.detection import detectors
 from ifnd_tf.evaluation import few_labels
-from ifnd_tf.lowering import flops
-from ifnd_tf.lowering.programs import Sizes, variables
-from ifnd_tf.lowering.stablehlo import VERSION, Portable
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.run.progress import Progress
 from ifnd_tf.stages import build, build_detection, train
 from jax_runner.artifact import FORMAT, LABEL_SUBSETS
+from lowering import flops
+from lowering.programs import Sizes, variables
+from lowering.stablehlo import VERSION, Portable
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 RUNNER_NAME = "run.pyz"
 INITIAL_NAME = "initial.npz"
 # All that the runner is made of. Nothing here imports TensorFlow, Keras or scikit-learn.

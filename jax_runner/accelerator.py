@@ -1,9 +1,9 @@
 """One sitting at a machine with an accelerator: measures, trains, and packs what came of it.
 
-    python -m benchmarks.accelerator PACK --out=DIR --minutes=9
+    python -m jax_runner.accelerator PACK --out=DIR --minutes=9
 
 PACK is a folder that holds the images (FILE.tgz of class folders) and what
-`ifnd_tf.lowering` wrote for the run, the comparison and k-means. The same command goes on where
+`lowering` wrote for the run, the comparison and k-means. The same command goes on where
 the last one stopped. Needs JAX, NumPy and Pillow; PyTorch for the peer's speed.
 DIR gets `runs.tar.gz` (metrics, detections, results, flags; no state) and, for each finished run,
 `NAME.weights.npz`: the query and key networks in float16.

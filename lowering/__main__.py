@@ -1,10 +1,10 @@
 r"""Lowers a run to a folder that trains wherever XLA runs, without TensorFlow.
 
-    python -m ifnd_tf.lowering --flagfile=experiments/cifar10.flags \
+    python -m lowering --flagfile=experiments/cifar10.flags \
         --dataset=folder:data/cifar10 --out=DIR
 
 Takes main.py's flags besides its own; with --mode=compare every run of the comparison gets a
-folder in DIR. `jax_runner` runs the result; `ifnd_tf.lowering.lift` brings the weights back.
+folder in DIR. `jax_runner` runs the result; `lowering.lift` brings the weights back.
 """
 
 import argparse
@@ -23,9 +23,9 @@ import main as entry
 from ifnd_tf.config import Config
 from ifnd_tf.data import datasets
 from ifnd_tf.errors import UserError
-from ifnd_tf.lowering import programs, stablehlo, write
-from ifnd_tf.lowering.functional import LoweringError
 from ifnd_tf.stages import build, build_detection, compare_variants
+from lowering import programs, stablehlo, write
+from lowering.functional import LoweringError
 
 _KNOWN = {
     "detector": ("none", "ifnd", "oracle", "random"),

@@ -1,9 +1,9 @@
 """Brings a lowered run's weights back into its Keras model, as a checkpoint of main.py.
 
-    python -m ifnd_tf.lowering.lift DIR runs/NAME
+    python -m lowering.lift DIR runs/NAME
     python main.py --flagfile=runs/NAME/config.flags --workdir=runs/NAME --mode=export,report
 
-DIR is what ifnd_tf.lowering wrote, runs/NAME what jax_runner made of it. After this
+DIR is what lowering wrote, runs/NAME what jax_runner made of it. After this
 the stages of main.py that read a trained model work: export, evaluate, report. The weights come
 back, not the whole state: training goes on with jax_runner alone.
 """
@@ -20,12 +20,12 @@ import tensorflow as tf
 
 import main as entry
 from ifnd_tf.errors import UserError
-from ifnd_tf.lowering.programs import variables
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.run.checkpoints import CheckpointStore, Snapshot
 from ifnd_tf.stages import build
 from jax_runner.artifact import Artifact
 from jax_runner.run_folder import STATE, read_state
+from lowering.programs import variables
 
 
 def model_of(artifact: Artifact, arrays: dict[str, Any]) -> ContrastiveModel:
@@ -66,7 +66,7 @@ def lift(artifact: Artifact, folder: Path) -> int:
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the process's exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
-    parser.add_argument("artifact", type=Path, metavar="DIR", help="what ifnd_tf.lowering wrote")
+    parser.add_argument("artifact", type=Path, metavar="DIR", help="what lowering wrote")
     parser.add_argument("workdir", type=Path, help="the run directory of jax_runner")
     options = parser.parse_args(arguments)
     try:

@@ -13,8 +13,8 @@ import tensorflow as tf
 from tensorflow.compiler.mlir.stablehlo import stablehlo
 
 from ifnd_tf.distribute import replicas
-from ifnd_tf.lowering.functional import GraphCopy, LoweringError, parameter
-from ifnd_tf.lowering.tpu import parseable, reason
+from lowering.functional import GraphCopy, LoweringError, parameter
+from lowering.tpu import parseable, reason
 
 # The oldest that has all that is used here, so that the most readers understand it.
 VERSION = "1.0.0"
