@@ -1,4 +1,4 @@
-"""The committed results as the tables of README.md and docs/performance.md.
+"""The committed results as the table of docs/performance.md.
 
     python -m benchmarks.table
 
@@ -15,7 +15,7 @@ from benchmarks.peer import ROOT
 from benchmarks.rows import Row, shown
 
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md")
+PAGES = (ROOT / "docs" / "performance.md",)
 _PLACE = re.compile(r"(<!-- benchmarks: ([\w ]+) -->\n).*?(<!-- end -->)", re.S)
 
 

@@ -1,18 +1,14 @@
 """The walls of the package: what imports what, what is pinned, what one command does."""
 
 import ast
-import dataclasses
 import os
 import pathlib
-import re
 import shutil
 import subprocess
 import sys
 
 import pytest
 from packaging.requirements import Requirement
-
-from ifnd_tf.config import Config
 
 ROOT = pathlib.Path(__file__).parents[1]
 # What is ours, beside main.py and the tests themselves.
@@ -179,14 +175,6 @@ def test_no_file_is_named_for_nothing():
     assert not [path for path in sources(*OWN) if path.stem in bad]
 
 
-def test_the_readme_names_no_flag_that_is_not_there():
-    # All flags are on a page that tests/test_docs.py builds.
-    fields = {field.name for field in dataclasses.fields(Config)}
-    of_others = {"flagfile", "help", "helpshort", "logdir"}  # absl's, main's own, TensorBoard's
-    named = set(re.findall(r"--(\w+)", (ROOT / "README.md").read_text()))
-    assert len(named) > 10 and named - of_others <= fields
-
-
 def test_requirements_are_what_is_imported():
     foreign = {
         name.split(".")[0]
@@ -195,13 +183,6 @@ def test_requirements_are_what_is_imported():
     } - {"ifnd_tf", "jax_runner", "main", *sys.stdlib_module_names}
     needed = {DISTRIBUTIONS.get(name, name) for name in foreign - OPTIONAL} | INDIRECT
     assert {requirement.name for requirement in pinned("requirements.txt")} == needed
-
-
-def test_the_readme_says_what_each_dependency_is_for():
-    readme = (ROOT / "README.md").read_text()
-    names = {r.name for r in pinned("requirements.txt") + pinned("requirements-dev.txt")}
-    table = set(re.findall(r"^\| ([\w-]+) \| ", readme, flags=re.MULTILINE))
-    assert names | {"tensorflow-addons"} <= table
 
 
 @pytest.mark.parametrize("python", PYTHONS)
