@@ -117,5 +117,5 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
     for cell in cells:
         if cell["cell_type"] == "code":
             exec("".join(cell["source"]), scope)
-    assert scope["features"].shape == (2, 32) and len(scope["surest"]) == 5
+    assert scope["features"].shape == (2, 32) and len(scope["most_confident"]) == 5
     assert "untrained" in capsys.readouterr().out
