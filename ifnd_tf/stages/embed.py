@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ifnd_tf.clustering import kmeans
 from ifnd_tf.config import Config
-from ifnd_tf.data import augment
+from ifnd_tf.data import photometric
 from ifnd_tf.data.datasets import Splits
 from ifnd_tf.data.source import Source
 from ifnd_tf.evaluation.duplicates import find_duplicates, fingerprint
@@ -96,7 +96,10 @@ def _embedded(
     config: Config, strategy: tf.distribute.Strategy, splits: Splits, network: Network
 ) -> Table:
     def function(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {**network.inference(augment.normalise(images)), "fingerprint": fingerprint(images)}
+        return {
+            **network.inference(photometric.normalise(images)),
+            "fingerprint": fingerprint(images),
+        }
 
     parts = []
     for name, source in zip(("train", "evaluation"), splits, strict=True):
