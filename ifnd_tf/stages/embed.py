@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.clustering import kmeans
+from ifnd_tf.clustering.lloyd import RELAXATION, TOLERANCE
 from ifnd_tf.config import Config
 from ifnd_tf.data import photometric
 from ifnd_tf.data.datasets import Splits
@@ -132,8 +133,8 @@ def _clustered(config: Config, embedding: np.ndarray, count: int) -> tuple[np.nd
             start,
             num_iterations=config.kmeans_iterations,
             confidence_temperature=config.confidence_temperature,
-            tolerance=kmeans.TOLERANCE,
-            relaxation=kmeans.RELAXATION,
+            tolerance=TOLERANCE,
+            relaxation=RELAXATION,
         )
 
     found = cluster(tf.constant(embedding))
