@@ -21,13 +21,8 @@ import tensorflow as tf
 from benchmarks import peer, rows
 from benchmarks.memory import peak_growth
 from benchmarks.rows import Row, in_turn, row, seconds
-from ifnd_tf.clustering.kmeans import (
-    RELAXATION,
-    TOLERANCE,
-    initial_centroids,
-    kmeans,
-    move_centroids,
-)
+from ifnd_tf.clustering.kmeans import initial_centroids, kmeans
+from ifnd_tf.clustering.lloyd import RELAXATION, TOLERANCE, move_centroids
 
 WIDTH = 128
 # N, K, iterations that peers get, and rounds.

@@ -17,7 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.data import datasets
-from ifnd_tf.data.images import centre_view, decode
+from ifnd_tf.data.crops import centre_view
+from ifnd_tf.data.decode import decode_image
 from ifnd_tf.errors import UserError
 from ifnd_tf.evaluation.duplicates import find_duplicates
 
@@ -110,7 +111,7 @@ def main(arguments: list[str]) -> int:
     images, side = list[tf.Tensor](), 0
     for index in chosen:
         image = source.fetch(tf.constant(index, tf.int32))
-        image = decode(image) if image.dtype == tf.string else image
+        image = decode_image(image) if image.dtype == tf.string else image
         side = side or min(_LARGEST, *image.shape[:2])
         images.append(centre_view(image, side))
     made = [list(copies(image).items()) for image in images]

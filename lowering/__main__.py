@@ -22,6 +22,7 @@ import tensorflow as tf
 import main as entry
 from ifnd_tf.config import Config
 from ifnd_tf.data import datasets
+from ifnd_tf.data.scan import scan
 from ifnd_tf.errors import UserError
 from ifnd_tf.stages import build, build_detection, compare_variants
 from lowering import programs, stablehlo, write
@@ -50,7 +51,7 @@ def open_data(config: Config) -> datasets.Splits:
     splits = build.open_splits(config)
     for source in splits:
         if source is not None:
-            datasets.scan(
+            scan(
                 source,
                 max_corrupt_share=config.max_corrupt_share,
                 cache_megabytes=config.cache_megabytes,

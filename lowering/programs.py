@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from ifnd_tf.clustering import kmeans
+from ifnd_tf.clustering import kmeans, lloyd
 from ifnd_tf.config import Config
-from ifnd_tf.data import augment, images, train_batches
+from ifnd_tf.data import crops, photometric, train_batches
 from ifnd_tf.data.source import Source
 from ifnd_tf.errors import UserError
 from ifnd_tf.evaluation import knn
@@ -77,12 +77,12 @@ def variables(model: ContrastiveModel) -> list[Any]:
 
 
 def _whole(pixels: tf.Tensor, size: int) -> tf.Tensor:
-    """`images.centre_view` of images of at most S pixels, in operations that XLA has."""
+    """`crops.centre_view` of images of at most S pixels, in operations that XLA has."""
     height, width = pixels.shape[1:3]
     side = min(height, width)
     box = tf.constant([[[(height - side) // 2, (width - side) // 2, side, side]]])
     # One box for all images.
-    return images.cut_views(pixels, box, tf.constant([[False]]), size)[:, 0]
+    return crops.cut_views(pixels, box, tf.constant([[False]]), size)[:, 0]
 
 
 def training_step(config: Config, model: ContrastiveModel, data: Sizes) -> Portable:
@@ -91,10 +91,10 @@ def training_step(config: Config, model: ContrastiveModel, data: Sizes) -> Porta
 
     def step(pixels: tf.Tensor, index: tf.Tensor, epoch: tf.Tensor) -> dict[str, tf.Tensor]:
         geometric, draws = train_batches.view_draws(config.seed, epoch, index)
-        views = images.cut_views(
+        views = crops.cut_views(
             tf.gather(pixels, index),
-            augment.crop_boxes(geometric, data.height, data.width, augmentation),
-            augment.flips(geometric, augmentation),
+            crops.crop_boxes(geometric, data.height, data.width, augmentation),
+            crops.flips(geometric, augmentation),
             config.image_size,
         )
         return model.train_step({"index": index, "images": views, "draws": draws})
@@ -115,7 +115,7 @@ def features(config: Config, model: ContrastiveModel, data: Sizes) -> Portable:
     """Images [b] -> the query encoder's features [b, F], as the protocols evaluate them."""
 
     def step(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        views = augment.normalise(_whole(pixels, config.image_size))
+        views = photometric.normalise(_whole(pixels, config.image_size))
         return {"features": model.network.encoder(views, training=False)}
 
     return stablehlo.lower(step, _batch(config, data), variables(model))
@@ -132,7 +132,7 @@ def embedding(config: Config, model: ContrastiveModel, data: Sizes) -> Portable:
         return stablehlo.lower(kept, {}, variables(model))
 
     def step(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        views = augment.normalise(_whole(pixels, config.image_size))
+        views = photometric.normalise(_whole(pixels, config.image_size))
         if config.cluster_on == "features":
             points = tf.math.l2_normalize(network.encoder(views, training=False), axis=-1)
         else:
@@ -166,7 +166,7 @@ def clustering(
     def cluster(points: tf.Tensor, index: tf.Tensor, start: tf.Tensor) -> dict[str, tf.Tensor]:
         return kmeans.kmeans(
             points, index, start, num_iterations=iterations, confidence_temperature=temperature,
-            tolerance=kmeans.TOLERANCE, relaxation=kmeans.RELAXATION,
+            tolerance=lloyd.TOLERANCE, relaxation=lloyd.RELAXATION,
             chunk_size=max(1, _SCORES // clusters),
         )._asdict()  # fmt: skip
 

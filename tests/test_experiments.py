@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import main
 from ifnd_tf.config import Config
-from ifnd_tf.data import augment, train_batches
+from ifnd_tf.data import photometric, train_batches
 from ifnd_tf.data.source import Source
 from ifnd_tf.detection import pseudo_labels
 from ifnd_tf.stages import build
@@ -167,7 +167,7 @@ def pipeline(config: Config, examples: int, replicas: int) -> tf.data.Dataset:
         batch_size=config.batch_size,
         seed=config.seed,
         infeed_dtype=config.infeed_dtype,
-        num_replicas=replicas,
+        input_context=tf.distribute.InputContext(1, 0, replicas),
     )
 
 
@@ -179,7 +179,7 @@ def test_pipeline_has_static_shapes(path):
     assert pipeline(config, examples, replicas).element_spec == {
         "index": tf.TensorSpec((rows,), tf.int32),
         "images": tf.TensorSpec((rows, 2, side, side, 3), tf.uint8),
-        "draws": tf.TensorSpec((rows, 2, augment.PHOTOMETRIC_DRAWS), tf.float32),
+        "draws": tf.TensorSpec((rows, 2, photometric.PHOTOMETRIC_DRAWS), tf.float32),
     }
 
 

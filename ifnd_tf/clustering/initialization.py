@@ -1,6 +1,7 @@
 """k-means++, and the sample of the examples that every replica draws alike."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -8,11 +9,11 @@ import tensorflow as tf
 from ifnd_tf.distribute import stateless_random
 from ifnd_tf.distribute.collectives import Collectives
 
-# Every coordinate of a centroid that stands for nothing, as when K exceeds the number of
-# distinct points. A finite mark survives checkpoints and all-reduces, where NaN would not.
+# Every coordinate of an unused centroid, as when K exceeds the number of distinct points. A
+# finite mark survives checkpoints and all-reduces, where NaN would not.
 UNUSED = 1e15
 
-# Clusters that are drawn one at a time, and draws of several where there are more: see `plus_plus`.
+# Clusters up to which one is drawn at a time, and the rounds of draws for more clusters.
 _SINGLY, _ROUNDS = 128, 32
 
 # Distances from the sample to the rows of one draw, at most: 16 MB.
@@ -63,15 +64,10 @@ def sample(
     return found, tf.where(picked == last, -1, picked)
 
 
-def plus_plus(points: tf.Tensor, index: tf.Tensor, num_clusters: int, seed: Any) -> tf.Tensor:
-    """k-means++ (Arthur and Vassilvitskii, 2007): centroids far apart, drawn from the rows.
-
-    Up to `_SINGLY` clusters are drawn one at a time, greedily: a step draws 2 + log K candidates
-    with probability proportional to their squared distance (an exponential race, equal to the
-    Gumbel-max trick) and keeps the one that lowers the inertia most. More are drawn K / _ROUNDS
-    at a time, without candidates, or fewer where their distances to the sample would take more
-    than 16 MB: as in k-means|| (Bahmani et al., 2012) a few passes do instead of K, and Lloyd's
-    iterations level out the difference (docs/performance.md).
+def spread_centroids(
+    points: tf.Tensor, index: tf.Tensor, num_clusters: int, seed: Any
+) -> tf.Tensor:
+    """Centroids far apart, drawn from the rows: k-means++, in rounds beyond `_SINGLY` clusters.
 
     Args:
         points: float32 [S, D], a sample of the examples.
@@ -82,52 +78,96 @@ def plus_plus(points: tf.Tensor, index: tf.Tensor, num_clusters: int, seed: Any)
     Returns:
         float32 [K, D]; rows beyond the number of distinct points are unused (`UNUSED`).
     """
-    real = index >= 0
-    size, block = index.shape[0], 1
-    if num_clusters > _SINGLY:
-        block = max(1, min(-(-num_clusters // _ROUNDS), size, _DISTANCES // size))
-    rounds = -(-num_clusters // block)
-    # Distances from |x|^2 - 2 x.c + |c|^2 cancel badly when all points share a direction,
-    # as embeddings do early in training: measure from their mean.
-    total = tf.reduce_sum(tf.cast(real, tf.float32))
-    x = tf.where(real[:, None], points - tf.reduce_sum(points, 0) / tf.maximum(total, 1.0), 0.0)
-    norms = tf.reduce_sum(x * x, 1)
-    trials = 1 if block > 1 else min(2 + int(math.log(num_clusters)), size)
+    draws = _Draws(points, index, seed)
+    count = max(1, min(-(-num_clusters // _ROUNDS), draws.size, _DISTANCES // draws.size))
+    if num_clusters <= _SINGLY or count == 1:
+        rows = _greedy_plus_plus(draws, num_clusters)
+    else:
+        rows = _plus_plus_in_rounds(draws, num_clusters, count)
+    return tf.where((rows >= 0)[:, None], tf.gather(points, tf.maximum(rows, 0)), UNUSED)
 
-    def race(step: tf.Tensor, weight: tf.Tensor, count: int) -> tuple:
-        draws = stateless_random.uniform([seed, _SEEDING, step], index, 1)[:, 0]
+
+class _Draws:
+    """Random rows of a sample, in proportion to a weight, and the distances to them."""
+
+    def __init__(self, points: tf.Tensor, index: tf.Tensor, seed: Any):
+        self._index, self._seed, self._real = index, seed, index >= 0
+        self.size = index.shape[0]
+        # Distances from |x|^2 - 2 x.c + |c|^2 cancel badly when all points share a direction,
+        # as embeddings do early in training: measure from their mean.
+        total = tf.reduce_sum(tf.cast(self._real, tf.float32))
+        centred = points - tf.reduce_sum(points, 0) / tf.maximum(total, 1.0)
+        self._points = tf.where(self._real[:, None], centred, 0.0)
+        self._norms = tf.reduce_sum(self._points * self._points, 1)
+
+    def race(self, step: tf.Tensor, weight: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Scores and numbers of `count` rows; an exponential race equals the Gumbel-max trick."""
+        draws = stateless_random.uniform([self._seed, _SEEDING, step], self._index, 1)[:, 0]
         exponential = 1e-9 - tf.math.log1p(-draws)  # 1e-9: a draw of 0 must not divide by 0.
-        return tf.math.top_k(tf.where(real, weight / exponential, -1.0), count)
+        return tf.math.top_k(tf.where(self._real, weight / exponential, -1.0), count)
 
-    def distances_to(rows: tf.Tensor) -> tf.Tensor:
-        scale = norms[:, None] + tf.gather(norms, rows)
-        distances = scale - 2.0 * tf.matmul(x, tf.gather(x, rows), transpose_b=True)
+    def distances_to(self, rows: tf.Tensor) -> tf.Tensor:
+        """Squared distances [S, n] of all rows to some."""
+        scale = self._norms[:, None] + tf.gather(self._norms, rows)
+        products = tf.matmul(self._points, tf.gather(self._points, rows), transpose_b=True)
+        distances = scale - 2.0 * products
         # Below the product's rounding error two points count as the same.
         return tf.where(distances > 4e-6 * scale, distances, 0.0)
 
-    def body(step: tf.Tensor, nearest: tf.Tensor, chosen: tf.TensorArray) -> tuple:
-        score, rows = race(step, nearest, block * trials)
-        after = tf.minimum(nearest[:, None], distances_to(rows))
-        if block > 1:
-            # A row whose score is 0 coincides with a centroid: no distinct point is left for it.
-            return (
-                step + 1,
-                tf.reduce_min(after, 1),
-                chosen.write(step, tf.where(score > 0.0, rows, -1)),
-            )
+    def repeat(self, rounds: int, count: int, choose: Callable[..., tuple]) -> tf.Tensor:
+        """Rows [rounds * count], the first `count` drawn uniformly, the others as `choose` does.
+
+        Args:
+            rounds: how often rows are chosen.
+            count: rows of a round.
+            choose: the round's number and each row's squared distance to the nearest chosen row
+                -> these distances after the round, and the rows chosen, -1 for none.
+        """
+        first = self.race(tf.constant(0), tf.ones_like(self._norms), count)[1]
+        nearest = tf.where(self._real, tf.reduce_min(self.distances_to(first), 1), 0.0)
+        chosen = tf.TensorArray(tf.int32, size=rounds, element_shape=[count]).write(0, first)
+
+        def body(step: tf.Tensor, nearest: tf.Tensor, chosen: tf.TensorArray) -> tuple:
+            nearest, rows = choose(step, nearest)
+            return step + 1, nearest, chosen.write(step, rows)
+
+        state = (tf.constant(1), nearest, chosen)
+        chosen = tf.while_loop(
+            lambda step, *_: step < rounds, body, state, maximum_iterations=rounds
+        )[2]
+        return tf.reshape(chosen.stack(), [-1])
+
+
+def _greedy_plus_plus(draws: _Draws, num_clusters: int) -> tf.Tensor:
+    """Greedy k-means++ (Arthur and Vassilvitskii, 2007): int32 [K] rows, -1 where none is left.
+
+    A step draws 2 + log K candidates with probability proportional to their squared distance, and
+    keeps the one that lowers the inertia most.
+    """
+    trials = min(2 + int(math.log(num_clusters)), draws.size)
+
+    def choose(step: tf.Tensor, nearest: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        score, rows = draws.race(step, nearest, trials)
+        after = tf.minimum(nearest[:, None], draws.distances_to(rows))
         best = tf.argmin(tf.reduce_sum(after, 0), output_type=tf.int32)
         # The first candidate has the top score; if that is 0 no distinct point is left.
         row = tf.where(score[0] > 0.0, rows[best], -1)
-        return step + 1, tf.gather(after, best, axis=1), chosen.write(step, row[None])
+        return tf.gather(after, best, axis=1), row[None]
 
-    first = race(tf.constant(0), tf.ones_like(norms), block)[1]
-    nearest = tf.where(real, tf.reduce_min(distances_to(first), 1), 0.0)
-    chosen = tf.TensorArray(tf.int32, size=rounds, element_shape=[block]).write(0, first)
-    _, _, chosen = tf.while_loop(
-        lambda step, *_: step < rounds,
-        body,
-        (tf.constant(1), nearest, chosen),
-        maximum_iterations=rounds,
-    )
-    rows = tf.reshape(chosen.stack(), [-1])[:num_clusters]
-    return tf.where((rows >= 0)[:, None], tf.gather(points, tf.maximum(rows, 0)), UNUSED)
+    return draws.repeat(num_clusters, 1, choose)
+
+
+def _plus_plus_in_rounds(draws: _Draws, num_clusters: int, count: int) -> tf.Tensor:
+    """k-means++ without candidates, `count` clusters a round: int32 [K] rows, -1 for none.
+
+    As in k-means|| (Bahmani et al., 2012) a few passes do instead of K, and Lloyd's iterations
+    level out the difference (docs/performance.md).
+    """
+
+    def choose(step: tf.Tensor, nearest: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        score, rows = draws.race(step, nearest, count)
+        after = tf.minimum(nearest[:, None], draws.distances_to(rows))
+        # A row whose score is 0 coincides with a centroid: no distinct point is left for it.
+        return tf.reduce_min(after, 1), tf.where(score > 0.0, rows, -1)
+
+    return draws.repeat(-(-num_clusters // count), count, choose)[:num_clusters]

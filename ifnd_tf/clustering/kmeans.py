@@ -10,41 +10,17 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from ifnd_tf.clustering import initialization
-from ifnd_tf.clustering.initialization import UNUSED, used
-from ifnd_tf.clustering.lloyd import (
-    RELAXATION,
-    TOLERANCE,
-    Moved,
-    cluster_sizes,
-    iterate_lloyd,
-    move_centroids,
-)
-from ifnd_tf.clustering.nearest import assign
-from ifnd_tf.distribute.collectives import LOCAL, Collectives, replica_collectives
-
-__all__ = [
-    "LOCAL",
-    "RELAXATION",
-    "TOLERANCE",
-    "UNUSED",
-    "Collectives",
-    "KMeansResult",
-    "Moved",
-    "count_non_finite",
-    "initial_centroids",
-    "kmeans",
-    "move_centroids",
-    "replica_collectives",
-    "used",
-]
+from ifnd_tf.clustering.initialization import sample, spread_centroids
+from ifnd_tf.clustering.lloyd import RELAXATION, TOLERANCE, iterate_lloyd, members_per_cluster
+from ifnd_tf.clustering.nearest import nearest_centroids
+from ifnd_tf.distribute.collectives import LOCAL, Collectives
 
 # Examples for each cluster in the sample that a cold start clusters first.
 _SAMPLED = 8
 
 
 class KMeansResult(NamedTuple):
-    """What `kmeans` returns; symbols as in the method (n rows here, K clusters, D wide).
+    """The result of `kmeans`; symbols as in the method (n rows here, K clusters, D wide).
 
     Attributes:
         centroids: float32 [K, D]; rows without a meaning hold `UNUSED` (see `used`).
@@ -115,9 +91,10 @@ def initial_centroids(
     """
     size = sample_size or max(_SAMPLED * num_clusters, 4096)
     index = tf.convert_to_tensor(index, tf.int32)
-    points, index = initialization.sample(points, index, size, seed, collectives)
-    start = initialization.plus_plus(points, index, num_clusters, seed)
-    return iterate_lloyd(points, index, start, num_iterations, TOLERANCE, RELAXATION)[0]
+    points, index = sample(points, index, size, seed, collectives)
+    start = spread_centroids(points, index, num_clusters, seed)
+    options = {"tolerance": TOLERANCE, "relaxation": RELAXATION}
+    return iterate_lloyd(points, index, start, num_iterations=num_iterations, **options)[0]
 
 
 @tf.autograph.experimental.do_not_convert
@@ -165,16 +142,19 @@ def kmeans(
     index = tf.convert_to_tensor(index, tf.int32)
     centroids = tf.convert_to_tensor(centroids, tf.float32)
     centroids, reseeded = iterate_lloyd(
-        points, index, centroids, num_iterations, tolerance, relaxation, chunk_size, collectives
+        points,
+        index,
+        centroids,
+        num_iterations=num_iterations,
+        tolerance=tolerance,
+        relaxation=relaxation,
+        chunk_size=chunk_size,
+        collectives=collectives,
     )
-    fit = assign(points, index, centroids, confidence_temperature, chunk_size)
-    counts = tf.cast(cluster_sizes(fit, centroids.shape[0]), tf.float32)
-    totals = collectives.sum(tf.concat([counts, [tf.reduce_sum(fit.distances)]], axis=0))
+    nearest = nearest_centroids(points, index, centroids, confidence_temperature, chunk_size)
+    counts = tf.cast(members_per_cluster(nearest.assignments, centroids.shape[0]), tf.float32)
+    totals = collectives.sum(tf.concat([counts, [tf.reduce_sum(nearest.distances)]], axis=0))
+    counts, inertia = tf.cast(totals[:-1], tf.int32), totals[-1]
     return KMeansResult(
-        centroids=centroids,
-        assignments=fit.assignments,
-        confidence=fit.confidence,
-        counts=tf.cast(totals[:-1], tf.int32),
-        inertia=totals[-1],
-        reseeded=reseeded,
+        centroids, nearest.assignments, nearest.confidence, counts, inertia, reseeded
     )

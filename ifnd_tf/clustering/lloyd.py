@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from ifnd_tf.clustering.initialization import UNUSED
-from ifnd_tf.clustering.nearest import Fit, assign
+from ifnd_tf.clustering.nearest import nearest_centroids
 from ifnd_tf.distribute.collectives import LOCAL, Collectives
 from ifnd_tf.distribute.replicas import on_cpu
 
@@ -72,47 +72,9 @@ def _sums(points: tf.Tensor, labels: tf.Tensor, num_clusters: int) -> tf.Tensor:
 _compiled_sums = tf.function(_sums, jit_compile=True, autograph=False)
 
 
-def _moved(
-    points: tf.Tensor,
-    index: tf.Tensor,
-    centroids: tf.Tensor,
-    fit: Fit,
-    relaxation: float,
-    collectives: Collectives,
-) -> Moved:
-    """One iteration, whose pass found `fit`; see `move_centroids`."""
-    num_clusters, width = centroids.shape
-    sum_members = _compiled_sums if on_cpu() else _sums
-    sums = sum_members(points, fit.assignments, num_clusters)
-    counts = tf.cast(cluster_sizes(fit, num_clusters), tf.float32)[:, None]
-    moments = collectives.sum(tf.concat([sums, counts], axis=1))
-    counts = moments[:, width]
-    empty = counts < 0.5
-    step = moments[:, :width] / tf.maximum(counts, 1.0)[:, None] - centroids
-    step = tf.where(empty[:, None], 0.0, step)  # that of an unused centroid overflows
-    moved = centroids + relaxation * step
-    inertia = collectives.sum(tf.reduce_sum(fit.distances))
-    # Huygens: what moving each centroid to its members' mean takes off the inertia.
-    gain = tf.reduce_sum(counts * tf.reduce_sum(step * step, axis=1))
-
-    seeds, distances = _worst_fitted(
-        points, index, fit.distances, min(num_clusters, _CANDIDATES), collectives
-    )
-    count = seeds.shape[0]
-    apart = distances > _COINCIDE**2 * tf.reduce_sum(seeds * seeds, 1)
-    rank = tf.cumsum(tf.cast(empty, tf.int32)) - 1  # The r-th empty cluster takes seed r.
-    place = tf.clip_by_value(rank, 0, count - 1)
-    reseed = empty & (rank < count) & tf.gather(apart, place)
-    retire = empty & ~tf.gather(apart, place)
-    moved = tf.where(reseed[:, None], tf.gather(seeds, place), moved)
-    moved = tf.where(retire[:, None], UNUSED, moved)
-    return Moved(moved, tf.reduce_sum(tf.cast(reseed, tf.int32)), gain / tf.maximum(inertia, 1e-30))
-
-
-def cluster_sizes(fit: Fit, num_clusters: int) -> tf.Tensor:
+def members_per_cluster(assignments: tf.Tensor, num_clusters: int) -> tf.Tensor:
     """int32 [K], this replica's rows in each cluster."""
-    ones = tf.ones_like(fit.assignments)
-    return tf.math.unsorted_segment_sum(ones, fit.assignments, num_clusters)
+    return tf.math.unsorted_segment_sum(tf.ones_like(assignments), assignments, num_clusters)
 
 
 @tf.autograph.experimental.do_not_convert
@@ -135,31 +97,64 @@ def move_centroids(
         points, index, centroids, relaxation, chunk_size, collectives: as for `kmeans`.
     """
     index = tf.convert_to_tensor(index, tf.int32)
-    fit = assign(points, index, centroids, None, chunk_size)
-    return _moved(points, index, centroids, fit, relaxation, collectives)
+    nearest = nearest_centroids(points, index, centroids, None, chunk_size)
+    num_clusters, width = centroids.shape
+    sum_members = _compiled_sums if on_cpu() else _sums
+    sums = sum_members(points, nearest.assignments, num_clusters)
+    counts = members_per_cluster(nearest.assignments, num_clusters)
+    moments = collectives.sum(tf.concat([sums, tf.cast(counts, tf.float32)[:, None]], axis=1))
+    counts = moments[:, width]
+    empty = counts < 0.5
+    step = moments[:, :width] / tf.maximum(counts, 1.0)[:, None] - centroids
+    step = tf.where(empty[:, None], 0.0, step)  # that of an unused centroid overflows
+    inertia = collectives.sum(tf.reduce_sum(nearest.distances))
+    # Huygens: what moving each centroid to its members' mean takes off the inertia.
+    gain = tf.reduce_sum(counts * tf.reduce_sum(step * step, axis=1))
+    seeds, distances = _worst_fitted(
+        points, index, nearest.distances, min(num_clusters, _CANDIDATES), collectives
+    )
+    moved, reseeded = _fill_empty(centroids + relaxation * step, empty, seeds, distances)
+    return Moved(moved, reseeded, gain / tf.maximum(inertia, 1e-30))
+
+
+def _fill_empty(
+    centroids: tf.Tensor, empty: tf.Tensor, seeds: tf.Tensor, distances: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Gives the r-th empty cluster seed r, or retires it if that seed coincides with its centroid.
+
+    Returns:
+        The centroids, and how many were given a new place.
+    """
+    count = seeds.shape[0]
+    apart = distances > _COINCIDE**2 * tf.reduce_sum(seeds * seeds, 1)
+    rank = tf.cumsum(tf.cast(empty, tf.int32)) - 1
+    place = tf.clip_by_value(rank, 0, count - 1)
+    reseed = empty & (rank < count) & tf.gather(apart, place)
+    retire = empty & ~tf.gather(apart, place)
+    centroids = tf.where(reseed[:, None], tf.gather(seeds, place), centroids)
+    centroids = tf.where(retire[:, None], UNUSED, centroids)
+    return centroids, tf.reduce_sum(tf.cast(reseed, tf.int32))
 
 
 def iterate_lloyd(
     points: tf.Tensor,
     index: tf.Tensor,
     centroids: tf.Tensor,
+    *,
     num_iterations: int,
     tolerance: float,
-    relaxation: float,
-    chunk_size: int | None = None,
     collectives: Collectives = LOCAL,
+    **options: Any,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Centroids [K, D] after the iterations, and how many were re-seeded; see `kmeans`."""
+    """Centroids [K, D] after the iterations, and how many were re-seeded; see `kmeans`.
+
+    Args:
+        points, index, centroids, num_iterations, tolerance, collectives: as for `kmeans`.
+        **options: of `move_centroids`.
+    """
 
     def iterate(i: Any, going: tf.Tensor, centroids: tf.Tensor, reseeded: tf.Tensor) -> tuple:
-        moved = move_centroids(
-            points,
-            index,
-            centroids,
-            relaxation=relaxation,
-            chunk_size=chunk_size,
-            collectives=collectives,
-        )
+        moved = move_centroids(points, index, centroids, collectives=collectives, **options)
         return i + 1, ~moved.settled(tolerance), moved.centroids, reseeded + moved.reseeded
 
     state: tuple = (tf.constant(0), tf.constant(True), centroids, tf.constant(0))

@@ -14,7 +14,7 @@ from ifnd_tf.clustering.initialization import used
 from ifnd_tf.distribute.replicas import on_cpu
 
 
-class Fit(NamedTuple):
+class Nearest(NamedTuple):
     """One pass over a replica's rows: label, squared distance and, if asked for, confidence [n]."""
 
     assignments: tf.Tensor
@@ -31,13 +31,13 @@ def default_chunk(num_clusters: int) -> int:
     return max(256, min(8192, scores // num_clusters // 256 * 256))
 
 
-def assign(
+def nearest_centroids(
     points: tf.Tensor,
     index: tf.Tensor,
     centroids: tf.Tensor,
     temperature: float | tf.Tensor | None = None,
     size: int | None = None,
-) -> Fit:
+) -> Nearest:
     """Assigns every row to its nearest used centroid.
 
     Args:
@@ -74,7 +74,9 @@ def assign(
         return found
 
     kinds = [tf.int32, tf.float32] + [tf.float32] * (temperature is not None)
-    return Fit(*_by_chunks(fit, points, index, size or default_chunk(centroids.shape[0]), kinds))
+    return Nearest(
+        *_by_chunks(fit, points, index, size or default_chunk(centroids.shape[0]), kinds)
+    )
 
 
 @tf.function(jit_compile=True, autograph=False)

@@ -4,17 +4,17 @@ import os
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
-from ifnd_tf.data import image_files
-from ifnd_tf.data.scan import scan
-from ifnd_tf.data.source import ArraySource, Source, Unreadable
-from ifnd_tf.errors import UserError, did_you_mean, did_you_mean_path
-
-__all__ = ["Source", "Splits", "Unreadable", "open_splits", "scan"]
+from ifnd_tf.data.folder import open_folder
+from ifnd_tf.data.list_file import open_list
+from ifnd_tf.data.source import ArraySource, Source
+from ifnd_tf.data.tfds import open_tfds
+from ifnd_tf.errors import UserError, did_you_mean
 
 KINDS = "digits, folder:PATH, list:FILE or tfds:NAME[/CONFIG]"
-EVAL_FOLDERS = ("test", "validation", "val", "valid")
+
+# Of the generator that chooses held-out examples and subsets: the same ones in every run.
+_FIXED_SEED = [0, 0x5EED]
 
 
 class Splits(NamedTuple):
@@ -40,9 +40,9 @@ def open_splits(
 
     Args:
         dataset: digits | folder:PATH | list:FILE | tfds:NAME[/CONFIG].
-        data_root: for list, the folder that no path may lead out of; empty: any may.
         data_dir: where tfds finds prepared data; for list, the folder its paths are relative
             to (default: the list's own).
+        data_root: for list, the folder that no path may lead out of; empty: any may.
         train_split: folder below PATH, or tfds split or slice, to train on.
         eval_split: likewise to evaluate on; for list, another list. Empty: a split called
             test, validation or val, else a held-out share of the training split.
@@ -59,37 +59,7 @@ def open_splits(
         UserError: for whatever the user can mend: an unknown name, a missing path, an empty
             folder, a bad line, a single class, tfds data that is not prepared.
     """
-    kind, _, rest = dataset.partition(":")
-    if train_split != "train" and kind in ("digits", "list"):
-        raise UserError(
-            f"--train_split: expected train, because {kind} has no other. Received: "
-            f"{train_split!r}."
-        )
-    if dataset == "digits" and eval_split:
-        raise UserError(
-            "--eval_split: expected none, because digits are held out by --holdout_share. "
-            f"Received: {eval_split!r}."
-        )
-    if dataset == "digits":
-        train: Source = _digits()
-        evaluation: Source | None = None
-    elif kind == "folder" and rest:
-        train, evaluation = _folder(dataset, os.path.expanduser(rest), train_split, eval_split)
-    elif kind == "list" and rest:
-        train, evaluation = _list(
-            dataset, os.path.expanduser(rest), data_dir, eval_split, os.path.expanduser(data_root)
-        )
-    elif kind == "tfds" and rest:
-        from ifnd_tf.data import tfds
-
-        train, evaluation = tfds.open_pair(rest, data_dir, train_split, eval_split)
-    else:
-        path = os.path.expanduser(dataset)
-        kind = "folder" if os.path.isdir(path) else "list" if os.path.isfile(path) else ""
-        raise UserError(
-            f"--dataset: expected {KINDS}. Received: {dataset!r}."
-            + (f" Did you mean {kind}:{dataset}?" if kind else did_you_mean(dataset, ["digits"]))
-        )
+    train, evaluation = _open(dataset, data_dir, data_root, train_split, eval_split)
     if evaluation is None:
         train, evaluation = hold_out(train, holdout_share)
     if validation_share:
@@ -98,6 +68,38 @@ def open_splits(
     if subset_classes or subset_images:
         splits = subset(splits, num_classes=subset_classes, num_images=subset_images)
     return splits
+
+
+def _open(
+    dataset: str, data_dir: str, data_root: str, train_split: str, eval_split: str
+) -> tuple[Source, Source | None]:
+    """The splits as they are stored; see `open_splits`."""
+    kind, _, rest = dataset.partition(":")
+    if train_split != "train" and kind in ("digits", "list"):
+        raise UserError(
+            f"--train_split: expected train, because {kind} has no other. Received: "
+            f"{train_split!r}."
+        )
+    if dataset == "digits":
+        if eval_split:
+            raise UserError(
+                "--eval_split: expected none, because digits are held out by --holdout_share. "
+                f"Received: {eval_split!r}."
+            )
+        return _digits(), None
+    path, evaluation = os.path.expanduser(rest), os.path.expanduser(eval_split)
+    if kind == "folder" and rest:
+        return open_folder(dataset, path, train_split, eval_split)
+    if kind == "list" and rest:
+        return open_list(dataset, path, data_dir, evaluation, os.path.expanduser(data_root))
+    if kind == "tfds" and rest:
+        return open_tfds(rest, data_dir, train_split, eval_split)
+    path = os.path.expanduser(dataset)
+    kind = "folder" if os.path.isdir(path) else "list" if os.path.isfile(path) else ""
+    raise UserError(
+        f"--dataset: expected {KINDS}. Received: {dataset!r}."
+        + (f" Did you mean {kind}:{dataset}?" if kind else did_you_mean(dataset, ["digits"]))
+    )
 
 
 def subset(splits: Splits, *, num_classes: int = 0, num_images: int = 0) -> Splits:
@@ -128,7 +130,7 @@ def subset(splits: Splits, *, num_classes: int = 0, num_images: int = 0) -> Spli
             f"--subset_images: expected at least {wanted} and at most {least * wanted}, as one of "
             f"the {wanted} classes has {least} images. Received: {num_images}."
         )
-    generator = np.random.default_rng([0, 0x5EED])
+    generator = np.random.default_rng(_FIXED_SEED)
     members = [generator.permutation(np.flatnonzero(train.labels == one)) for one in classes]
     train = train.subset(np.sort(np.concatenate([m[: each or len(m)] for m in members])))
     if evaluation is not None:
@@ -149,7 +151,7 @@ def hold_out(source: Source, share: float) -> tuple[Source, Source | None]:
         The rest and the part held out, each in ascending order of the old index; the latter is
         None if it is empty.
     """
-    generator = np.random.default_rng([0, 0x5EED])
+    generator = np.random.default_rng(_FIXED_SEED)
     chosen = []
     for label in np.unique(source.labels):
         members = generator.permutation(np.flatnonzero(source.labels == label))
@@ -173,74 +175,3 @@ def _digits() -> ArraySource:
     grey = np.minimum(bunch.images * 16, 255).astype(np.uint8)
     images = np.repeat(grey[..., None], 3, axis=-1)
     return ArraySource("digits", images, bunch.target, [str(digit) for digit in range(10)])
-
-
-def _folder(
-    name: str, root: str, train_split: str, eval_split: str
-) -> tuple[Source, Source | None]:
-    if not tf.io.gfile.isdir(root):
-        raise UserError(
-            f"--dataset={name}: expected a folder. Received: {root}, which is not one."
-            f"{did_you_mean_path(root)}"
-        )
-    train_root, eval_root = root, ""
-    if tf.io.gfile.isdir(os.path.join(root, train_split)):
-        train_root = os.path.join(root, train_split)
-        for folder in [eval_split] if eval_split else EVAL_FOLDERS:
-            if tf.io.gfile.isdir(os.path.join(root, folder)):
-                eval_root = os.path.join(root, folder)
-                break
-    elif train_split != "train":
-        raise UserError(f"--train_split: expected a folder in {root}. Received: {train_split!r}.")
-    if eval_split and not eval_root:
-        raise UserError(
-            f"--eval_split: expected a folder in {root} beside {train_split}/. "
-            f"Received: {eval_split!r}."
-        )
-    roots = [path for path in (train_root, eval_root) if path]
-    found = [image_files.find_images(name, path) for path in roots]
-    # One numbering for both splits, whichever classes either lacks.
-    class_names = sorted(set().union(*map(image_files.folder_classes, found)))
-    if len(class_names) == 1:
-        raise UserError(
-            f"--dataset={name}: expected class folders of at least 2 classes, or images without "
-            f"class folders. Received: one class, {class_names[0]!r}. To train without labels, "
-            f"use folder:{os.path.join(train_root, class_names[0])}."
-        )
-    sources = [
-        image_files.folder_source(name, path, images, class_names)
-        for path, images in zip(roots, found, strict=True)
-    ]
-    return sources[0], sources[1] if len(sources) == 2 else None
-
-
-def _list(
-    name: str, path: str, data_dir: str, eval_split: str, within: str
-) -> tuple[Source, Source | None]:
-    lists = []
-    for each in [path, os.path.expanduser(eval_split)] if eval_split else [path]:
-        root = data_dir or os.path.dirname(each) or "."
-        lists.append((root, *image_files.read_list(name, each, root, within)))
-    texts = [text for _, _, texts in lists for text in texts]
-    several = any(len(image_files.split_labels(text)) > 1 for text in texts)
-    class_names = image_files.label_order(
-        [part for text in texts for part in image_files.split_labels(text)]
-    )
-    if len(class_names) == 1:
-        raise UserError(
-            f"--dataset={name}: expected at least 2 classes, or no labels at all. Received: only "
-            f"{class_names[0]!r}. To train without labels, leave out the second column."
-        )
-    number = {text: label for label, text in enumerate(class_names)} | {"": -1}
-    sources = [
-        image_files.FileSource(
-            name,
-            root,
-            paths,
-            np.array([-1 if several else number[text] for text in texts]),
-            class_names,
-            image_files.multi_hot(texts, class_names) if several else None,
-        )
-        for root, paths, texts in lists
-    ]
-    return sources[0], sources[1] if len(sources) == 2 else None

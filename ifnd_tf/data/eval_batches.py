@@ -3,9 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf.data import images
-from ifnd_tf.data.scan import pixels_of
-from ifnd_tf.data.sharding import Layout, ready
+from ifnd_tf.data.crops import centre_view
+from ifnd_tf.data.decode import as_pixels
+from ifnd_tf.data.sharding import Sharding, read_ahead
 from ifnd_tf.data.source import Source
 
 Example = dict[str, tf.Tensor]
@@ -37,10 +37,9 @@ def pass_steps(
         indices: `[n]` the subset that is wanted; None: all that are readable.
     """
     chosen = _chosen(source, indices)
-    if source.pixels is not None or source.random_access:
+    if not source.streamed:
         return ordered_steps(len(chosen), batch_size, num_replicas)
-    wanted = np.zeros(source.num_examples, bool)
-    wanted[chosen] = True
+    wanted = source.mask(chosen)
     longest = max(
         int(wanted[source.shard_indices(shard, num_workers)].sum()) for shard in range(num_workers)
     )
@@ -62,7 +61,6 @@ def ordered_batches(
     batch_size: int,
     indices: np.ndarray | None = None,
     input_context: tf.distribute.InputContext | None = None,
-    num_replicas: int = 1,
 ) -> tf.data.Dataset:
     """One plain view of every readable example, once, in order.
 
@@ -74,34 +72,34 @@ def ordered_batches(
         batch_size: b, examples of one replica's element.
         indices: `[n]` a subset in this order (in stored order without random access); None:
             all that are readable.
-        input_context: of this worker, from `distribute_datasets_from_function`; it overrides
-            `num_replicas`.
-        num_replicas: replicas of the one worker.
+        input_context: of this worker, from `distribute_datasets_from_function`; None: one replica.
 
     Returns:
         Elements `{"index": int32 [b], "images": uint8 [b, S, S, 3], "label": int32 [b]}`; what
         is left over is padding: index -1, label -1, black images.
     """
-    layout = Layout.of(input_context, num_replicas)
+    sharding = Sharding.of(input_context)
     chosen = _chosen(source, indices)
     steps = pass_steps(
         source,
         batch_size=batch_size,
-        num_replicas=layout.replicas,
-        num_workers=layout.num_shards,
+        num_replicas=sharding.replicas,
+        num_workers=sharding.workers,
         indices=indices,
     )
-    if source.pixels is None and not source.random_access:
-        elements = steps * layout.local
-        batches = _streamed(source, chosen, layout, elements, image_size, batch_size)
-        return ready(batches, layout)
-    padded = np.full(steps * layout.replicas * batch_size, -1, np.int32)
-    padded[: len(chosen)] = chosen
-    parts = padded.reshape(steps, layout.replicas, batch_size)
-    mine = parts[:, layout.first : layout.first + layout.local].reshape(-1, batch_size)
-    if source.pixels is not None:
-        return ready(_from_memory(source, mine, image_size, layout.ahead), layout)
-    return ready(_from_files(source, mine, image_size, batch_size), layout)
+    if source.streamed:
+        wanted = source.mask(chosen)
+        stored = source.stream(shard=sharding.worker, num_shards=sharding.workers)
+        stored = stored.filter(lambda example: tf.gather(wanted, example["index"]))
+    else:
+        padded = np.full([steps, sharding.replicas, batch_size], -1, np.int32)
+        padded.reshape(-1)[: len(chosen)] = chosen
+        mine = padded[:, sharding.first : sharding.first + sharding.local].reshape(-1, batch_size)
+        if source.pixels is not None:
+            return read_ahead(_from_memory(source, mine, image_size, sharding.ahead), sharding)
+        stored = source.fetch_all(mine[mine >= 0])
+    batches = _one_by_one(stored, steps * sharding.local, image_size, batch_size)
+    return read_ahead(batches, sharding)
 
 
 def _from_memory(source: Source, mine: np.ndarray, size: int, ahead: int) -> tf.data.Dataset:
@@ -110,7 +108,7 @@ def _from_memory(source: Source, mine: np.ndarray, size: int, ahead: int) -> tf.
 
     def view(index: tf.Tensor) -> Example:
         padding = index < 0
-        views = images.centre_view(tf.gather(pixels, tf.maximum(index, 0)), size)
+        views = centre_view(tf.gather(pixels, tf.maximum(index, 0)), size)
         views = tf.where(padding[:, None, None, None], tf.zeros_like(views), views)
         label = tf.where(padding, -1, tf.gather(labels, tf.maximum(index, 0)))
         return {"index": index, "images": views, "label": label}
@@ -119,46 +117,16 @@ def _from_memory(source: Source, mine: np.ndarray, size: int, ahead: int) -> tf.
     return elements.map(view, num_parallel_calls=ahead)
 
 
-def _from_files(source: Source, mine: np.ndarray, size: int, batch_size: int) -> tf.data.Dataset:
-    """Batches of images fetched one by one."""
-    labels = source.labels
-    flat = mine.reshape(-1)
-
-    def view(index: tf.Tensor) -> Example:
-        image = images.centre_view(pixels_of(source.fetch(index)), size)
-        return {"index": index, "images": image, "label": tf.gather(labels, index)}
-
-    singles = tf.data.Dataset.from_tensor_slices(flat[flat >= 0])
-    singles = singles.map(view, num_parallel_calls=tf.data.AUTOTUNE)
-    return _padded(source, singles, len(mine), size, batch_size)
-
-
-def _streamed(
-    source: Source,
-    chosen: np.ndarray,
-    layout: Layout,
-    elements: int,
-    size: int,
-    batch_size: int,
+def _one_by_one(
+    stored: tf.data.Dataset, elements: int, size: int, batch_size: int
 ) -> tf.data.Dataset:
-    """Batches of what this worker's files hold of the chosen examples."""
-    wanted = np.zeros(source.num_examples, bool)
-    wanted[chosen] = True
+    """Exactly so many batches of stored examples, however many turn out to be unreadable."""
 
     def view(example: Example) -> Example:
-        image = images.centre_view(pixels_of(example["image"]), size)
+        image = centre_view(as_pixels(example["image"]), size)
         return {"index": example["index"], "images": image, "label": example["label"]}
 
-    stream = source.stream(shard=layout.shard, num_shards=layout.num_shards)
-    stream = stream.filter(lambda example: tf.gather(wanted, example["index"]))
-    singles = stream.map(view, num_parallel_calls=tf.data.AUTOTUNE)
-    return _padded(source, singles, elements, size, batch_size)
-
-
-def _padded(
-    source: Source, singles: tf.data.Dataset, elements: int, size: int, batch_size: int
-) -> tf.data.Dataset:
-    """Exactly so many batches, whatever number of images turn out to be unreadable."""
+    singles = stored.map(view, num_parallel_calls=tf.data.AUTOTUNE)
     singles = singles.ignore_errors()  # also of what could be read when it was scanned
     blank = {
         "index": tf.constant(-1),

@@ -1,11 +1,11 @@
-"""One look at every image before training: which are unreadable, and do all fit in memory?"""
+"""Decodes every image once before training: finds the unreadable ones, and keeps all that fit."""
 
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf.data import images
+from ifnd_tf.data.decode import as_pixels
 from ifnd_tf.data.source import Source, Unreadable
 from ifnd_tf.distribute.strategies import ALONE, Workers
 from ifnd_tf.errors import UserError, cause
@@ -25,14 +25,14 @@ def scan(
 
     When all readable images have one size and fit, they stay decoded in memory, on every worker;
     the rows of unreadable ones are black and are never read. Else each worker reads a share, and
-    tells the others what it saw.
+    tells the others which images it could read.
 
     Args:
         source: the examples; returned at once if already scanned.
         max_corrupt_share: largest tolerated share of unreadable images, in [0, 1].
         cache_megabytes: memory for decoded images, in 2**20 bytes; 0 keeps none.
         progress: called with the number of images seen and how many will be, now and then.
-        workers: who share the work; all must call this at once.
+        workers: the processes that share the work; all must call this at once.
 
     Raises:
         UserError: if no image is readable, or more than the tolerated share is not.
@@ -41,14 +41,13 @@ def scan(
         return
     count = source.num_examples
     shape = _first_shape(source)
-    fits = shape is not None and count * int(np.prod(shape)) <= cache_megabytes << 20
-    cache = np.zeros([count, *shape], np.uint8) if shape is not None and fits else None
-    share = (0, 1) if fits else (workers.index, workers.count)
-    labels = np.full(count, -1, np.int32)
+    cache = None
+    if shape is not None and count * int(np.prod(shape)) <= cache_megabytes << 20:
+        cache = np.zeros([count, *shape], np.uint8)
+    share = (0, 1) if cache is not None else (workers.index, workers.count)
     seen = np.zeros(count, bool)
-    for batch in _decoded(source, shape if fits else None, share).as_numpy_iterator():
+    for batch in _decoded(source, shape if cache is not None else None, share).as_numpy_iterator():
         seen[batch["index"]] = True
-        labels[batch["index"]] = batch["label"]
         if cache is not None:
             cache[batch["index"]] = batch["image"]
             if not batch["same_shape"].all():
@@ -57,13 +56,11 @@ def scan(
             progress(int(seen.sum()), -(-count // share[1]))
     if share[1] > 1:
         seen = workers.gather(seen.astype(np.int32)).max(axis=0) > 0
-        labels = workers.gather(labels).max(axis=0)
     source.unreadable = [
         Unreadable(int(index), source.describe(int(index)), _reason(source, int(index)))
         for index in np.flatnonzero(~seen)
     ]
     _check_share(source, max_corrupt_share)
-    source.found_labels(labels)
     if cache is not None:
         with tf.device("CPU:0"):
             source.cache = tf.constant(cache)
@@ -90,25 +87,14 @@ def examples(source: Source, share: tuple[int, int] = (0, 1)) -> tf.data.Dataset
         share: (i, n): the i-th of n readers, which together read everything once.
     """
     shard, num_shards = share
-    if not source.random_access:
-        return source.stream(shard=shard, num_shards=num_shards)
-    labels = source.labels
-
-    def fetch(index: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"index": index, "image": source.fetch(index), "label": tf.gather(labels, index)}
-
-    indices = tf.data.Dataset.range(shard, source.num_examples, num_shards, output_type=tf.int32)
-    return indices.map(fetch, num_parallel_calls=tf.data.AUTOTUNE)
-
-
-def pixels_of(image: tf.Tensor) -> tf.Tensor:
-    """uint8 `[H, W, 3]` of an example's image, be it encoded or not."""
-    return images.decode(image, python_fallback=True) if image.dtype == tf.string else image
+    if source.random_access:
+        return source.fetch_all(np.arange(shard, source.num_examples, num_shards))
+    return source.stream(shard=shard, num_shards=num_shards)
 
 
 def _first_shape(source: Source) -> tuple[int, int, int] | None:
     """Size of the first readable image among the first few, or None."""
-    first = examples(source).take(_BATCH).map(lambda example: pixels_of(example["image"]))
+    first = examples(source).take(_BATCH).map(lambda example: as_pixels(example["image"]))
     for image in first.ignore_errors().take(1):
         return tuple(image.shape)
     return None
@@ -117,11 +103,11 @@ def _first_shape(source: Source) -> tuple[int, int, int] | None:
 def _decoded(
     source: Source, shape: tuple[int, int, int] | None, share: tuple[int, int]
 ) -> tf.data.Dataset:
-    """Batches of the readable images' index and label; with a shape, also their pixels."""
+    """Batches of the readable images' indices; with a shape, also their pixels."""
 
     def decode(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        image = pixels_of(example["image"])
-        result = {"index": example["index"], "label": example["label"]}
+        image = as_pixels(example["image"])
+        result = {"index": example["index"]}
         if shape is not None:
             same = tf.reduce_all(tf.shape(image) == shape)
             kept = tf.cond(same, lambda: image, lambda: tf.zeros(shape, tf.uint8))
@@ -140,7 +126,7 @@ def _reason(source: Source, index: int) -> str:
     if not source.random_access:
         return "cannot be decoded"
     try:
-        pixels_of(source.fetch(tf.constant(index)))
+        as_pixels(source.fetch(tf.constant(index)))
     except (tf.errors.OpError, ValueError) as error:
         return cause(error)
     return "could not be read at first"

@@ -13,36 +13,35 @@ import tensorflow as tf
 _STEPS_AHEAD = 4
 
 
-class Layout(NamedTuple):
+class Sharding(NamedTuple):
     """Where this worker's replicas stand among all.
 
     Attributes:
-        replicas: of all workers together.
-        first: number of this worker's first replica.
-        local: replicas of this worker.
+        worker: number of this worker.
+        workers: how many there are.
+        local: replicas of each.
     """
 
-    replicas: int
-    first: int
+    worker: int
+    workers: int
     local: int
 
     @classmethod
-    def of(cls, context: tf.distribute.InputContext | None, num_replicas: int) -> "Layout":
-        """From the context of `distribute_datasets_from_function`, or one worker's replicas."""
-        if context is None:
-            return cls(num_replicas, 0, num_replicas)
-        local = context.num_replicas_in_sync // context.num_input_pipelines
-        return cls(context.num_replicas_in_sync, context.input_pipeline_id * local, local)
+    def of(cls, context: tf.distribute.InputContext | None) -> "Sharding":
+        """Of the context of `distribute_datasets_from_function`; None: one replica alone."""
+        context = context or tf.distribute.InputContext()
+        workers = context.num_input_pipelines
+        return cls(context.input_pipeline_id, workers, context.num_replicas_in_sync // workers)
 
     @property
-    def shard(self) -> int:
-        """Number of this worker."""
-        return self.first // self.local
+    def replicas(self) -> int:
+        """Replicas of all workers together."""
+        return self.workers * self.local
 
     @property
-    def num_shards(self) -> int:
-        """Number of workers."""
-        return self.replicas // self.local
+    def first(self) -> int:
+        """Number of this worker's first replica."""
+        return self.worker * self.local
 
     @property
     def ahead(self) -> int:
@@ -50,14 +49,14 @@ class Layout(NamedTuple):
         return _STEPS_AHEAD * self.local
 
 
-def ready(batches: tf.data.Dataset, layout: Layout) -> tf.data.Dataset:
+def read_ahead(batches: tf.data.Dataset, sharding: Sharding) -> tf.data.Dataset:
     """Reads ahead, in a fixed order, and never resharded by tf.distribute."""
     options = tf.data.Options()
     options.deterministic = True
     # The tuner's thread sleeps for intervals that grow to a minute. An iterator that ends waits for
     # it, and TensorFlow 2.21 can lose the wake-up, so a training ended up to a minute late.
     # Without it AUTOTUNE means one call a core, which suits images but not whole batches, and
-    # reading ahead would grow with every detection's pause: hence `Layout.ahead`.
+    # reading ahead would grow with every detection's pause: hence `Sharding.ahead`.
     options.autotune.enabled = False
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return batches.prefetch(layout.ahead).with_options(options)
+    return batches.prefetch(sharding.ahead).with_options(options)

@@ -1,4 +1,4 @@
-"""Images that turn out to be unreadable while training: passed over, and named."""
+"""Images that turn out to be unreadable while training are skipped, and named."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,11 +8,11 @@ import tensorflow as tf
 
 Example = dict[str, tf.Tensor]
 
-# How the error goes on that ends a run whose images cannot be read any more.
+# In the error that ends a run whose images cannot be read any more.
 UNREADABLE = "images in a row could not be read"
 
 
-def readable(
+def skip_unreadable(
     batches: tf.data.Dataset,
     cut: Callable[[Example, tf.Tensor], Example],
     rows: int,
@@ -22,7 +22,7 @@ def readable(
 
     So one bad file does not move every later example to another batch, and a resumed run and
     other numbers of replicas still see the same batches. Every batch is followed by a mark that
-    needs no file: without one, a folder that vanished would be passed over for ever.
+    needs no file: without one, a folder that vanished would be skipped for ever.
 
     Args:
         batches: dicts of tensors that share their first axis.

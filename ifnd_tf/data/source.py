@@ -1,10 +1,14 @@
 """A set of examples whose indices stay the same across epochs, shards, restarts and machines."""
 
+import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+
+# Names of the split to evaluate on, best first.
+EVAL_SPLITS = ("test", "validation", "val", "valid")
 
 
 class Unreadable(NamedTuple):
@@ -18,7 +22,7 @@ class Unreadable(NamedTuple):
 class Source:
     """Examples 0 to N - 1: `{"index": int32, "image": bytes or uint8 HWC, "label": int32}`.
 
-    Subclasses give `describe` and either `fetch` (random access) or `stream`.
+    Subclasses give `subset`, `describe` and either `fetch` (random access) or `stream`.
 
     Attributes:
         name: how the user named it.
@@ -37,10 +41,17 @@ class Source:
     random_access = True
     targets: np.ndarray | None = None
 
-    def __init__(self, name: str, num_examples: int, class_names: Sequence[str] = ()):
+    def __init__(
+        self,
+        name: str,
+        num_examples: int,
+        class_names: Sequence[str] = (),
+        labels: np.ndarray | None = None,
+    ):
         self.name = name
         self.num_examples = num_examples
         self.class_names = tuple(class_names)
+        self._labels = None if labels is None else np.asarray(labels, np.int32)
         self.unreadable: list[Unreadable] = []
         self.lost: dict[int, Unreadable] = {}
         self.scanned = False
@@ -49,7 +60,8 @@ class Source:
     @property
     def labels(self) -> np.ndarray:
         """int32 `[N]`, -1 where unknown."""
-        raise NotImplementedError
+        assert self._labels is not None
+        return self._labels
 
     @property
     def labelled(self) -> bool:
@@ -69,16 +81,19 @@ class Source:
         return self.cache
 
     @property
-    def arrays(self) -> np.ndarray | None:
-        """`pixels` as a NumPy array that shares its memory (do not write), or None."""
-        return None if self.pixels is None else np.asarray(memoryview(self.pixels))
+    def streamed(self) -> bool:
+        """Whether examples come in the files' order only, since nothing gives one by its index."""
+        return self.pixels is None and not self.random_access
+
+    def mask(self, indices: np.ndarray) -> np.ndarray:
+        """bool `[N]`: which examples are among the indices."""
+        among = np.zeros(self.num_examples, bool)
+        among[indices] = True
+        return among
 
     def subset(self, indices: np.ndarray) -> "Source":
         """A source of its own with these examples (ascending), renumbered from 0."""
         raise NotImplementedError
-
-    def found_labels(self, labels: np.ndarray) -> None:
-        """Takes the int32 `[N]` labels that `scan` met; for sources that learn them by reading."""
 
     def lose(self, index: int) -> None:
         """Notes that an example could not be read; -1 for one whose index is not known."""
@@ -95,6 +110,16 @@ class Source:
         Runs in tf.data's threads, so it is made of graph operations.
         """
         raise NotImplementedError
+
+    def fetch_all(self, indices: np.ndarray) -> tf.data.Dataset:
+        """`{"index", "image", "label"}` of some examples in their order, by random access."""
+        labels = self.labels
+
+        def example(index: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"index": index, "image": self.fetch(index), "label": tf.gather(labels, index)}
+
+        chosen = tf.data.Dataset.from_tensor_slices(np.asarray(indices, np.int32))
+        return chosen.map(example, num_parallel_calls=tf.data.AUTOTUNE)
 
     def shard_indices(self, shard: int, num_shards: int) -> np.ndarray:
         """int32: the indices that `stream` gives to a shard, ascending."""
@@ -135,25 +160,17 @@ class ArraySource(Source):
         class_names: Sequence[str] = (),
         ids: np.ndarray | None = None,
     ):
-        super().__init__(name, len(images), class_names)
+        super().__init__(name, len(images), class_names, labels)
         self._images = np.ascontiguousarray(images, np.uint8)
-        self._labels = np.asarray(labels, np.int32)
         self._ids = np.arange(len(images)) if ids is None else ids
         self.scanned = True
 
     @property
     def pixels(self) -> tf.Tensor:
-        """uint8 `[N, H, W, 3]` tensor; made on first use, as strategies must precede tensors."""
+        """uint8 `[N, H, W, 3]` tensor."""
         if self.cache is None:
-            # init_scope: first use may be inside a tf.data function, whose tensors die with it.
-            with tf.init_scope(), tf.device("CPU:0"):
-                self.cache = tf.constant(self._images)
+            self.cache = _host_constant(self._images)
         return self.cache
-
-    @property
-    def labels(self) -> np.ndarray:
-        """int32 `[N]`, -1 where unknown."""
-        return self._labels
 
     def describe(self, index: int) -> str:
         """The example's name."""
@@ -165,10 +182,55 @@ class ArraySource(Source):
 
     def subset(self, indices: np.ndarray) -> "ArraySource":
         """A source of its own with these examples, renumbered from 0."""
-        return ArraySource(
-            self.name,
-            self._images[indices],
-            self._labels[indices],
-            self.class_names,
-            self._ids[indices],
-        )
+        parts = self._images[indices], self.labels[indices], self.class_names, self._ids[indices]
+        return ArraySource(self.name, *parts)
+
+
+class FileSource(Source):
+    """Examples that are image files of their own.
+
+    Args:
+        name: how the user named it.
+        root: folder to which the paths are relative, if they are.
+        paths: N paths.
+        labels: `[N]`, -1 where unknown.
+        class_names: the classes, by label.
+        targets: int8 `[N, C]` of images with several labels each, see `Source`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        root: str,
+        paths: Sequence[str],
+        labels: np.ndarray,
+        class_names: Sequence[str],
+        targets: np.ndarray | None = None,
+    ):
+        super().__init__(name, len(paths), class_names, labels)
+        self.targets = targets
+        self._paths = np.array([os.path.join(root, path) for path in paths], object)
+        self._table: tf.Tensor | None = None
+
+    def describe(self, index: int) -> str:
+        """The file's path."""
+        return str(self._paths[index])
+
+    def fetch(self, index: tf.Tensor) -> tf.Tensor:
+        """The file's bytes."""
+        if self._table is None:
+            self._table = _host_constant(self._paths)
+        return tf.io.read_file(tf.gather(self._table, index))
+
+    def subset(self, indices: np.ndarray) -> "FileSource":
+        """A source of its own with these examples, renumbered from 0."""
+        targets = None if self.targets is None else self.targets[indices]
+        parts = self._paths[indices], self.labels[indices], self.class_names, targets
+        return FileSource(self.name, "", *parts)
+
+
+def _host_constant(values: np.ndarray) -> tf.Tensor:
+    """A tensor in the host's memory, to be made on first use: strategies must precede tensors."""
+    # init_scope: first use may be inside a tf.data function, whose tensors die with it.
+    with tf.init_scope(), tf.device("CPU:0"):
+        return tf.constant(values)

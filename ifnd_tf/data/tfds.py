@@ -4,16 +4,14 @@ The index of an example is the one that tfds' own ids spell out: the lengths of 
 before its file, plus its place there (within the split or slice that was asked for).
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf.data.source import Source
+from ifnd_tf.data.source import EVAL_SPLITS, Source
 from ifnd_tf.errors import UserError, cause
 
-EVAL_SPLITS = ("test", "validation", "val", "valid")
 # Encoded images shuffled together, besides the order of the files, which is shuffled whole.
 _SHUFFLE_CHUNK = 2048
 _OPEN_FILES = 16
@@ -68,7 +66,7 @@ class TfdsSource(Source):
         self._number = np.full(self._raw_count, -1, np.int32)
         self._number[self._selected] = np.arange(len(self._selected))
         self._builder, self._split = builder, split
-        self._image, self._label = _features(name, builder)
+        self._image, self._label = _feature_keys(name, builder)
         self._raw_labels = raw_labels
         names = builder.info.features[self._label].names if self._label else ()
         super().__init__(name, len(self._selected), names or ())
@@ -103,9 +101,8 @@ class TfdsSource(Source):
     def shard_indices(self, shard: int, num_shards: int) -> np.ndarray:
         """The indices that `stream` gives to a shard, ascending."""
         files = self._shard_files(shard, num_shards)
-        pieces = [
-            self._number[self._files.offset[file] :][: self._files.take[file]] for file in files
-        ]
+        offset, take = self._files.offset, self._files.take
+        pieces = [self._number[offset[file] : offset[file] + take[file]] for file in files]
         mine = np.concatenate([*pieces, np.zeros(0, np.int32)])
         mine = mine[mine >= 0]
         return mine if self._by_file(num_shards) else mine[mine % num_shards == shard]
@@ -155,20 +152,25 @@ class TfdsSource(Source):
         )
 
     def _parse(self, index: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
-        def image_and_label() -> tuple[tf.Tensor, tf.Tensor]:
-            example = _decoded(self._builder, record, [self._image, self._label])
-            label = tf.cast(example[self._label], tf.int32) if self._label else tf.constant(-1)
-            return example[self._image], label
-
-        lacking = tf.constant(""), tf.constant(-1)
-        image, label = tf.cond(record == "", lambda: lacking, image_and_label)
+        image, label = self._image_and_label(record)
         return {"index": index, "image": image, "label": label}
 
     def _parse_label(self, raw: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        def label() -> tf.Tensor:
-            return tf.cast(_decoded(self._builder, record, [self._label])[self._label], tf.int32)
+        return raw, self._image_and_label(record, with_image=False)[1]
 
-        return raw, tf.cond(record == "", lambda: tf.constant(-1), label)
+    def _image_and_label(
+        self, record: tf.Tensor, *, with_image: bool = True
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The encoded image, "" where it is missing or not wanted, and the label or -1."""
+        missing = tf.constant(""), tf.constant(-1)
+
+        def stored() -> tuple[tf.Tensor, tf.Tensor]:
+            keys = {key: True for key in (self._image if with_image else "", self._label) if key}
+            found = _decoded(self._builder, record, keys)
+            label = tf.cast(found[self._label], tf.int32) if self._label else missing[1]
+            return found[self._image] if with_image else missing[0], label
+
+        return tf.cond(record == "", lambda: missing, stored)
 
 
 def _permutation(count: int | tf.Tensor, seed: tf.Tensor, part: int | tf.Tensor) -> tf.Tensor:
@@ -187,21 +189,18 @@ def _shuffled(records: tf.data.Dataset, seed: tf.Tensor) -> tf.data.Dataset:
     return records.batch(_SHUFFLE_CHUNK).enumerate().map(shuffle).prefetch(1).unbatch()
 
 
-def _decoded(builder: Any, record: tf.Tensor, keys: Sequence[str]) -> dict[str, tf.Tensor]:
+def _decoded(builder: Any, record: tf.Tensor, keys: dict[str, bool]) -> dict[str, tf.Tensor]:
     """The named features of a serialised example, images left encoded."""
     import tensorflow_datasets as tfds
 
-    wanted = {key: True for key in keys if key}
-    partial = tfds.decode.PartialDecoding(wanted).extract_features(builder.info.features)
-    skip = {
-        key: tfds.decode.SkipDecoding()
-        for key in wanted
-        if isinstance(builder.info.features[key], tfds.features.Image)
-    }
+    features = builder.info.features
+    partial = tfds.decode.PartialDecoding(keys).extract_features(features)
+    images = [key for key in keys if isinstance(features[key], tfds.features.Image)]
+    skip = {key: tfds.decode.SkipDecoding() for key in images}
     return partial.deserialize_example(record, decoders=skip)
 
 
-def _features(name: str, builder: Any) -> tuple[str, str]:
+def _feature_keys(name: str, builder: Any) -> tuple[str, str]:
     """Keys of the image and of the label ("" if there is none)."""
     import tensorflow_datasets as tfds
 
@@ -218,7 +217,7 @@ def _features(name: str, builder: Any) -> tuple[str, str]:
     return image, first(tfds.features.ClassLabel, "label")
 
 
-def open_pair(
+def open_tfds(
     name: str, data_dir: str, train_split: str, eval_split: str
 ) -> tuple[TfdsSource, TfdsSource | None]:
     """The training and evaluation splits of prepared data; see `datasets.open_splits`.

@@ -12,16 +12,14 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf.data import augment, images
-from ifnd_tf.data.eval_batches import ordered_batches, ordered_steps
+from ifnd_tf.data import crops, photometric
+from ifnd_tf.data.recipes import Augmentation
 from ifnd_tf.data.scan import require_readable
-from ifnd_tf.data.sharding import Layout, ready
-from ifnd_tf.data.skip_unreadable import readable
+from ifnd_tf.data.sharding import Sharding, read_ahead
+from ifnd_tf.data.skip_unreadable import skip_unreadable
 from ifnd_tf.data.source import Source
 from ifnd_tf.distribute import stateless_random
 from ifnd_tf.errors import UserError
-
-__all__ = ["ordered_batches", "ordered_steps", "steps_per_epoch", "training_batches"]
 
 # Keys that keep the draws of different purposes apart.
 _VIEWS, _ORDER = 1, 2
@@ -37,14 +35,13 @@ def steps_per_epoch(source: Source, batch_size: int) -> int:
 def training_batches(
     source: Source,
     *,
-    augmentation: augment.Augmentation,
+    augmentation: Augmentation,
     image_size: int,
     batch_size: int,
     seed: int,
     first_step: int = 0,
     infeed_dtype: str = "uint8",
     input_context: tf.distribute.InputContext | None = None,
-    num_replicas: int = 1,
 ) -> tf.data.Dataset:
     """Two views of every example of a shuffled epoch, without end.
 
@@ -55,11 +52,9 @@ def training_batches(
         batch_size: B, examples of a step over all replicas.
         seed: fixes order and views.
         first_step: step at which a resumed run goes on.
-        infeed_dtype: uint8: crops and the draws that `augment.photometric` wants, for the
+        infeed_dtype: uint8: crops and the draws that `photometric.augment` wants, for the
             device to finish; float32 or bfloat16: finished views.
-        input_context: of this worker, from `distribute_datasets_from_function`; it overrides
-            `num_replicas`.
-        num_replicas: replicas of the one worker.
+        input_context: of this worker, from `distribute_datasets_from_function`; None: one replica.
 
     Returns:
         Elements `{"index": int32 [b], "images": uint8 [b, 2, S, S, 3], "draws": float32
@@ -70,11 +65,31 @@ def training_batches(
         UserError: if replicas do not divide B, B exceeds the readable examples, or nothing of a
             source that was not scanned can be read.
     """
-    layout = Layout.of(input_context, num_replicas)
-    if batch_size % layout.replicas:
+    sharding = Sharding.of(input_context)
+    steps = _checked_steps(source, batch_size, sharding.replicas)
+    plan = _Plan(seed, steps, batch_size, sharding, first_step)
+    if source.pixels is not None and max(source.pixels.shape[1:3]) <= image_size:
+        views = _crops_in_memory(source, plan, augmentation, image_size)
+    else:
+        views = _crops_one_by_one(source, plan, augmentation, image_size)
+
+    def finish(example: Example) -> Example:
+        flat = tf.reshape(example["images"], [-1, image_size, image_size, 3])
+        draws = tf.reshape(example["draws"], [-1, photometric.PHOTOMETRIC_DRAWS])
+        flat = photometric.augment(flat, draws, augmentation, static=False)
+        finished = tf.reshape(tf.cast(flat, infeed_dtype), example["images"].shape)
+        return {"index": example["index"], "images": finished}
+
+    if infeed_dtype != "uint8":
+        views = views.map(finish, num_parallel_calls=sharding.ahead)
+    return read_ahead(views, sharding)
+
+
+def _checked_steps(source: Source, batch_size: int, replicas: int) -> int:
+    """`steps_per_epoch`, or the `UserError` that `training_batches` raises."""
+    if batch_size % replicas:
         raise UserError(
-            f"--batch_size: expected a multiple of the {layout.replicas} replicas. "
-            f"Received: {batch_size}."
+            f"--batch_size: expected a multiple of the {replicas} replicas. Received: {batch_size}."
         )
     steps = steps_per_epoch(source, batch_size)
     if not steps:
@@ -84,37 +99,17 @@ def training_batches(
         )
     if not source.scanned:
         require_readable(source)
-    plan = _Plan(seed, steps, batch_size, layout, first_step)
-    pixels = source.pixels
-    if pixels is not None and max(pixels.shape[1:3]) <= image_size:
-        crops = _crops_in_memory(source, plan, augmentation, image_size)
-    else:
-        if pixels is not None or source.random_access:
-            batches = _indexed(source, plan)
-        else:
-            batches = _streamed(source, plan)
-        crops = _crops_one_by_one(source, batches, plan, augmentation, image_size)
-    if infeed_dtype == "uint8":
-        return ready(crops, layout)
-
-    def finish(example: Example) -> Example:
-        views = tf.reshape(example["images"], [-1, image_size, image_size, 3])
-        draws = tf.reshape(example["draws"], [-1, augment.PHOTOMETRIC_DRAWS])
-        views = augment.photometric(views, draws, augmentation, static=False)
-        views = tf.reshape(tf.cast(views, infeed_dtype), example["images"].shape)
-        return {"index": example["index"], "images": views}
-
-    return ready(crops.map(finish, num_parallel_calls=layout.ahead), layout)
+    return steps
 
 
 def view_draws(seed: int, epoch: int | tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """What both views of the examples `index` [b] look like in an epoch, counted from 0.
 
     Returns:
-        float32 [b, 2, GEOMETRIC_DRAWS] for `augment.crop_boxes` and `augment.flips`, and
-        float32 [b, 2, PHOTOMETRIC_DRAWS] for `augment.photometric`.
+        float32 [b, 2, GEOMETRIC_DRAWS] for `crops.crop_boxes` and `crops.flips`, and
+        float32 [b, 2, PHOTOMETRIC_DRAWS] for `photometric.augment`.
     """
-    counts = [augment.GEOMETRIC_DRAWS, augment.PHOTOMETRIC_DRAWS]
+    counts = [crops.GEOMETRIC_DRAWS, photometric.PHOTOMETRIC_DRAWS]
     drawn = stateless_random.uniform([seed, epoch, _VIEWS], index, 2 * sum(counts))
     return tf.split(tf.reshape(drawn, [index.shape[0], 2, sum(counts)]), counts, axis=-1)
 
@@ -125,20 +120,20 @@ class _Plan(NamedTuple):
     seed: int
     steps: int
     batch_size: int
-    layout: Layout
+    sharding: Sharding
     first_step: int
 
     @property
     def replica_batch(self) -> int:
-        return self.batch_size // self.layout.replicas
+        return self.batch_size // self.sharding.replicas
 
     def epoch(self, element: tf.Tensor) -> tf.Tensor:
-        return (self.first_step + element // self.layout.local) // self.steps
+        return (self.first_step + element // self.sharding.local) // self.steps
 
     def places(self, element: tf.Tensor) -> tf.Tensor:
         """int64 [b]: the element's places in its epoch's order."""
-        step = self.first_step + element // self.layout.local
-        part = self.layout.first + element % self.layout.local
+        step = self.first_step + element // self.sharding.local
+        part = self.sharding.first + element % self.sharding.local
         start = step % self.steps * self.batch_size + part * self.replica_batch
         return start + tf.range(self.replica_batch, dtype=tf.int64)
 
@@ -170,16 +165,15 @@ def _indexed(source: Source, plan: _Plan) -> tf.data.Dataset:
 
 def _streamed(source: Source, plan: _Plan) -> tf.data.Dataset:
     """The same with "image" (encoded) from this worker's files, shuffled anew in each pass."""
-    shard, num_shards = plan.layout.shard, plan.layout.num_shards
-    readable = np.zeros(source.num_examples, bool)
-    readable[source.readable] = True
+    shard, num_shards = plan.sharding.worker, plan.sharding.workers
+    readable = source.mask(source.readable)
     length = int(readable[source.shard_indices(shard, num_shards)].sum())
     if not length:
         raise UserError(
             f"--dataset={source.name}: expected readable images for each of {num_shards} workers. "
             f"Received: none for worker {shard}."
         )
-    used = plan.first_step * plan.layout.local * plan.replica_batch
+    used = plan.first_step * plan.sharding.local * plan.replica_batch
 
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:
         drawn = stateless_random.uniform([plan.seed, number, _ORDER], tf.constant(shard), 1)[0]
@@ -193,12 +187,12 @@ def _streamed(source: Source, plan: _Plan) -> tf.data.Dataset:
         lambda element, batch: plan.with_draws(
             element, {"index": batch["index"], "image": batch["image"]}
         ),
-        num_parallel_calls=plan.layout.ahead,
+        num_parallel_calls=plan.sharding.ahead,
     )
 
 
 def _crops_in_memory(
-    source: Source, plan: _Plan, augmentation: augment.Augmentation, size: int
+    source: Source, plan: _Plan, augmentation: Augmentation, size: int
 ) -> tf.data.Dataset:
     """All crops of a batch of decoded images at once."""
     pixels = source.pixels
@@ -207,44 +201,41 @@ def _crops_in_memory(
 
     def cut(batch: Example) -> Example:
         draws = batch["geometric"]
-        boxes = augment.crop_boxes(draws, height, width, augmentation)
-        mirrored = augment.flips(draws, augmentation)
-        views = images.cut_views(tf.gather(pixels, batch["index"]), boxes, mirrored, size)
+        boxes = crops.crop_boxes(draws, height, width, augmentation)
+        mirrored = crops.flips(draws, augmentation)
+        views = crops.cut_views(tf.gather(pixels, batch["index"]), boxes, mirrored, size)
         return {"index": batch["index"], "images": views, "draws": batch["draws"]}
 
-    return _indexed(source, plan).map(cut, num_parallel_calls=plan.layout.ahead)
+    return _indexed(source, plan).map(cut, num_parallel_calls=plan.sharding.ahead)
 
 
 def _crops_one_by_one(
-    source: Source,
-    batches: tf.data.Dataset,
-    plan: _Plan,
-    augmentation: augment.Augmentation,
-    size: int,
+    source: Source, plan: _Plan, augmentation: Augmentation, size: int
 ) -> tf.data.Dataset:
     """Each image fetched, decoded and cropped on its own, in parallel."""
     pixels = source.pixels
+    batches = _streamed(source, plan) if source.streamed else _indexed(source, plan)
 
     def cut(example: Example, real: tf.Tensor) -> Example:
-        def views() -> tf.Tensor:
+        def both() -> tf.Tensor:
             if "image" in example:
                 content = example["image"]
             else:
                 index = example["index"]
                 content = source.fetch(index) if pixels is None else tf.gather(pixels, index)
-            return images.two_views(content, example["geometric"], augmentation, size)
+            return crops.two_views(content, example["geometric"], augmentation, size)
 
         blank = tf.zeros([2, size, size, 3], tf.uint8)
-        cropped = tf.ensure_shape(tf.cond(real, views, lambda: blank), blank.shape)
+        cropped = tf.ensure_shape(tf.cond(real, both, lambda: blank), blank.shape)
         return {"index": example["index"], "images": cropped, "draws": example["draws"]}
 
     if pixels is not None:
         always = tf.constant(True)
         singles = batches.unbatch()
-        crops = singles.map(lambda e: cut(e, always), num_parallel_calls=tf.data.AUTOTUNE)
+        views = singles.map(lambda e: cut(e, always), num_parallel_calls=tf.data.AUTOTUNE)
     else:
-        crops = readable(batches, cut, plan.replica_batch, _note_lost(source, plan))
-    return crops.batch(plan.replica_batch, drop_remainder=True)
+        views = skip_unreadable(batches, cut, plan.replica_batch, _note_lost(source, plan))
+    return views.batch(plan.replica_batch, drop_remainder=True)
 
 
 def _note_lost(source: Source, plan: _Plan) -> Callable[[int, int], None]:

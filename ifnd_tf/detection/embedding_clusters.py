@@ -11,14 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.clustering import initialization
-from ifnd_tf.clustering.kmeans import (
-    RELAXATION,
-    TOLERANCE,
-    Moved,
-    initial_centroids,
-    kmeans,
-    move_centroids,
-)
+from ifnd_tf.clustering.kmeans import initial_centroids, kmeans
+from ifnd_tf.clustering.lloyd import RELAXATION, TOLERANCE, Moved, move_centroids
 from ifnd_tf.clustering.nearest import default_chunk
 from ifnd_tf.detection.embeddings import EmbeddingTable
 from ifnd_tf.distribute.collectives import replica_collectives

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf.data.augment import normalise
+from ifnd_tf.data.photometric import normalise
 from ifnd_tf.errors import UserError
 from ifnd_tf.evaluation.embed import embed, labelled
 from ifnd_tf.evaluation.linear_probe import accuracies

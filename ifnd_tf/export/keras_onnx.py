@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from ifnd_tf.data import augment
+from ifnd_tf.data import photometric
 from ifnd_tf.errors import UserError
 from ifnd_tf.models.batch_norm import BatchNorm
 
@@ -37,7 +37,7 @@ def keras_encoder(encoder: keras.Model, image_size: int) -> keras.Model:
     copy = keras.models.clone_model(encoder, clone_function=stock)
     copy.set_weights(encoder.get_weights())
     images = keras.Input([image_size, image_size, 3], name="images")
-    scale, offset = 1 / (255 * augment.STD), -augment.MEAN / augment.STD
+    scale, offset = 1 / (255 * photometric.STD), -photometric.MEAN / photometric.STD
     # Not Normalization, whose tensors tf2onnx would take for inputs.
     normalised = keras.layers.Rescaling(scale.tolist(), offset.tolist(), name="normalise")(images)
     features = keras.layers.Activation("linear", dtype="float32", name="features")(copy(normalised))

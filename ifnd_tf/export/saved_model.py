@@ -3,8 +3,9 @@
 import keras
 import tensorflow as tf
 
-from ifnd_tf.data.augment import normalise
-from ifnd_tf.data.images import centre_view, decode
+from ifnd_tf.data.crops import centre_view
+from ifnd_tf.data.decode import decode_image
+from ifnd_tf.data.photometric import normalise
 from ifnd_tf.errors import UserError
 from ifnd_tf.models.contrastive import Network
 
@@ -63,7 +64,7 @@ class ExportedEncoder(tf.train.Checkpoint):
         """
         size = self._image_size
         views = tf.map_fn(
-            lambda contents: centre_view(decode(contents), size),
+            lambda contents: centre_view(decode_image(contents), size),
             encoded,
             fn_output_signature=tf.TensorSpec([size, size, 3], tf.uint8),
         )

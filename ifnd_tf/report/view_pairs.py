@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ifnd_tf.data import augment
+from ifnd_tf.data import photometric
 
 
 def view_pairs(pairs: np.ndarray, columns: int = 4) -> np.ndarray:
@@ -15,7 +15,9 @@ def view_pairs(pairs: np.ndarray, columns: int = 4) -> np.ndarray:
     Returns:
         uint8 `[H, W, 3]`; small views are enlarged, by whole factors, to be seen.
     """
-    pixels = np.clip((pairs * augment.STD + augment.MEAN) * 255 + 0.5, 0, 255).astype(np.uint8)
+    pixels = np.clip((pairs * photometric.STD + photometric.MEAN) * 255 + 0.5, 0, 255).astype(
+        np.uint8
+    )
     enlarge = max(1, 96 // pixels.shape[2])
     pixels = pixels.repeat(enlarge, axis=2).repeat(enlarge, axis=3)
     tiles = [np.concatenate([np.pad(v, _frame(1)) for v in pair], axis=1) for pair in pixels]

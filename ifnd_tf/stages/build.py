@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.config import Config
-from ifnd_tf.data import augment, datasets, eval_batches, train_batches
+from ifnd_tf.data import datasets, eval_batches, photometric, recipes, train_batches
 from ifnd_tf.data.source import Source
 from ifnd_tf.detection import detectors, pseudo_labels
 from ifnd_tf.detection.schedule import WarmupCosine
@@ -40,11 +40,11 @@ def open_splits(config: Config) -> datasets.Splits:
     )
 
 
-def augmentation(config: Config) -> augment.Augmentation:
+def augmentation(config: Config) -> recipes.Augmentation:
     """The recipe with the flags' overrides."""
-    return augment.recipe(
+    return recipes.recipe(
         config.augmentation,
-        **{name: getattr(config, name) for name in augment.Augmentation._fields},
+        **{name: getattr(config, name) for name in recipes.Augmentation._fields},
     )
 
 
@@ -148,7 +148,7 @@ def build(
     }
     if config.infeed_dtype == "uint8":
         shared["photometric"] = functools.partial(
-            augment.photometric, augmentation=augmentation(config)
+            photometric.augment, augmentation=augmentation(config)
         )
     keras.utils.set_random_seed(config.seed)
     before = keras.config.dtype_policy()
@@ -210,7 +210,7 @@ def _compile(model: ContrastiveModel, config: Config, steps_per_epoch: int) -> N
 
 def inference(network: Network, images: tf.Tensor) -> dict[str, tf.Tensor]:
     """`Network.inference` on uint8 images [b, S, S, 3], as `ordered_batches` has them."""
-    return network.inference(augment.normalise(images))
+    return network.inference(photometric.normalise(images))
 
 
 def ordered_batches(
@@ -220,7 +220,7 @@ def ordered_batches(
     indices: np.ndarray | None = None,
 ) -> Any:
     """One un-augmented pass over `source` (or some of it), distributed over the strategy."""
-    replicas, rows = strategy.num_replicas_in_sync, replica_batch(config, strategy)
+    rows = replica_batch(config, strategy)
     return strategy.distribute_datasets_from_function(
         lambda context: eval_batches.ordered_batches(
             source,
@@ -228,7 +228,6 @@ def ordered_batches(
             batch_size=rows,
             indices=indices,
             input_context=context,
-            num_replicas=replicas,
         )
     )
 
@@ -255,7 +254,6 @@ def training_batches(
             first_step=first_step,
             infeed_dtype=config.infeed_dtype,
             input_context=context,
-            num_replicas=strategy.num_replicas_in_sync,
         )
     )
 

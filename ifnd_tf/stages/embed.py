@@ -9,8 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.clustering import kmeans
+from ifnd_tf.clustering.lloyd import RELAXATION, TOLERANCE
 from ifnd_tf.config import Config
-from ifnd_tf.data import augment
+from ifnd_tf.data import photometric
 from ifnd_tf.data.datasets import Splits
 from ifnd_tf.data.source import Source
 from ifnd_tf.evaluation.duplicates import find_duplicates, fingerprint
@@ -96,7 +97,10 @@ def _embedded(
     config: Config, strategy: tf.distribute.Strategy, splits: Splits, network: Network
 ) -> Table:
     def function(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {**network.inference(augment.normalise(images)), "fingerprint": fingerprint(images)}
+        return {
+            **network.inference(photometric.normalise(images)),
+            "fingerprint": fingerprint(images),
+        }
 
     parts = []
     for name, source in zip(("train", "evaluation"), splits, strict=True):
@@ -129,8 +133,8 @@ def _clustered(config: Config, embedding: np.ndarray, count: int) -> tuple[np.nd
             start,
             num_iterations=config.kmeans_iterations,
             confidence_temperature=config.confidence_temperature,
-            tolerance=kmeans.TOLERANCE,
-            relaxation=kmeans.RELAXATION,
+            tolerance=TOLERANCE,
+            relaxation=RELAXATION,
         )
 
     found = cluster(tf.constant(embedding))

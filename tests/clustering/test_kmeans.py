@@ -12,8 +12,10 @@ from sklearn.datasets import make_blobs
 
 from ifnd_tf.clustering import initialization, lloyd
 from ifnd_tf.clustering import kmeans as lib
+from ifnd_tf.clustering.initialization import used
 from ifnd_tf.clustering.nearest import default_chunk
 from ifnd_tf.distribute import stateless_random
+from ifnd_tf.distribute.collectives import replica_collectives
 from tests import reference
 
 TAU = 0.2
@@ -133,7 +135,7 @@ def test_start_finds_every_one_of_far_apart_blobs():
 def test_properties_hold_on_any_small_input(seed, n, k, distinct):
     points = points_of(distinct, 3, seed)[np.random.default_rng(seed).integers(0, distinct, n)]
     first = start(points, k, seed % 1000)
-    assert np.sum(lib.used(first)) == min(k, len(np.unique(points, axis=0)))
+    assert np.sum(used(first)) == min(k, len(np.unique(points, axis=0)))
     previous = np.inf
     for iterations in (0, 1, 3):
         result = run(points, first, iterations, chunk=16)
@@ -143,7 +145,7 @@ def test_properties_hold_on_any_small_input(seed, n, k, distinct):
         np.testing.assert_array_equal(result.counts, np.bincount(assignments, minlength=k))
         confidence = np.asarray(result.confidence)
         assert np.all((confidence > 0) & (confidence <= 1))
-        assert np.all(np.asarray(lib.used(result.centroids))[assignments])
+        assert np.all(np.asarray(used(result.centroids))[assignments])
 
 
 def test_inertia_never_rises():
@@ -251,7 +253,7 @@ def test_a_start_is_clustered_on_its_sample():
 
 def test_gain_is_what_means_take_off_the_inertia_of_the_same_members():
     points, centroids = points_of(300, 5), points_of(8, 5, seed=1)
-    moved = lib.move_centroids(tf.constant(points), tf.range(300), tf.constant(centroids))
+    moved = lloyd.move_centroids(tf.constant(points), tf.range(300), tf.constant(centroids))
     labels = np.asarray(run(points, centroids, 0).assignments)
     before, after = (
         np.sum((points - np.asarray(c)[labels]) ** 2) for c in (centroids, moved.centroids)
@@ -273,7 +275,7 @@ def test_iterations_end_when_the_inertia_settles(tolerance, expected):
     np.testing.assert_allclose(found.centroids, run(points, points[:8], expected).centroids)
 
 
-@pytest.mark.parametrize("relaxation", [0.5, lib.RELAXATION, 1.9])
+@pytest.mark.parametrize("relaxation", [0.5, lloyd.RELAXATION, 1.9])
 def test_inertia_never_rises_however_far_centroids_go(relaxation):
     points = points_of(2000, 16)
 
@@ -290,7 +292,7 @@ def test_inertia_never_rises_however_far_centroids_go(relaxation):
 
     inertias = [inertia(t) for t in range(0, 10)]
     assert all(b <= a for a, b in itertools.pairwise(inertias))
-    if relaxation == lib.RELAXATION:
+    if relaxation == lloyd.RELAXATION:
         assert inertias[-1] <= float(run(points, points[:60], 9).inertia)
 
 
@@ -326,12 +328,12 @@ def test_more_clusters_than_distinct_points(jit):
         return lib.kmeans(points, index, first, num_iterations=4, confidence_temperature=TAU)
 
     result = both(tf.constant(points), tf.range(100))
-    assert int(tf.reduce_sum(tf.cast(lib.used(result.centroids), tf.int32))) == 5
+    assert int(tf.reduce_sum(tf.cast(used(result.centroids), tf.int32))) == 5
     np.testing.assert_array_equal(np.sort(result.counts), [0] * 4 + [20] * 5)
     assert int(result.reseeded) == 0
     np.testing.assert_allclose(result.inertia, 0, atol=1e-9)
     # Unused centroids do not dilute the confidence.
-    kept = np.asarray(result.centroids)[np.asarray(lib.used(result.centroids))]
+    kept = np.asarray(result.centroids)[np.asarray(used(result.centroids))]
     codes = np.argmin(reference.squared_distances(points, kept), axis=1)
     np.testing.assert_allclose(
         result.confidence, reference.confidence(points, kept, codes, TAU), rtol=1e-5
@@ -343,15 +345,15 @@ def test_equal_centroids_come_apart_and_needless_ones_retire():
     points = np.array([[1.0, 0], [1, 0], [-1, 0], [-1, 0]], np.float32)
     result = run(points, [[1.0, 0], [1, 0], [1, 0]], 3)
     assert sorted(np.asarray(result.counts).tolist()) == [0, 2, 2]
-    assert np.sum(lib.used(result.centroids)) == 2
+    assert np.sum(used(result.centroids)) == 2
     assert float(result.inertia) == 0
 
 
 def test_unused_centroids_return_when_the_points_spread_out():
     first = start(np.repeat(points_of(2, 4), 10, axis=0), 6)
-    assert np.sum(lib.used(first)) == 2
+    assert np.sum(used(first)) == 2
     result = run(points_of(200, 4, seed=5), first, 5)
-    assert np.sum(lib.used(result.centroids)) == 6
+    assert np.sum(used(result.centroids)) == 6
     assert np.all(np.asarray(result.counts) > 0)
 
 
@@ -383,7 +385,7 @@ def test_collapsed_embeddings_still_start_from_different_points():
     points = np.array([1.0, 0, 0, 0]) + 1e-3 * points_of(300, 4)
     first = np.asarray(start(points, 10))
     assert len(np.unique(first, axis=0)) == 10
-    assert np.all(np.asarray(lib.used(tf.constant(first))))
+    assert np.all(np.asarray(used(tf.constant(first))))
 
 
 def test_count_non_finite():
@@ -419,7 +421,7 @@ def test_eager_graph_and_xla_agree():
 def test_more_clusters_than_points_are_drawn_at_once(n, k):
     centroids = start(points_of(n, 8), k)
     assert centroids.shape == (k, 8)
-    assert np.sum(lib.used(centroids)) == n
+    assert np.sum(used(centroids)) == n
 
 
 @pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
@@ -487,11 +489,11 @@ def test_same_clusters_on_any_number_of_replicas(strategy):
     order = np.random.default_rng(2).permutation(n + padding)
 
     def begin(points, index):
-        collectives = lib.replica_collectives()
+        collectives = replica_collectives()
         first = lib.initial_centroids(
             points, index, num_clusters=k, seed=7, sample_size=sample, collectives=collectives
         )
-        moved = lib.move_centroids(points, index, first, chunk_size=16, collectives=collectives)
+        moved = lloyd.move_centroids(points, index, first, chunk_size=16, collectives=collectives)
         return first, *moved[:2], lib.count_non_finite(points, index, collectives)
 
     def finish(points, index, centroids):
@@ -502,7 +504,7 @@ def test_same_clusters_on_any_number_of_replicas(strategy):
             num_iterations=1,
             confidence_temperature=TAU,
             chunk_size=16,
-            collectives=lib.replica_collectives(),
+            collectives=replica_collectives(),
         )
 
     def split(values):
@@ -536,4 +538,4 @@ def test_replica_collectives_outside_a_replica_say_so(strategy):
     if strategy.num_replicas_in_sync == 1:
         pytest.skip("the default strategy is always in a replica context")
     with strategy.scope(), pytest.raises(RuntimeError, match=r"strategy\.run"):
-        lib.replica_collectives()
+        replica_collectives()

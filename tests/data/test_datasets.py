@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from ifnd_tf.data import datasets, scan
+from ifnd_tf.data import datasets
+from ifnd_tf.data.decode import as_pixels
 from ifnd_tf.errors import UserError
 from tests.data.conftest import picture
 
@@ -63,7 +64,7 @@ def test_digits_keep_their_levels():
     place = int(source.describe(5).split()[-1])
     # Counts of 0 to 16 become levels in steps of 16, the last 255.
     expected = np.minimum(load_digits().images[place] * 16, 255)
-    np.testing.assert_array_equal(source.arrays[5][..., 0], expected)
+    np.testing.assert_array_equal(source.pixels[5][..., 0], expected)
     np.testing.assert_array_equal(source.fetch(tf.constant(5))[..., 2], expected)
     assert source.labels[5] == load_digits().target[place]
 
@@ -206,7 +207,7 @@ def test_absolute_paths_in_a_list_are_taken_as_they_are(tmp_path):
     source = datasets.open_splits(
         write_list(path, [str(tmp_path / "elsewhere" / "0.png")]), holdout_share=0.1
     ).train
-    np.testing.assert_array_equal(scan.pixels_of(source.fetch(tf.constant(0))), picture(3))
+    np.testing.assert_array_equal(as_pixels(source.fetch(tf.constant(0))), picture(3))
 
 
 def test_a_list_may_be_relative_to_the_data_dir(tmp_path):

@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 from ifnd_tf.data import datasets
+from ifnd_tf.data.scan import scan
+from ifnd_tf.data.source import Source
 from ifnd_tf.distribute.strategies import Workers
 from ifnd_tf.errors import UserError
 from tests.data.conftest import picture
@@ -25,14 +27,14 @@ def damaged(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def opened(path: Path, **options) -> datasets.Source:
+def opened(path: Path, **options) -> Source:
     return datasets.open_splits(f"folder:{path}", holdout_share=0.01, **options).train
 
 
 def test_unreadable_images_are_named_and_left_out(damaged):
     source = opened(damaged)
     assert source.num_examples == 20  # 1% held out of 20 is none.
-    datasets.scan(source, max_corrupt_share=0.15)
+    scan(source, max_corrupt_share=0.15)
     assert [bad.index for bad in source.unreadable] == [3, 7, 11]
     assert [Path(bad.name).name for bad in source.unreadable] == ["03.png", "07.png", "11.png"]
     assert all(bad.reason and "\n" not in bad.reason for bad in source.unreadable)
@@ -42,10 +44,10 @@ def test_unreadable_images_are_named_and_left_out(damaged):
 
 def test_images_of_one_size_are_kept_decoded(damaged):
     source = opened(damaged)
-    datasets.scan(source, max_corrupt_share=0.5)
-    assert source.arrays.shape == (20, 20, 24, 3)
+    scan(source, max_corrupt_share=0.5)
+    assert source.pixels.shape == (20, 20, 24, 3)
     for index in source.readable:
-        np.testing.assert_array_equal(source.arrays[index], picture(index))
+        np.testing.assert_array_equal(source.pixels[index], picture(index))
 
 
 @pytest.mark.parametrize("reason", ["too large", "other sizes", "switched off"])
@@ -58,32 +60,32 @@ def test_images_that_do_not_fit_are_not_kept(damaged, reason):
     # 20 images of 200 x 200 x 3 are 2.3 MB.
     sizes = {"too large": 2, "other sizes": 100, "switched off": 0}
     source = opened(damaged)
-    datasets.scan(source, max_corrupt_share=0.5, cache_megabytes=sizes[reason])
-    assert source.pixels is None and source.arrays is None and source.scanned
+    scan(source, max_corrupt_share=0.5, cache_megabytes=sizes[reason])
+    assert source.pixels is None and source.scanned
     assert len(source.unreadable) == (0 if reason == "too large" else 3)
 
 
 def test_too_many_unreadable_images_stop_the_run(damaged):
     message = r"at most --max_corrupt_share=0\.1 unreadable .* 3 of 20, such as .*03\.png"
     with pytest.raises(UserError, match=message):
-        datasets.scan(opened(damaged), max_corrupt_share=0.1)
+        scan(opened(damaged), max_corrupt_share=0.1)
 
 
 def test_a_share_that_is_just_met_is_tolerated(damaged):
-    datasets.scan(opened(damaged), max_corrupt_share=3 / 20)
+    scan(opened(damaged), max_corrupt_share=3 / 20)
 
 
 def test_nothing_readable_stops_the_run_whatever_the_share(tmp_path):
     for i in range(3):
         (tmp_path / f"{i}.jpg").write_text("no image")
     with pytest.raises(UserError, match=r"expected readable images. Received: 3 of which none"):
-        datasets.scan(opened(tmp_path), max_corrupt_share=1.0)
+        scan(opened(tmp_path), max_corrupt_share=1.0)
 
 
 def test_progress_ends_at_the_readable_images(damaged):
     calls = []
     source = opened(damaged)
-    datasets.scan(source, max_corrupt_share=1.0, progress=lambda *call: calls.append(call))
+    scan(source, max_corrupt_share=1.0, progress=lambda *call: calls.append(call))
     assert calls[-1] == (17, 20)
 
 
@@ -100,7 +102,7 @@ def test_workers_share_the_work_and_learn_all_of_it(damaged):
 
         calls = []
         source = opened(damaged)
-        datasets.scan(
+        scan(
             source,
             max_corrupt_share=0.15,
             cache_megabytes=0,
@@ -115,7 +117,7 @@ def test_workers_share_the_work_and_learn_all_of_it(damaged):
     for thread in threads:
         thread.join()
     alone = opened(damaged)
-    datasets.scan(alone, max_corrupt_share=0.15, cache_megabytes=0)
+    scan(alone, max_corrupt_share=0.15, cache_megabytes=0)
     # Of the even images all can be read, of the odd ones 3, 7 and 11 cannot.
     for index, read in enumerate((10, 7)):
         assert found[index] == ([3, 7, 11], list(alone.labels), (read, 10))

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from sklearn.datasets import load_sample_images
 
-from ifnd_tf.data import augment, images
+from ifnd_tf.data import crops, photometric, recipes
 
 COUNT, SIZE = 1000, 32
 
@@ -63,8 +63,8 @@ def drawn(width: int) -> np.ndarray:
 def test_crops(photo):
     tf.random.set_seed(0)
     theirs = np.array([simclr_box(photo) for _ in range(COUNT)])
-    recipe = augment.recipe("simclr")
-    ours = augment.crop_boxes(drawn(augment.GEOMETRIC_DRAWS), 120, 160, recipe).numpy()
+    recipe = recipes.recipe("simclr")
+    ours = crops.crop_boxes(drawn(crops.GEOMETRIC_DRAWS), 120, 160, recipe).numpy()
     for what, tolerance in (
         (lambda box: box[:, 2] * box[:, 3] / (120 * 160), 0.08),
         (lambda box: np.log(box[:, 3] / box[:, 2]), 0.03),
@@ -79,13 +79,13 @@ def test_moments(photo):
     tf.random.set_seed(0)
     make = tf.function(lambda: simclr_view(photo))
     theirs = np.array([make() for _ in range(COUNT)])
-    recipe = augment.recipe("simclr", blur_probability=0.0)
-    draws = drawn(augment.GEOMETRIC_DRAWS)
-    boxes, mirrored = augment.crop_boxes(draws, 120, 160, recipe), augment.flips(draws, recipe)
-    cut = tf.function(lambda box, turn: images.cut_view(photo, box, turn, SIZE))
-    crops = tf.stack([cut(box, turn) for box, turn in zip(boxes, mirrored, strict=True)])
-    ours = augment.photometric(crops, drawn(augment.PHOTOMETRIC_DRAWS), recipe).numpy()
-    ours = ours * augment.STD + augment.MEAN
+    recipe = recipes.recipe("simclr", blur_probability=0.0)
+    draws = drawn(crops.GEOMETRIC_DRAWS)
+    boxes, mirrored = crops.crop_boxes(draws, 120, 160, recipe), crops.flips(draws, recipe)
+    cut = tf.function(lambda box, turn: crops.cut_view(photo, box, turn, SIZE))
+    views = tf.stack([cut(box, turn) for box, turn in zip(boxes, mirrored, strict=True)])
+    ours = photometric.augment(views, drawn(photometric.PHOTOMETRIC_DRAWS), recipe).numpy()
+    ours = ours * photometric.STD + photometric.MEAN
     for what in (
         lambda x: x.mean((1, 2)),  # brightness of a view, each channel
         lambda x: x.std((1, 2)),  # contrast of a view

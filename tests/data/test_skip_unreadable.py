@@ -6,8 +6,8 @@ import time
 import pytest
 import tensorflow as tf
 
-from ifnd_tf.data import augment, train_batches
-from ifnd_tf.data.image_files import find_images, folder_source
+from ifnd_tf.data import recipes, train_batches
+from ifnd_tf.data.folder import find_images, folder_source
 from ifnd_tf.data.scan import scan
 from ifnd_tf.data.skip_unreadable import UNREADABLE
 
@@ -26,7 +26,7 @@ def source(class_folders):
 
 def steps(source, count, batch_size=6):
     batches = train_batches.training_batches(
-        source, augmentation=augment.recipe("moco_v2"), image_size=8, batch_size=batch_size, seed=3
+        source, augmentation=recipes.recipe("moco_v2"), image_size=8, batch_size=batch_size, seed=3
     )
     return list(batches.take(count).as_numpy_iterator())
 

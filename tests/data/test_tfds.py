@@ -12,14 +12,15 @@ import tensorflow_datasets as tfds
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifnd_tf.data import augment, datasets, eval_batches, images, train_batches
+from ifnd_tf.data import datasets, decode, eval_batches, recipes, train_batches
+from ifnd_tf.data.scan import scan
 from ifnd_tf.data.skip_unreadable import UNREADABLE
 from ifnd_tf.errors import UserError
 from tests.damage import damage, fuzz, spoil
 from tests.data.conftest import picture
 
 TRAIN, TEST, SIZE = 50, 12, 16
-RECIPE = augment.recipe("moco_v2")
+RECIPE = recipes.recipe("moco_v2")
 
 
 class TinyPictures(tfds.core.GeneratorBasedBuilder):
@@ -93,7 +94,7 @@ def test_indices_labels_and_images_are_those_of_tfds_ids(data_dir):
         assert index == sum(lengths[: int(file)]) + int(place)
         assert source.describe(index) == name
         assert ours["label"] == theirs["kind"] == source.labels[index]
-        decoded = images.decode(tf.constant(ours["image"])).numpy().astype(int)
+        decoded = decode.decode_image(tf.constant(ours["image"])).numpy().astype(int)
         # tfds decodes with TensorFlow's fast transform; other pictures differ by 80 on average.
         assert np.abs(decoded - theirs["photo"]).mean() <= 4
     assert source.class_names == ("ape", "bee", "cat")
@@ -191,7 +192,7 @@ def test_streamed_views_follow_from_seed_epoch_and_index_alone(data_dir):
     """Two workers read in another order, and the scanned data is read at random."""
     source = opened(data_dir).train
     scanned = opened(data_dir).train
-    datasets.scan(scanned)
+    scan(scanned)
     assert scanned.pixels is None  # Their sizes differ.
     parts = [training(source, 5)]
     for worker in range(2):
@@ -214,7 +215,7 @@ def test_an_ordered_pass_over_a_stream_covers_each_example_once(data_dir, worker
     parts = []
     for worker in range(workers):
         context = tf.distribute.InputContext(workers, worker, workers * replicas)
-        batches = train_batches.ordered_batches(
+        batches = eval_batches.ordered_batches(
             source, image_size=SIZE, batch_size=4, input_context=context
         )
         parts.append(list(batches.as_numpy_iterator()))
@@ -230,15 +231,15 @@ def test_an_ordered_pass_over_a_stream_covers_each_example_once(data_dir, worker
 def test_a_scan_keeps_a_stream_of_one_size_in_memory(data_dir):
     whole = opened(data_dir).train
     decoded = [
-        images.decode(tf.constant(each["image"])).numpy()
+        decode.decode_image(tf.constant(each["image"])).numpy()
         for each in whole.stream().as_numpy_iterator()
     ]
     same_size = np.flatnonzero([image.shape == decoded[0].shape for image in decoded])
     assert 1 < len(same_size) < TRAIN
     source = whole.subset(same_size)
-    datasets.scan(source)
+    scan(source)
     for index, raw in enumerate(same_size):
-        np.testing.assert_array_equal(source.arrays[index], decoded[raw])
+        np.testing.assert_array_equal(source.pixels[index], decoded[raw])
     np.testing.assert_array_equal(source.labels, whole.labels[same_size])
     element = training(source, 1, batch_size=len(same_size))[0]
     np.testing.assert_array_equal(np.sort(element["index"]), np.arange(len(same_size)))
@@ -255,7 +256,7 @@ def test_a_scan_of_a_stream_names_what_cannot_be_read(data_dir):
         return example | {"image": tf.where(bad, b"no image", example["image"])}
 
     source._parse = parse
-    datasets.scan(source, max_corrupt_share=0.1)
+    scan(source, max_corrupt_share=0.1)
     assert [bad.index for bad in source.unreadable] == broken
     assert [bad.name for bad in source.unreadable] == [source.describe(i) for i in broken]
     indices = np.concatenate([each["index"] for each in training(source, 6, batch_size=8)])
@@ -293,7 +294,7 @@ def test_what_a_damaged_file_lacks_counts_as_unreadable(how, damaged, tmp_path):
         damaged[1].write_bytes(content)
     source = opened(tmp_path / "copy").train
     with pytest.raises(UserError, match="unreadable"):
-        datasets.scan(source, max_corrupt_share=0.0)
+        scan(source, max_corrupt_share=0.0)
     bad = [source.describe(index) for index in sorted(row.index for row in source.unreadable)]
     lengths = TinyPictures(data_dir=tmp_path / "copy", config="labelled").info.splits["train"]
     places = [int(name.rpartition("__")[2]) for name in bad]
@@ -324,5 +325,5 @@ def test_damaged_directories(data_dir, tmp_path_factory, part, what):
     spoil(path, *what)
     with contextlib.suppress(UserError):
         source = opened(copy).evaluation
-        datasets.scan(source, max_corrupt_share=1.0)
+        scan(source, max_corrupt_share=1.0)
         assert source.num_examples == TEST

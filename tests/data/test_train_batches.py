@@ -6,13 +6,22 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ifnd_tf.data import augment, datasets, images, train_batches
-from ifnd_tf.data import source as source_module
+from ifnd_tf.data import (
+    crops,
+    datasets,
+    decode,
+    eval_batches,
+    photometric,
+    recipes,
+    train_batches,
+)
+from ifnd_tf.data.scan import scan
+from ifnd_tf.data.source import ArraySource
 from ifnd_tf.distribute import stateless_random
 from ifnd_tf.errors import UserError
 
 SIZE = 16
-RECIPE = augment.recipe("moco_v2")
+RECIPE = recipes.recipe("moco_v2")
 
 
 def batches(source, elements: int, **options) -> list[dict[str, np.ndarray]]:
@@ -37,7 +46,7 @@ def source(request):
     if request.param == "files":
         folder = request.getfixturevalue("class_folders")
         result = datasets.open_splits(f"folder:{folder}", holdout_share=0.01).train
-        datasets.scan(result)
+        scan(result)
         assert result.pixels is None  # Their sizes differ.
         return result
     return request.getfixturevalue("memory_source")
@@ -45,12 +54,13 @@ def source(request):
 
 def test_elements_have_static_shapes(source):
     spec = train_batches.training_batches(
-        source, augmentation=RECIPE, image_size=SIZE, batch_size=8, seed=0, num_replicas=2
-    ).element_spec
+        source, augmentation=RECIPE, image_size=SIZE, batch_size=8, seed=0,
+        input_context=contexts(1, 2)[0],
+    ).element_spec  # fmt: skip
     assert spec == {
         "index": tf.TensorSpec([4], tf.int32),
         "images": tf.TensorSpec([4, 2, SIZE, SIZE, 3], tf.uint8),
-        "draws": tf.TensorSpec([4, 2, augment.PHOTOMETRIC_DRAWS], tf.float32),
+        "draws": tf.TensorSpec([4, 2, photometric.PHOTOMETRIC_DRAWS], tf.float32),
     }
 
 
@@ -81,16 +91,16 @@ def test_views_follow_from_seed_epoch_and_index_alone(source):
 def test_views_are_those_of_the_example_with_its_draws(memory_source):
     """Against the batch made by hand: draws of (seed, epoch, index), boxes, one image each."""
     batch = batches(memory_source, 1)[0]
-    count = augment.GEOMETRIC_DRAWS + augment.PHOTOMETRIC_DRAWS
+    count = crops.GEOMETRIC_DRAWS + photometric.PHOTOMETRIC_DRAWS
     draws = tf.reshape(
         stateless_random.uniform([7, 0, 1], batch["index"], 2 * count), [8, 2, count]
     )
-    np.testing.assert_array_equal(batch["draws"], draws[..., augment.GEOMETRIC_DRAWS :])
-    boxes = augment.crop_boxes(draws, 12, 12, RECIPE)
-    flips = augment.flips(draws, RECIPE)
+    np.testing.assert_array_equal(batch["draws"], draws[..., crops.GEOMETRIC_DRAWS :])
+    boxes = crops.crop_boxes(draws, 12, 12, RECIPE)
+    flips = crops.flips(draws, RECIPE)
     for n, index in enumerate(batch["index"]):
-        image = tf.constant(memory_source.arrays[index])
-        views = images.cut_views(image[None], boxes[n : n + 1], flips[n : n + 1], SIZE)
+        image = tf.constant(memory_source.pixels[index])
+        views = crops.cut_views(image[None], boxes[n : n + 1], flips[n : n + 1], SIZE)
         np.testing.assert_array_equal(batch["images"][n], views[0])
     assert (batch["images"][:, 0] != batch["images"][:, 1]).any()
 
@@ -122,9 +132,9 @@ def test_a_resumed_run_goes_on_with_the_same_batches(source):
 
 def test_images_in_memory_that_are_larger_than_the_views_are_reduced(memory_source):
     """Doubled pixels in twice the size, seen at half the size of the boxes: the same pictures."""
-    doubled = memory_source.arrays.repeat(2, axis=1).repeat(2, axis=2)
-    large = source_module.ArraySource("large", doubled, memory_source.labels)
-    whole = augment.recipe("digits", crop_min_area=1.0)
+    doubled = memory_source.pixels.numpy().repeat(2, axis=1).repeat(2, axis=2)
+    large = ArraySource("large", doubled, memory_source.labels)
+    whole = recipes.recipe("digits", crop_min_area=1.0)
     small_views = batches(memory_source, 2, augmentation=whole, image_size=12)
     large_views = batches(large, 2, augmentation=whole, image_size=12)
     for small, reduced in zip(small_views, large_views, strict=True):
@@ -139,7 +149,7 @@ def test_finished_views_are_what_the_device_would_make(memory_source, dtype):
     raw = batches(memory_source, 1)[0]
     finished = batches(memory_source, 1, infeed_dtype=dtype)[0]
     assert set(finished) == {"index", "images"} and finished["images"].dtype == dtype
-    expected = augment.photometric(
+    expected = photometric.augment(
         tf.reshape(raw["images"], [16, SIZE, SIZE, 3]), tf.reshape(raw["draws"], [16, -1]), RECIPE
     )
     tolerance = 1e-5 if dtype == "float32" else 0.02  # 8 bits of numbers up to 2.6.
@@ -152,7 +162,7 @@ def test_unreadable_images_never_turn_up(class_folders):
     broken = sorted(class_folders.rglob("*.jpg"))[4]
     broken.write_bytes(b"no image")
     source = datasets.open_splits(f"folder:{class_folders}", holdout_share=0.01).train
-    datasets.scan(source, max_corrupt_share=0.1)
+    scan(source, max_corrupt_share=0.1)
     assert [bad.index for bad in source.unreadable] == [4]
     steps = train_batches.steps_per_epoch(source, 1)
     assert steps == 29
@@ -177,7 +187,7 @@ def test_without_a_scan_a_bad_image_leaves_the_other_places_as_they_were(class_f
 
 def test_a_batch_that_cannot_be_made_is_refused(memory_source):
     with pytest.raises(UserError, match=r"multiple of the 3 replicas. Received: 8"):
-        batches(memory_source, 1, num_replicas=3)
+        batches(memory_source, 1, input_context=contexts(1, 3)[0])
     with pytest.raises(UserError, match=r"at most the 40 readable training images. Received: 41"):
         batches(memory_source, 1, batch_size=41)
 
@@ -195,13 +205,13 @@ def test_a_stream_of_unreadable_images_is_refused_and_does_not_hang(class_folder
 
 def ordered(source, **options) -> list[dict[str, np.ndarray]]:
     options = {"image_size": SIZE, "batch_size": 4} | options
-    return list(train_batches.ordered_batches(source, **options).as_numpy_iterator())
+    return list(eval_batches.ordered_batches(source, **options).as_numpy_iterator())
 
 
 @pytest.mark.parametrize(("workers", "replicas"), [(1, 1), (1, 4), (2, 2)])
 def test_a_pass_covers_each_example_once_and_keeps_replicas_in_step(source, workers, replicas):
     parts = [ordered(source, input_context=each) for each in contexts(workers, replicas)]
-    steps = train_batches.ordered_steps(source.num_examples, 4, workers * replicas)
+    steps = eval_batches.ordered_steps(source.num_examples, 4, workers * replicas)
     assert [len(part) for part in parts] == [steps * replicas] * workers
     everything = joined([element for part in parts for element in part])
     real = everything["index"] >= 0
@@ -214,7 +224,7 @@ def test_a_pass_covers_each_example_once_and_keeps_replicas_in_step(source, work
 
 def test_a_host_opens_only_the_files_of_its_own_part(class_folders):
     data = datasets.open_splits(f"folder:{class_folders}", holdout_share=0.01).train
-    datasets.scan(data)
+    scan(data)
     mine, other = (ordered(data, input_context=each) for each in contexts(2, 1))
     for index in joined(other)["index"]:
         if index >= 0:
@@ -229,8 +239,8 @@ def test_ordered_views_are_central(source):
     element = ordered(source)[1]
     for index, view in zip(element["index"], element["images"], strict=True):
         content = source.fetch(tf.constant(index))
-        image = images.decode(content) if content.dtype == tf.string else content
-        np.testing.assert_array_equal(view, images.centre_view(image, SIZE))
+        image = decode.decode_image(content) if content.dtype == tf.string else content
+        np.testing.assert_array_equal(view, crops.centre_view(image, SIZE))
 
 
 def test_no_iterator_waits_for_the_tuner_when_it_ends(source):
@@ -238,7 +248,7 @@ def test_no_iterator_waits_for_the_tuner_when_it_ends(source):
     training = train_batches.training_batches(
         source, augmentation=RECIPE, image_size=SIZE, batch_size=8, seed=0
     )
-    one_pass = train_batches.ordered_batches(source, image_size=SIZE, batch_size=8)
+    one_pass = eval_batches.ordered_batches(source, image_size=SIZE, batch_size=8)
     for dataset in (training, one_pass):
         assert dataset.options().autotune.enabled is False
 
@@ -253,8 +263,8 @@ def test_a_pass_leaves_out_what_cannot_be_read(class_folders, scanned):
     sorted(class_folders.rglob("*.jpg"))[4].write_bytes(b"no image")
     source = datasets.open_splits(f"folder:{class_folders}", holdout_share=0.01).train
     if scanned:
-        datasets.scan(source, max_corrupt_share=0.1)
-    elements = ordered(source, batch_size=6, num_replicas=1)
+        scan(source, max_corrupt_share=0.1)
+    elements = ordered(source, batch_size=6)
     assert len(elements) == 5  # 30 places of 6, or 29 images and one of padding.
     indices = joined(elements)["index"]
     np.testing.assert_array_equal(indices, [*range(4), *range(5, 30), -1])
@@ -265,7 +275,7 @@ def test_batches_reach_the_replicas_in_order(memory_source, strategy):
     replicas = strategy.num_replicas_in_sync
     alone = ordered(memory_source, batch_size=8 // replicas)
     distributed = strategy.distribute_datasets_from_function(
-        lambda context: train_batches.ordered_batches(
+        lambda context: eval_batches.ordered_batches(
             memory_source, image_size=SIZE, batch_size=8 // replicas, input_context=context
         )
     )

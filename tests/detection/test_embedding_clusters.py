@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from ifnd_tf.clustering import nearest
-from ifnd_tf.clustering.kmeans import RELAXATION, TOLERANCE, initial_centroids, kmeans
+from ifnd_tf.clustering.kmeans import initial_centroids, kmeans
+from ifnd_tf.clustering.lloyd import RELAXATION, TOLERANCE
 from ifnd_tf.detection import embedding_clusters
 from ifnd_tf.errors import UserError
 from tests import corners

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import tensorflow as tf
 
-from ifnd_tf.data.augment import normalise
+from ifnd_tf.data.photometric import normalise
 from ifnd_tf.errors import UserError
 from ifnd_tf.export import keras_onnx
 from ifnd_tf.stages import build

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ifnd_tf.data.augment import normalise
-from ifnd_tf.data.images import centre_view, decode
+from ifnd_tf.data.crops import centre_view
+from ifnd_tf.data.decode import decode_image
+from ifnd_tf.data.photometric import normalise
 from ifnd_tf.errors import UserError
 from ifnd_tf.export.saved_model import export
 from ifnd_tf.models import backbones
@@ -73,7 +74,7 @@ def test_encoded_images_of_several_sizes_and_formats(exported):
         tf.io.encode_png(images[1]),
         tf.io.encode_jpeg(images[2]),
     ]
-    images[2] = decode(contents[2])  # lossy
+    images[2] = decode_image(contents[2])  # lossy
     found = tf.saved_model.load(str(path)).signatures["encoded"](encoded=tf.stack(contents))
     for i, image in enumerate(images):
         features, embedding = _expected(encoder, projector, tf.convert_to_tensor(image)[None])

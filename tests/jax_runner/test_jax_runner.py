@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 import main
-from ifnd_tf.data import augment
+from ifnd_tf.data import photometric
 from ifnd_tf.evaluation import few_labels, linear_probe
 from ifnd_tf.evaluation.embed import Embeddings, embed, labelled
 from ifnd_tf.evaluation.knn import weighted_knn
@@ -153,7 +153,7 @@ def test_losses_equal_those_of_fit_for_50_steps(config, splits, folder, ran, fit
 
 def test_both_reach_the_same_knn(config, splits, ran, fitted):
     def features(images):
-        return {"features": fitted[0].encoder(augment.normalise(images), training=False)}
+        return {"features": fitted[0].encoder(photometric.normalise(images), training=False)}
 
     train, test = (
         labelled(

@@ -11,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from ifnd_tf.data.datasets import Splits
-from ifnd_tf.data.image_files import find_images, folder_source
+from ifnd_tf.data.folder import find_images, folder_source
 from ifnd_tf.data.scan import scan
 from ifnd_tf.errors import UserError
 from ifnd_tf.run import checkpoints

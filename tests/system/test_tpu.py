@@ -3,8 +3,9 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from ifnd_tf.data import augment, datasets, train_batches
+from ifnd_tf.data import datasets, recipes, train_batches
 from ifnd_tf.errors import UserError
 from ifnd_tf.models.contrastive import Network
 from ifnd_tf.models.projector import projector
@@ -309,12 +310,12 @@ def test_what_is_traced_is_what_the_pipeline_hands_over(infeed_dtype):
     source = datasets.open_splits("digits").train
     batches = train_batches.training_batches(
         source,
-        augmentation=augment.recipe("moco_v2"),
+        augmentation=recipes.recipe("moco_v2"),
         image_size=32,
         batch_size=16,
         seed=0,
         infeed_dtype=infeed_dtype,
-        num_replicas=4,
+        input_context=tf.distribute.InputContext(1, 0, 4),
     )
     expected = {
         name: (list(value.shape), np.dtype(value.dtype).name)

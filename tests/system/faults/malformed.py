@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ifnd_tf.data import augment, train_batches
-from ifnd_tf.data import image_files as image_files
+from ifnd_tf.data import eval_batches, recipes, train_batches
+from ifnd_tf.data.folder import find_images, folder_source
 from ifnd_tf.data.scan import scan
 from tests.system.faults import child
 
@@ -206,17 +206,17 @@ def _answer(folder: pathlib.Path, path: pathlib.Path) -> None:
 
 def _read(folder: pathlib.Path) -> dict[str, list[str]]:
     """Scans a folder, then trains on it for one epoch and embeds it, without the networks."""
-    found = image_files.find_images("folder", str(folder))
-    source = image_files.folder_source("folder", str(folder), found, [])
+    found = find_images("folder", str(folder))
+    source = folder_source("folder", str(folder), found, [])
     scan(source, max_corrupt_share=1.0, cache_megabytes=0)
     batches = train_batches.training_batches(
-        source, augmentation=augment.recipe("moco_v2"), image_size=16, batch_size=4, seed=0
+        source, augmentation=recipes.recipe("moco_v2"), image_size=16, batch_size=4, seed=0
     )
     steps = train_batches.steps_per_epoch(source, 4)
     for batch in batches.take(steps):
         assert batch["images"].shape == (4, 2, 16, 16, 3)
     embedded = []
-    for batch in train_batches.ordered_batches(source, image_size=16, batch_size=4):
+    for batch in eval_batches.ordered_batches(source, image_size=16, batch_size=4):
         embedded += [int(index) for index in batch["index"] if index >= 0]
     return {
         "unreadable": [bad.name for bad in source.unreadable],

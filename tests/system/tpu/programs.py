@@ -23,7 +23,7 @@ import tensorflow as tf
 import main
 from ifnd_tf.clustering import nearest
 from ifnd_tf.config import Config
-from ifnd_tf.data import augment
+from ifnd_tf.data.photometric import PHOTOMETRIC_DRAWS
 from ifnd_tf.stages import build, build_detection
 from lowering import flops, tpu
 from lowering.functional import LoweringError
@@ -69,7 +69,7 @@ def element(config: Config, rows: int) -> dict[str, np.ndarray]:
     size = config.image_size
     shape = (rows, 2, size, size, 3)
     if config.infeed_dtype == "uint8":
-        draws = np.zeros((rows, 2, augment.PHOTOMETRIC_DRAWS), np.float32)
+        draws = np.zeros((rows, 2, PHOTOMETRIC_DRAWS), np.float32)
         views: dict[str, np.ndarray] = {"images": np.zeros(shape, np.uint8), "draws": draws}
     else:
         dtype = tf.dtypes.as_dtype(config.infeed_dtype).as_numpy_dtype

@@ -1,11 +1,10 @@
-"""Random views: which part of an image is seen, and how its colours are changed.
+"""Random changes of colour and sharpness, and normalisation.
 
-Every function takes its randomness as uniform numbers in `[0, 1)`, so that a view is a
-function of (seed, epoch, index) alone (`ifnd_tf.distribute.stateless_random`). All are
-vectorised over leading dimensions, have static shapes and compile under XLA: they run in
-tf.data on the host or inside `train_step` on the device.
+Randomness comes in as uniform numbers in `[0, 1)`, as in `crops`. Everything is vectorised over the
+batch, has static shapes and compiles under XLA: it runs in tf.data on the host or inside
+`train_step` on the device.
 
-Colour jitter here is one affine map of RGB per image. With luma weights w (w . 1 = 1),
+Colour jitter is one affine map of RGB per image. With luma weights w (w . 1 = 1),
 brightness scales everything, contrast pulls towards the image's mean luma, saturation
 scales chroma and hue turns chroma in the YIQ plane (as NVIDIA DALI does); brightness and
 contrast act on luma and chroma alike, saturation and hue on chroma alone and keep luma.
@@ -22,26 +21,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf.data.recipes import RECIPES, Augmentation, recipe
+from ifnd_tf.data.recipes import Augmentation
 
-__all__ = [
-    "GEOMETRIC_DRAWS",
-    "MEAN",
-    "PHOTOMETRIC_DRAWS",
-    "RECIPES",
-    "STD",
-    "Augmentation",
-    "crop_boxes",
-    "flips",
-    "normalise",
-    "photometric",
-    "recipe",
-]
-
-# Tries at a crop that fits before the central one is taken, as in Inception and torchvision.
-_CROP_TRIES = 10
-_CROP_ASPECTS = (3 / 4, 4 / 3)
-GEOMETRIC_DRAWS = 2 * _CROP_TRIES + 3
 PHOTOMETRIC_DRAWS = 8
 
 # Size at which blur strengths are given, in pixels.
@@ -68,63 +49,6 @@ def _hue_generator() -> np.ndarray:
 _QUARTER_TURN = _hue_generator()
 
 
-def crop_boxes(
-    draws: tf.Tensor,
-    height: int | tf.Tensor,
-    width: int | tf.Tensor,
-    augmentation: Augmentation,
-) -> tf.Tensor:
-    """Random resized crop (Szegedy et al. 2015, as in torchvision): area, then aspect, then place.
-
-    The area is uniform in [crop_min_area, 1] of the image's, the aspect log-uniform in
-    [3/4, 4/3]; the first of ten tries that fits is taken, else the largest central crop
-    whose aspect lies in that range.
-
-    Args:
-        draws: float32 `[..., GEOMETRIC_DRAWS]` in [0, 1).
-        height: of the image, pixels; a number or an integer tensor that broadcasts to `[...]`.
-        width: likewise.
-        augmentation: gives `crop_min_area`.
-
-    Returns:
-        int32 `[..., 4]`: top, left, height, width in pixels, within the image.
-    """
-    full_h = tf.cast(height, tf.float32)[..., None]
-    full_w = tf.cast(width, tf.float32)[..., None]
-    low, high = (math.log(aspect) for aspect in _CROP_ASPECTS)
-    minimum = augmentation.crop_min_area
-    share = minimum + (1.0 - minimum) * draws[..., :_CROP_TRIES]
-    aspect = tf.exp(low + (high - low) * draws[..., _CROP_TRIES : 2 * _CROP_TRIES])
-    area = share * full_h * full_w
-    tries_h = tf.maximum(tf.round(tf.sqrt(area / aspect)), 1.0)
-    tries_w = tf.maximum(tf.round(tf.sqrt(area * aspect)), 1.0)
-    fits = (tries_h <= full_h) & (tries_w <= full_w)
-    first = tf.argmax(tf.cast(fits, tf.int32), axis=-1, output_type=tf.int32)
-    chosen = tf.one_hot(first, _CROP_TRIES, dtype=tf.float32)
-    # one_hot and a sum instead of a gather: exact for these small integers, and fast on TPU.
-    try_h = tf.reduce_sum(tries_h * chosen, axis=-1)
-    try_w = tf.reduce_sum(tries_w * chosen, axis=-1)
-
-    full_h, full_w = full_h[..., 0], full_w[..., 0]
-    central_h = tf.minimum(full_h, tf.round(full_w / _CROP_ASPECTS[0]))
-    central_w = tf.minimum(full_w, tf.round(full_h * _CROP_ASPECTS[1]))
-    found = tf.reduce_any(fits, axis=-1)
-    box_h = tf.where(found, try_h, central_h)
-    box_w = tf.where(found, try_w, central_w)
-    free_h, free_w = full_h - box_h, full_w - box_w
-    # Draws are at most 1 - 2**-24, so the product stays below free + 1 in float32.
-    top = tf.floor(draws[..., 2 * _CROP_TRIES] * (free_h + 1.0))
-    left = tf.floor(draws[..., 2 * _CROP_TRIES + 1] * (free_w + 1.0))
-    top = tf.where(found, top, tf.floor(free_h / 2))
-    left = tf.where(found, left, tf.floor(free_w / 2))
-    return tf.cast(tf.stack([top, left, box_h, box_w], axis=-1), tf.int32)
-
-
-def flips(draws: tf.Tensor, augmentation: Augmentation) -> tf.Tensor:
-    """Which views are mirrored: bool `[...]`, from the draws that `crop_boxes` takes."""
-    return draws[..., GEOMETRIC_DRAWS - 1] < augmentation.flip_probability
-
-
 def normalise(images: tf.Tensor) -> tf.Tensor:
     """Pixels to the scale encoders see: ImageNet's mean 0 and standard deviation 1 per channel.
 
@@ -147,7 +71,7 @@ def _standardise(images: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(tf.reshape(rows * scale + shift, shape), images.shape)
 
 
-def photometric(
+def augment(
     images: tf.Tensor, draws: tf.Tensor, augmentation: Augmentation, *, static: bool = True
 ) -> tf.Tensor:
     """Colour jitter, dropping of colour, blur and normalisation of a batch of crops.

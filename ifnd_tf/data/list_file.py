@@ -1,0 +1,138 @@
+"""Image files named in a list, with one label each, several or none."""
+
+import os
+import posixpath
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from ifnd_tf.data.source import FileSource, Source
+from ifnd_tf.errors import UserError, did_you_mean_path
+
+# Between the labels of an image that has several.
+SEPARATOR = ";"
+
+
+def open_list(
+    name: str, path: str, data_dir: str, eval_list: str, within: str
+) -> tuple[Source, Source | None]:
+    """The images of one or two lists; see `datasets.open_splits`.
+
+    Args:
+        name: how the user named the data set.
+        path: the list to train on.
+        data_dir: folder to which the paths in the lists are relative; "": each list's own.
+        eval_list: the list to evaluate on, or "".
+        within: folder that no path may lead out of; "": any may.
+    """
+    lists = []
+    for each in [path, eval_list] if eval_list else [path]:
+        root = data_dir or os.path.dirname(each) or "."
+        lists.append((root, *read_list(name, each, root, within)))
+    found = [labels for _, _, rows in lists for labels in rows]
+    several = any(len(labels) > 1 for labels in found)
+    class_names = _label_order({label for labels in found for label in labels})
+    if len(class_names) == 1:
+        raise UserError(
+            f"--dataset={name}: expected at least 2 classes, or no labels at all. Received: only "
+            f"{class_names[0]!r}. To train without labels, leave out the second column."
+        )
+    number = {text: label for label, text in enumerate(class_names)}
+
+    def source(root: str, paths: list[str], rows: list[list[str]]) -> FileSource:
+        numbers = [[number[label] for label in labels] for labels in rows]
+        single = np.array([-1 if several or not row else row[0] for row in numbers])
+        targets = _multi_hot(numbers, len(class_names)) if several else None
+        return FileSource(name, root, paths, single, class_names, targets)
+
+    return source(*lists[0]), source(*lists[1]) if eval_list else None
+
+
+def read_list(
+    name: str, path: str, root: str, within: str = ""
+) -> tuple[list[str], list[list[str]]]:
+    """Reads lines of `path` or `path<tab>label`; the label is any text, empty for unknown, and
+    several labels of one image are separated by semicolons.
+
+    Args:
+        name: how the user named the data set.
+        path: the list.
+        root: folder to which its paths are relative.
+        within: folder that no path may lead out of, be it by .. or by a link; empty: any may.
+
+    Returns:
+        The paths and the labels of each, none if unknown, in the list's order.
+
+    Raises:
+        UserError: if there is no such file, with the number of the first bad line, or if it is
+            empty.
+    """
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            lines = file.read().split(b"\n")
+    except tf.errors.OpError as error:
+        raise UserError(
+            f"--dataset={name}: expected a readable list. Received: {path}."
+            f"{did_you_mean_path(path)}"
+        ) from error
+    labels: dict[str, list[str]] = {}
+    first_line: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        image, text = _parse_line(path, number, line.rstrip(b"\r"))
+        if image in first_line:
+            raise UserError(
+                f"{path}, line {number}: expected each image once. Received: {image!r} again, "
+                f"first in line {first_line[image]}. Remove one of the lines."
+            )
+        if within and not _lies_in(os.path.join(root, image), within):
+            raise UserError(
+                f"{path}, line {number}: expected an image in --data_root={within}. Received: "
+                f"{image!r}, which lies outside. Remove the line, or leave the flag out."
+            )
+        first_line[image] = number
+        labels[image] = [part.strip() for part in text.split(SEPARATOR) if part.strip()]
+    paths = list(labels)
+    if not paths:
+        raise UserError(f"{path}: expected lines of path<tab>label. Received: an empty list.")
+    if not any(tf.io.gfile.exists(os.path.join(root, image)) for image in paths[:20]):
+        raise UserError(
+            f"{path}, line {first_line[paths[0]]}: expected paths relative to {root}. "
+            f"Received: {paths[0]!r}, which does not exist there, nor do the lines after it."
+        )
+    return paths, list(labels.values())
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    """Whether a path lies in a folder when all links are followed."""
+    real = posixpath.normpath if "://" in path else os.path.realpath  # no links on remote disks
+    return real(path).startswith(real(folder).rstrip("/") + "/")
+
+
+def _parse_line(path: str, number: int, line: bytes) -> tuple[str, str]:
+    where = f"{path}, line {number}: expected path<tab>label in UTF-8."
+    try:
+        parts = [part.strip() for part in line.decode("utf-8").split("\t")]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where} Received: other bytes. Save the list as UTF-8.") from error
+    if len(parts) > 2 or not parts[0] or b"\0" in line:
+        raise UserError(f"{where} Received: {line.decode('utf-8')!r}. Mend or remove the line.")
+    return parts[0], parts[1] if len(parts) == 2 else ""
+
+
+def _label_order(texts: set[str]) -> list[str]:
+    """Distinct labels, in numeric order if all are integers, else sorted."""
+    distinct = sorted(texts)
+    if all(text.lstrip("-").isdecimal() for text in distinct):
+        distinct.sort(key=int)
+    return distinct
+
+
+def _multi_hot(rows: Sequence[list[int]], num_classes: int) -> np.ndarray:
+    """Labels of each image as int8 `[N, C]`: 1 present, 0 absent; -1 for an image without any."""
+    targets = np.zeros([len(rows), num_classes], np.int8)
+    for target, labels in zip(targets, rows, strict=True):
+        target[labels if labels else slice(None)] = 1 if labels else -1
+    return targets
