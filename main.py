@@ -146,8 +146,8 @@ def main(arguments: list[str]) -> int:
         with _start_up_notes_held():
             from ifnd_tf.distribute import strategies
             from ifnd_tf.report.summary import summary
-            from ifnd_tf.stages.compare import compare
-            from ifnd_tf.stages.run import STAGES, Run
+            from ifnd_tf.stages.modes import run_stages
+            from ifnd_tf.stages.run import Run
 
             strategy = strategies.make_strategy(
                 config.strategy,
@@ -158,9 +158,7 @@ def main(arguments: list[str]) -> int:
         if config.strategy == "multiworker" or "TF_CONFIG" in os.environ:
             strategies.check_same_settings(strategy, dataclasses.asdict(config))
         run = Run(config, strategy)
-        with run.alone(), run.signs_of_life():
-            for name in config.stages:
-                {**STAGES, "compare": compare}[name](run)
+        run_stages(run)
         if config.stages != ("check",):
             path, results = run.directory.path, run.directory.results()
             run.progress.line(summary(config.experiment, path, results))

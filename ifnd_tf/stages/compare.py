@@ -21,9 +21,10 @@ from ifnd_tf.report.compare_statistics import PROTOCOLS
 from ifnd_tf.run.progress import Nested, duration
 from ifnd_tf.run.records import RunFiles, read_run
 from ifnd_tf.stages import compare_variants
-from ifnd_tf.stages.evaluate import expected
-from ifnd_tf.stages.run import Run, check_fit, evaluate, train, write_report
-from ifnd_tf.stages.train import splits_are_labelled
+from ifnd_tf.stages.evaluate import evaluate, expected
+from ifnd_tf.stages.report import write_report
+from ifnd_tf.stages.run import Run
+from ifnd_tf.stages.train import check_fit, train
 
 
 class _Part(NamedTuple):
@@ -72,7 +73,7 @@ def compare(run: Run) -> None:
         transfer = part.member.config.transfer_dataset
         part.run.transfer_splits = opened.setdefault(transfer, part.run).transfer_splits
         check_fit(part.run)
-        if not splits_are_labelled(part.run.splits):
+        if not part.run.labelled:
             raise UserError(
                 "--mode=compare: expected labelled images to evaluate on. Received: "
                 f"{part.run.splits.train.name} without; choose another --dataset."
