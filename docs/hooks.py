@@ -1,4 +1,4 @@
-"""Fills the page of options from `ifnd_tf.config.settings`, so that it cannot drift."""
+"""Fills the page of options from `ifnd_tf.config`, so that it cannot drift."""
 
 import pathlib
 import sys

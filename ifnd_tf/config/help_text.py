@@ -6,7 +6,8 @@ import types
 import typing
 from collections.abc import Iterator
 
-from ifnd_tf.config import settings
+from ifnd_tf.config import GROUPS
+from ifnd_tf.config.setting import describe_range
 
 OPENING = """\
 Pretrains an image encoder without labels; false negatives leave the loss.
@@ -50,13 +51,13 @@ class Explained(typing.NamedTuple):
 
 
 def explain(field: dataclasses.Field, hint: typing.Any) -> Explained:
-    """A setting in words, from its declaration in `settings`."""
+    """A setting in words, from its declaration."""
     if isinstance(hint, types.UnionType):  # float | None: an optional number
         hint = typing.get_args(hint)[0]
     word = {bool: "true or false", int: "integer", float: "number", str: "text"}[hint]
     if field.metadata["choices"]:
         word = ", ".join(field.metadata["choices"])
-    bounds = settings.describe_range(field)
+    bounds = describe_range(field)
     default = "" if field.default is None else str(field.default)
     return Explained(
         field.name,
@@ -68,7 +69,7 @@ def explain(field: dataclasses.Field, hint: typing.Any) -> Explained:
 
 def groups() -> Iterator[tuple[str, list[Explained]]]:
     """Title and settings of each group, in the order of --help."""
-    for group in settings.GROUPS:
+    for group in GROUPS:
         hints = typing.get_type_hints(group)
         explained = [explain(field, hints[field.name]) for field in dataclasses.fields(group)]
         yield (group.__doc__ or "").strip().rstrip("."), explained

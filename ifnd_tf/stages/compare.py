@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from ifnd_tf.config import Config, settings
+from ifnd_tf.config import Config
+from ifnd_tf.config.data import Data
 from ifnd_tf.errors import UserError
 from ifnd_tf.report import compare_page
 from ifnd_tf.report.compare_statistics import PROTOCOLS
@@ -133,4 +134,4 @@ def _summarise(run: Run, parts: Sequence[_Part]) -> str:
 
 def _data(config: Config) -> tuple[Any, ...]:
     """What decides which images are opened, and how."""
-    return tuple(getattr(config, field.name) for field in dataclasses.fields(settings.Data))
+    return tuple(getattr(config, field.name) for field in dataclasses.fields(Data))
