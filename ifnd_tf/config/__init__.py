@@ -19,7 +19,7 @@ from ifnd_tf.config.optimisation import Optimisation
 from ifnd_tf.config.records import Records
 from ifnd_tf.config.results import EXPORTS, Results
 from ifnd_tf.config.run import STAGES, Run
-from ifnd_tf.config.setting import describe_range, in_range
+from ifnd_tf.config.setting import describe_range, in_range, value_type
 from ifnd_tf.config.views import Views
 from ifnd_tf.errors import UserError, did_you_mean
 
@@ -103,7 +103,7 @@ def free_flags() -> frozenset[str]:
 
 def _value(name: str, text: str, hint: typing.Any) -> typing.Any:
     """The value of a setting that is given as text."""
-    kind = next(iter(typing.get_args(hint)), hint)  # float | None: an optional number
+    kind = value_type(hint)
     try:
         if kind is bool:
             return {"true": True, "false": False}[text.lower()]

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import operator
+import typing
 from typing import Any
 
 
@@ -39,6 +40,12 @@ def setting(
 
 # A setting that may change when a run is continued.
 changeable = functools.partial(setting, free=True)
+
+
+def value_type(hint: Any) -> type:
+    """The type of a setting's value: float for `float | None`, an optional number."""
+    return next(iter(typing.get_args(hint)), hint)
+
 
 # How a bound is written, and when a value meets it.
 _BOUNDS = {
