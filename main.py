@@ -3,7 +3,20 @@
     python main.py                                        # IFND on handwritten digits
     python main.py --flagfile=experiments/imagenet.flags --dataset=folder:/data/imagenet
 
-Flags are read here, and in benchmarks/, and nowhere else.
+Flags are read here, in benchmarks/ and in lowering/. In ifnd_tf/:
+
+    config      the settings, which are the flags, and their help
+    distribute  strategies, workers and what replicas exchange
+    run         run directory, checkpoints, lock, progress on the terminal
+    clustering  k-means on the devices
+    data        data sets, decoding, views, batches
+    models      networks, MoCo and SimCLR, losses, optimisers
+    detection   embeddings, detectors, pseudo-labels and their metrics
+    evaluation  kNN, probes, fine-tuning, transfer, collapse
+    export      SavedModel, Keras, ONNX, model card
+    report      the pages of a run and of a comparison
+    training    the training loop and its callbacks
+    stages      a file for each --mode, and what builds a run from its settings
 """
 
 import contextlib
@@ -12,13 +25,13 @@ import os
 import signal
 import sys
 import tempfile
-import types
 import typing
 from typing import Any
 
 from absl import flags
 
 from ifnd_tf.config import Config, help_text
+from ifnd_tf.config.setting import value_type
 from ifnd_tf.errors import Stopped, UserError, did_you_mean, did_you_mean_path
 
 
@@ -27,7 +40,8 @@ def define_flags() -> flags.FlagValues:
     values = flags.FlagValues()
     for name, short_name in (("help", "h"), ("helpshort", None)):
         flags.DEFINE_boolean(name, False, "", short_name=short_name, flag_values=values)
-    define = {
+    # No enums: `Config` knows the choices, and corrects a mistyped one.
+    kinds = {
         bool: flags.DEFINE_boolean,
         int: flags.DEFINE_integer,
         float: flags.DEFINE_float,
@@ -35,21 +49,15 @@ def define_flags() -> flags.FlagValues:
     }
     hints = typing.get_type_hints(Config)
     for field in dataclasses.fields(Config):
-        kind = hints[field.name]
-        if isinstance(kind, types.UnionType):  # float | None: an optional number
-            kind = typing.get_args(kind)[0]
+        define = kinds[value_type(hints[field.name])]
         if field.metadata["repeats"]:
-            flags.DEFINE_multi_string(
-                field.name, field.default, field.metadata["help"], flag_values=values
-            )
-            continue
-        # No enums: `Config` knows the choices, and what was meant by a mistyped one.
-        define[kind](field.name, field.default, field.metadata["help"], flag_values=values)
+            define = flags.DEFINE_multi_string
+        define(field.name, field.default, field.metadata["help"], flag_values=values)
     return values
 
 
 def parse(arguments: list[str]) -> Config | None:
-    """The configuration that arguments and flagfiles stand for; None if --help was asked for.
+    """The configuration of arguments and flagfiles; None after --help or --helpshort.
 
     Raises:
         UserError: for an unknown flag, a stray argument or a value out of range.
@@ -93,10 +101,10 @@ def parse(arguments: list[str]) -> Config | None:
 
 def _joined(entries: list[str]) -> str:
     """The values of a repeated flag as one; an empty one drops those before it."""
-    for number, entry in enumerate(entries):
-        if not entry:
-            return _joined(entries[number + 1 :])
-    return ",".join(entries)
+    joined: list[str] = []
+    for entry in entries:
+        joined = [*joined, entry] if entry else []
+    return ",".join(joined)
 
 
 def parse_flagfile(path: str, *overrides: str) -> Config:
@@ -107,27 +115,23 @@ def parse_flagfile(path: str, *overrides: str) -> Config:
 
 
 @contextlib.contextmanager
-def _start_up_notes_held() -> typing.Iterator[None]:
-    """Holds back what TensorFlow's C++ says while it starts, unless starting fails.
+def _quiet_start() -> typing.Iterator[None]:
+    """Hides what TensorFlow's C++ prints while it starts, unless the start fails.
 
-    It prints to the process's standard error, below Python, before any log level holds:
-    that there is no GPU, and which CPU instructions it found.
+    It writes to file descriptor 2, before any log level takes effect.
     """
     sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as notes:
-        os.dup2(notes.fileno(), 2)
+    with tempfile.TemporaryFile() as log, os.fdopen(os.dup(2), "wb") as stderr:
+        os.dup2(log.fileno(), 2)
         try:
             yield
-        except UserError:
-            raise
-        except BaseException:
-            notes.seek(0)
-            os.write(kept, notes.read())
+        except BaseException as error:
+            if not isinstance(error, UserError):
+                log.seek(0)
+                stderr.write(log.read())
             raise
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(stderr.fileno(), 2)
 
 
 def main(arguments: list[str]) -> int:
@@ -143,11 +147,11 @@ def main(arguments: list[str]) -> int:
             watch(config.run_path)
             return 0
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        with _start_up_notes_held():
+        with _quiet_start():
             from ifnd_tf.distribute import strategies
             from ifnd_tf.report.summary import summary
-            from ifnd_tf.stages.compare import compare
-            from ifnd_tf.stages.run import STAGES, Run
+            from ifnd_tf.stages.modes import run_stages
+            from ifnd_tf.stages.run import Run
 
             strategy = strategies.make_strategy(
                 config.strategy,
@@ -158,9 +162,7 @@ def main(arguments: list[str]) -> int:
         if config.strategy == "multiworker" or "TF_CONFIG" in os.environ:
             strategies.check_same_settings(strategy, dataclasses.asdict(config))
         run = Run(config, strategy)
-        with run.alone(), run.signs_of_life():
-            for name in config.stages:
-                {**STAGES, "compare": compare}[name](run)
+        run_stages(run)
         if config.stages != ("check",):
             path, results = run.directory.path, run.directory.results()
             run.progress.line(summary(config.experiment, path, results))

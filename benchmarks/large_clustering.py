@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.clustering.kmeans import initial_centroids, kmeans
-from ifnd_tf.detection.pseudo_labels import detection_statistics
+from ifnd_tf.detection.metrics import detection_statistics
 
 
 class Case(NamedTuple):

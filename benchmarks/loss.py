@@ -74,7 +74,7 @@ def step(detector: str, batch: int) -> Callable[[], Any]:
         ]
     )
     assert config is not None
-    model = build.build(config, tf.distribute.get_strategy(), num_examples=_EXAMPLES)
+    model = build.model(config, tf.distribute.get_strategy(), num_examples=_EXAMPLES)
     random = np.random.default_rng(0)
     size = config.image_size
     data = {

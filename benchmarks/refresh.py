@@ -16,7 +16,8 @@ import numpy as np
 from benchmarks import rows
 from benchmarks.rows import Row, in_turn, row, seconds
 from benchmarks.run_parts import RunParts, parts
-from ifnd_tf.detection.detectors import Detector
+from ifnd_tf.detection.detectors import ClusterDetector, Detector
+from ifnd_tf.detection.embeddings import ImagePass
 from ifnd_tf.stages import build_detection
 
 _FLAGS = ("--flagfile=experiments/cifar10_cpu.flags",)
@@ -35,10 +36,11 @@ def refresh(run: RunParts, detector: Detector) -> Callable[[], None]:
 def bare_pass(run: RunParts) -> Callable[[], None]:
     """The forward pass over all images, whose results nobody keeps."""
     table = build_detection.embedding_table(run.config, run.strategy, run.model, run.source)
+    assert isinstance(table, ImagePass)
     embed = table.on_replicas(table.embed)
 
     def call() -> None:
-        for batch in table._source():
+        for batch in table.batches():
             found = embed(batch["images"])
         run.strategy.experimental_local_results(found)[0].numpy()
 
@@ -68,8 +70,9 @@ def measure(data: str, steps: int, rounds: int) -> Iterator[Row]:
     )  # fmt: skip
     keeping = parts(*_FLAGS, f"--dataset=folder:{data}", "--embedding_source=keys")
     assert keeping.model.memory is not None
+    assert isinstance(detector, ClusterDetector)
     # The table's embeddings stand for keys: those of random weights have as much structure.
-    points, index = detector.table_clusters.table.read()
+    points, index = detector.kmeans.table.read()
     keeping.model.memory.update(points, index)
     whole = refresh(
         keeping,

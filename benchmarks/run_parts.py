@@ -12,7 +12,7 @@ from ifnd_tf.config import Config
 from ifnd_tf.data.scan import scan
 from ifnd_tf.data.source import Source
 from ifnd_tf.models.contrastive import ContrastiveModel
-from ifnd_tf.stages import build
+from ifnd_tf.stages import build, sizes
 
 
 class RunParts(NamedTuple):
@@ -26,7 +26,7 @@ class RunParts(NamedTuple):
     @property
     def steps(self) -> int:
         """Of an epoch."""
-        return build.check_sizes(self.config, self.source)
+        return sizes.steps_per_epoch(self.config, self.source)
 
     def batches(self) -> Any:
         """Training batches without end, as an iterator."""
@@ -51,5 +51,5 @@ def parts(*flags: str) -> RunParts:
     assert config is not None
     strategy = tf.distribute.get_strategy()
     source = scanned(config)
-    model = build.build(config, strategy, num_examples=source.num_examples)
+    model = build.model(config, strategy, num_examples=source.num_examples)
     return RunParts(config, strategy, source, model)

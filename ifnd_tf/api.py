@@ -11,7 +11,8 @@ from ifnd_tf.config import Config
 from ifnd_tf.distribute import strategies
 from ifnd_tf.errors import UserError, did_you_mean
 from ifnd_tf.run.progress import Progress
-from ifnd_tf.stages.run import STAGES, Run
+from ifnd_tf.stages.modes import run_stages
+from ifnd_tf.stages.run import Run
 
 
 class Pretrained(NamedTuple):
@@ -76,8 +77,6 @@ def pretrain(
             worker_timeout_seconds=config.worker_timeout_seconds,
         )
     run = Run(config, strategy, None if verbose else Progress(enabled=False))
-    with run.alone(), run.signs_of_life():
-        for stage in config.stages:
-            STAGES[stage](run)
+    run_stages(run)
     model = run.trained_model()
     return Pretrained(model.encoder, model.projector, run.directory.results(), run.directory.path)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ifnd_tf.detection import pseudo_labels
+from ifnd_tf.detection import metrics, pseudo_labels
 from ifnd_tf.errors import UserError
 from jax_runner.artifact import Artifact, Compiled, State
 from jax_runner.images import Images
@@ -67,7 +67,7 @@ class Refresh:
             points, index = self._points(state)
         with phase("clustering"):
             levels = [self._clustered(k, points, index, state) for k in self._manifest["clusters"]]
-        accepted = [
+        labels = [
             pseudo_labels.accept(
                 level["confidence"],
                 level["assignments"],
@@ -75,10 +75,6 @@ class Refresh:
                 scope=self._manifest["settings"]["acceptance_scope"],
             )
             for level in levels
-        ]
-        labels = [
-            pseudo_labels.assign(level["assignments"], taken)
-            for level, taken in zip(levels, accepted, strict=True)
         ]
         counts = [level["counts"] for level in levels]
         statistics = {
@@ -143,9 +139,9 @@ class Refresh:
             **found,
         }
         if np.any(before >= 0):  # After nothing, every pair is new.
-            statistics["label_churn"] = pseudo_labels.label_churn(before, labels)
+            statistics["label_churn"] = metrics.label_churn(before, labels)
         if np.any(self._data.labels >= 0):
-            statistics |= pseudo_labels.detection_statistics(labels, self._data.labels)
+            statistics |= metrics.detection_statistics(labels, self._data.labels)
         half = confidence.astype(np.float16)
         self._run.write_detection(epoch, statistics, labels=labels, confidence=half)
         return {

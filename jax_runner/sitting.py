@@ -129,7 +129,7 @@ def _go_on(artifact: Artifact, run: RunFolder, sitting: Sitting, progress: Progr
         f"{settings['experiment']}: {manifest['encoder']} on {data['train']:,} images, "
         f"{training.steps} steps an epoch, {training.step} steps done, on {_device()}, jax "
         f"{jax.__version__}\n"
-        f"random level of the loss: {manifest['random_loss']:.2f}"
+        f"loss at chance: {manifest['random_loss']:.2f}"
     )
     before = training.step
     finished = training.train(epochs, sitting.late())

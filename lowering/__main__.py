@@ -24,7 +24,7 @@ from ifnd_tf.config import Config
 from ifnd_tf.data import datasets
 from ifnd_tf.data.scan import scan
 from ifnd_tf.errors import UserError
-from ifnd_tf.stages import build, build_detection, compare_variants
+from ifnd_tf.stages import build, build_detection, compare_variants, sizes
 from lowering import programs, stablehlo, write
 from lowering.functional import LoweringError
 
@@ -76,8 +76,8 @@ def lower(
     check(config)
     strategy = tf.distribute.get_strategy()
     data = programs.sizes(config, *splits)
-    steps = build.check_sizes(config, splits.train)
-    model = build.build(config, strategy, num_examples=data.train, steps_per_epoch=steps)
+    steps = sizes.steps_per_epoch(config, splits.train)
+    model = build.model(config, strategy, num_examples=data.train, steps_per_epoch=steps)
     detector = build_detection.make_detector(config, strategy, model, splits.train)
     lowered = programs.all_programs(config, model, data)
     if "few_labels" in config.protocol_names and data.test:

@@ -38,7 +38,7 @@ def model_of(artifact: Artifact, arrays: dict[str, Any]) -> ContrastiveModel:
     manifest = artifact.manifest
     config = entry.parse([f"--{name}={value}" for name, value in manifest["flags"].items()])
     assert config is not None
-    model = build.build(
+    model = build.model(
         config,
         tf.distribute.get_strategy(),
         num_examples=manifest["data"]["train"],

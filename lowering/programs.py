@@ -16,6 +16,7 @@ from ifnd_tf.errors import UserError
 from ifnd_tf.evaluation import knn
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.stages import build
+from ifnd_tf.stages.sizes import num_clusters
 from lowering import functional, stablehlo
 from lowering.stablehlo import Portable
 
@@ -199,7 +200,7 @@ def nearest_neighbours(config: Config, data: Sizes, memory: int, width: int) -> 
 
 def all_programs(config: Config, model: ContrastiveModel, data: Sizes) -> dict[str, Portable]:
     """Every program of a run, by name."""
-    levels = build.num_clusters(config, data.train)
+    levels = num_clusters(config, data.train)
     programs = {"train": training_step(config, model, data)}
     if levels:
         programs["embed"] = embedding(config, model, data)

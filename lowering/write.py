@@ -15,7 +15,7 @@ from ifnd_tf.detection import detectors
 from ifnd_tf.evaluation import few_labels
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.run.progress import Progress
-from ifnd_tf.stages import build, build_detection, train
+from ifnd_tf.stages import build, build_detection, sizes
 from jax_runner.artifact import FORMAT, LABEL_SUBSETS
 from lowering import flops
 from lowering.programs import Sizes, variables
@@ -28,7 +28,7 @@ INITIAL_NAME = "initial.npz"
 RUNNER = (
     "jax_runner",
     *(f"ifnd_tf/{name}.py" for name in ("__init__", "errors", "run/__init__", "run/progress")),
-    *(f"ifnd_tf/detection/{name}.py" for name in ("__init__", "pseudo_labels")),
+    *(f"ifnd_tf/detection/{name}.py" for name in ("__init__", "metrics", "pseudo_labels")),
 )
 
 
@@ -67,13 +67,13 @@ def write(
         "flags": config.as_flags(),
         "data": data._asdict(),
         "steps_per_epoch": steps_per_epoch,
-        "random_loss": train.random_loss(config, data.train),
+        "random_loss": sizes.loss_at_chance(config, data.train),
         "encoder": model.encoder.name,
         "state": state,
         "initial": os.path.relpath(initial, folder),
         **_roles(model, owners),
         "refreshes": refreshes(config, detector),
-        "clusters": build.num_clusters(config, data.train),
+        "clusters": sizes.num_clusters(config, data.train),
         "step_flops": _step_flops(config, model, data),
         "settings": {name: getattr(config, name) for name in _SETTINGS},
         "programs": {name: _program(program) for name, program in programs.items()},
@@ -184,7 +184,7 @@ def _step_flops(config: Config, model: ContrastiveModel, data: Sizes) -> float:
     count = flops.step_flops(
         model.network,
         batch=config.batch_size,
-        negatives=build.queue_size(config, data.train),
+        negatives=sizes.queue_size(config, data.train),
         image_size=config.image_size,
         blurred=build.augmentation(config).blur_probability > 0,
     )

@@ -5,9 +5,8 @@ import contextlib
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf.detection.detectors import Parts
-from ifnd_tf.detection.embedding_clusters import TableClusters
-from ifnd_tf.detection.embeddings import EmbeddingTable
+from ifnd_tf.detection.embeddings import ImagePass
+from ifnd_tf.detection.sharded_kmeans import ShardedKMeans
 
 N, BATCH, SIDE = 44, 8, 2
 WIDTH = SIDE * SIDE * 3
@@ -39,20 +38,15 @@ def table(strategy, function=embed):
         batches = data.batch(size, drop_remainder=True)
         return strategy.distribute_datasets_from_function(lambda context: batches)
 
-    return EmbeddingTable(
+    return ImagePass(
         strategy, one_pass, function, num_examples=N, rows=steps * size, batch_size=size,
         width=WIDTH,
     )  # fmt: skip
 
 
-def table_clusters(strategy):
-    """Clusters of these."""
-    return TableClusters(table(strategy), iterations=5)
-
-
-def parts(strategy, *num_clusters, **options):
-    """What a run would hand to its detector."""
-    return Parts(TRUE_LABELS, lambda: table_clusters(strategy), num_clusters, **options)
+def sharded_kmeans(strategy, **options):
+    """k-means of these."""
+    return ShardedKMeans(table(strategy), iterations=5, **options)
 
 
 def no_phase(name):

@@ -15,7 +15,7 @@ from ifnd_tf.config import Config
 from ifnd_tf.data import photometric, train_batches
 from ifnd_tf.data.source import Source
 from ifnd_tf.detection import pseudo_labels
-from ifnd_tf.stages import build
+from ifnd_tf.stages import build, sizes
 
 ROOT = pathlib.Path(__file__).parents[1]
 FILES = sorted((ROOT / "experiments").glob("*.flags"))
@@ -152,7 +152,7 @@ def test_run_directory_is_named_after_the_file(path):
 def test_sizes_fit_the_data(path):
     config = main.parse_flagfile(f"experiments/{path.name}")
     examples, classes, _ = SIZES[path.stem]
-    assert build.check_sizes(config, Unread(examples)) == examples // config.batch_size
+    assert sizes.steps_per_epoch(config, Unread(examples)) == examples // config.batch_size
     levels = pseudo_labels.resolve_num_clusters(config.num_clusters, examples)
     fewest = 8 if path.stem == "cifar10_cpu_compare" else classes  # as tuned: docs/method.md
     assert len(levels) == 3 and min(levels) >= fewest
@@ -196,14 +196,14 @@ slow = {"imagenet_tpu": [pytest.mark.slow]}
 def test_model_has_the_experiments_shapes(path):
     config = main.parse_flagfile(f"experiments/{path.name}")
     examples, _, replicas = SIZES[path.stem]
-    model = build.build(config, Replicas(replicas), num_examples=examples)
+    model = build.model(config, Replicas(replicas), num_examples=examples)
     features = model.encoder(keras.KerasTensor((4, config.image_size, config.image_size, 3)))
     # A small ResNet's third stage has four times the width of its first.
     assert features.shape == (4, WIDTHS.get(config.backbone, 4 * config.width))
     keys = model.projector(features)
     assert (keys.shape, keys.dtype) == ((4, config.projection_dim), "float32")
     assert model.pseudo_labels.shape == (3, examples)
-    queue = build.queue_size(config, examples)
+    queue = sizes.queue_size(config, examples)
     assert queue % config.batch_size == 0 and 0 < queue <= examples
     assert model.queue.shape == (queue, config.projection_dim)
 
@@ -213,7 +213,7 @@ def test_model_has_the_experiments_shapes(path):
 def test_the_step_takes_what_the_pipeline_gives(name):
     # Traced, not run: shapes and types must meet from the crops to the queue.
     config = main.parse_flagfile(f"experiments/{name}.flags")
-    model = build.build(config, Replicas(1), num_examples=SIZES[name][0])
+    model = build.model(config, Replicas(1), num_examples=SIZES[name][0])
     spec = pipeline(config, SIZES[name][0], 1).element_spec
     traced = tf.function(model.train_step).get_concrete_function(spec)
     assert "loss" in traced.structured_outputs

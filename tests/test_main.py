@@ -96,7 +96,7 @@ def test_a_folder_without_labels_trains_and_exports(tmp_path, capsys):
         "--batch_size=16", "--queue_size=32", "--epochs=2", "--augmentation=moco_v2",
     )  # fmt: skip
     assert code == 0
-    assert "evaluation: left out, since the images have no labels" in capsys.readouterr().out
+    assert "evaluation: skipped, since the images have no labels" in capsys.readouterr().out
     results = json.loads((workdir / "results.json").read_text())
     assert "knn_top1" not in results and results["train_loss"] > 0
     assert (workdir / "saved_model" / "saved_model.pb").exists()

@@ -1,5 +1,7 @@
 """The smallest run that goes through everything: 160 digits, a network of 4 channels."""
 
+import dataclasses
+
 from ifnd_tf.config import Config
 from ifnd_tf.data.datasets import Splits, open_splits
 from ifnd_tf.distribute.strategies import is_chief
@@ -41,12 +43,13 @@ def splits(num_train: int = 160) -> Splits:
 
 def train(config: Config, strategy, path, data: Splits | None = None):
     """Trains to the end; returns the model and the run directory."""
-    run = RunDirectory(str(path), flags={}, writer=is_chief(strategy))
-    quiet = Progress(enabled=False)
-    model = training.train(config, strategy, data or splits(), run, quiet)
-    return model, run
+    found = run(dataclasses.replace(config, workdir=str(path)), strategy)
+    found.splits = data or splits()
+    # A directory that may go on with other flags.
+    found.directory = RunDirectory(str(path), flags={}, writer=is_chief(strategy))
+    return training.train_model(found), found.directory
 
 
 def run(config: Config, strategy) -> Run:
-    """A `stages.Run` that prints nothing."""
+    """A `Run` that prints nothing."""
     return Run(config, strategy, Progress(enabled=False))

@@ -1,29 +1,34 @@
-"""The settings of one run, joined from their groups and checked."""
+"""The settings of one run: `Config` joins a file for each group, and checks them.
+
+Each setting is declared once: name, default, range and the reason for the default. main.py turns
+it into a flag of the same name. Empty strings and `None` mean "choose from the other settings".
+"""
 
 import dataclasses
 import typing
 from collections.abc import Mapping
 
-from ifnd_tf.config import settings
-from ifnd_tf.config.settings import EXPORTS, PROTOCOLS, STAGES
+from ifnd_tf.config.comparison import Comparison
+from ifnd_tf.config.data import Data
+from ifnd_tf.config.detection import Detection
+from ifnd_tf.config.devices import Devices
+from ifnd_tf.config.evaluation import PROTOCOLS, Evaluation
+from ifnd_tf.config.loss import Loss
+from ifnd_tf.config.model import Model
+from ifnd_tf.config.optimisation import Optimisation
+from ifnd_tf.config.records import Records
+from ifnd_tf.config.results import EXPORTS, Results
+from ifnd_tf.config.run import STAGES, Run
+from ifnd_tf.config.setting import describe_range, in_range, value_type
+from ifnd_tf.config.views import Views
 from ifnd_tf.errors import UserError, did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(
-    settings.Devices,
-    settings.Comparison,
-    settings.Results,
-    settings.Records,
-    settings.Evaluation,
-    settings.Optimisation,
-    settings.Detection,
-    settings.Loss,
-    settings.Model,
-    settings.Views,
-    settings.Data,
-    settings.Run,
-):  # A dataclass collects its fields from the last base to the first.
+    Devices, Records, Comparison, Results, Evaluation, Optimisation,
+    Detection, Loss, Model, Views, Data, Run,
+):  # fmt: skip
     """The settings of one run. Symbols (N, B, Q, D, K, L) are those of the method."""
 
     def __post_init__(self) -> None:
@@ -87,6 +92,10 @@ class Config(
         return dataclasses.replace(self, **values)
 
 
+# In the order of --help; a dataclass collects its fields from the last base to the first.
+GROUPS = Config.__bases__[::-1]
+
+
 def free_flags() -> frozenset[str]:
     """Flags that change how, not what, is computed: a run may be continued with others."""
     return frozenset(f.name for f in dataclasses.fields(Config) if f.metadata["free"])
@@ -94,7 +103,7 @@ def free_flags() -> frozenset[str]:
 
 def _value(name: str, text: str, hint: typing.Any) -> typing.Any:
     """The value of a setting that is given as text."""
-    kind = next(iter(typing.get_args(hint)), hint)  # float | None: an optional number
+    kind = value_type(hint)
     try:
         if kind is bool:
             return {"true": True, "false": False}[text.lower()]
@@ -116,9 +125,9 @@ def _check_value(field: dataclasses.Field, value: object) -> None:
             f"--{field.name}: expected one of {', '.join(choices)}. Received: {value!r}."
             f"{did_you_mean(str(value), choices)}"
         )
-    if isinstance(value, (int, float)) and not settings.in_range(field, value):
+    if isinstance(value, (int, float)) and not in_range(field, value):
         raise UserError(
-            f"--{field.name}: expected a value {settings.describe_range(field)}. Received: {value}."
+            f"--{field.name}: expected a value {describe_range(field)}. Received: {value}."
         )
 
 

@@ -2,29 +2,29 @@
 
 import dataclasses
 import textwrap
-import types
 import typing
 from collections.abc import Iterator
 
-from ifnd_tf.config import settings
+from ifnd_tf.config import GROUPS
+from ifnd_tf.config.setting import describe_range, value_type
 
 OPENING = """\
-Pretrains an image encoder without labels; false negatives leave the loss.
+Pretrains an image encoder without labels; detected false negatives are masked.
 
   python main.py                       # a first try, on handwritten digits
   python main.py --flagfile=experiments/photos.flags --dataset=folder:PATH
 """
 
-# What a first run of one's own needs; `short` must fit a terminal of 24 lines.
+# The flags of a first run; `short` must fit a terminal of 24 lines.
 COMMON = {
     "dataset": "folder:PATH, list:FILE, tfds:NAME",
     "experiment": "the run goes to runs/<experiment>",
-    "mode": "stages to run; check: only look before",
+    "mode": "stages to run; check: before training",
     "epochs": "passes over the images",
-    "image_size": "pixels a side that the encoder sees",
+    "image_size": "side of the views, in pixels",
     "augmentation": "random views; moco_v2 for photos",
     "backbone": "the encoder: resnet_small, resnet18, ...",
-    "batch_size": "images a step",
+    "batch_size": "of a training step",
     "queue_size": "negatives; a multiple of the batch",
     "learning_rate": "halve it when the loss is not finite",
     "num_clusters": "numbers, shares such as 1%, or auto",
@@ -50,25 +50,24 @@ class Explained(typing.NamedTuple):
 
 
 def explain(field: dataclasses.Field, hint: typing.Any) -> Explained:
-    """A setting in words, from its declaration in `settings`."""
-    if isinstance(hint, types.UnionType):  # float | None: an optional number
-        hint = typing.get_args(hint)[0]
-    word = {bool: "true or false", int: "integer", float: "number", str: "text"}[hint]
+    """A setting in words, from its declaration."""
+    kind = value_type(hint)
+    word = {bool: "true or false", int: "integer", float: "number", str: "text"}[kind]
     if field.metadata["choices"]:
         word = ", ".join(field.metadata["choices"])
-    bounds = settings.describe_range(field)
+    bounds = describe_range(field)
     default = "" if field.default is None else str(field.default)
     return Explained(
         field.name,
         f"{word} {bounds}".strip(),
-        default.lower() if hint is bool else default,
+        default.lower() if kind is bool else default,
         field.metadata["help"],
     )
 
 
 def groups() -> Iterator[tuple[str, list[Explained]]]:
     """Title and settings of each group, in the order of --help."""
-    for group in settings.GROUPS:
+    for group in GROUPS:
         hints = typing.get_type_hints(group)
         explained = [explain(field, hints[field.name]) for field in dataclasses.fields(group)]
         yield (group.__doc__ or "").strip().rstrip("."), explained

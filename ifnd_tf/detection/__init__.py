@@ -1,1 +1,1 @@
-"""False negative detection. Importing this package brings nothing in."""
+"""False negative detection: embeddings, clusters, detectors, pseudo-labels, metrics, callback."""

@@ -1,13 +1,12 @@
-"""Incremental false negative detection, as a callback: it orchestrates and computes nothing."""
+"""Incremental false negative detection as a Keras callback."""
 
-from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 
-from ifnd_tf.detection import pseudo_labels
+from ifnd_tf.detection import metrics
 from ifnd_tf.detection.detectors import Detection, Detector
-from ifnd_tf.detection.metrics import neighbour_statistics
 from ifnd_tf.detection.schedule import acceptance_rate
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.progress import Progress
@@ -21,20 +20,20 @@ class IncrementalDetection(keras.callbacks.Callback):
 
     Args:
         detector: finds the labels.
+        epochs: of the whole run.
         true_labels: int32 [N], -1 where unknown; used for statistics only. None: no statistics.
         warmup_epochs: epochs before the first detection.
-        refresh_epochs: epochs between two.
-        epochs: the run's length.
+        refresh_epochs: epochs between two detections.
         schedule: linear, cosine, step or constant; see `schedule.acceptance_rate`.
         start: accepted share at the end of warm-up.
-        end: accepted share at `end_epoch`, and after it.
-        end_epoch: the epoch, counted from 1, at which acceptance is complete; 0: the last.
-        progress: the terminal; None: says nothing.
+        end: accepted share from `end_epoch` on.
+        end_epoch: the epoch, counted from 1, at which the schedule ends; 0: the last.
+        progress: the terminal; None: prints nothing.
         run: the run directory, for labels, confidences and statistics.
 
     The epoch's logs get `detection_*`: acceptance rate, accepted share, churn since the last
     refresh, cluster sizes and, with true labels, precision, recall and F1 of the detected
-    pairs, that of as many nearest-neighbour pairs, NMI and purity.
+    pairs, the precision of as many nearest-neighbour pairs, NMI and purity.
     """
 
     def __init__(
@@ -55,27 +54,25 @@ class IncrementalDetection(keras.callbacks.Callback):
         super().__init__()
         self._detector, self._true_labels = detector, true_labels
         self._warmup, self._refresh, self._epochs = warmup_epochs, refresh_epochs, epochs
-        self._rate: Callable[[float], float] = lambda progress: acceptance_rate(
-            progress, schedule=schedule, start=start, end=end
-        )
-        self._last = (end_epoch or epochs) - 1
+        self._schedule, self._start, self._end = schedule, start, end
+        self._length = max(1, (end_epoch or epochs) - 1 - warmup_epochs)
         self._progress, self._run = progress or Progress(enabled=False), run
         self._latest: dict[str, float] = {}
 
-    def remember(self) -> dict[str, float]:
-        """What the last refresh found, for the logs of the epochs until the next."""
+    def get_state(self) -> dict[str, float]:
+        """The statistics of the last refresh, for the logs of the epochs until the next."""
         return self._latest
 
-    def recall(self, state: dict[str, float]) -> None:
-        """Takes it back."""
+    def set_state(self, state: dict[str, float]) -> None:
+        """Restores the state."""
         self._latest = state
 
     def rate(self, epoch: int) -> float:
         """The acceptance rate of the refresh before `epoch`; 1 for given labels."""
         if not self._detector.incremental:
             return 1.0
-        length = max(1, self._last - self._warmup)
-        return self._rate(min(1.0, (epoch - self._warmup) / length))
+        progress = min(1.0, (epoch - self._warmup) / self._length)
+        return acceptance_rate(progress, schedule=self._schedule, start=self._start, end=self._end)
 
     def due(self, epoch: int) -> bool:
         """Whether labels are refreshed before `epoch` (counted from 0)."""
@@ -93,28 +90,7 @@ class IncrementalDetection(keras.callbacks.Callback):
         found = self._detector.detect(rate, lambda name: self._progress.phase(name, where))
         before = self.model.pseudo_labels.numpy()
         self.model.pseudo_labels.assign(found.labels)
-        self._report(epoch, rate, before, found)
-
-    def on_epoch_end(self, epoch, logs=None):
-        if logs is not None:
-            logs.update(self._latest)
-
-    def _report(self, epoch: int, rate: float, before: np.ndarray, found: Detection) -> None:
-        statistics = {
-            "epoch": epoch,
-            "acceptance_rate": rate,
-            "accepted_share": float(np.mean(found.labels >= 0)),
-            **found.statistics,
-        }
-        if np.any(before >= 0):  # After nothing, every pair is new.
-            statistics["label_churn"] = pseudo_labels.label_churn(before, found.labels)
-        if self._true_labels is not None and np.any(self._true_labels >= 0):
-            statistics |= pseudo_labels.detection_statistics(found.labels, self._true_labels)
-            if found.sample is not None:
-                points, examples = found.sample
-                statistics |= neighbour_statistics(
-                    points, found.labels[:, examples], self._true_labels[examples]
-                )
+        statistics = {"epoch": epoch, "acceptance_rate": rate} | self._statistics(before, found)
         missed = self._latest.get("detection_embedded", 0) - statistics.get("embedded", 0)
         if missed > 0:  # Training itself notices and lists what it cannot read.
             self._progress.line(
@@ -127,9 +103,23 @@ class IncrementalDetection(keras.callbacks.Callback):
             if isinstance(value, (int, float)) and name != "epoch"
         }
         if self._run is not None:
-            self._run.write_detection(
-                epoch,
-                statistics,
-                labels=found.labels,
-                confidence=found.confidence.astype(np.float16),
-            )
+            confidence = found.confidence.astype(np.float16)
+            self._run.write_detection(epoch, statistics, labels=found.labels, confidence=confidence)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs is not None:
+            logs.update(self._latest)
+
+    def _statistics(self, before: np.ndarray, found: Detection) -> dict[str, Any]:
+        labels, truth = found.labels, self._true_labels
+        statistics = {"accepted_share": float(np.mean(labels >= 0)), **found.statistics}
+        if np.any(before >= 0):  # Compared with no labels, every pair is new.
+            statistics["label_churn"] = metrics.label_churn(before, labels)
+        if truth is not None and np.any(truth >= 0):
+            statistics |= metrics.detection_statistics(labels, truth)
+            if found.sample is not None:
+                points, examples = found.sample
+                statistics |= metrics.neighbour_statistics(
+                    points, labels[:, examples], truth[examples]
+                )
+        return statistics

@@ -1,6 +1,6 @@
 """The data set's embeddings on the devices: each replica holds rows of its own.
 
-Neither the host nor any one device ever sees all N x D numbers.
+Neither the host nor any one device ever holds all N x D numbers.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,7 +16,7 @@ from ifnd_tf.distribute.collectives import replica_collectives
 from ifnd_tf.errors import NonFinite
 from ifnd_tf.models.memory_bank import KeyMemory
 
-# Examples of `sample`: 2 million pairs say well enough how many are of one class.
+# Examples of `sample`: their 2 million pairs suffice to estimate the precision of pairs.
 _SAMPLE_SIZE = 2048
 
 
@@ -35,17 +35,12 @@ class Sample(NamedTuple):
 class EmbeddingTable:
     """Unit embeddings of all N examples, sharded over the replicas.
 
-    They come from a pass over the images, or from the keys that training kept.
+    A subclass is one source of embeddings: it writes the rows in `fill`.
 
     Args:
         strategy: whose replicas hold the rows.
-        source: makes one pass of `eval_batches.ordered_batches`, distributed over the strategy; or
-            the memory of keys.
-        embed: uint8 images [b, S, S, 3] -> unit vectors float32 [b, D], run on each replica;
-            not used with a memory.
         num_examples: N, the size of the index space.
-        rows: how many a replica holds: those of its batches of one pass, or of the memory.
-        batch_size: rows of such a batch.
+        rows: rows of each replica.
         width: D.
         seed: of the sample.
     """
@@ -53,18 +48,14 @@ class EmbeddingTable:
     def __init__(
         self,
         strategy: tf.distribute.Strategy,
-        source: Callable[[], Iterable[dict]] | KeyMemory,
-        embed: Callable[[tf.Tensor], tf.Tensor],
         *,
         num_examples: int,
         rows: int,
-        batch_size: int,
         width: int,
         seed: int = 0,
     ):
-        self.strategy, self._source, self.embed = strategy, source, embed
-        self.num_examples, self.batch_size, self.width = num_examples, batch_size, width
-        self.rows, self._seed = rows, seed
+        self.strategy, self.num_examples = strategy, num_examples
+        self.rows, self.width, self._seed = rows, width, seed
         # ON_READ gives each replica a component of its own; it is never read across them.
         own = {
             "trainable": False,
@@ -74,22 +65,20 @@ class EmbeddingTable:
         with strategy.scope():
             self._points = tf.Variable(tf.zeros([rows, width]), name="embeddings", **own)
             self._index = tf.Variable(tf.fill([rows], -1), name="embedded_index", **own)
-        self._embed = self.on_replicas(self.embed_step)
-        self._load = self.on_replicas(self._load_step)
         self._count_bad = self.on_replicas(self._count_bad_step)
         self._draw = self.on_replicas(self._sample_step)
 
+    def fill(self) -> None:
+        """Writes the current embeddings and their examples into the rows of all replicas."""
+        raise NotImplementedError
+
     def refresh(self) -> None:
-        """Takes the embeddings of now.
+        """Fills the table and checks it.
 
         Raises:
             NonFinite: if an embedding is not finite: the training has diverged.
         """
-        if isinstance(self._source, KeyMemory):
-            self._load()
-        else:
-            for step, batch in enumerate(self._source()):
-                self._embed(batch["images"], batch["index"], tf.constant(step))
+        self.fill()
         bad = int(self.first(self._count_bad()))
         if bad:
             raise NonFinite(
@@ -102,34 +91,15 @@ class EmbeddingTable:
         points, index = (value.numpy() for value in self.first(self._draw()))
         return Sample(points[index >= 0], index[index >= 0])
 
-    # --- replica functions: public where others call them, or the TPU check compiles them --------
-
     def read(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """This replica's rows [n, D] and their examples int32 [n], -1 for none."""
+        """On a replica: its rows [n, D] and their examples int32 [n], -1 for none."""
         return self._points.read_value(), self._index.read_value()
-
-    def embed_step(self, images: tf.Tensor, index: tf.Tensor, step: tf.Tensor) -> None:
-        """Embeds one batch into this replica's rows."""
-        row = step * self.batch_size
-        points, old = self.read()
-        self._points.assign(keras.ops.slice_update(points, (row, 0), self.embed(images)))
-        self._index.assign(keras.ops.slice_update(old, (row,), index))
-
-    def _load_step(self) -> None:
-        assert isinstance(self._source, KeyMemory)
-        # Copied, though it doubles the memory: k-means reads the rows in each iteration, and
-        # would bring them to unit length each time.
-        points, index = self._source.read()
-        self._points.assign(points)
-        self._index.assign(index)
 
     def _count_bad_step(self) -> tf.Tensor:
         return count_non_finite(*self.read(), replica_collectives())
 
     def _sample_step(self) -> tuple[tf.Tensor, tf.Tensor]:
         return initialization.sample(*self.read(), _SAMPLE_SIZE, self._seed, replica_collectives())
-
-    # --- host ------------------------------------------------------------------------------------
 
     def on_replicas(self, function: Callable) -> Any:
         """A compiled function that runs `function` on every replica."""
@@ -145,3 +115,68 @@ class EmbeddingTable:
         return tf.nest.map_structure(
             lambda v: self.strategy.experimental_local_results(v)[0], value
         )
+
+
+class ImagePass(EmbeddingTable):
+    """Source `pass`: all images are embedded anew, without augmentation.
+
+    Args:
+        strategy: whose replicas hold the rows.
+        batches: starts a pass of `eval_batches.ordered_batches`, distributed over the strategy.
+        embed: uint8 images [b, S, S, 3] -> unit vectors float32 [b, D], run on each replica.
+        batch_size: rows of a replica's batch.
+        **sizes: as for `EmbeddingTable`; `rows` are those of a replica's batches of one pass.
+    """
+
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        batches: Callable[[], Iterable[dict]],
+        embed: Callable[[tf.Tensor], tf.Tensor],
+        *,
+        batch_size: int,
+        **sizes: int,
+    ):
+        super().__init__(strategy, **sizes)
+        self.batches, self.embed, self.batch_size = batches, embed, batch_size
+        self._embed = self.on_replicas(self.embed_step)
+
+    def fill(self) -> None:
+        for step, batch in enumerate(self.batches()):
+            self._embed(batch["images"], batch["index"], tf.constant(step))
+
+    def embed_step(self, images: tf.Tensor, index: tf.Tensor, step: tf.Tensor) -> None:
+        """On a replica: embeds one batch into its rows. Public, as the TPU check compiles it."""
+        row = step * self.batch_size
+        points, old = self.read()
+        self._points.assign(keras.ops.slice_update(points, (row, 0), self.embed(images)))
+        self._index.assign(keras.ops.slice_update(old, (row,), index))
+
+
+class MemoryBank(EmbeddingTable):
+    """Source `keys`: the keys that training computed, averaged for each example.
+
+    Args:
+        strategy: whose replicas hold the rows.
+        memory: the averages.
+        num_examples: N.
+        seed: of the sample.
+    """
+
+    def __init__(
+        self, strategy: tf.distribute.Strategy, memory: KeyMemory, *, num_examples: int, seed: int
+    ):
+        super().__init__(
+            strategy, num_examples=num_examples, rows=memory.rows, width=memory.width, seed=seed
+        )
+        self._memory, self._load = memory, self.on_replicas(self._load_step)
+
+    def fill(self) -> None:
+        self._load()
+
+    def _load_step(self) -> None:
+        # Copied, though it doubles the memory: k-means reads the rows in each iteration, and
+        # would bring them to unit length each time.
+        points, index = self._memory.read()
+        self._points.assign(points)
+        self._index.assign(index)

@@ -1,14 +1,14 @@
 """False negative detection for images in memory and any embedding function."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf.detection.detectors import Parts
-from ifnd_tf.detection.detectors.ifnd import Incremental
-from ifnd_tf.detection.embedding_clusters import TableClusters
-from ifnd_tf.detection.embeddings import EmbeddingTable
+from ifnd_tf.detection.detectors import ClusterDetector
+from ifnd_tf.detection.embeddings import ImagePass
+from ifnd_tf.detection.sharded_kmeans import ShardedKMeans
 
 
 def array_detector(
@@ -22,8 +22,8 @@ def array_detector(
     confidence_temperature: float = 0.2,
     iterations: int = 20,
     seed: int = 0,
-) -> Incremental:
-    """A detector for `IncrementalDetection` that clusters what `embed` makes of an array.
+) -> ClusterDetector:
+    """A detector for `IncrementalDetection` that clusters the embeddings of an array.
 
     Args:
         embed: rows of `images` `[b, ...]` -> embeddings `[b, D]`; brought to unit length here.
@@ -39,43 +39,30 @@ def array_detector(
     Returns:
         The detector, on the current default strategy.
     """
-    count = len(images)
-    padded = np.full(-(-count // batch_size) * batch_size, -1, np.int32)
-    padded[:count] = np.arange(count)
-
-    def one_pass() -> Iterator[dict[str, tf.Tensor]]:
-        for index in padded.reshape(-1, batch_size):
-            rows = images[np.maximum(index, 0)]
-            yield {"images": tf.constant(rows), "index": tf.constant(index)}
 
     def unit(rows: tf.Tensor) -> tf.Tensor:
         return tf.math.l2_normalize(tf.cast(embed(rows), tf.float32), axis=-1)
 
-    def clusters() -> TableClusters:
-        table = EmbeddingTable(
-            tf.distribute.get_strategy(),
-            one_pass,
-            unit,
-            num_examples=count,
-            rows=len(padded),
-            batch_size=batch_size,
-            width=width,
-            seed=seed,
-        )
-        return TableClusters(
-            table,
-            confidence_temperature=confidence_temperature,
-            iterations=iterations,
-            seed=seed,
-        )
-
-    return Incremental(
-        Parts(
-            true_labels=np.full(count, -1, np.int32),
-            clusters=clusters,
-            num_clusters=list(num_clusters),
-            hierarchy="independent",
-            scope=scope,
-            seed=seed,
-        )
+    table = ImagePass(
+        tf.distribute.get_strategy(),
+        lambda: _batches(images, batch_size),
+        unit,
+        batch_size=batch_size,
+        num_examples=len(images),
+        rows=-(-len(images) // batch_size) * batch_size,
+        width=width,
+        seed=seed,
     )
+    kmeans = ShardedKMeans(
+        table, confidence_temperature=confidence_temperature, iterations=iterations, seed=seed
+    )
+    return ClusterDetector(kmeans, num_clusters, scope=scope)
+
+
+def _batches(images: np.ndarray, batch_size: int) -> Iterator[dict[str, Any]]:
+    """Full batches of all images in order; the last is padded with index -1."""
+    for start in range(0, len(images), batch_size):
+        index = np.arange(start, start + batch_size, dtype=np.int32)
+        index[index >= len(images)] = -1
+        rows = images[np.maximum(index, 0)]
+        yield {"images": tf.constant(rows), "index": tf.constant(index)}

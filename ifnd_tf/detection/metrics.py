@@ -1,10 +1,84 @@
-"""Are accepted pairs better than the pairs that any embedding gives for free?"""
+"""Metrics of detection, pure NumPy: precision and recall of pairs, NMI, purity, label churn.
+
+A pair of examples is detected at a level when both pseudo-labels are accepted and equal.
+"""
 
 from typing import Any
 
 import numpy as np
 
-from ifnd_tf.detection.pseudo_labels import count_pairs, group_sizes
+from ifnd_tf.errors import UserError
+
+
+def detection_statistics(pseudo_labels: np.ndarray, true_labels: np.ndarray) -> dict[str, Any]:
+    """How well equal pseudo-labels find pairs of the same class.
+
+    A pair is relevant when both true labels are known and equal. Examples of unknown class are
+    left out.
+
+    Args:
+        pseudo_labels: int [L, N], -1 not accepted.
+        true_labels: int [N], -1 unknown.
+
+    Returns:
+        One flat dict of floats in [0, 1]. "precision", "recall" and "f1" over pairs, "nmi"
+        and "purity" of the accepted examples, "accepted" (their share): means over levels.
+        Each also as "level_<name>", a list of L. "union_precision", "union_recall",
+        "union_f1": pairs detected at one level or more; "union_accepted": examples accepted
+        at one or more. Costs N log N per level and, for the union, per subset of levels.
+
+    Raises:
+        UserError: no true label is known.
+    """
+    pseudo_labels, true_labels = np.atleast_2d(pseudo_labels), np.asarray(true_labels)
+    known = true_labels >= 0
+    if not known.any():
+        raise UserError(
+            "Expected true labels to measure detection against. Received: none that is known. "
+            "Use labelled data, or leave these statistics out."
+        )
+    pseudo_labels, true_labels = pseudo_labels[:, known], true_labels[known]
+    relevant = _agreeing_pairs(true_labels)
+    levels = []
+    for labels in pseudo_labels:
+        accepted = labels >= 0
+        levels.append(
+            _pair_scores(labels[None], true_labels, relevant)
+            | _agreement(labels[accepted], true_labels[accepted])
+            | {"accepted": float(accepted.mean())}
+        )
+    result: dict[str, Any] = {}
+    for name in levels[0]:
+        result[f"level_{name}"] = [level[name] for level in levels]
+        result[name] = float(np.mean(result[f"level_{name}"]))
+    union = _pair_scores(pseudo_labels, true_labels, relevant)
+    union["accepted"] = float((pseudo_labels >= 0).any(axis=0).mean())
+    return result | {f"union_{name}": value for name, value in union.items()}
+
+
+def label_churn(old: np.ndarray, new: np.ndarray) -> float:
+    """Share of detected pairs that changed from one refresh to the next, in [0, 1].
+
+    One minus the Jaccard index of the two sets of pairs with equal, accepted labels. Pairs,
+    because they are what the loss masks, and because renaming clusters then changes
+    nothing, which matters where centroids are not warm-started. A pair that is new because
+    acceptance grew counts as changed: its mask did change.
+
+    Args:
+        old: int [L, N] or [N], pseudo-labels before, -1 not accepted.
+        new: the same, after.
+
+    Returns:
+        The mean over levels; 0 when the same pairs are detected (or none before and after),
+        1 when no pair is common.
+    """
+    changes = []
+    for was, now in zip(np.atleast_2d(old), np.atleast_2d(new), strict=True):
+        both = (was >= 0) & (now >= 0)
+        common = _agreeing_pairs(was[both], now[both])
+        union = _detected_pairs(was[None]) + _detected_pairs(now[None]) - common
+        changes.append(1.0 - common / union if union else 0.0)
+    return float(np.mean(changes))
 
 
 def neighbour_statistics(
@@ -12,9 +86,8 @@ def neighbour_statistics(
 ) -> dict[str, Any]:
     """Precision of detected pairs beside that of an equal number of nearest-neighbour pairs.
 
-    Among the examples given, the pairs that a level detects are counted, M of them, and the M
-    most similar pairs of all are taken instead. Clustering earns its keep where its pairs are
-    the more precise ones.
+    Of the examples given, a level detects M pairs; the baseline is the M most similar pairs of
+    all. Clustering earns its keep where its pairs are the more precise ones.
 
     Args:
         points: float32 [S, D], unit vectors; some thousands, since all S x S pairs are ranked.
@@ -29,9 +102,9 @@ def neighbour_statistics(
     """
     known = true_labels >= 0
     points, truth, levels = points[known], true_labels[known], pseudo_labels[:, known]
-    pairs = [int(_pairs(level)) for level in levels]
+    pairs = [int(_detected_pairs(level[None])) for level in levels]
     sampled = [
-        _pairs(level, truth) / count if count else None
+        _detected_pairs(level[None], truth) / count if count else None
         for level, count in zip(levels, pairs, strict=True)
     ]
     neighbours = _nearest_precision(points, truth, pairs)
@@ -46,10 +119,65 @@ def neighbour_statistics(
     return result
 
 
-def _pairs(labels: np.ndarray, *columns: np.ndarray) -> float:
-    """How many pairs of accepted examples agree in their labels, and in the columns."""
-    accepted = labels >= 0
-    return count_pairs(group_sizes(*(column[accepted] for column in (labels, *columns))))
+def _group_sizes(*columns: np.ndarray) -> np.ndarray:
+    """Sizes of the groups of examples that agree in every column [N]; sparse, never K x C."""
+    combined = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        values, codes = np.unique(column, return_inverse=True)
+        # Renumbering after each column keeps the code below N * max(K), far from overflow.
+        combined = np.unique(combined * len(values) + codes, return_inverse=True)[1]
+    return np.bincount(combined)
+
+
+def _agreeing_pairs(*columns: np.ndarray) -> float:
+    """Unordered pairs of examples that agree in every column [N]."""
+    sizes = _group_sizes(*columns).astype(np.int64)
+    # Python integers do not overflow; int64 would for one group of 4e9 examples.
+    return float(int((sizes * (sizes - 1) // 2).sum()))
+
+
+def _detected_pairs(levels: np.ndarray, truth: np.ndarray | None = None) -> float:
+    """Pairs detected at one level [N] or more, of the same class if the truth [N] is given."""
+    total = 0.0
+    for subset in range(1, 1 << len(levels)):  # by inclusion and exclusion
+        rows = [level for bit, level in enumerate(levels) if subset >> bit & 1]
+        mask = np.all([row >= 0 for row in rows], axis=0)
+        columns = [row[mask] for row in rows] + ([] if truth is None else [truth[mask]])
+        total += (-1) ** (len(rows) + 1) * _agreeing_pairs(*columns)
+    return total
+
+
+def _pair_scores(levels: np.ndarray, truth: np.ndarray, relevant: float) -> dict[str, float]:
+    """Precision, recall and F1 of the detected pairs; 0 where undefined, as in scikit-learn."""
+    found, detected = _detected_pairs(levels, truth), _detected_pairs(levels)
+    return {
+        "precision": found / detected if detected else 0.0,
+        "recall": found / relevant if relevant else 0.0,
+        "f1": 2.0 * found / (detected + relevant) if detected + relevant else 0.0,
+    }
+
+
+def _entropy(sizes: np.ndarray) -> float:
+    """Entropy in nats of a random member's group, for groups of these sizes."""
+    shares = sizes / sizes.sum()
+    return float(-np.sum(shares * np.log(shares)))
+
+
+def _agreement(labels: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """NMI (arithmetic mean) and purity of the accepted examples; 0 when there are none."""
+    if not len(labels):
+        return {"nmi": 0.0, "purity": 0.0}
+    classes = int(truth.max()) + 1
+    cells, counts = np.unique(labels.astype(np.int64) * classes + truth, return_counts=True)
+    largest = np.zeros(int(labels.max()) + 1, np.int64)
+    np.maximum.at(largest, cells // classes, counts)
+    marginal = _entropy(_group_sizes(labels)) + _entropy(_group_sizes(truth))
+    mutual = marginal - _entropy(counts)
+    return {
+        # Two single groups agree wholly; below rounding error there is nothing in common.
+        "nmi": 1.0 if marginal == 0.0 else 2.0 * mutual / marginal if mutual > 1e-12 else 0.0,
+        "purity": float(largest.sum() / len(labels)),
+    }
 
 
 def _nearest_precision(

@@ -1,1 +1,1 @@
-"""One file per --mode, and what builds the parts of a run from a `Config`."""
+"""One file per --mode; `run` is what they share, `build` and `sizes` make objects of a `Config`."""

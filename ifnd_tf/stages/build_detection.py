@@ -1,4 +1,4 @@
-"""Builds the detector of a run from a `Config`."""
+"""Builds the detector of a run, and its callback, from the `Config`."""
 
 import functools
 from collections.abc import Callable
@@ -8,15 +8,15 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.config import Config
-from ifnd_tf.data import eval_batches, photometric
+from ifnd_tf.data import eval_batches
 from ifnd_tf.data.source import Source
 from ifnd_tf.detection import detectors
 from ifnd_tf.detection.callback import IncrementalDetection
-from ifnd_tf.detection.embedding_clusters import TableClusters
-from ifnd_tf.detection.embeddings import EmbeddingTable
+from ifnd_tf.detection.embeddings import EmbeddingTable, ImagePass, MemoryBank
+from ifnd_tf.detection.sharded_kmeans import ShardedKMeans
 from ifnd_tf.distribute.strategies import num_input_pipelines
 from ifnd_tf.models.contrastive import ContrastiveModel
-from ifnd_tf.stages import build
+from ifnd_tf.stages import build, sizes
 
 
 def make_detector(
@@ -30,27 +30,20 @@ def make_detector(
 
     Args:
         config, strategy, model, source: the run's.
-        report: told of what it did otherwise than asked, for want of memory.
+        report: prints a line each time that clustering ran out of memory.
     """
-
-    def clusters() -> TableClusters:
-        return TableClusters(
-            embedding_table(config, strategy, model, source),
-            confidence_temperature=config.confidence_temperature,
-            iterations=config.kmeans_iterations,
-            seed=config.seed,
-            report=report,
-        )
-
-    parts = detectors.Parts(
-        true_labels=source.labels,
-        clusters=clusters,
-        num_clusters=build.num_clusters(config, source.num_examples),
-        hierarchy=config.hierarchy,
-        scope=config.acceptance_scope,
+    kind = detectors.named(config.detector)
+    if not issubclass(kind, detectors.ClusterDetector):
+        return kind(source.labels)
+    kmeans = ShardedKMeans(
+        embedding_table(config, strategy, model, source),
+        confidence_temperature=config.confidence_temperature,
+        iterations=config.kmeans_iterations,
         seed=config.seed,
+        report=report,
     )
-    return detectors.named(config.detector)(parts)
+    levels = sizes.num_clusters(config, source.num_examples)
+    return kind(kmeans, levels, hierarchy=config.hierarchy, scope=config.acceptance_scope)
 
 
 def make_callback(
@@ -74,34 +67,37 @@ def make_callback(
 def embedding_table(
     config: Config, strategy: tf.distribute.Strategy, model: ContrastiveModel, source: Source
 ) -> EmbeddingTable:
-    """Where the embeddings of `source` go before each detection, wherever they come from."""
-    network, features = model.embedding_network, config.cluster_on == "features"
+    """The embeddings to cluster, from `--embedding_source`."""
+    examples = source.num_examples
+    if model.memory is not None:
+        return MemoryBank(strategy, model.memory, num_examples=examples, seed=config.seed)
+    network = model.embedding_network
 
     def embed(images: tf.Tensor) -> tf.Tensor:
-        views = photometric.normalise(images)
-        if features:
-            return tf.math.l2_normalize(network.encoder(views, training=False), axis=-1)
-        return network.embed(views)
+        found = build.inference(network, images)
+        if config.cluster_on == "features":
+            return tf.math.l2_normalize(found["features"], axis=-1)
+        return found["embedding"]
 
     # Read anew at each detection, but traced once: that takes a fifth of a small data set's pass.
     @functools.cache
-    def one_pass() -> Any:
+    def batches() -> Any:
         return build.ordered_batches(config, strategy, source)
 
-    batch, memory = build.replica_batch(config, strategy), model.memory
+    batch = sizes.replica_batch(config, strategy)
     steps = eval_batches.pass_steps(
         source,
         batch_size=batch,
         num_replicas=strategy.num_replicas_in_sync,
         num_workers=num_input_pipelines(strategy),
     )
-    return EmbeddingTable(
+    return ImagePass(
         strategy,
-        one_pass if memory is None else memory,
+        batches,
         embed,
-        num_examples=source.num_examples,
-        rows=steps * batch if memory is None else memory.rows,
         batch_size=batch,
+        num_examples=examples,
+        rows=steps * batch,
         width=build.clustered_width(config, network),
         seed=config.seed,
     )

@@ -1,6 +1,7 @@
-"""A run before the run: what a step needs and how long it takes, from a few of them."""
+"""Memory and time of a training step: the memory counted, the time measured on 20 steps."""
 
 import functools
+import math
 import time
 from typing import NamedTuple
 
@@ -8,23 +9,26 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.config import Config
-from ifnd_tf.data.source import Source
 from ifnd_tf.evaluation.embed import Embedder
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.run import machine
 from ifnd_tf.stages import build
+from ifnd_tf.stages.run import Run
 
-# As many steps as tell a mean, in no more time than a person waits.
+# The share of the free memory or disk that a run may plan to fill.
+FILL = 0.9
+GIB = 1 << 30
+# Enough steps for a mean, and the longest time to spend on them.
 _STEPS, _SECONDS = 20, 30.0
 
 
-class Trial(NamedTuple):
-    """What was measured.
+class StepCost(NamedTuple):
+    """Measurements of one training step.
 
     Attributes:
         compile_seconds: until the first step was done.
         step_seconds: of a training step, input included.
-        input_seconds: of a step's batch when nothing else is done.
+        input_seconds: of making a step's batch alone.
         embed_seconds: of one step's images, un-augmented, through encoder and projector.
         peak_bytes: the most in use on one device; of the process where there is no accelerator.
         views: float32 `[n, 2, S, S, 3]`, view pairs as the model gets them, of the first replica.
@@ -53,7 +57,7 @@ def needed_bytes(config: Config, model: ContrastiveModel, rows: int) -> int:
 
     Args:
         config: the run's settings.
-        model: as `build.build` made it.
+        model: as `build.model` made it.
         rows: images of a step on one device.
     """
     width = 4 if config.precision == "float32" else 2
@@ -65,14 +69,27 @@ def needed_bytes(config: Config, model: ContrastiveModel, rows: int) -> int:
     return variable_bytes(model) + gradients + rows * (kept + views + 3 * 4 * queue)
 
 
-def try_steps(
-    config: Config, strategy: tf.distribute.Strategy, model: ContrastiveModel, source: Source
-) -> Trial:
+def smaller_batch(config: Config, model: ContrastiveModel, rows: int, room: int) -> str:
+    """What to do about a step that needs more than `room` bytes on a device."""
+    needed, less = (needed_bytes(config, model, n) for n in (rows, rows - 1))
+    each = needed - less
+    # Of what is left when everything but the images has its place; at most half of what failed.
+    most = min((FILL * room - needed + rows * each) / each, rows / 2)
+    smaller = f"--batch_size={config.batch_size // rows << int(math.log2(most))}, or " * (most >= 2)
+    return (
+        f"--batch_size: expected a step that fits {room / GIB:.1f} GiB of memory. Received: "
+        f"{config.batch_size}, which needs about {needed / GIB:.1f} GiB a device; try {smaller}"
+        "a smaller --image_size or --backbone."
+    )
+
+
+def measure_steps(run: Run, model: ContrastiveModel) -> StepCost:
     """Trains a model that is thrown away, for 20 steps or half a minute.
 
     Raises:
         tf.errors.ResourceExhaustedError: if a step does not fit.
     """
+    config, strategy, source = run.config, run.strategy, run.splits.train
     batches = functools.partial(build.training_batches, config, strategy, source)
     iterator = iter(batches(0))
     first = strategy.experimental_local_results(next(iterator))[0]
@@ -95,7 +112,7 @@ def try_steps(
 
     embed()
     passes = -(-len(rows) // config.batch_size)
-    return Trial(
+    return StepCost(
         compile_seconds=compiled,
         step_seconds=step_seconds,
         input_seconds=input_seconds,

@@ -14,16 +14,18 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from ifnd_tf.config import Config, settings
+from ifnd_tf.config import Config
+from ifnd_tf.config.data import Data
 from ifnd_tf.errors import UserError
 from ifnd_tf.report import compare_page
 from ifnd_tf.report.compare_statistics import PROTOCOLS
 from ifnd_tf.run.progress import Nested, duration
 from ifnd_tf.run.records import RunFiles, read_run
 from ifnd_tf.stages import compare_variants
-from ifnd_tf.stages.evaluate import expected
-from ifnd_tf.stages.run import Run, check_fit, evaluate, train, write_report
-from ifnd_tf.stages.train import splits_are_labelled
+from ifnd_tf.stages.evaluate import evaluate, expected
+from ifnd_tf.stages.report import write_report
+from ifnd_tf.stages.run import Run
+from ifnd_tf.stages.train import check_fit, train
 
 
 class _Part(NamedTuple):
@@ -72,7 +74,7 @@ def compare(run: Run) -> None:
         transfer = part.member.config.transfer_dataset
         part.run.transfer_splits = opened.setdefault(transfer, part.run).transfer_splits
         check_fit(part.run)
-        if not splits_are_labelled(part.run.splits):
+        if not part.run.labelled:
             raise UserError(
                 "--mode=compare: expected labelled images to evaluate on. Received: "
                 f"{part.run.splits.train.name} without; choose another --dataset."
@@ -132,4 +134,4 @@ def _summarise(run: Run, parts: Sequence[_Part]) -> str:
 
 def _data(config: Config) -> tuple[Any, ...]:
     """What decides which images are opened, and how."""
-    return tuple(getattr(config, field.name) for field in dataclasses.fields(settings.Data))
+    return tuple(getattr(config, field.name) for field in dataclasses.fields(Data))

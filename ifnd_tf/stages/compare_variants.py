@@ -51,7 +51,7 @@ def parse(text: str) -> list[Variant]:
         UserError: if it does not parse, or names a variant twice.
     """
     found: list[Variant] = []
-    next_entry = rf",\s*(?={_NAME}:|(?:{'|'.join(detectors.names())})\s*(?:,|$))"
+    next_entry = rf",\s*(?={_NAME}:|(?:{'|'.join(detectors.DETECTORS)})\s*(?:,|$))"
     for entry in (part.strip() for part in re.split(next_entry, text)):
         if ":" in entry:
             found.append(_with_flags(entry))
@@ -115,7 +115,7 @@ def _with_flags(entry: str) -> Variant:
 
 
 def _detector(word: str) -> Variant:
-    known = detectors.names()
+    known = list(detectors.DETECTORS)
     if word not in known:
         raise UserError(
             f"--variants: expected a detector ({', '.join(known)}) or NAME:FLAG=VALUE. "

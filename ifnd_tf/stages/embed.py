@@ -11,15 +11,14 @@ import tensorflow as tf
 from ifnd_tf.clustering import kmeans
 from ifnd_tf.clustering.lloyd import RELAXATION, TOLERANCE
 from ifnd_tf.config import Config
-from ifnd_tf.data import photometric
 from ifnd_tf.data.datasets import Splits
 from ifnd_tf.data.source import Source
 from ifnd_tf.evaluation.duplicates import find_duplicates, fingerprint
 from ifnd_tf.evaluation.embed import LABEL, SEEN, embed
-from ifnd_tf.models.contrastive import ContrastiveModel, Network
+from ifnd_tf.models.contrastive import Network
 from ifnd_tf.run.directory import RunDirectory
-from ifnd_tf.run.progress import Progress
-from ifnd_tf.stages import build
+from ifnd_tf.stages import build, sizes
+from ifnd_tf.stages.run import Run
 
 
 class Table(NamedTuple):
@@ -42,71 +41,56 @@ class Table(NamedTuple):
     fingerprint: np.ndarray
 
 
-def write(
-    config: Config,
-    strategy: tf.distribute.Strategy,
-    splits: Splits,
-    model: ContrastiveModel,
-    run: RunDirectory,
-    progress: Progress,
-) -> None:
-    """Embeds all images and writes `embeddings/` in the run directory.
+def write_embeddings(run: Run) -> None:
+    """Embeds all images of the run, or of `--embed_dataset`, and writes `embeddings/`."""
+    write(run, run.embed_splits, run.trained_model().network)
 
-    Args:
-        config: the run's settings.
-        strategy: where to embed.
-        splits: the images; both parts are embedded.
-        model: the trained model.
-        run: the run directory.
-        progress: the terminal.
-    """
-    with progress.phase("embedding"):
-        table = _embedded(config, strategy, splits, model.network)
-    if not run.writer:
+
+def write(run: Run, splits: Splits, network: Network) -> None:
+    """Embeds both parts of a data set and writes `embeddings/` in the run directory."""
+    config, directory = run.config, run.directory
+    with run.progress.phase("embedding"):
+        table = _embedded(run, splits, network)
+    if not directory.writer:
         return
     count = config.embed_clusters or min(
-        build.num_clusters(config, len(table.path)) or [max(2, len(table.path) // 100)]
+        sizes.num_clusters(config, len(table.path)) or [max(2, len(table.path) // 100)]
     )
-    with progress.phase("clustering"):
+    with run.progress.phase("clustering"):
         clusters, confidence = _clustered(config, table.embedding, min(count, len(table.path)))
     copies = find_duplicates(
         table.fingerprint, table.features, clusters, config.duplicate_similarity
     )
-    tf.io.gfile.makedirs(run.file("embeddings"))
-    _write_table(run, config.embed_format, table)
+    tf.io.gfile.makedirs(directory.file("embeddings"))
+    _write_table(directory, config.embed_format, table)
     _write_csv(
-        run.file("embeddings", "clusters.csv"),
+        directory.file("embeddings", "clusters.csv"),
         ("path", "cluster", "confidence"),
         zip(table.path, clusters, np.round(confidence, 4), strict=True),
     )
     _write_csv(
-        run.file("embeddings", "duplicates.csv"),
+        directory.file("embeddings", "duplicates.csv"),
         ("path", "duplicate_of", "similarity", "kind"),
         (
             (table.path[i], table.path[j], round(float(s), 4), "exact" if same else "near")
             for i, j, s, same in zip(*copies, strict=True)
         ),
     )
-    progress.line(
-        f"embedded {len(table.path):,} images in {run.file('embeddings')}: {count} clusters, "
+    run.progress.line(
+        f"embedded {len(table.path):,} images in {directory.file('embeddings')}: {count} clusters, "
         f"{int(copies.exact.sum())} exact and {int((~copies.exact).sum())} near duplicates"
     )
 
 
-def _embedded(
-    config: Config, strategy: tf.distribute.Strategy, splits: Splits, network: Network
-) -> Table:
-    def function(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {
-            **network.inference(photometric.normalise(images)),
-            "fingerprint": fingerprint(images),
-        }
+def _embedded(run: Run, splits: Splits, network: Network) -> Table:
+    def outputs(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {**build.inference(network, images), "fingerprint": fingerprint(images)}
 
     parts = []
     for name, source in zip(("train", "evaluation"), splits, strict=True):
         if source is not None:
-            batches = build.ordered_batches(config, strategy, source)
-            found = embed(function, batches, source.num_examples, strategy)
+            batches = build.ordered_batches(run.config, run.strategy, source)
+            found = embed(outputs, batches, source.num_examples, run.strategy)
             parts.append(_rows(name, source, found))
     return Table(*map(np.concatenate, zip(*parts, strict=True)))
 
@@ -142,7 +126,7 @@ def _clustered(config: Config, embedding: np.ndarray, count: int) -> tuple[np.nd
     return rank[found.assignments.numpy()], found.confidence.numpy()
 
 
-def _write_table(run: RunDirectory, form: str, table: Table) -> None:
+def _write_table(directory: RunDirectory, form: str, table: Table) -> None:
     columns = table._asdict()
     if form == "npz":
         packed = io.BytesIO()  # the archive's writer seeks, which gs:// files cannot
@@ -159,7 +143,7 @@ def _write_table(run: RunDirectory, form: str, table: Table) -> None:
         buffer = pyarrow.BufferOutputStream()
         pyarrow.parquet.write_table(pyarrow.table(arrays), buffer)
         content = buffer.getvalue().to_pybytes()
-    with tf.io.gfile.GFile(run.file("embeddings", f"embeddings.{form}"), "wb") as file:
+    with tf.io.gfile.GFile(directory.file("embeddings", f"embeddings.{form}"), "wb") as file:
         file.write(content)
 
 

@@ -1,11 +1,11 @@
-"""The protocols of `--protocols` on an encoder, beside an untrained one and raw pixels."""
+"""`--mode=evaluate`: the protocols of `--protocols`, beside an untrained encoder and raw pixels."""
 
 import functools
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from ifnd_tf.config import Config
 from ifnd_tf.data import train_batches
@@ -22,86 +22,105 @@ from ifnd_tf.evaluation.saved_model import load_features
 from ifnd_tf.evaluation.transfer import one_hot, transfer, transfer_svm
 from ifnd_tf.models.contrastive import Network
 from ifnd_tf.stages import build
+from ifnd_tf.stages.run import Run
 
 # Raw pixels are a floor for small data; a million of them would fill the host's memory.
 _MOST_RAW_PIXELS = 200_000
 # VOC07 has 5,011 training images; an SVM for each class takes minutes on ten times as many.
 _MOST_SVM = 10_000
 
-# What `embed` returns of the training and of the test images.
+# Results of `embed` for the training and for the test images.
 Outputs = tuple[dict[str, Any], dict[str, Any]]
 
 
-def evaluate(
-    config: Config,
-    strategy: tf.distribute.Strategy,
-    splits: Splits,
-    *,
-    network: Network | None = None,
-    transfer_splits: Splits | None = None,
-) -> dict[str, Any]:
+def evaluate(run: Run) -> None:
+    """Runs the protocols on the trained encoder or `--saved_model`, beside the baselines."""
+    if not run.labelled:
+        if "train" not in run.config.stages:
+            raise UserError(
+                "--mode=evaluate: expected labelled images to train a classifier on, and others "
+                f"to test it. Received: {run.splits.train.name} without; put them into class "
+                "folders or name them in --dataset=list:FILE, or look at them by "
+                "--mode=embed,report."
+            )
+        run.progress.line("evaluation: skipped, since the images have no labels")
+        return
+    start = time.monotonic()
+    check_protocols(run)
+    network = None
+    if run.config.saved_model:
+        run.directory.claim()  # its results are this model's alone
+    else:
+        network = run.trained_model().network
+    with run.progress.phase("evaluating"):
+        results = measure(run, network)
+    seconds, before = time.monotonic() - start, run.directory.results().get("wall_seconds", 0.0)
+    times = {"evaluate_seconds": seconds, "wall_seconds": before + seconds}
+    run.directory.write_results(results | times)
+
+
+def check_protocols(run: Run) -> None:
+    """Raises `UserError` if a protocol does not fit the data or the devices: before training."""
+    protocols, train = run.config.protocol_names, run.splits.train
+    if {"few_labels", "finetune"} & set(protocols):
+        for share in run.config.shares:
+            few_labels.subset_sizes(_known(train), share, train.class_names)
+    replicas = run.strategy.num_replicas_in_sync
+    if "finetune" in protocols and replicas > 1:
+        raise UserError(
+            f"--protocols=finetune: expected one device. Received: {replicas} replicas; leave it "
+            "out here, and add it with --mode=evaluate --strategy=none."
+        )
+
+
+def measure(run: Run, network: Network | None) -> dict[str, Any]:
     """Results by name, as results.json holds them.
 
     Args:
-        config: the run's settings.
-        strategy: where to embed.
-        splits: labelled images to train classifiers on, and others to test them on.
+        run: with labelled images to train classifiers on, and others to test them on.
         network: the trained network; None: `--saved_model`.
-        transfer_splits: those of `--transfer_dataset`, if there is one.
 
     Raises:
         UserError: if the SavedModel is not what the flags say, or a protocol does not fit the
             data.
     """
-    embedded = functools.partial(_embedded, config, strategy)
+    config, splits, protocols = run.config, run.splits, run.config.protocol_names
 
     def knn(outputs: Outputs) -> dict[str, float]:
         neighbors, temperature = config.knn_neighbors, config.knn_temperature
         both = map(labelled, outputs)
         return dict(weighted_knn(*both, neighbors=neighbors, temperature=temperature))
 
-    def measured(outputs: Outputs) -> dict[str, float]:
+    def health(outputs: Outputs) -> dict[str, float]:
         found = labelled(outputs[1], "embedding").features
         return dict(collapse.health(found, seed=config.seed))
 
     results: dict[str, Any] = {}
     if splits.train.num_examples <= _MOST_RAW_PIXELS:
-        results["raw_pixel_knn_top1"] = knn(embedded(raw_pixels, splits))["knn_top1"]
+        results["raw_pixel_knn_top1"] = knn(_embedded(run, raw_pixels, splits))["knn_top1"]
     if network is None:
-        with strategy.scope():
+        with run.strategy.scope():
             encode = load_features(
                 config.saved_model, config.saved_model_signature, config.saved_model_output
             )
+        outputs = _embedded(run, encode, splits)
     else:
-        fresh = build.build(config, strategy, num_examples=splits.train.num_examples).network
-        untrained = embedded(functools.partial(build.inference, fresh), splits)
+        fresh = functools.partial(build.inference, run.untrained_model().network)
+        untrained = _embedded(run, fresh, splits)
         results["untrained_knn_top1"] = knn(untrained)["knn_top1"]
         encode = functools.partial(build.inference, network)
-    outputs = embedded(encode, splits)
-    if network is not None:
-        results |= measured(outputs)
-        results["health_warnings"] = collapse.warnings(results, before=measured(untrained))
-    if "knn" in config.protocol_names:
+        outputs = _embedded(run, encode, splits)
+        results |= health(outputs)
+        results["health_warnings"] = collapse.warnings(results, before=health(untrained))
+    if "knn" in protocols:
         results |= knn(outputs)
     results |= dict(_probes(config, outputs, splits.train.class_names))
-    if network is not None and "finetune" in config.protocol_names:
-        results |= dict(_finetune(config, strategy, splits, network))
-    if transfer_splits is not None:
-        results |= dict(_transfer(config, embedded(encode, transfer_splits), transfer_splits))
+    if network is not None and "finetune" in protocols:
+        results |= dict(_finetune(run, network))
+    if run.transfer_splits is not None:
+        outputs = _embedded(run, encode, run.transfer_splits)
+        results |= dict(_transfer(config, outputs, run.transfer_splits))
     return results
-
-
-def check(config: Config, strategy: tf.distribute.Strategy, splits: Splits) -> None:
-    """Raises `UserError` if a protocol does not fit the data or the devices: before training."""
-    if {"few_labels", "finetune"} & set(config.protocol_names):
-        for share in config.shares:
-            few_labels.subset_sizes(_known(splits.train), share, splits.train.class_names)
-    if "finetune" in config.protocol_names and strategy.num_replicas_in_sync > 1:
-        raise UserError(
-            "--protocols=finetune: expected one device. Received: "
-            f"{strategy.num_replicas_in_sync} replicas; leave it out here, and add it with "
-            "--mode=evaluate --strategy=none."
-        )
 
 
 def expected(config: Config) -> list[str]:
@@ -118,18 +137,16 @@ def expected(config: Config) -> list[str]:
     return [*found, "transfer_"] if config.transfer_dataset else found
 
 
-def _embedded(
-    config: Config, strategy: tf.distribute.Strategy, function: Callable, splits: Splits
-) -> Outputs:
-    assert splits.evaluation is not None, "the stage asks for labelled images first"
+def _embedded(run: Run, function: Callable, splits: Splits) -> Outputs:
     train, test = (
         embed(
             function,
-            build.ordered_batches(config, strategy, source),
+            build.ordered_batches(run.config, run.strategy, source),
             source.num_examples,
-            strategy,
+            run.strategy,
         )
-        for source in (splits.train, splits.evaluation)
+        for source in splits
+        if source is not None
     )
     return train, test
 
@@ -159,11 +176,9 @@ def _probes(
         yield from clustering(test, seed=config.seed)
 
 
-def _finetune(
-    config: Config, strategy: tf.distribute.Strategy, splits: Splits, network: Network
-) -> Iterator[tuple[str, float]]:
+def _finetune(run: Run, network: Network) -> Iterator[tuple[str, float]]:
     """Fine-tunes on each subset anew, always from the trained encoder."""
-    train, test = splits
+    config, (train, test) = run.config, run.splits
     assert test is not None
     for share in config.shares:
         runs = []
@@ -184,7 +199,7 @@ def _finetune(
                 network.encoder,
                 crops=crops,
                 labels=few.labels,
-                test_batches=build.ordered_batches(config, strategy, test),
+                test_batches=build.ordered_batches(config, run.strategy, test),
                 num_test_examples=test.num_examples,
                 steps=finetune_steps(few.num_examples, batch, epochs=epochs),
                 prefix=f"finetune_{few_labels.subset_name(share)}",

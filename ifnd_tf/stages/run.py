@@ -1,11 +1,10 @@
-"""The stages of a run. Each needs only the configuration and the run directory."""
+"""A run: its settings, strategy, directory and data, which all stages share."""
 
 import contextlib
 import functools
-import statistics
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
+import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.config import Config, free_flags
@@ -13,31 +12,16 @@ from ifnd_tf.data import datasets
 from ifnd_tf.data.scan import scan
 from ifnd_tf.distribute.strategies import is_chief, workers
 from ifnd_tf.errors import UserError
-from ifnd_tf.export import keras_onnx, model_card, saved_model
 from ifnd_tf.models.contrastive import ContrastiveModel
-from ifnd_tf.report import run_page
 from ifnd_tf.run import lock
+from ifnd_tf.run.checkpoints import CheckpointStore
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.progress import Progress
-from ifnd_tf.stages import (
-    build,
-)
-from ifnd_tf.stages import (
-    check as checking,
-)
-from ifnd_tf.stages import (
-    embed as embedding_files,
-)
-from ifnd_tf.stages import (
-    evaluate as evaluating,
-)
-from ifnd_tf.stages import (
-    train as training,
-)
+from ifnd_tf.stages import build, sizes
 
 
 class Run:
-    """One configuration at work: its strategy, its directory and, once needed, its data.
+    """The settings of one run, with its strategy, its directory and, once needed, its data.
 
     Args:
         config: the settings.
@@ -58,22 +42,44 @@ class Run:
             config.run_path, flags=config.as_flags(), free=free_flags(), writer=chief
         )
 
-    def alone(self) -> contextlib.AbstractContextManager[None]:
-        """Keeps other processes out of the directory, while this one writes more than a report."""
-        writes = self.directory.writer and set(self.config.stages) - {"check", "report"}
-        return lock.alone(self.directory.path) if writes else contextlib.nullcontext()
+    @contextlib.contextmanager
+    def in_progress(self) -> Iterator[None]:
+        """Locks the directory and keeps status.json up to date, while stages run.
+
+        Modes that only look or report do not lock, and a check leaves status.json to the process
+        that may be training in the directory.
+        """
+        stages = set(self.config.stages)
+        with contextlib.ExitStack() as stack:
+            if self.directory.writer and stages - {"check", "report"}:
+                stack.enter_context(lock.alone(self.directory.path))
+            if stages != {"check"}:
+                stack.enter_context(self._status())
+            yield
+
+    @contextlib.contextmanager
+    def _status(self) -> Iterator[None]:
+        self.progress.mirror = functools.partial(self.directory.write_status, "running")
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.directory.write_status("stopped", "stopped at the keyboard")
+            raise
+        except BaseException as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            self.directory.write_status("failed", reason)
+            raise
+        self.directory.write_status("finished", f"finished {', '.join(self.config.stages)}")
 
     @functools.cached_property
     def splits(self) -> datasets.Splits:
         """The data, opened and scanned once for all stages."""
-        config = self.config
-        splits = build.open_splits(config)
-        self._scan(splits, config.cache_megabytes)
-        lost = [row for source in splits if source is not None for row in source.unreadable]
-        self.directory.write_unreadable(lost)
-        if lost:
+        splits = self._scanned(build.open_splits(self.config), self.config.cache_megabytes)
+        unreadable = [row for source in splits if source is not None for row in source.unreadable]
+        self.directory.write_unreadable(unreadable)
+        if unreadable:
             self.progress.line(
-                f"{len(lost)} unreadable images left out; see "
+                f"{len(unreadable)} unreadable images are skipped; see "
                 f"{self.directory.file('unreadable.tsv')}"
             )
         return splits
@@ -87,7 +93,7 @@ class Run:
         splits = datasets.open_splits(
             config.transfer_dataset, data_dir=config.data_dir, holdout_share=config.holdout_share
         )
-        self._scan(splits, cache_megabytes=0)
+        self._scanned(splits, cache_megabytes=0)
         if any(each is None or not each.labelled for each in splits):
             raise UserError(
                 "--transfer_dataset: expected labelled images to train a classifier on, and "
@@ -102,43 +108,43 @@ class Run:
         if not config.embed_dataset:
             return self.splits
         splits = datasets.open_splits(config.embed_dataset, data_dir=config.data_dir)
-        self._scan(splits, config.cache_megabytes)
+        return self._scanned(splits, config.cache_megabytes)
+
+    def _scanned(self, splits: datasets.Splits, cache_megabytes: int) -> datasets.Splits:
+        """Decodes all images once, unless `--noscan_images`; returns the same splits."""
+        if self.config.scan_images:
+            with self.progress.phase("reading images"):
+                for source in splits:
+                    if source is not None:
+                        scan(
+                            source,
+                            max_corrupt_share=self.config.max_corrupt_share,
+                            cache_megabytes=cache_megabytes,
+                            progress=lambda done, total: self.progress.status(
+                                f"reading images {done:,}/{total:,}"
+                            ),
+                            workers=workers(self.strategy),
+                        )
         return splits
 
-    def _scan(self, splits: datasets.Splits, cache_megabytes: int) -> None:
-        if not self.config.scan_images:
-            return
-        with self.progress.phase("reading images"):
-            for source in splits:
-                if source is not None:
-                    scan(
-                        source,
-                        max_corrupt_share=self.config.max_corrupt_share,
-                        cache_megabytes=cache_megabytes,
-                        progress=self._scanning,
-                        workers=workers(self.strategy),
-                    )
+    @property
+    def labelled(self) -> bool:
+        """Whether there are labelled images to train a classifier on, and others to test it."""
+        return all(source is not None and np.any(source.labels >= 0) for source in self.splits)
 
-    @contextlib.contextmanager
-    def signs_of_life(self) -> Iterator[None]:
-        """Keeps status.json up to date while stages run, and says how they ended."""
-        if self.config.stages == ("check",):  # Somebody else may be at work in the directory.
-            yield
-            return
-        self.progress.mirror = functools.partial(self.directory.write_status, "running")
-        try:
-            yield
-        except KeyboardInterrupt:
-            self.directory.write_status("stopped", "stopped at the keyboard")
-            raise
-        except BaseException as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            self.directory.write_status("failed", reason)
-            raise
-        self.directory.write_status("finished", f"finished {', '.join(self.config.stages)}")
+    @property
+    def steps_per_epoch(self) -> int:
+        """Training steps of an epoch."""
+        return sizes.steps_per_epoch(self.config, self.splits.train)
 
-    def _scanning(self, done: int, total: int) -> None:
-        self.progress.status(f"reading images {done:,}/{total:,}")
+    def untrained_model(self) -> ContrastiveModel:
+        """A model for the training images, with fresh weights."""
+        return build.model(
+            self.config,
+            self.strategy,
+            num_examples=self.splits.train.num_examples,
+            steps_per_epoch=self.steps_per_epoch,
+        )
 
     def trained_model(self) -> ContrastiveModel:
         """The model of the last checkpoint.
@@ -146,142 +152,12 @@ class Run:
         Raises:
             UserError: if there is none.
         """
-        config, source = self.config, self.splits.train
-        steps = build.check_sizes(config, source)
-        model = build.build(
-            config, self.strategy, num_examples=source.num_examples, steps_per_epoch=steps
-        )
-        if not training.restore(self.directory, model):
+        model, store = self.untrained_model(), CheckpointStore(self.directory.file("checkpoints"))
+        latest = store.latest()
+        if latest is None:
             raise UserError(
-                f"Expected a checkpoint in {self.directory.file('checkpoints')}. Received: none; "
-                "run --mode=train first."
+                f"Expected a checkpoint in {store.folder}. Received: none; run --mode=train first."
             )
+        # Without the checkpoint's optimiser and detector.
+        tf.train.Checkpoint(model=model).read(store.prefix(latest)).expect_partial()
         return model
-
-
-def check(run: Run) -> None:
-    """Says what the run would meet, and what to change before it."""
-    checking.check(run.config, run.strategy, run.splits, run.directory, run.progress)
-
-
-def check_fit(run: Run) -> None:
-    """Raises `UserError` if training or evaluation would not fit the data or the devices."""
-    build.check_sizes(run.config, run.splits.train)
-    build.num_clusters(run.config, run.splits.train.num_examples)
-    build.batch_norm_policy(run.config, run.strategy)
-    if "evaluate" in run.config.stages and training.splits_are_labelled(run.splits):
-        evaluating.check(run.config, run.strategy, run.splits)
-        _ = run.transfer_splits  # opened now: a mistyped name must not cost a training
-
-
-def train(run: Run) -> None:
-    """Trains to the end of the schedule, from the last checkpoint if there is one."""
-    start = time.monotonic()
-    check_fit(run)
-    model = training.train(run.config, run.strategy, run.splits, run.directory, run.progress)
-    records = run.directory.metrics()
-    if not records:
-        return
-    last = records[-1]
-    run.directory.write_results(
-        {
-            "epochs": last["epoch"],
-            "num_examples": len(run.splits.train.readable),
-            "num_parameters": model.encoder.count_params(),
-            "train_loss": last["loss"],
-            "random_loss": training.random_loss(run.config, run.splits.train.num_examples),
-            "train_images_per_second": statistics.median(r["images_per_second"] for r in records),
-            "train_seconds": sum(r["epoch_seconds"] for r in records),
-            "wall_seconds": run.directory.results().get("wall_seconds", 0.0)
-            + time.monotonic()
-            - start,
-            **{
-                name: last[name]
-                for name in ("detection_precision", "detection_recall", "detection_f1")
-                if name in last
-            },
-        }
-    )
-
-
-def evaluate(run: Run) -> None:
-    """Runs the protocols on the trained encoder or `--saved_model`, beside raw pixels."""
-    if not training.splits_are_labelled(run.splits):
-        if "train" not in run.config.stages:
-            raise UserError(
-                "--mode=evaluate: expected labelled images to train a classifier on, and others "
-                f"to test it. Received: {run.splits.train.name} without; put them into class "
-                "folders or name them in --dataset=list:FILE, or look at them by "
-                "--mode=embed,report."
-            )
-        run.progress.line("evaluation: left out, since the images have no labels")
-        return
-    start = time.monotonic()
-    evaluating.check(run.config, run.strategy, run.splits)
-    network = None if run.config.saved_model else run.trained_model().network
-    if network is None:
-        run.directory.claim()  # its results are this model's alone
-    with run.progress.phase("evaluating"):
-        results = evaluating.evaluate(
-            run.config,
-            run.strategy,
-            run.splits,
-            network=network,
-            transfer_splits=run.transfer_splits,
-        )
-    seconds = time.monotonic() - start
-    run.directory.write_results(
-        {
-            **results,
-            "evaluate_seconds": seconds,
-            "wall_seconds": run.directory.results().get("wall_seconds", 0.0) + seconds,
-        }
-    )
-
-
-def export_model(run: Run) -> None:
-    """Writes the trained encoder in files that need nothing of this project."""
-    model, names = run.trained_model(), run.config.export_names
-    if not run.directory.writer:
-        return
-    path, size = run.directory.file("encoder"), run.config.image_size
-    written = []
-    if "saved_model" in names:
-        written.append(run.directory.file("saved_model"))
-        saved_model.export(
-            written[0], encoder=model.encoder, projector=model.projector, image_size=size
-        )
-    if {"keras", "onnx"} & set(names):
-        encoder = keras_onnx.keras_encoder(model.encoder, size)
-        written += keras_onnx.write_keras(path, encoder) if "keras" in names else []
-        written += keras_onnx.write_onnx(path, encoder) if "onnx" in names else []
-    written.append(model_card.write(run.directory.path))
-    run.progress.line("\n".join(f"exported {each}" for each in written))
-
-
-def embed(run: Run) -> None:
-    """Writes features, clusters and duplicates of all images."""
-    embedding_files.write(
-        run.config,
-        run.strategy,
-        run.embed_splits,
-        run.trained_model(),
-        run.directory,
-        run.progress,
-    )
-
-
-def write_report(run: Run) -> None:
-    """Writes report.html."""
-    if run.directory.writer:
-        run.progress.detail(f"report {run_page.write(run.directory.path)}")
-
-
-STAGES: dict[str, Callable[[Run], None]] = {
-    "check": check,
-    "train": train,
-    "evaluate": evaluate,
-    "export": export_model,
-    "embed": embed,
-    "report": write_report,
-}

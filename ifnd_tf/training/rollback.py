@@ -6,7 +6,7 @@ from ifnd_tf.errors import NonFinite
 
 
 class Rollbacks:
-    """Counts how often a run went back. Checkpoints remember it, as what comes next depends on it.
+    """Counts how often a run went back; a state in checkpoints, as the views depend on it.
 
     Attributes:
         count: rollbacks so far.
@@ -15,17 +15,17 @@ class Rollbacks:
     def __init__(self) -> None:
         self.count = 0
 
-    def remember(self) -> int:
+    def get_state(self) -> int:
         """The count."""
         return self.count
 
-    def recall(self, state: int) -> None:
-        """Takes it back."""
+    def set_state(self, state: int) -> None:
+        """Restores the count."""
         self.count = state
 
     def run(
         self,
-        go_on: Callable[[int], None],
+        fit: Callable[[int, int], None],
         first_step: int,
         *,
         restore: Callable[[], int],
@@ -35,22 +35,22 @@ class Rollbacks:
         """Trains to the end, going back where a number is not finite.
 
         Args:
-            go_on: trains from a step to the end, in a way that depends on `count`.
+            fit: trains to the end, given the first step and the rollbacks so far.
             first_step: where to begin.
             restore: restores the last checkpoint and returns its step.
             most: rollbacks that are allowed.
-            report: told of each.
+            report: prints a line for each.
 
         Raises:
             NonFinite: the last, when there were `most` before.
         """
         while True:
             try:
-                return go_on(first_step)
+                return fit(first_step, self.count)
             except NonFinite as error:
                 count = self.count + 1
                 if count > most:
                     raise
-                first_step = restore()  # which recalls an older count
+                first_step = restore()  # which sets an older count
                 self.count = count
                 report(f"rollback {count} of {most}, to step {first_step}: {error}")

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 import main
-from ifnd_tf.config import Config, help_text, settings
+from ifnd_tf.config import Config, help_text
+from ifnd_tf.config.setting import describe_range, in_range
 from ifnd_tf.errors import UserError, did_you_mean, did_you_mean_path
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
@@ -26,9 +27,9 @@ def test_every_setting_is_explained_once_in_its_group():
 
 def test_ranges_are_said_as_they_are_checked():
     field = FIELDS["key_momentum"]
-    assert settings.describe_range(field) == ">= 0 and < 1"
-    assert settings.in_range(field, 0) and not settings.in_range(field, 1)
-    assert not settings.in_range(field, float("nan"))
+    assert describe_range(field) == ">= 0 and < 1"
+    assert in_range(field, 0) and not in_range(field, 1)
+    assert not in_range(field, float("nan"))
     with pytest.raises(UserError, match=r"--key_momentum: expected a value >= 0 and < 1"):
         Config(key_momentum=1.0)
 

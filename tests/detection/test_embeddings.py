@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ifnd_tf.detection.detectors import Parts
-from ifnd_tf.detection.detectors.ifnd import Incremental
-from ifnd_tf.detection.embedding_clusters import TableClusters
-from ifnd_tf.detection.embeddings import EmbeddingTable
+from ifnd_tf.detection.detectors import ClusterDetector
+from ifnd_tf.detection.embeddings import ImagePass
+from ifnd_tf.detection.sharded_kmeans import ShardedKMeans
 from ifnd_tf.errors import UserError
 from tests import corners
 from tests.conftest import make_strategy
@@ -59,15 +58,13 @@ def test_neither_the_host_nor_a_replica_ever_holds_all_embeddings(monkeypatch):
         data = tf.data.Dataset.from_tensor_slices({"index": index, "images": points})
         return strategy.distribute_datasets_from_function(lambda context: data.batch(500))
 
-    table = EmbeddingTable(
+    table = ImagePass(
         strategy, one_pass, lambda x: tf.math.l2_normalize(x, -1), num_examples=most,
         rows=most // 2, batch_size=500, width=width,
     )  # fmt: skip
     monkeypatch.setattr(tf.distribute.ReplicaContext, "all_reduce", all_reduce)
     monkeypatch.setattr(type(tf.constant(0)), "numpy", numpy)
-    detector = Incremental(
-        Parts(corners.TRUE_LABELS, lambda: TableClusters(table, iterations=2), [4])
-    )
+    detector = ClusterDetector(ShardedKMeans(table, iterations=2), [4])
     found = detector.detect(1.0, corners.no_phase)
     assert np.all(found.labels >= 0)
     # Of each example its label came to the host, and of the largest sample its embeddings.

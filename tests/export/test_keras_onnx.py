@@ -21,7 +21,7 @@ SIZE = 8
 @pytest.fixture(scope="module")
 def encoder() -> keras.Model:
     config = tiny.config(batch_norm="split", batch_norm_splits=2)
-    model = build.build(config, tf.distribute.get_strategy(), num_examples=10).encoder
+    model = build.model(config, tf.distribute.get_strategy(), num_examples=10).encoder
     model(tf.random.stateless_normal([16, SIZE, SIZE, 3], [0, 1]), training=True)  # statistics
     return model
 

@@ -1,5 +1,6 @@
 """A lowered run against the run it was lowered from: Keras' `fit` is the reference."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -18,8 +19,9 @@ from ifnd_tf.evaluation.embed import Embeddings, embed, labelled
 from ifnd_tf.evaluation.knn import weighted_knn
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.progress import Progress
-from ifnd_tf.stages import build
+from ifnd_tf.stages import build, sizes
 from ifnd_tf.stages import train as training
+from ifnd_tf.stages.run import Run
 from jax_runner.artifact import Artifact
 from lowering import __main__ as lower
 from lowering import lift
@@ -130,8 +132,13 @@ def fitted(config, splits, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "fit", with_losses)
-        strategy = tf.distribute.get_strategy()
-        model = training.train(config, strategy, splits, run, Progress(enabled=False))
+        fitted = Run(
+            dataclasses.replace(config, workdir=run.path),
+            tf.distribute.get_strategy(),
+            Progress(enabled=False),
+        )
+        fitted.splits, fitted.directory = splits, run
+        model = training.train_model(fitted)
     return model, losses.means
 
 
@@ -142,7 +149,7 @@ def single(means, steps: int) -> np.ndarray:
 
 
 def test_losses_equal_those_of_fit_for_50_steps(config, splits, folder, ran, fitted):
-    steps = build.check_sizes(config, splits.train)
+    steps = sizes.steps_per_epoch(config, splits.train)
     ours = single(np.load(folder / "losses.npy"), steps)
     theirs = single(fitted[1], steps)
     assert len(ours) == len(theirs) >= 50

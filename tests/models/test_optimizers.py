@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ifnd_tf.detection.schedule import WarmupCosine
 from ifnd_tf.errors import UserError
 from ifnd_tf.models import optimizers
+from ifnd_tf.training.learning_rate import WarmupCosine
 
 KERNEL = np.array([[3.0, 0.0], [0.0, 4.0]])  # Norm 5.
 BIAS = np.array([1.0, -2.0])

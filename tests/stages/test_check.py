@@ -12,24 +12,23 @@ from ifnd_tf.data.statistics import image_statistics
 from ifnd_tf.errors import UserError
 from ifnd_tf.report.view_pairs import view_pairs
 from ifnd_tf.run import machine
-from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.progress import Progress
-from ifnd_tf.stages import build, check_cost
-from ifnd_tf.stages import check as checking
-from ifnd_tf.stages.check_findings import Findings
+from ifnd_tf.stages import build, check, check_cost
+from ifnd_tf.stages.check import Findings
+from ifnd_tf.stages.run import Run
 from tests import tiny
 
 SHORT = {"batch_size": 8, "queue_size": 16, "num_clusters": "2,4"}
 
 
-def check(path, data=None, **settings) -> tuple[str, str]:
+def checked_run(path, data=None, **settings) -> tuple[str, str]:
     """What is printed, and the error at the end, if there is one."""
     stream = io.StringIO()
-    run = RunDirectory(str(path), flags={})
-    config = tiny.config(**{**SHORT, **settings})
-    strategy = tf.distribute.get_strategy()
+    config = tiny.config(**{**SHORT, **settings}, workdir=str(path), mode="check")
+    run = Run(config, tf.distribute.get_strategy(), Progress(stream))
+    run.splits = data or tiny.splits()
     try:
-        checking.check(config, strategy, data or tiny.splits(), run, Progress(stream))
+        check.check(run)
     except UserError as error:
         return stream.getvalue(), str(error)
     return stream.getvalue(), ""
@@ -43,7 +42,7 @@ def unlabelled(size=40):
 @pytest.mark.slow
 def test_a_run_that_fits_is_ready_and_nothing_is_claimed(tmp_path, monkeypatch):
     monkeypatch.setattr(check_cost, "_STEPS", 2)
-    text, error = check(tmp_path / "run")
+    text, error = checked_run(tmp_path / "run")
     assert not error and "ready;" in text and "to change" not in text
     for words in ("160 images of digits, 0 (0.0%) unreadable, 10 classes", "8x8 pixels",
                   "brightness", "a step needs", "MiB", "images/s: an epoch of 20 steps",
@@ -56,7 +55,7 @@ def test_a_run_that_fits_is_ready_and_nothing_is_claimed(tmp_path, monkeypatch):
 
 
 def test_what_does_not_fit_is_listed_with_its_flag(tmp_path):
-    text, error = check(
+    text, error = checked_run(
         tmp_path, num_clusters="500", warmup_epochs=2, batch_size=200, queue_size=200
     )
     assert "3 to change" in error and "ready" not in text
@@ -66,11 +65,11 @@ def test_what_does_not_fit_is_listed_with_its_flag(tmp_path):
 
 def test_too_little_memory_or_disk_names_a_smaller_batch(tmp_path, monkeypatch):
     config = tiny.config(**SHORT)
-    model = build.build(config, tf.distribute.get_strategy(), num_examples=160)
+    model = build.model(config, tf.distribute.get_strategy(), num_examples=160)
     room = int(check_cost.needed_bytes(config, model, 5) / 0.9)
     monkeypatch.setattr(machine, "free_memory", lambda: room)
     monkeypatch.setattr(machine, "free_disk", lambda path: 1 << 10)
-    text, _ = check(tmp_path)
+    text, _ = checked_run(tmp_path)
     assert "--batch_size: expected a step that fits" in text and "try --batch_size=4" in text
     assert "--workdir: expected a disk" in text
 
@@ -78,26 +77,26 @@ def test_too_little_memory_or_disk_names_a_smaller_batch(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_advice_for_photographs_under_the_digits_settings(tmp_path, monkeypatch):
     monkeypatch.setattr(check_cost, "_STEPS", 1)
-    text, error = check(tmp_path, unlabelled(), dataset="folder:mine")
+    text, error = checked_run(tmp_path, unlabelled(), dataset="folder:mine")
     assert not error and "ready;" in text
     for words in ("no labels", "--image_size=32", "--augmentation=moco_v2"):
         assert words in text, words
 
 
 def test_a_slow_input_is_said(tmp_path):
-    measured = check_cost.Trial(1.0, 0.1, 0.095, 0.01, 1 << 20, np.zeros([1, 2, 8, 8, 3]))
+    measured = check_cost.StepCost(1.0, 0.1, 0.095, 0.01, 1 << 20, np.zeros([1, 2, 8, 8, 3]))
     checked = Findings(Progress(io.StringIO()))
     source = tiny.splits().train
-    checking._speed(checked, tiny.config(), source, 5, measured)
+    check.check_speed(checked, tiny.config(), source, 5, measured)
     assert "store the images smaller" in checked.advice[0]
     checked = Findings(Progress(io.StringIO()))
-    checking._speed(checked, tiny.config(), source, 5, measured._replace(input_seconds=0.05))
+    check.check_speed(checked, tiny.config(), source, 5, measured._replace(input_seconds=0.05))
     assert not checked.advice
 
 
 def test_memory_grows_with_the_batch_and_covers_the_variables():
     config = tiny.config()
-    model = build.build(config, tf.distribute.get_strategy(), num_examples=160)
+    model = build.model(config, tf.distribute.get_strategy(), num_examples=160)
     numbers = sum(int(np.prod(v.shape)) for v in model.variables)
     assert check_cost.variable_bytes(model) >= 4 * numbers  # all are of 4 bytes; momentum besides
     few, many = (check_cost.needed_bytes(config, model, rows) for rows in (8, 16))
@@ -123,8 +122,8 @@ def test_view_pairs_are_the_views_beside_each_other():
 
 def test_views_larger_than_the_images_are_advised_against(tmp_path):
     checked = Findings(Progress(io.StringIO()))
-    checking._data(checked, tiny.config(image_size=64), tiny.splits())
+    check.check_data(checked, tiny.config(image_size=64), tiny.splits())
     assert "so time is: --image_size=32 --stem=stride2" in "\n".join(checked.advice)
     checked = Findings(Progress(io.StringIO()))
-    checking._data(checked, tiny.config(image_size=32), tiny.splits())
+    check.check_data(checked, tiny.config(image_size=32), tiny.splits())
     assert "--image_size" not in "\n".join(checked.advice)

@@ -10,8 +10,6 @@ import tensorflow as tf
 from ifnd_tf.data import photometric
 from ifnd_tf.data.datasets import Splits
 from ifnd_tf.data.source import ArraySource
-from ifnd_tf.run.directory import RunDirectory
-from ifnd_tf.run.progress import Progress
 from ifnd_tf.stages import build, embed
 from tests import tiny
 from tests.conftest import make_strategy
@@ -26,11 +24,12 @@ def splits() -> Splits:
 
 
 def write(path, splits, strategy=None, **settings):
-    config = tiny.config(batch_size=8, queue_size=16, num_clusters="3,6", **settings)
+    config = tiny.config(
+        batch_size=8, queue_size=16, num_clusters="3,6", workdir=str(path), **settings
+    )
     strategy = strategy or tf.distribute.get_strategy()
-    model = build.build(config, strategy, num_examples=30)
-    run = RunDirectory(str(path), flags={})
-    embed.write(config, strategy, splits, model, run, Progress(enabled=False))
+    model = build.model(config, strategy, num_examples=30)
+    embed.write(tiny.run(config, strategy), splits, model.network)
     return path / "embeddings", model
 
 

@@ -1,6 +1,8 @@
 """Every protocol through its flags: few labels, fine-tuning, transfer, SavedModels of others."""
 
+import dataclasses
 import json
+import tempfile
 
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ from ifnd_tf.data.datasets import Splits, open_splits
 from ifnd_tf.errors import UserError
 from ifnd_tf.stages import build
 from ifnd_tf.stages import evaluate as evaluating
-from ifnd_tf.stages import run as stages
+from ifnd_tf.stages.run import Run
+from ifnd_tf.stages.train import check_fit
 from tests import tiny
 from tests.conftest import make_strategy
 
@@ -20,11 +23,12 @@ from tests.conftest import make_strategy
 def evaluate(config, *, transfer_splits=None):
     """Results of an untrained network, which is as good as any to see what is measured."""
     strategy = make_strategy("default")
-    network = build.build(config, strategy, num_examples=160).network
+    network = build.model(config, strategy, num_examples=160).network
     before = network.encoder.get_weights()
-    results = evaluating.evaluate(
-        config, strategy, tiny.splits(), network=network, transfer_splits=transfer_splits
-    )
+    with tempfile.TemporaryDirectory() as path:
+        run = tiny.run(dataclasses.replace(config, workdir=path), strategy)
+    run.splits, run.transfer_splits = tiny.splits(), transfer_splits
+    results = evaluating.measure(run, network)
     for one, other in zip(before, network.encoder.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     starts = evaluating.expected(config)
@@ -127,11 +131,11 @@ def test_bad_input_is_answered_in_one_line(arguments, message, foreign, tmp_path
         config = main.parse(
             [*FLAGS, "--mode=evaluate", "--protocols=knn", f"--workdir={tmp_path}", *given]
         )
-        run = stages.Run(config, make_strategy("default"))
+        run = Run(config, make_strategy("default"))
         run.splits = tiny.splits()
         if not config.saved_model:
-            stages.check_fit(run)
-        stages.evaluate(run)
+            check_fit(run)
+        evaluating.evaluate(run)
     assert "\n" not in str(error.value)
 
 
@@ -142,4 +146,4 @@ def test_an_evaluation_asked_for_without_labels_is_an_error(tmp_path):
         source.labels[:] = -1
     run.splits = Splits(*splits)
     with pytest.raises(UserError, match="expected labelled images.*digits without"):
-        stages.evaluate(run)
+        evaluating.evaluate(run)

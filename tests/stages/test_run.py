@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from ifnd_tf.run.directory import RunDirectory
-from ifnd_tf.stages import run as stages
+from ifnd_tf.stages.evaluate import evaluate
+from ifnd_tf.stages.export import export_model
 from tests import tiny
 from tests.conftest import make_strategy
 
@@ -16,8 +17,8 @@ def evaluated(config, strategy):
     """Results, and what the exported encoder makes of some images."""
     run = tiny.run(config, strategy)
     run.splits = tiny.splits()
-    stages.evaluate(run)
-    stages.export_model(run)
+    evaluate(run)
+    export_model(run)
     results = RunDirectory(config.workdir, flags={}, writer=False).results()
     encoder = tf.saved_model.load(f"{config.workdir}/saved_model").signatures["serving_default"]
     images = np.random.default_rng(0).integers(0, 256, (4, 10, 12, 3), np.uint8)

@@ -17,7 +17,7 @@ from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.run.checkpoints import CheckpointStore
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.progress import Progress
-from ifnd_tf.stages import build
+from ifnd_tf.stages import build, sizes
 from ifnd_tf.training.callbacks.terminal import Terminal
 from tests import tiny
 from tests.conftest import make_strategy
@@ -254,7 +254,7 @@ def test_what_does_not_fit_is_refused_in_one_line(overrides, message, tmp_path):
 @pytest.mark.distribution
 def test_a_batch_that_the_replicas_do_not_divide_is_refused():
     with pytest.raises(UserError, match="multiple of the 4 replicas.*try 32"):
-        build.replica_batch(
+        sizes.replica_batch(
             dataclasses.replace(tiny.config(), batch_size=30, queue_size=60),
             make_strategy("mirrored-4"),
         )
@@ -314,7 +314,7 @@ def test_the_seed_decides_the_weights():
     strategy = tf.distribute.get_strategy()
 
     def first_weights(seed):
-        model = build.build(tiny.config(seed=seed), strategy, num_examples=160)
+        model = build.model(tiny.config(seed=seed), strategy, num_examples=160)
         return model.encoder.get_weights()[0]
 
     np.testing.assert_array_equal(first_weights(1), first_weights(1))

@@ -12,7 +12,8 @@ import pytest
 import tensorflow as tf
 
 from ifnd_tf.config import Config
-from ifnd_tf.stages import run as stages
+from ifnd_tf.stages.evaluate import evaluate
+from ifnd_tf.stages.export import export_model
 from tests import tiny
 from tests.conftest import free_ports
 from tests.outcomes import WORKERS, alone, assert_same
@@ -101,8 +102,8 @@ def test_two_workers_train_then_evaluate_and_export(tmp_path):
 
     # One process, from the same checkpoint.
     run = tiny.run(Config(**SETTINGS, workdir=str(path)), tf.distribute.get_strategy())
-    stages.evaluate(run)
-    stages.export_model(run)
+    evaluate(run)
+    export_model(run)
     expected = json.loads((path / "results.json").read_text())
     for name in ("knn_top1", "untrained_knn_top1", "raw_pixel_knn_top1"):
         assert found[name] == pytest.approx(expected[name], abs=0.003), name  # one image of 359

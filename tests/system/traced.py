@@ -68,7 +68,7 @@ def lowered(traced, directory):
 
 
 def controls(config, strategy, directory):
-    build = building.build
+    build = building.model
     found = {}
     for name, spoil in CONTROLS.items():
 
@@ -78,16 +78,16 @@ def controls(config, strategy, directory):
             model.train_step = lambda data: step(_spoil(model, data))
             return model
 
-        building.build = spoiled
+        building.model = spoiled
         traced = programs.training_step(config, strategy, EXAMPLES)
         found[name] = lowered(traced, directory)
-    building.build = build
+    building.model = build
     return found
 
 
 def evaluation(config, strategy, directory):
     """The step that embeds for evaluation; exports the model besides."""
-    model = building.build(config, strategy, num_examples=EXAMPLES)
+    model = building.model(config, strategy, num_examples=EXAMPLES)
     embedder = Embedder(functools.partial(building.inference, model.network), strategy)
     images = tf.zeros([ROWS, config.image_size, config.image_size, 3], tf.uint8)
     values = strategy.experimental_distribute_values_from_function(lambda _: tf.identity(images))

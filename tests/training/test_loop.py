@@ -37,7 +37,7 @@ def built(**overrides):
     config = tiny.config(detector="none", **overrides)
     source = tiny.splits().train
     strategy = make_strategy("default")
-    model = build.build(config, strategy, num_examples=160, steps_per_epoch=STEPS)
+    model = build.model(config, strategy, num_examples=160, steps_per_epoch=STEPS)
     return model, lambda first: build.training_batches(config, strategy, source, first)
 
 

@@ -19,10 +19,10 @@ _ASK_EVERY = 10
 class Remembers(Protocol):
     """A callback with a state of its own, which JSON can hold."""
 
-    def remember(self) -> Any:
+    def get_state(self) -> Any:
         """The state."""
 
-    def recall(self, state: Any) -> None:
+    def set_state(self, state: Any) -> None:
         """Takes it back."""
 
 
@@ -114,7 +114,7 @@ class Checkpointing(keras.callbacks.Callback):
             ) from error
         notes = self._store.notes(step)
         for name, callback in self._remembered.items():
-            callback.recall(notes["callbacks"][name])
+            callback.set_state(notes["callbacks"][name])
         epoch, done = divmod(step, notes["steps_per_epoch"])
         if notes["steps_per_epoch"] != self._steps_per_epoch:
             self._report(
@@ -205,7 +205,7 @@ class Checkpointing(keras.callbacks.Callback):
         self._wait()
         notes = {
             "steps_per_epoch": self._steps_per_epoch,
-            "callbacks": {name: each.remember() for name, each in self._remembered.items()},
+            "callbacks": {name: each.get_state() for name, each in self._remembered.items()},
         }
         begin = time.monotonic()
         snapshot = Snapshot.take(step, self._checkpoint, notes)

@@ -34,11 +34,11 @@ class Records(keras.callbacks.Callback):
         self._records: list[dict[str, float]] = []
         self._events = None
 
-    def remember(self) -> list[dict[str, float]]:
+    def get_state(self) -> list[dict[str, float]]:
         """The records of all epochs so far."""
         return list(self._records)
 
-    def recall(self, state: list[dict[str, float]]) -> None:
+    def set_state(self, state: list[dict[str, float]]) -> None:
         """Takes the records of the epochs that a checkpoint has seen."""
         self._records = list(state)
         self._run.write_metrics(self._records)

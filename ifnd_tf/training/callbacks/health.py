@@ -42,11 +42,11 @@ class Health(keras.callbacks.Callback):
         self._progress, self._run = progress, run
         self._warned: dict[str, str] = {}
 
-    def remember(self) -> dict[str, str]:
+    def get_state(self) -> dict[str, str]:
         """What was warned of, by the name of the value, so that a resumed run is not repeating."""
         return self._warned
 
-    def recall(self, state: dict[str, str]) -> None:
+    def set_state(self, state: dict[str, str]) -> None:
         """Takes it back."""
         self._warned = dict(state)
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 import main
 from ifnd_tf.data.source import ArraySource
 from ifnd_tf.run.checkpoints import CheckpointStore, Snapshot
-from ifnd_tf.stages import build, build_detection
+from ifnd_tf.stages import build, build_detection, sizes
 
 _IMAGES = 50_000
 
@@ -34,8 +34,8 @@ def measure(workdir: str, *, flagfile: str, repeats: int = 20) -> dict[str, Any]
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (_IMAGES, 32, 32, 3), np.uint8)
     source = ArraySource("random", pixels, np.arange(_IMAGES) % 10)
-    steps = build.check_sizes(config, source)
-    model = build.build(config, strategy, num_examples=_IMAGES, steps_per_epoch=steps)
+    steps = sizes.steps_per_epoch(config, source)
+    model = build.model(config, strategy, num_examples=_IMAGES, steps_per_epoch=steps)
     detector = build_detection.make_detector(config, strategy, model, source)
     checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer, detector=detector)
     train = model.make_train_function()

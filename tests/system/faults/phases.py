@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 import main
-from ifnd_tf.detection.detectors.ifnd import Incremental
-from ifnd_tf.stages.run import STAGES
+from ifnd_tf.detection.detectors import ClusterDetector
+from ifnd_tf.stages.modes import STAGES
 from ifnd_tf.training.callbacks.checkpointing import Checkpointing
 
 # Where several are going on, the first names it: checkpoints are written beside the steps.
@@ -42,7 +42,7 @@ class Phases:
 
     def run(self, arguments: list[str]) -> int:
         """main.py, noted; for a process that does nothing else."""
-        self._note(Incremental, "detect", "refresh")
+        self._note(ClusterDetector, "detect", "refresh")
         self._note(Checkpointing, "_write", "checkpoint")
         for stage, phase in (("evaluate", "evaluation"), ("export", "export")):
             STAGES[stage] = self._noted(STAGES[stage], phase)

@@ -47,7 +47,7 @@ def batches(config: Config, rows: int, replicas: int, steps: int) -> list[dict[s
 
 def _model(config: Config, strategy: tf.distribute.Strategy, num_examples: int) -> ContrastiveModel:
     """The model, with pseudo-labels that mask something."""
-    model = build.build(config, strategy, num_examples=num_examples)
+    model = build.model(config, strategy, num_examples=num_examples)
     if model.pseudo_labels is not None:
         shape = model.pseudo_labels.shape
         labels = np.random.default_rng(1).integers(-1, 3, shape).astype(np.int32)

@@ -25,6 +25,7 @@ from ifnd_tf.clustering import nearest
 from ifnd_tf.config import Config
 from ifnd_tf.data.photometric import PHOTOMETRIC_DRAWS
 from ifnd_tf.stages import build, build_detection
+from ifnd_tf.stages.sizes import num_clusters, replica_batch
 from lowering import flops, tpu
 from lowering.functional import LoweringError
 from tests.system.tpu import trace
@@ -79,8 +80,8 @@ def element(config: Config, rows: int) -> dict[str, np.ndarray]:
 
 def training_step(config: Config, strategy: tf.distribute.Strategy, num_examples: int) -> Traced:
     """What `fit` calls, traced on one batch."""
-    model = build.build(config, strategy, num_examples=num_examples)
-    rows = build.replica_batch(config, strategy)
+    model = build.model(config, strategy, num_examples=num_examples)
+    rows = replica_batch(config, strategy)
     batch = element(config, rows)
     batches = strategy.distribute_datasets_from_function(
         lambda _: tf.data.Dataset.from_tensors(batch).repeat()
@@ -100,14 +101,14 @@ def training_step(config: Config, strategy: tf.distribute.Strategy, num_examples
 
 
 def _detector(config: Config, strategy: tf.distribute.Strategy, num_examples: int) -> Any:
-    model = build.build(config, strategy, num_examples=num_examples)
+    model = build.model(config, strategy, num_examples=num_examples)
     source: Any = DataSize(num_examples, range(num_examples))
     return build_detection.make_detector(config, strategy, model, source)
 
 
 def embedding_step(config: Config, strategy: tf.distribute.Strategy, num_examples: int) -> Traced:
     """One batch of the pass that embeds the data set before it is clustered."""
-    table = _detector(config, strategy, num_examples).table_clusters.table
+    table = _detector(config, strategy, num_examples).kmeans.table
     rows, size = table.batch_size, config.image_size
 
     @tf.function
@@ -125,13 +126,13 @@ def embedding_step(config: Config, strategy: tf.distribute.Strategy, num_example
 
 def clustering_step(config: Config, strategy: tf.distribute.Strategy, num_examples: int) -> Traced:
     """One k-means iteration and the final assignment, at the finest level's K."""
-    table_clusters = _detector(config, strategy, num_examples).table_clusters
-    width = table_clusters.table.width
-    clusters = build.num_clusters(config, num_examples)[-1]
+    kmeans = _detector(config, strategy, num_examples).kmeans
+    width = kmeans.table.width
+    clusters = num_clusters(config, num_examples)[-1]
 
     @tf.function
     def step(centroids):
-        return strategy.run(table_clusters.cluster_step, args=(1, centroids))
+        return strategy.run(kmeans.cluster_step, args=(centroids, 1))
 
     # Two passes of n x K products: one to move the centroids, one to score.
     rows = math.ceil(num_examples / strategy.num_replicas_in_sync)

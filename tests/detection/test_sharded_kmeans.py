@@ -7,7 +7,7 @@ import tensorflow as tf
 from ifnd_tf.clustering import nearest
 from ifnd_tf.clustering.kmeans import initial_centroids, kmeans
 from ifnd_tf.clustering.lloyd import RELAXATION, TOLERANCE
-from ifnd_tf.detection import embedding_clusters
+from ifnd_tf.detection import sharded_kmeans
 from ifnd_tf.errors import UserError
 from tests import corners
 from tests.conftest import make_strategy
@@ -29,7 +29,7 @@ def whole(num_clusters):
 
 
 def test_sharded_clusters_equal_those_of_the_whole(strategy):
-    clusters = corners.table_clusters(strategy)
+    clusters = corners.sharded_kmeans(strategy)
     clusters.table.refresh()
     found, expected = clusters.cluster(6, None), whole(6)
     np.testing.assert_array_equal(found.assignments, expected.assignments)
@@ -40,7 +40,7 @@ def test_sharded_clusters_equal_those_of_the_whole(strategy):
 
 
 def test_a_nested_level_keeps_fine_clusters_together(strategy):
-    clusters = corners.table_clusters(strategy)
+    clusters = corners.sharded_kmeans(strategy)
     clusters.table.refresh()
     fine = clusters.cluster(12, None)
     coarse = clusters.coarsen(fine, 4)
@@ -74,14 +74,14 @@ def scarce(monkeypatch, most):
     "replicas", ["default", pytest.param("mirrored-2", marks=pytest.mark.slow)]
 )
 def test_where_memory_runs_out_fewer_rows_are_taken_at_a_time(replicas, monkeypatch):
-    plenty, scanty = (corners.table_clusters(make_strategy(replicas)) for _ in range(2))
+    said = []
+    plenty = corners.sharded_kmeans(make_strategy(replicas))
+    scanty = corners.sharded_kmeans(make_strategy(replicas), report=said.append)
     plenty.table.refresh()
     start = plenty.cluster(12, None).centroids
     expected = plenty.cluster(12, start)
     scarce(monkeypatch, most=13)
-    monkeypatch.setattr(embedding_clusters, "_LEAST_CHUNK", 2)
-    said = []
-    scanty._report = said.append
+    monkeypatch.setattr(sharded_kmeans, "_LEAST_CHUNK", 2)
     scanty.table.refresh()
     found = scanty.cluster(12, start)
     np.testing.assert_array_equal(found.assignments, expected.assignments)
@@ -99,7 +99,7 @@ def test_where_memory_runs_out_fewer_rows_are_taken_at_a_time(replicas, monkeypa
 @pytest.mark.faults
 def test_where_no_rows_fit_the_flag_is_named(monkeypatch):
     scarce(monkeypatch, most=0)
-    clusters = corners.table_clusters(tf.distribute.get_strategy())
+    clusters = corners.sharded_kmeans(tf.distribute.get_strategy())
     clusters.table.refresh()
     with pytest.raises(UserError, match="--num_clusters: expected clusters that fit in memory"):
         clusters.cluster(6, tf.constant(corners.embed(corners.images()))[:6])

@@ -1,9 +1,8 @@
-"""Clusters of an embedding table, found where its rows are.
+"""k-means over an embedding table, computed where its rows are.
 
-What leaves the devices is one label and one confidence per example and level.
+Only one label and one confidence per example and level leave the devices.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,11 +18,11 @@ from ifnd_tf.distribute.collectives import replica_collectives
 from ifnd_tf.distribute.strategies import workers
 from ifnd_tf.errors import UserError, cause
 
-# Rows at a time below which a smaller chunk saves no memory worth the name.
+# Rows at a time below which a smaller chunk saves hardly any memory.
 _LEAST_CHUNK = 64
 
 
-class Clustering(NamedTuple):
+class Clusters(NamedTuple):
     """One level's clusters of the whole data set.
 
     Attributes:
@@ -32,7 +31,7 @@ class Clustering(NamedTuple):
         centroids: float32 [K, D], for the next warm start.
         counts: int32 [K].
         inertia: sum of squared distances.
-        reseeded: how many empty clusters were given a new place.
+        reseeded: empty clusters that were given a new centroid.
     """
 
     assignments: np.ndarray
@@ -43,19 +42,19 @@ class Clustering(NamedTuple):
     reseeded: int
 
 
-class TableClusters:
+class ShardedKMeans:
     """k-means over the rows of all replicas.
 
-    Where memory runs out, it goes on with half as many rows at a time, from the iteration that
-    failed. Sums of smaller chunks differ in their last bits. Not with several workers: one that
-    fails has left the others in a collective that it cannot come back to.
+    When memory runs out, the failed iteration is repeated with half as many rows at a time. Sums
+    of smaller chunks differ in their last bits. Not with several workers: a worker that fails
+    here would deadlock the others.
 
     Args:
         table: the rows.
         confidence_temperature: tau_c > 0.
-        iterations: of Lloyd's algorithm in one clustering, at most; see `kmeans.TOLERANCE`.
-        seed: chooses the initial centroids.
-        report: told of each time that memory ran out.
+        iterations: the most of Lloyd's algorithm in one clustering; see `kmeans.TOLERANCE`.
+        seed: of the initial centroids.
+        report: prints a line each time that memory ran out.
     """
 
     def __init__(
@@ -69,11 +68,10 @@ class TableClusters:
     ):
         self.table, self.temperature = table, confidence_temperature
         self.iterations, self.seed, self._report = iterations, seed, report
-        self._clusterings: dict[int, Callable] = {}
-        self._moves: dict[int, Callable] = {}
+        self._compiled: dict[tuple[str, int], Callable] = {}
         self._chunks: dict[int, int] = {}  # rows at a time by K, where fewer than by default
 
-    def cluster(self, num_clusters: int, start: tf.Tensor | None, salt: int = 0) -> Clustering:
+    def cluster(self, num_clusters: int, start: tf.Tensor | None, salt: int = 0) -> Clusters:
         """k-means of the rows, from `start` [K, D] or, if None, from k-means of a sample.
 
         Args:
@@ -82,26 +80,21 @@ class TableClusters:
             salt: folded into the seed, so that levels of equal K differ.
 
         Raises:
-            UserError: if not even few rows at a time fit in memory.
+            UserError: if not even `_LEAST_CHUNK` rows at a time fit in memory.
         """
         if start is None:
-            choose = self.table.on_replicas(functools.partial(self.start_step, num_clusters))
-            # A concrete function, as in `_clustering`: TensorFlow takes functions made at one
-            # line for one function, and warns of retracing.
-            choose = choose.get_concrete_function(tf.TensorSpec([], tf.int32))
-            start = self.table.first(choose(tf.constant(self.seed + salt)))
+            start = self._start(num_clusters, self.seed + salt)
         # One call per iteration: MirroredStrategy cannot communicate inside a graph's loop, and
         # takes minutes to trace twenty iterations unrolled.
         centroids, reseeded = start, 0
         for _ in range(self.iterations):
-            moved = self.table.first(self._within_memory(num_clusters, self._moving, centroids))
+            moved = self._within_memory(self.move_step, centroids)
             centroids, reseeded = moved.centroids, reseeded + int(moved.reseeded)
             if moved.settled(TOLERANCE):
                 break
-        found = self._collect(self._within_memory(num_clusters, self._clustering, centroids))
-        return found._replace(reseeded=reseeded)
+        return self._collect(centroids)._replace(reseeded=reseeded)
 
-    def coarsen(self, fine: Clustering, num_clusters: int) -> Clustering:
+    def coarsen(self, fine: Clusters, num_clusters: int) -> Clusters:
         """Clusters the centroids of `fine`: examples of one fine cluster stay together.
 
         As HCSC does (Guo et al. 2022). The confidence is that of the coarse centroids, and 0
@@ -122,9 +115,7 @@ class TableClusters:
             tolerance=TOLERANCE,
             relaxation=RELAXATION,
         )
-        nearest = self._collect(
-            self._within_memory(num_clusters, self._clustering, parents.centroids)
-        )
+        nearest = self._collect(parents.centroids)
         own = parents.assignments.numpy()[fine.assignments]
         own = np.where(fine.assignments < 0, -1, own).astype(np.int32)
         return nearest._replace(
@@ -133,16 +124,7 @@ class TableClusters:
             counts=np.bincount(own[own >= 0], minlength=num_clusters),
         )
 
-    # --- replica functions: public, because the TPU check compiles them ----------------------
-
-    def start_step(self, num_clusters: int, seed: tf.Tensor) -> tf.Tensor:
-        """Initial centroids [K, D], equal on all replicas."""
-        return initial_centroids(
-            *self.table.read(),
-            num_clusters=num_clusters,
-            seed=seed,
-            collectives=replica_collectives(),
-        )
+    # --- on a replica; public, because the TPU check compiles them -----------------------------
 
     def move_step(self, centroids: tf.Tensor) -> Moved:
         """One k-means iteration over all replicas."""
@@ -154,7 +136,7 @@ class TableClusters:
             collectives=replica_collectives(),
         )
 
-    def cluster_step(self, iterations: int, centroids: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def cluster_step(self, centroids: tf.Tensor, iterations: int = 0) -> tuple[tf.Tensor, ...]:
         """k-means over all replicas; index, assignments and confidence are gathered."""
         collectives = replica_collectives()
         points, index = self.table.read()
@@ -177,57 +159,68 @@ class TableClusters:
             result.reseeded,
         )
 
-    # --- host ------------------------------------------------------------------------------------
+    # --- on the host -----------------------------------------------------------------------------
 
-    def _clustering(self, num_clusters: int) -> Callable:
-        """One compiled function per K, since shapes are static."""
-        if num_clusters not in self._clusterings:
-            step = functools.partial(self.cluster_step, 0)
-            self._clusterings[num_clusters] = self.table.on_replicas(step).get_concrete_function(
-                tf.TensorSpec([num_clusters, self.table.width])
+    def _start(self, num_clusters: int, seed: int) -> tf.Tensor:
+        """Initial centroids [K, D]."""
+
+        def start_step(seed: tf.Tensor) -> tf.Tensor:
+            return initial_centroids(
+                *self.table.read(),
+                num_clusters=num_clusters,
+                seed=seed,
+                collectives=replica_collectives(),
             )
-        return self._clusterings[num_clusters]
 
-    def _moving(self, num_clusters: int) -> Callable:
-        """The compiled `move_step` for K clusters."""
-        if num_clusters not in self._moves:
-            self._moves[num_clusters] = self.table.on_replicas(
-                self.move_step
-            ).get_concrete_function(tf.TensorSpec([num_clusters, self.table.width]))
-        return self._moves[num_clusters]
+        # A concrete function, as in `_within_memory`: TensorFlow takes functions made at one
+        # line for one function, and warns of retracing.
+        start = self.table.on_replicas(start_step).get_concrete_function(
+            tf.TensorSpec([], tf.int32)
+        )
+        return self.table.first(start(tf.constant(seed)))
 
-    def _within_memory(
-        self, num_clusters: int, compiled: Callable[[int], Callable], centroids: tf.Tensor
-    ) -> Any:
-        """What a compiled function gives, with as few rows at a time as memory wants."""
+    def _within_memory(self, step: Callable, centroids: tf.Tensor) -> Any:
+        """The first replica's result of a step, with as many rows at a time as memory holds."""
+        num_clusters = centroids.shape[0]
+        key = step.__name__, num_clusters  # shapes are static, so one compiled function per K
         while True:
             try:
-                return compiled(num_clusters)(centroids)
+                if key not in self._compiled:
+                    self._compiled[key] = self.table.on_replicas(step).get_concrete_function(
+                        tf.TensorSpec(centroids.shape)
+                    )
+                return self.table.first(self._compiled[key](centroids))
             except tf.errors.ResourceExhaustedError as error:
-                rows = min(default_chunk(num_clusters), self.table.rows)
-                chunk = self._chunks.get(num_clusters, rows) // 2
-                if chunk < _LEAST_CHUNK or workers(self.table.strategy).count > 1:
-                    raise UserError(
-                        f"--num_clusters: expected clusters that fit in memory. Received: "
-                        f"{num_clusters}, with {self.table.num_examples} examples of width "
-                        f"{self.table.width} ({cause(error)}); try fewer, or more replicas."
-                    ) from error
-                self._report(
-                    f"clustering: memory ran out at {2 * chunk} rows at a time; going on with "
-                    f"{chunk}, which is slower"
-                )
-                self._chunks[num_clusters] = chunk
-                for cache in (self._clusterings, self._moves):
-                    cache.pop(num_clusters, None)
+                self._halve_chunk(num_clusters, error)
+                for name, k in list(self._compiled):
+                    if k == num_clusters:
+                        del self._compiled[name, k]
 
-    def _collect(self, outputs) -> Clustering:
-        index, labels, confidence, centroids, counts, inertia, reseeded = self.table.first(outputs)
+    def _halve_chunk(self, num_clusters: int, error: tf.errors.ResourceExhaustedError) -> None:
+        rows = min(default_chunk(num_clusters), self.table.rows)
+        chunk = self._chunks.get(num_clusters, rows) // 2
+        if chunk < _LEAST_CHUNK or workers(self.table.strategy).count > 1:
+            raise UserError(
+                f"--num_clusters: expected clusters that fit in memory. Received: {num_clusters}, "
+                f"with {self.table.num_examples} examples of width {self.table.width} "
+                f"({cause(error)}); try fewer, or more replicas."
+            ) from error
+        self._report(
+            f"clustering: memory ran out at {2 * chunk} rows at a time; going on with {chunk}, "
+            "which is slower"
+        )
+        self._chunks[num_clusters] = chunk
+
+    def _collect(self, centroids: tf.Tensor) -> Clusters:
+        """The clusters of these centroids, in the order of the examples."""
+        found = self._within_memory(self.cluster_step, centroids)
+        index, labels, confidence, centroids, counts, inertia, reseeded = found
         index = index.numpy()
         real = index >= 0
         assignments = np.full(self.table.num_examples, -1, np.int32)
         confidences = np.zeros(self.table.num_examples, np.float32)
         assignments[index[real]] = labels.numpy()[real]
         confidences[index[real]] = confidence.numpy()[real]
-        return Clustering(
+        return Clusters(
             assignments, confidences, centroids, counts.numpy(), float(inertia), int(reseeded)
         )

@@ -1,0 +1,63 @@
+"""Settings of the data."""
+
+import dataclasses
+
+from ifnd_tf.config.setting import changeable, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Data: where images come from."""
+
+    dataset: str = setting(
+        "digits",
+        "digits | folder:PATH | list:FILE | tfds:NAME[/CONFIG]. The default needs no download.",
+    )
+    data_dir: str = changeable("", "Folder of prepared tfds data, on disk or gs://.")
+    train_split: str = setting("train", "Split to train on; for tfds any slice, e.g. train[:90%].")
+    eval_split: str = setting(
+        "", "Split to evaluate on. Empty: test, validation or val, else a held-out share of train."
+    )
+    holdout_share: float = setting(
+        0.2, "Share of the images held out if there is no evaluation split.", above=0, below=1
+    )
+    validation_share: float = setting(
+        0.0,
+        "Share of the training images to evaluate on instead of the evaluation split, to choose "
+        "settings without looking at the latter. 0: none.",
+        low=0,
+        below=1,
+    )
+    data_root: str = changeable(
+        "", "Folder that all files of list:FILE must lie in, links followed. Empty: any."
+    )
+    subset_classes: int = setting(
+        0,
+        "Keep only this many classes, the first ones, in both splits: the gap between detectors "
+        "none and oracle grows with the number of classes. 0: all.",
+        low=0,
+    )
+    subset_images: int = setting(
+        0,
+        "Train on about this many images, equally many of every class, the same ones for every "
+        "seed. 0: all.",
+        low=0,
+    )
+    image_size: int = setting(16, "Side of the training views, in pixels. Digits have 8.", low=8)
+    cache_megabytes: int = changeable(
+        2048, "Memory for decoded images, if all have one size and fit in it; 0: none.", low=0
+    )
+    scan_images: bool = setting(
+        True,
+        "Decode every image once before training, so that unreadable ones are skipped from the "
+        "start; workers share the work. Off, for large data: they are skipped when met.",
+    )
+    max_corrupt_share: float = setting(
+        0.01, "Largest share of unreadable images; above it the run stops.", low=0, high=1
+    )
+    infeed_dtype: str = setting(
+        "uint8",
+        "What the host sends to the device. uint8: crops, a quarter of the bytes; the device adds "
+        "jitter, blur and normalisation. float32 or bfloat16: finished views.",
+        ("uint8", "float32", "bfloat16"),
+    )

@@ -1,0 +1,40 @@
+"""Settings of the exported model and the embedded images."""
+
+import dataclasses
+
+from ifnd_tf.config.setting import changeable
+
+EXPORTS = ("saved_model", "keras", "onnx")
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """Results: exported models and embeddings."""
+
+    export_formats: str = changeable(
+        "saved_model,keras",
+        "What --mode=export writes, a comma list. saved_model: images of any size, needs "
+        "TensorFlow alone; keras: a model of stock layers, and its weights; onnx: needs tf2onnx.",
+    )
+    embed_dataset: str = changeable(
+        "", "Images for --mode=embed, spelt as --dataset. Empty: those of the run."
+    )
+    embed_format: str = changeable(
+        "npz",
+        "Format of --mode=embed's table of features. npz: NumPy; parquet: pandas and others.",
+        ("npz", "parquet"),
+    )
+    embed_clusters: int = changeable(
+        0,
+        "Clusters in --mode=embed's clusters.csv; 0: the fewest of --num_clusters, for sorting "
+        "by hand.",
+        low=0,
+    )
+    duplicate_similarity: float = changeable(
+        0.95,
+        "Least cosine of centred features at which --mode=embed calls two images of a cluster "
+        "near duplicates. On copies made of CIFAR-10's images 0.95 has precision 0.96 and recall "
+        "0.77 (examples/near_duplicates.py).",
+        above=0,
+        high=1,
+    )

@@ -1,0 +1,197 @@
+"""The detectors of `--detector`: each finds pseudo-labels for all examples.
+
+To add one, subclass `Detector` or `ClusterDetector` and enter it in `DETECTORS`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from ifnd_tf.detection import pseudo_labels
+from ifnd_tf.detection.embeddings import Sample
+from ifnd_tf.detection.sharded_kmeans import Clusters, ShardedKMeans
+from ifnd_tf.errors import UserError, did_you_mean
+
+# A context manager that shows the name of a phase on the terminal.
+Phase = Callable[[str], Any]
+
+
+class Detection(NamedTuple):
+    """The result of one refresh.
+
+    Attributes:
+        labels: int32 [L, N], -1 where not accepted.
+        confidence: float32 [L, N] in [0, 1].
+        statistics: of the clusters, name to number.
+        sample: some of the clustered embeddings; None if nothing was clustered.
+    """
+
+    labels: np.ndarray
+    confidence: np.ndarray
+    statistics: dict[str, Any]
+    sample: Sample | None = None
+
+
+class Detector(tf.Module):
+    """`--detector=none`: no pseudo-labels, plain MoCo v2 or SimCLR. Base of all detectors.
+
+    `IncrementalDetection`, the callback, asks for labels at every refresh and writes them to
+    the model. A detector's variables are part of the checkpoint.
+
+    Args:
+        true_labels: int32 [N], -1 for unknown.
+
+    Attributes:
+        num_levels: L; 0: no labels.
+        incremental: whether labels come after a warm-up and grow; otherwise they are given
+            once, before the first step.
+    """
+
+    num_levels: int = 0
+    incremental: ClassVar[bool] = True
+
+    def __init__(self, true_labels: np.ndarray):
+        super().__init__(name="detector")
+
+    def detect(self, rate: float, phase: Phase) -> Detection:
+        """Finds labels, at acceptance rate r in [0, 1]."""
+        raise NotImplementedError
+
+
+class OracleDetector(Detector):
+    """`--detector=oracle`: the true labels, the upper bound of what detection can give.
+
+    Raises:
+        UserError: if none is known.
+    """
+
+    num_levels, incremental = 1, False
+
+    def __init__(self, true_labels: np.ndarray):
+        super().__init__(true_labels)
+        if np.all(true_labels < 0):
+            raise UserError(
+                "--detector=oracle: expected a data set with labels. Received one without; use "
+                "--detector=ifnd."
+            )
+        self._labels = true_labels.astype(np.int32)[None]
+
+    def detect(self, rate: float, phase: Phase) -> Detection:
+        return Detection(self._labels, (self._labels >= 0).astype(np.float32), {})
+
+
+class ClusterDetector(Detector):
+    """`--detector=ifnd`: k-means clusters of the embeddings, the most confident members first.
+
+    Source: IFND (Chen et al., ICLR 2022), steps 1 to 4 of the method.
+
+    Args:
+        kmeans: clusters the embeddings.
+        num_clusters: K of each level, ascending.
+        hierarchy: "independent", or "nested": coarser levels cluster the finer centroids.
+        scope: "global" or "cluster"; see `pseudo_labels.accept`.
+    """
+
+    def __init__(
+        self,
+        kmeans: ShardedKMeans,
+        num_clusters: Sequence[int],
+        *,
+        hierarchy: str = "independent",
+        scope: str = "global",
+    ):
+        super().__init__(np.zeros(0, np.int32))
+        self.kmeans, self._num_clusters = kmeans, tuple(num_clusters)
+        self.num_levels = len(self._num_clusters)
+        self._nest, self._scope = hierarchy == "nested", scope
+        # Checkpointed: a resumed run must start its next k-means where this one ended.
+        with kmeans.table.strategy.scope():
+            self._started = tf.Variable(False, trainable=False, name="started")
+            self._centroids = [
+                tf.Variable(
+                    tf.zeros([k, kmeans.table.width]), trainable=False, name=f"centroids_{k}"
+                )
+                for k in num_clusters
+            ]
+
+    def detect(self, rate: float, phase: Phase) -> Detection:
+        with phase("embedding"):
+            self.kmeans.table.refresh()
+        with phase("clustering"):
+            levels = self._nested() if self._nest else self._independent()
+            for variable, level in zip(self._centroids, levels, strict=True):
+                variable.assign(level.centroids)
+            # Centroids of no examples are not used as a start.
+            self._started.assign(bool(levels[0].counts.any()))
+            sample = self.kmeans.table.sample()
+        labels = [
+            pseudo_labels.accept(level.confidence, level.assignments, rate, self._scope)
+            for level in levels
+        ]
+        confidence = np.stack([level.confidence for level in levels])
+        return Detection(np.stack(labels), confidence, _cluster_statistics(levels), sample)
+
+    def _start(self, level: int) -> tf.Tensor | None:
+        return tf.convert_to_tensor(self._centroids[level]) if self._started.numpy() else None
+
+    def _independent(self) -> list[Clusters]:
+        return [
+            self.kmeans.cluster(k, self._start(level), salt=level)
+            for level, k in enumerate(self._num_clusters)
+        ]
+
+    def _nested(self) -> list[Clusters]:
+        *coarser, finest = self._num_clusters
+        levels = [self.kmeans.cluster(finest, self._start(-1))]
+        for k in reversed(coarser):
+            levels.insert(0, self.kmeans.coarsen(levels[0], k))
+        return levels
+
+
+class PermutedDetector(ClusterDetector):
+    """`--detector=random`: the labels of `ifnd`, permuted over the examples; the control.
+
+    As many negatives are masked, in clusters of the same sizes.
+    """
+
+    def detect(self, rate: float, phase: Phase) -> Detection:
+        found = super().detect(rate, phase)
+        order = np.random.default_rng(self.kmeans.seed).permutation(found.labels.shape[1])
+        return found._replace(labels=found.labels[:, order], confidence=found.confidence[:, order])
+
+
+DETECTORS: dict[str, type[Detector]] = {
+    "ifnd": ClusterDetector,
+    "none": Detector,
+    "oracle": OracleDetector,
+    "random": PermutedDetector,
+}
+
+
+def named(name: str) -> type[Detector]:
+    """The class of `--detector`.
+
+    Raises:
+        UserError: if there is none of that name.
+    """
+    if name not in DETECTORS:
+        raise UserError(
+            f"--detector: expected one of {', '.join(DETECTORS)}. Received: {name!r}."
+            f"{did_you_mean(name, DETECTORS)}"
+        )
+    return DETECTORS[name]
+
+
+def _cluster_statistics(levels: Sequence[Clusters]) -> dict[str, Any]:
+    counts = [level.counts for level in levels]
+    return {
+        "embedded": int(counts[0].sum()),
+        "clusters": [int(c.size) for c in counts],
+        "empty_clusters": int(sum(np.sum(c == 0) for c in counts)),
+        "largest_cluster": [int(c.max()) for c in counts],
+        "smallest_cluster": [int(c.min()) for c in counts],
+        "inertia": [level.inertia for level in levels],
+        "reseeded": int(sum(level.reseeded for level in levels)),
+    }

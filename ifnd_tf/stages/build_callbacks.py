@@ -1,0 +1,172 @@
+"""Builds the callbacks of training."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from ifnd_tf.data.source import Source
+from ifnd_tf.detection.detectors import Detector
+from ifnd_tf.distribute.strategies import any_worker, is_chief, num_input_pipelines
+from ifnd_tf.evaluation import collapse
+from ifnd_tf.evaluation.embed import Embedder, Embeddings, labelled
+from ifnd_tf.evaluation.knn import weighted_knn
+from ifnd_tf.models.contrastive import ContrastiveModel
+from ifnd_tf.report import run_page
+from ifnd_tf.run.checkpoints import CheckpointStore
+from ifnd_tf.stages import build, build_detection
+from ifnd_tf.stages.gather_pictures import Gatherer
+from ifnd_tf.stages.run import Run
+from ifnd_tf.training.callbacks import trackers
+from ifnd_tf.training.callbacks.checkpointing import Checkpointing
+from ifnd_tf.training.callbacks.epoch_records import Records
+from ifnd_tf.training.callbacks.health import Health
+from ifnd_tf.training.callbacks.histograms import DetectionHistograms
+from ifnd_tf.training.callbacks.live_report import LiveReport
+from ifnd_tf.training.callbacks.lost_images import LostImages
+from ifnd_tf.training.callbacks.nonfinite import StopAtNonFinite
+from ifnd_tf.training.callbacks.online_knn import OnlineKNN
+from ifnd_tf.training.callbacks.terminal import Terminal
+from ifnd_tf.training.preemption import Interruption
+from ifnd_tf.training.rollback import Rollbacks
+
+
+def stateful(run: Run, detector: Detector) -> dict[str, Any]:
+    """What has a state in checkpoints besides variables, by its name there."""
+    config, directory, progress = run.config, run.directory, run.progress
+    return {
+        "detection": build_detection.make_callback(
+            config, detector, run.splits.train.labels, progress=progress, run=directory
+        ),
+        "health": Health(
+            functools.partial(collapse.health, seed=config.seed),
+            collapse.stalled,
+            epochs=config.epochs,
+            progress=progress,
+            run=directory,
+        ),
+        "records": Records(
+            directory, progress, steps_per_epoch=run.steps_per_epoch, epochs=config.epochs
+        ),
+        "rollbacks": Rollbacks(),
+    }
+
+
+def training_callbacks(
+    run: Run, model: ContrastiveModel, stateful: Mapping[str, Any]
+) -> list[keras.callbacks.Callback]:
+    """The callbacks of all workers, without checkpointing."""
+    config, source, steps = run.config, run.splits.train, run.steps_per_epoch
+    return [
+        StopAtNonFinite(),
+        LostImages(
+            source.lost,
+            [bad for each in run.splits if each is not None for bad in each.unreadable],
+            num_examples=source.num_examples,
+            max_share=config.max_corrupt_share,
+            run=run.directory,
+            progress=run.progress,
+        ),
+        stateful["detection"],
+        *_online_knn(run, model),
+        stateful["health"],
+        Terminal(
+            run.progress,
+            batch_size=config.batch_size,
+            steps_per_epoch=steps,
+            epochs=config.epochs,
+        ),
+        stateful["records"],
+    ]
+
+
+def _online_knn(run: Run, model: ContrastiveModel) -> list[keras.callbacks.Callback]:
+    config, (train, evaluation) = run.config, run.splits
+    if not config.online_knn_epochs or evaluation is None or not run.labelled:
+        return []
+    rng = np.random.default_rng(config.seed)
+    few = np.sort(rng.permutation(train.readable)[: config.online_knn_examples]).astype(np.int32)
+    embedder = Embedder(functools.partial(build.inference, model.network), run.strategy)
+
+    def features(source: Source, indices: np.ndarray | None = None) -> Embeddings:
+        batches = build.ordered_batches(config, run.strategy, source, indices)
+        return labelled(embedder(batches, source.num_examples))
+
+    def evaluate() -> Iterator[tuple[str, float]]:
+        memory, queries = features(train, few), features(evaluation)
+        return weighted_knn(
+            memory, queries, neighbors=config.knn_neighbors, temperature=config.knn_temperature
+        )
+
+    return [
+        OnlineKNN(
+            evaluate,
+            every=config.online_knn_epochs,
+            epochs=config.epochs,
+            progress=run.progress,
+        )
+    ]
+
+
+def checkpointing(
+    run: Run,
+    model: ContrastiveModel,
+    detector: Detector,
+    stateful: Mapping[str, Any],
+    interruption: Interruption,
+) -> Checkpointing:
+    """Saves model, optimiser, detector and the states of `stateful`."""
+    config = run.config
+    with run.strategy.scope():
+        return Checkpointing(
+            CheckpointStore(run.directory.file("checkpoints")),
+            steps_per_epoch=run.steps_per_epoch,
+            share=config.checkpoint_share,
+            minutes=config.checkpoint_minutes,
+            steps=config.checkpoint_steps,
+            keep=config.keep_checkpoints,
+            keep_every_epochs=config.keep_every_epochs,
+            interruption=interruption,
+            agree=any_worker(run.strategy),
+            report=run.progress.line,
+            writer=is_chief(run.strategy),
+            remembered=stateful,
+            model=model,
+            optimizer=model.optimizer,
+            detector=detector,
+            # Keras' metrics are no part of a checkpointed model.
+            metrics=[v.value for metric in model.metrics for v in metric.variables],
+        )
+
+
+def chief_callbacks(run: Run, gather: Gatherer | None) -> list[keras.callbacks.Callback]:
+    """TensorBoard histograms, trackers and the live report, on the chief only."""
+    config = run.config
+    if not run.directory.writer:
+        return []
+    callbacks: list[keras.callbacks.Callback] = [
+        DetectionHistograms(run.directory, steps_per_epoch=run.steps_per_epoch)
+    ]
+    settings = dataclasses.asdict(config)
+    logs: list[trackers.Tracker] = []
+    if config.wandb:
+        logs.append(trackers.WandB(config.experiment, settings, run.directory.path))
+    if config.mlflow:
+        logs.append(trackers.MLflow(config.experiment, settings))
+    if logs:
+        callbacks.append(trackers.Tracking(logs))
+    # Workers spend their time differently, so they would not agree on when to embed together.
+    if config.report_share and num_input_pipelines(run.strategy) == 1:
+        refresh = functools.partial(_refresh_report, run, gather)
+        callbacks.append(LiveReport(refresh, share=config.report_share, progress=run.progress))
+    return callbacks
+
+
+def _refresh_report(run: Run, gather: Gatherer | None, epochs: int) -> None:
+    with run.progress.phase("report"):
+        if gather is not None:
+            gather(epochs, final=False)
+        run_page.write(run.directory.path)

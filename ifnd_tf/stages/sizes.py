@@ -1,0 +1,111 @@
+"""Numbers that follow from the flags, the data and the devices: batch, queue, clusters, steps."""
+
+import math
+
+import tensorflow as tf
+
+from ifnd_tf.config import Config
+from ifnd_tf.data import train_batches
+from ifnd_tf.data.source import Source
+from ifnd_tf.detection import detectors, pseudo_labels
+from ifnd_tf.distribute.replicas import exchange_pieces
+from ifnd_tf.errors import UserError
+
+# MoCo v2's queue for ImageNet.
+_LARGEST_QUEUE = 65536
+
+
+def num_clusters(config: Config, num_examples: int) -> list[int]:
+    """K of each level; none if `--detector` does not cluster."""
+    if not issubclass(detectors.named(config.detector), detectors.ClusterDetector):
+        return []
+    return pseudo_labels.resolve_num_clusters(config.num_clusters, num_examples)
+
+
+def queue_size(config: Config, num_examples: int) -> int:
+    """Q of `--queue_size`; 0: half of N, so that it rarely holds an older key of the anchor."""
+    most = min(_LARGEST_QUEUE, num_examples // 2)
+    return config.queue_size or max(1, most // config.batch_size) * config.batch_size
+
+
+def num_negatives(config: Config, num_examples: int) -> int:
+    """Negatives of each anchor, with a full queue."""
+    if config.framework == "moco":
+        return queue_size(config, num_examples)
+    return 2 * config.batch_size - 2
+
+
+def loss_at_chance(config: Config, num_examples: int) -> float:
+    """The loss in nats when all similarities are equal: ln(1 + negatives)."""
+    return math.log(1 + num_negatives(config, num_examples))
+
+
+def replica_batch(config: Config, strategy: tf.distribute.Strategy) -> int:
+    """Batch size of one replica.
+
+    Raises:
+        UserError: if the replicas do not divide the batch.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if config.batch_size % replicas:
+        raise UserError(
+            f"--batch_size: expected a multiple of the {replicas} replicas. Received: "
+            f"{config.batch_size}; try {math.ceil(config.batch_size / replicas) * replicas}."
+        )
+    return config.batch_size // replicas
+
+
+def batch_norm_policy(config: Config, strategy: tf.distribute.Strategy) -> tuple[str, int]:
+    """The policy of `--batch_norm` and its number of splits on this strategy.
+
+    Raises:
+        UserError: if the policy does not fit the replicas or the batch.
+    """
+    replicas, rows = strategy.num_replicas_in_sync, replica_batch(config, strategy)
+    policy, splits = config.batch_norm, config.batch_norm_splits
+    if policy == "auto":
+        if config.framework == "simclr":
+            policy = "sync"
+        else:
+            policy = "shuffle" if replicas > 1 else "split"
+            splits = math.gcd(rows, splits)
+    if policy == "shuffle":
+        if replicas == 1:
+            raise UserError(
+                "--batch_norm=shuffle: expected at least two replicas. Received: 1; use "
+                "--batch_norm=split."
+            )
+        exchange_pieces(rows, replicas)
+    if policy == "split" and (rows % splits or rows // splits < 2):
+        raise UserError(
+            f"--batch_norm_splits: expected a divisor of the replica's batch of {rows} that "
+            f"leaves at least 2 images a part. Received: {splits}."
+        )
+    return policy, splits
+
+
+def steps_per_epoch(config: Config, source: Source) -> int:
+    """Steps of an epoch over the readable images.
+
+    Raises:
+        UserError: if the batch or the queue is larger than the data set.
+    """
+    readable = len(source.readable)
+    if config.batch_size > readable:
+        raise UserError(
+            f"--batch_size: expected at most the {readable} training images. Received: "
+            f"{config.batch_size}; try --batch_size={_power_of_two(readable // 4)} --queue_size=0."
+        )
+    queue = queue_size(config, source.num_examples)
+    if config.framework == "moco" and queue > readable:
+        most = readable // config.batch_size * config.batch_size
+        raise UserError(
+            f"--queue_size: expected at most the {readable} training images, or the queue would "
+            f"hold several keys of each. Received: {queue}; try {most}, or 0 to leave the choice."
+        )
+    return train_batches.steps_per_epoch(source, config.batch_size)
+
+
+def _power_of_two(number: int) -> int:
+    """The largest power of two up to a number, and at least 2."""
+    return max(2, 1 << max(number, 1).bit_length() - 1)

@@ -1,0 +1,59 @@
+"""Every detector of `--detector`, on four obvious classes."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ifnd_tf.detection import detectors, metrics
+from ifnd_tf.errors import UserError
+from tests import corners
+
+
+def test_oracle_gives_the_truth_at_once():
+    oracle = detectors.OracleDetector(np.array([0, 1, -1, 1]))
+    found = oracle.detect(1.0, corners.no_phase)
+    np.testing.assert_array_equal(found.labels, [[0, 1, -1, 1]])
+    np.testing.assert_array_equal(found.confidence, [[1, 1, 0, 1]])
+    assert not oracle.incremental and oracle.num_levels == 1
+    with pytest.raises(UserError, match="data set with labels"):
+        detectors.OracleDetector(np.array([-1, -1]))
+
+
+def test_none_has_nothing_to_detect():
+    assert detectors.named("none")(np.array([0])).num_levels == 0
+
+
+def test_an_unknown_name_is_answered_with_those_there_are():
+    message = "one of ifnd, none, oracle, random. Received: 'orcale'. Did you mean oracle"
+    with pytest.raises(UserError, match=message):
+        detectors.named("orcale")
+
+
+def test_ifnd_accepts_the_most_confident_and_starts_where_it_ended(strategy):
+    detector = detectors.ClusterDetector(corners.sharded_kmeans(strategy), [2, 4])
+    half = detector.detect(0.5, corners.no_phase)
+    n = corners.N
+    assert half.labels.shape == half.confidence.shape == (2, n)
+    np.testing.assert_array_equal(np.sum(half.labels >= 0, axis=1), [n // 2, n // 2])
+    for labels, confidence in zip(half.labels, half.confidence, strict=True):
+        assert confidence[labels >= 0].min() >= confidence[labels < 0].max()
+    everything = detector.detect(1.0, corners.no_phase)
+    assert np.all(everything.labels >= 0)
+    # A warm start keeps the clusters' names.
+    kept = half.labels >= 0
+    np.testing.assert_array_equal(everything.labels[kept], half.labels[kept])
+    # Four clusters for four corners: the truth, up to names.
+    scores = metrics.detection_statistics(everything.labels[1:], corners.TRUE_LABELS)
+    assert scores["precision"] == scores["recall"] == 1.0
+    assert everything.statistics["clusters"] == [2, 4]
+    assert everything.statistics["empty_clusters"] == 0
+    np.testing.assert_array_equal(everything.sample.examples, np.arange(n))
+
+
+def test_random_keeps_sizes_and_loses_the_meaning():
+    kmeans = corners.sharded_kmeans(tf.distribute.get_strategy(), seed=3)
+    true = detectors.ClusterDetector(kmeans, [4]).detect(1.0, corners.no_phase)
+    dealt = detectors.PermutedDetector(kmeans, [4]).detect(1.0, corners.no_phase)
+    np.testing.assert_array_equal(np.bincount(dealt.labels[0]), np.bincount(true.labels[0]))
+    scores = metrics.detection_statistics(dealt.labels, corners.TRUE_LABELS)
+    assert scores["precision"] < 0.5
