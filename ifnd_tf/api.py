@@ -63,7 +63,7 @@ def pretrain(
         `Pretrained`.
 
     Raises:
-        UserError: for whatever the caller can mend, on one line.
+        UserError: for wrong input, with what to change, on one line.
     """
     known = [field.name for field in dataclasses.fields(Config)]
     for name in settings:
