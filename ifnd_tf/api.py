@@ -63,7 +63,7 @@ def pretrain(
         `Pretrained`.
 
     Raises:
-        UserError: for whatever the caller can mend, on one line.
+        UserError: for wrong input, with what to change, on one line.
     """
     known = [field.name for field in dataclasses.fields(Config)]
     for name in settings:
@@ -72,9 +72,7 @@ def pretrain(
     config = Config(dataset=dataset, workdir=workdir, mode=",".join(mode), **settings)
     if strategy is None:
         strategy = strategies.make_strategy(
-            config.strategy,
-            tpu=config.tpu,
-            worker_timeout_seconds=config.worker_timeout_seconds,
+            config.strategy, tpu=config.tpu, worker_timeout_seconds=config.worker_timeout_seconds
         )
     run = Run(config, strategy, None if verbose else Progress(enabled=False))
     run_stages(run)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from ifnd_tf.config.setting import changeable, setting
+from ifnd_tf.config.setting import changeable, setting, share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Data:
         "Decode every image once before training, so that unreadable ones are skipped from the "
         "start; workers share the work. Off, for large data: they are skipped when met.",
     )
-    max_corrupt_share: float = setting(
-        0.01, "Largest share of unreadable images; above it the run stops.", low=0, high=1
+    max_corrupt_share: float = share(
+        0.01, "Largest share of unreadable images; above it the run stops."
     )
     infeed_dtype: str = setting(
         "uint8",

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from ifnd_tf.config.setting import setting
+from ifnd_tf.config.setting import setting, share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,13 +35,11 @@ class Detection:
         "How the accepted share of labels grows from the end of warm-up to acceptance_end_epoch.",
         ("linear", "cosine", "step", "constant"),
     )
-    acceptance_start: float = setting(0.0, "Accepted share at the end of warm-up.", low=0, high=1)
-    acceptance_end: float = setting(
+    acceptance_start: float = share(0.0, "Accepted share at the end of warm-up.")
+    acceptance_end: float = share(
         0.7,
         "Accepted share from acceptance_end_epoch on; at least acceptance_start. IFND: 1; on the "
         "digits the pairs' precision falls from 0.97 to 0.84 beyond 0.7.",
-        low=0,
-        high=1,
     )
     acceptance_end_epoch: int = setting(
         0,

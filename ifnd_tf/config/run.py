@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from ifnd_tf.config.setting import changeable, setting
+from ifnd_tf.config.setting import changeable, setting, share
 
 STAGES = ("check", "watch", "train", "evaluate", "export", "embed", "report", "compare")
 
@@ -23,12 +23,11 @@ class Run:
     stop_after_epoch: int = changeable(
         0, "Stop after this epoch, with the schedules of all epochs; 0: run to the end.", low=0
     )
-    checkpoint_share: float = changeable(
+    checkpoint_share: float = share(
         0.02,
         "Largest share of the time for checkpoints at epochs' ends; an end that comes too soon "
         "after the last checkpoint is skipped. 1: every epoch's end is saved.",
-        low=0,
-        high=1,
+        free=True,
     )
     checkpoint_minutes: float = changeable(
         10.0, "Minutes between checkpoints within an epoch; 0: only at epochs' ends.", low=0

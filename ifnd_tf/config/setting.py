@@ -38,8 +38,9 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-# A setting that may change when a run is continued.
+# A setting that may change when a run is continued, and a share or probability.
 changeable = functools.partial(setting, free=True)
+share = functools.partial(setting, low=0, high=1)
 
 
 def value_type(hint: Any) -> type:

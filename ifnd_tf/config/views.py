@@ -2,11 +2,7 @@
 
 import dataclasses
 
-from ifnd_tf.config.setting import setting
-
-
-def _probability(text: str) -> float | None:
-    return setting(None, f"Probability of {text}.", low=0, high=1)
+from ifnd_tf.config.setting import setting, share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,22 +18,16 @@ class Views:
     crop_min_area: float | None = setting(
         None, "Smallest crop as a share of the image's area.", above=0, high=1
     )
-    flip_probability: float | None = _probability("a horizontal flip")
-    jitter_probability: float | None = _probability("colour jitter")
-    jitter_brightness: float | None = setting(
-        None, "Range of the brightness factor: 1 +- this.", low=0, high=1
-    )
-    jitter_contrast: float | None = setting(
-        None, "Range of the contrast factor: 1 +- this.", low=0, high=1
-    )
-    jitter_saturation: float | None = setting(
-        None, "Range of the saturation factor: 1 +- this.", low=0, high=1
-    )
+    flip_probability: float | None = share(None, "Probability of a horizontal flip.")
+    jitter_probability: float | None = share(None, "Probability of colour jitter.")
+    jitter_brightness: float | None = share(None, "Range of the brightness factor: 1 +- this.")
+    jitter_contrast: float | None = share(None, "Range of the contrast factor: 1 +- this.")
+    jitter_saturation: float | None = share(None, "Range of the saturation factor: 1 +- this.")
     jitter_hue: float | None = setting(
         None, "Range of the hue's turn: +- this share of the circle.", low=0, high=0.5
     )
-    gray_probability: float | None = _probability("dropping colour")
-    blur_probability: float | None = _probability("Gaussian blur")
+    gray_probability: float | None = share(None, "Probability of dropping colour.")
+    blur_probability: float | None = share(None, "Probability of Gaussian blur.")
     blur_sigma_min: float | None = setting(None, "Smallest blur, in pixels at 224.", above=0)
     blur_sigma_max: float | None = setting(
         None, "Largest blur, in pixels at 224; >= blur_sigma_min.", above=0

@@ -1,6 +1,7 @@
-"""The data set's embeddings on the devices: each replica holds rows of its own.
+"""The data set's embeddings on the devices, from a pass over the images or from kept keys.
 
-Neither the host nor any one device ever holds all N x D numbers.
+Each replica holds rows of its own: neither the host nor any one device ever holds all N x D
+numbers.
 """
 
 from collections.abc import Callable, Iterable

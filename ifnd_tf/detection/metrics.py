@@ -87,7 +87,7 @@ def neighbour_statistics(
     """Precision of detected pairs beside that of an equal number of nearest-neighbour pairs.
 
     Of the examples given, a level detects M pairs; the baseline is the M most similar pairs of
-    all. Clustering earns its keep where its pairs are the more precise ones.
+    all. Clustering is worth its cost where its pairs are the more precise ones.
 
     Args:
         points: float32 [S, D], unit vectors; some thousands, since all S x S pairs are ranked.

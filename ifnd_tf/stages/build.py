@@ -91,11 +91,7 @@ def ordered_batches(
 
 
 def model(
-    config: Config,
-    strategy: tf.distribute.Strategy,
-    *,
-    num_examples: int,
-    steps_per_epoch: int = 1,
+    config: Config, strategy: tf.distribute.Strategy, *, num_examples: int, steps_per_epoch: int = 1
 ) -> ContrastiveModel:
     """A compiled model with fresh weights, a function of the seed.
 

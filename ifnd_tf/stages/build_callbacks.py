@@ -34,8 +34,8 @@ from ifnd_tf.training.preemption import Interruption
 from ifnd_tf.training.rollback import Rollbacks
 
 
-def stateful(run: Run, detector: Detector) -> dict[str, Any]:
-    """What has a state in checkpoints besides variables, by its name there."""
+def stateful_parts(run: Run, detector: Detector) -> dict[str, Any]:
+    """The objects whose state is saved besides variables, by its name in checkpoints."""
     config, directory, progress = run.config, run.directory, run.progress
     return {
         "detection": build_detection.make_callback(
@@ -74,10 +74,7 @@ def training_callbacks(
         *_online_knn(run, model),
         stateful["health"],
         Terminal(
-            run.progress,
-            batch_size=config.batch_size,
-            steps_per_epoch=steps,
-            epochs=config.epochs,
+            run.progress, batch_size=config.batch_size, steps_per_epoch=steps, epochs=config.epochs
         ),
         stateful["records"],
     ]
@@ -103,10 +100,7 @@ def _online_knn(run: Run, model: ContrastiveModel) -> list[keras.callbacks.Callb
 
     return [
         OnlineKNN(
-            evaluate,
-            every=config.online_knn_epochs,
-            epochs=config.epochs,
-            progress=run.progress,
+            evaluate, every=config.online_knn_epochs, epochs=config.epochs, progress=run.progress
         )
     ]
 

@@ -3,6 +3,7 @@
 Writes `check/views.png` to the run directory and does not occupy it.
 """
 
+import contextlib
 from collections.abc import Callable
 
 import numpy as np
@@ -87,8 +88,7 @@ def check_data(findings: Findings, config: Config, splits: Splits) -> None:
     """Number, labels and sizes of the images, and whether the views suit them."""
     for name, source in zip(("training", "evaluation"), splits, strict=True):
         findings.found(name, _contents(source) if source is not None else "no images")
-    train = splits.train
-    counts = _class_counts(train)
+    counts = _class_counts(splits.train)
     if not counts.size:
         findings.advice.append(
             "the images have no labels, so nothing is evaluated; for numbers, put them into class "
@@ -99,7 +99,7 @@ def check_data(findings: Findings, config: Config, splits: Splits) -> None:
             f"the largest class has {counts.max() / counts.min():.0f} times the images of the "
             "smallest; --acceptance_scope=cluster takes labels from every cluster alike"
         )
-    found = image_statistics(train)
+    found = image_statistics(splits.train)
     order = np.argsort(found.heights * found.widths, kind="stable")[[0, len(found.widths) // 2, -1]]
     shown = [f"{found.widths[i]}x{found.heights[i]}" for i in order]
     findings.found(
@@ -130,18 +130,17 @@ def check_data(findings: Findings, config: Config, splits: Splits) -> None:
 
 def _contents(source: Source) -> str:
     bad, counts = len(source.unreadable), _class_counts(source)
-    text = f"{source.num_examples:,} images of {source.name}, "
-    text += f"{bad} ({bad / source.num_examples:.1%}) unreadable, "
-    if not source.scanned:
-        text = f"{source.num_examples:,} images of {source.name}, not scanned, "
-    if not counts.size:
-        return text + "without labels"
-    return text + f"{counts.size} classes of {counts.min():,} to {counts.max():,} images"
+    read = (
+        f"{bad} ({bad / source.num_examples:.1%}) unreadable" if source.scanned else "not scanned"
+    )
+    classes = "without labels"
+    if counts.size:
+        classes = f"{counts.size} classes of {counts.min():,} to {counts.max():,} images"
+    return f"{source.num_examples:,} images of {source.name}, {read}, {classes}"
 
 
 def _class_counts(source: Source) -> np.ndarray:
-    labels = source.labels[source.labels >= 0]
-    return np.unique(labels, return_counts=True)[1]
+    return np.unique(source.labels[source.labels >= 0], return_counts=True)[1]
 
 
 def _sizes(findings: Findings, run: Run) -> None:
@@ -151,7 +150,7 @@ def _sizes(findings: Findings, run: Run) -> None:
     findings.attempt(sizes.num_clusters, config, num_examples)
     if not findings.changes:  # It needs a batch that the replicas divide.
         findings.attempt(sizes.batch_norm_policy, config, run.strategy)
-    if _clusters(config) and config.warmup_epochs >= config.epochs:
+    if config.detector in ("ifnd", "random") and config.warmup_epochs >= config.epochs:
         findings.changes.append(
             f"--warmup_epochs: expected fewer than --epochs={config.epochs}, or nothing is ever "
             f"detected. Received: {config.warmup_epochs}; try {config.epochs // 10}."
@@ -164,19 +163,15 @@ def _machine(findings: Findings, run: Run) -> None:
     model = run.untrained_model()
     needed = check_cost.needed_bytes(config, model, rows)
     _disk(findings, run, model)
-    if needed > FILL * room:
-        findings.found(
-            "memory",
-            f"a step needs about {needed / GIB:.1f} GiB of {room / GIB:.1f}",
-        )
+    measured = None
+    if needed <= FILL * room:
+        too_large = contextlib.suppress(tf.errors.ResourceExhaustedError)
+        with run.progress.phase("trying 20 steps"), too_large:
+            measured = check_cost.measure_steps(run, model)
+    if measured is None:
+        findings.found("memory", f"a step needs about {needed / GIB:.1f} GiB of {room / GIB:.1f}")
         findings.changes.append(check_cost.smaller_batch(config, model, rows, room))
         return
-    with run.progress.phase("trying 20 steps"):
-        try:
-            measured = check_cost.measure_steps(run, model)
-        except tf.errors.ResourceExhaustedError:
-            findings.changes.append(check_cost.smaller_batch(config, model, rows, room))
-            return
     findings.found(
         "memory",
         f"a step needs about {needed / _MIB:,.0f} MiB a device of {room / _MIB:,.0f} free; "
@@ -209,25 +204,21 @@ def check_speed(
     findings: Findings, config: Config, source: Source, steps: int, measured: check_cost.StepCost
 ) -> None:
     """The time of the whole run, and whether the input keeps up with the device."""
-    rate = config.batch_size / measured.step_seconds
     epoch = steps * measured.step_seconds
     embedding = len(source.readable) / config.batch_size * measured.embed_seconds
-    refreshes = _refreshes(config)
-    total = config.epochs * epoch + refreshes * embedding + measured.compile_seconds
-    hours = total / 3600
+    total = config.epochs * epoch + _refreshes(config) * embedding + measured.compile_seconds
     findings.found(
         "speed",
-        f"{rate:,.0f} images/s: an epoch of {steps} steps takes {duration(epoch)}, a refresh's "
-        f"embedding {duration(embedding)}, {config.epochs} epochs about "
-        f"{duration(total)}",
+        f"{config.batch_size / measured.step_seconds:,.0f} images/s: an epoch of {steps} steps "
+        f"takes {duration(epoch)}, a refresh's embedding {duration(embedding)}, {config.epochs} "
+        f"epochs about {duration(total)}",
     )
-    if hours > _LONG_HOURS and not machine.accelerator_memory():
+    if total > 3600 * _LONG_HOURS and not machine.accelerator_memory():
         findings.advice.append(
-            f"that takes {hours:,.0f} hours on this machine without a GPU; a smaller network is "
+            f"that takes {total / 3600:,.0f} hours without a GPU; a smaller network is "
             "--backbone=resnet_small --width=32 --stem=stride2 --image_size=64"
         )
-    share = measured.input_seconds / measured.step_seconds
-    keeps_up = share < _INPUT_SHARE
+    keeps_up = measured.input_seconds < _INPUT_SHARE * measured.step_seconds
     findings.found(
         "input",
         f"{config.batch_size / measured.input_seconds:,.0f} images/s alone: "
@@ -241,13 +232,11 @@ def check_speed(
         )
 
 
-def _clusters(config: Config) -> bool:
-    return issubclass(DETECTORS.get(config.detector, Detector), ClusterDetector)
-
-
 def _refreshes(config: Config) -> int:
     """Detections of the whole run that embed and cluster."""
-    return _clusters(config) * max(0, config.epochs - config.warmup_epochs) // config.refresh_epochs
+    if not issubclass(DETECTORS.get(config.detector, Detector), ClusterDetector):
+        return 0
+    return max(0, config.epochs - config.warmup_epochs) // config.refresh_epochs
 
 
 def _picture(directory: RunDirectory, pairs: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""`--mode=embed`: a data set's features, clusters and duplicates as files that others read."""
+"""`--mode=embed`: a data set's features, clusters and duplicates in files for other programs."""
 
 import csv
 import io

@@ -30,10 +30,7 @@ class Run:
     """
 
     def __init__(
-        self,
-        config: Config,
-        strategy: tf.distribute.Strategy,
-        progress: Progress | None = None,
+        self, config: Config, strategy: tf.distribute.Strategy, progress: Progress | None = None
     ):
         chief = is_chief(strategy)
         self.config, self.strategy = config, strategy
@@ -74,7 +71,8 @@ class Run:
     @functools.cached_property
     def splits(self) -> datasets.Splits:
         """The data, opened and scanned once for all stages."""
-        splits = self._scanned(build.open_splits(self.config), self.config.cache_megabytes)
+        splits = build.open_splits(self.config)
+        self._scan(splits, self.config.cache_megabytes)
         unreadable = [row for source in splits if source is not None for row in source.unreadable]
         self.directory.write_unreadable(unreadable)
         if unreadable:
@@ -87,17 +85,17 @@ class Run:
     @functools.cached_property
     def transfer_splits(self) -> datasets.Splits | None:
         """The data of `--transfer_dataset`, if there is one."""
-        config = self.config
-        if not config.transfer_dataset:
+        config, dataset = self.config, self.config.transfer_dataset
+        if not dataset:
             return None
         splits = datasets.open_splits(
-            config.transfer_dataset, data_dir=config.data_dir, holdout_share=config.holdout_share
+            dataset, data_dir=config.data_dir, holdout_share=config.holdout_share
         )
-        self._scanned(splits, cache_megabytes=0)
+        self._scan(splits, cache_megabytes=0)
         if any(each is None or not each.labelled for each in splits):
             raise UserError(
                 "--transfer_dataset: expected labelled images to train a classifier on, and "
-                f"others to test it. Received: {config.transfer_dataset} without; choose another."
+                f"others to test it. Received: {dataset} without; choose another."
             )
         return splits
 
@@ -108,24 +106,24 @@ class Run:
         if not config.embed_dataset:
             return self.splits
         splits = datasets.open_splits(config.embed_dataset, data_dir=config.data_dir)
-        return self._scanned(splits, config.cache_megabytes)
-
-    def _scanned(self, splits: datasets.Splits, cache_megabytes: int) -> datasets.Splits:
-        """Decodes all images once, unless `--noscan_images`; returns the same splits."""
-        if self.config.scan_images:
-            with self.progress.phase("reading images"):
-                for source in splits:
-                    if source is not None:
-                        scan(
-                            source,
-                            max_corrupt_share=self.config.max_corrupt_share,
-                            cache_megabytes=cache_megabytes,
-                            progress=lambda done, total: self.progress.status(
-                                f"reading images {done:,}/{total:,}"
-                            ),
-                            workers=workers(self.strategy),
-                        )
+        self._scan(splits, config.cache_megabytes)
         return splits
+
+    def _scan(self, splits: datasets.Splits, cache_megabytes: int) -> None:
+        """Decodes all images once, unless `--noscan_images`."""
+        if not self.config.scan_images:
+            return
+        with self.progress.phase("reading images"):
+            for source in filter(None, splits):
+                scan(
+                    source,
+                    max_corrupt_share=self.config.max_corrupt_share,
+                    cache_megabytes=cache_megabytes,
+                    progress=lambda done, total: self.progress.status(
+                        f"reading images {done:,}/{total:,}"
+                    ),
+                    workers=workers(self.strategy),
+                )
 
     @property
     def labelled(self) -> bool:

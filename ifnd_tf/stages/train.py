@@ -70,7 +70,7 @@ def train_model(run: Run) -> ContrastiveModel:
     gather = None
     if config.report_examples:
         gather = Gatherer(config, run.strategy, source, model, run.directory, steps_per_epoch=steps)
-    stateful = build_callbacks.stateful(run, detector)
+    stateful = build_callbacks.stateful_parts(run, detector)
     last = min(config.epochs, config.stop_after_epoch or config.epochs)
     with Interruption(run.progress.line) as interruption:
         saving = build_callbacks.checkpointing(run, model, detector, stateful, interruption)

@@ -1,1 +1,1 @@
-"""The training loop, and what happens around its steps."""
+"""The training loop, its callbacks, learning rate, rollbacks, and stopping by a signal."""

@@ -20,10 +20,10 @@ def fit(
 ) -> None:
     """Trains from `first_step` to the end of `epochs`, with Keras callbacks.
 
-    What `keras.Model.fit` does, but for three things: an epoch that is resumed in its middle
-    goes on there, with the metrics' sums of its first part (`on_epoch_begin`, which came then,
-    does not come again); an epoch that is stopped in its middle does not end; and the last
-    call of `steps_per_execution` steps is cut to the epoch's length.
+    Differs from `keras.Model.fit` in three ways: an epoch that was stopped in its middle
+    resumes there, with the metrics' sums of its first part and without a second
+    `on_epoch_begin`; an epoch that stops in its middle has no `on_epoch_end`; and the last call
+    of `steps_per_execution` steps is cut to the epoch's length.
 
     Args:
         model: compiled.

@@ -11,11 +11,11 @@ from ifnd_tf.errors import Stopped
 class Interruption:
     """Turns the first SIGTERM or SIGINT into a request; the second stops at once.
 
-    Used as a context; before and after it, signals do what they always did. In any other
-    thread than the main one Python gives no signals, and none are taken.
+    A context manager, which restores the former handlers at its end. Python delivers signals
+    to the main thread only; in another thread this does nothing.
 
     Args:
-        report: told once that the request was heard.
+        report: prints a line when the request arrives.
 
     Attributes:
         received: the signal, or None.

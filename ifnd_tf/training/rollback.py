@@ -1,4 +1,4 @@
-"""Training that diverges goes back to its last checkpoint and tries another way, a few times."""
+"""Training that diverges restores its last checkpoint and goes on with other views."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from ifnd_tf.errors import NonFinite
 
 
 class Rollbacks:
-    """Counts how often a run went back; a state in checkpoints, as the views depend on it.
+    """Counts rollbacks; saved in checkpoints, since the views depend on the count.
 
     Attributes:
         count: rollbacks so far.

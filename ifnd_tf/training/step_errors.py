@@ -1,4 +1,4 @@
-"""What a user can do about TensorFlow's errors in a training step."""
+"""TensorFlow's errors in a training step as errors that say what to do."""
 
 import os
 
@@ -12,7 +12,7 @@ from ifnd_tf.errors import UserError, cause
 def explained(
     error: tf.errors.OpError, *, dataset: str, batch_size: int, source: Source
 ) -> Exception:
-    """What a user can do about an error in a step; the error itself if that is not known."""
+    """A `UserError` that says what to do about an error in a step; else the error itself."""
     if UNREADABLE in str(error):
         names = ", ".join(bad.name for bad in list(source.lost.values())[:3])
         return UserError(
@@ -22,14 +22,13 @@ def explained(
     if isinstance(error, tf.errors.ResourceExhaustedError):
         return UserError(
             f"--batch_size: expected a step that fits in memory. Received: {batch_size} "
-            f"images a step ({cause(error)}); try half of it, or a smaller "
-            "network."
+            f"({cause(error)}); try half of it, or a smaller network."
         )
     lost = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
     if "TF_CONFIG" in os.environ and isinstance(error, (*lost, tf.errors.DeadlineExceededError)):
         return UserError(
             "--strategy=multiworker: expected all workers to go on. Received: no answer from one "
-            f"({cause(error)}); start all of them again with the same "
-            "command, and they go on from the last checkpoint."
+            f"({cause(error)}); start all of them again with the same command, and they go on "
+            "from the last checkpoint."
         )
     return error
