@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
     """Runs the command line; returns the process's exit status."""
     started = time.monotonic()
     options = _arguments(arguments)
-    memory = options.memory_gigabytes
+    memory, terminal = options.memory_gigabytes, sys.stdout.isatty()
     try:
         try:
             import jax
@@ -60,7 +60,8 @@ def main(arguments: list[str]) -> int:
             started=started,
         )
         try:
-            sit(options.artifact, sitting, Progress())
+            # A log file gets epochs and results, no status.
+            sit(options.artifact, sitting, Progress(interval=None if terminal else float("inf")))
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise

@@ -108,6 +108,20 @@ class RunFolder:
         os.replace(new, self.path / name)
 
 
+def weight_files(stem: Path) -> list[Path]:
+    """The files stem.weights.0.npz, ... that `jax_runner.accelerator` wrote for a run."""
+    return sorted(stem.parent.glob(f"{stem.name}.weights.*.npz"))
+
+
+def read_weights(stem: Path) -> dict[str, np.ndarray]:
+    """The query network's float16 values, by the variables' numbers in the manifest."""
+    arrays: dict[str, np.ndarray] = {}
+    for path in weight_files(stem):
+        with np.load(path) as stored:
+            arrays.update(stored.items())
+    return arrays
+
+
 def read_state(path: Path, digest: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """A state file's arrays and notes.
 

@@ -12,7 +12,7 @@ import numpy as np
 from ifnd_tf.errors import UserError
 from ifnd_tf.run.progress import Nested, Progress
 from jax_runner import images, measure
-from jax_runner.artifact import Artifact
+from jax_runner.artifact import Artifact, artifacts_in
 from jax_runner.run_folder import RunFolder
 from jax_runner.training import Training, refresh_share
 
@@ -51,25 +51,13 @@ class Sitting(NamedTuple):
         return self.started + max(0.0, 60.0 * self.minutes - _LEAVING_SECONDS)
 
 
-def members(folder: Path) -> list[Artifact]:
-    """The artifact in `folder`, or those in its folders: one seed's runs before the next seed's."""
-    if (folder / "manifest.json").exists() or not folder.is_dir():
-        return [Artifact(folder)]
-    found = [Artifact(path.parent) for path in folder.glob("*/manifest.json")]
-    return sorted(found, key=_place) or [Artifact(folder)]
-
-
-def _place(artifact: Artifact) -> tuple[int, str]:
-    return artifact.manifest.get("settings", {}).get("seed", -1), artifact.folder.name
-
-
 def sit(folder: Path, sitting: Sitting, progress: Progress) -> None:
     """Goes on with whatever is not finished of the artifacts in `folder`.
 
     Raises:
         UserError: there is no artifact, or what it is given does not fit it.
     """
-    found = members(folder)
+    found = artifacts_in(folder)
     alone = len(found) == 1
     runs = [artifact for artifact in found if "settings" in artifact.manifest]
 
@@ -129,7 +117,7 @@ def _go_on(artifact: Artifact, run: RunFolder, sitting: Sitting, progress: Progr
         f"{settings['experiment']}: {manifest['encoder']} on {data['train']:,} images, "
         f"{training.steps} steps an epoch, {training.step} steps done, on {_device()}, jax "
         f"{jax.__version__}\n"
-        f"random level of the loss: {manifest['random_loss']:.2f}"
+        f"loss at chance: {manifest['random_loss']:.2f}"
     )
     before = training.step
     finished = training.train(epochs, sitting.late())

@@ -166,6 +166,7 @@ def _roles(model: ContrastiveModel, owners: Sequence[Any]) -> dict[str, Any]:
     labels = model.pseudo_labels
     return {
         "labels": None if labels is None else places[id(labels)],
+        "query": [places[id(v)] for part in model.network for v in part.variables],
         "means": [places[id(v)] for metric in model.metrics for v in metric.variables],
     }
 

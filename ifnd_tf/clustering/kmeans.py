@@ -93,8 +93,14 @@ def initial_centroids(
     index = tf.convert_to_tensor(index, tf.int32)
     points, index = sample(points, index, size, seed, collectives)
     start = spread_centroids(points, index, num_clusters, seed)
-    options = {"tolerance": TOLERANCE, "relaxation": RELAXATION}
-    return iterate_lloyd(points, index, start, num_iterations=num_iterations, **options)[0]
+    return iterate_lloyd(
+        points,
+        index,
+        start,
+        num_iterations=num_iterations,
+        tolerance=TOLERANCE,
+        relaxation=RELAXATION,
+    )[0]
 
 
 @tf.autograph.experimental.do_not_convert
