@@ -11,7 +11,14 @@ from typing import Any
 
 STAGES = ("check", "watch", "train", "evaluate", "export", "embed", "report", "compare")
 EXPORTS = ("saved_model", "keras", "onnx")
-PROTOCOLS = ("knn", "linear", "few_labels", "finetune", "clustering")
+# Name -> the result that it always writes to results.json; {share} as in 10pct.
+PROTOCOLS = {
+    "knn": "knn_top1",
+    "linear": "linear_top1",
+    "few_labels": "linear_{share}_top1",
+    "finetune": "finetune_{share}_top1",
+    "clustering": "cluster_nmi",
+}
 
 
 def setting(

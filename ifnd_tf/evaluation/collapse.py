@@ -1,4 +1,4 @@
-"""Is the representation healthy? Numbers for collapse, and warnings in words."""
+"""Measures of collapse, and warnings about values outside their healthy range."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,10 +10,10 @@ import numpy as np
 _UNIFORMITY_SAMPLE = 4096
 
 
-def health(
+def collapse_measures(
     embedding: np.ndarray, other_view: np.ndarray | None = None, *, seed: int = 0
 ) -> Iterator[tuple[str, float]]:
-    """Measures whether embeddings still tell images apart.
+    """Spread, rank, uniformity and alignment of embeddings.
 
     Args:
         embedding: float `[N, D]`, N >= 2; brought to unit length here.
@@ -165,8 +165,10 @@ RANGES: dict[str, Range] = {
 _PREFIXES = ("health_", "detection_", "final_")
 
 
-def warnings(values: Mapping[str, float], before: Mapping[str, float] | None = None) -> list[str]:
-    """Says in words which values are outside their healthy range, and not on their way into it.
+def range_warnings(
+    values: Mapping[str, float], before: Mapping[str, float] | None = None
+) -> list[str]:
+    """Warns of values outside their healthy range, unless they approach it.
 
     An untrained encoder maps all images near one point, so a healthy run begins outside, and how
     many steps it needs depends on the data. What tells a collapse from that is the direction: a
@@ -186,7 +188,7 @@ def warnings(values: Mapping[str, float], before: Mapping[str, float] | None = N
         if healthy is None:
             continue
         words = short.replace("_", " ").capitalize()
-        earlier = None if before is None else before.get(name)
+        earlier = before.get(name) if before else None
         if not math.isfinite(value):
             found.append(f"{words} is {value}: the run has diverged.")
         elif earlier is not None and healthy.distance(value) <= 0.9 * healthy.distance(earlier):
@@ -198,8 +200,8 @@ def warnings(values: Mapping[str, float], before: Mapping[str, float] | None = N
     return found
 
 
-def stalled(name: str, values: Sequence[float], last: bool) -> list[str]:
-    """`warnings` of the newest value while training, against the one halfway.
+def training_warnings(name: str, values: Sequence[float], last: bool) -> list[str]:
+    """`range_warnings` of the newest value while training, against the one halfway.
 
     Fewer than five values have no direction.
 
@@ -210,10 +212,10 @@ def stalled(name: str, values: Sequence[float], last: bool) -> list[str]:
     """
     _, healthy = _range(name)
     if healthy is None or not math.isfinite(values[-1]):
-        return warnings({name: values[-1]})
+        return range_warnings({name: values[-1]})
     if len(values) < 5 or (healthy.in_the_end and not last):
         return []
-    return warnings({name: values[-1]}, before={name: values[(len(values) - 1) // 2]})
+    return range_warnings({name: values[-1]}, before={name: values[(len(values) - 1) // 2]})
 
 
 def _range(name: str) -> tuple[str, Range | None]:

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.config import Config
+from ifnd_tf.config.settings import PROTOCOLS
 from ifnd_tf.data import train_batches
 from ifnd_tf.data.datasets import Splits
 from ifnd_tf.data.source import Source
@@ -62,7 +63,7 @@ def evaluate(
 
     def measured(outputs: Outputs) -> dict[str, float]:
         found = labelled(outputs[1], "embedding").features
-        return dict(collapse.health(found, seed=config.seed))
+        return dict(collapse.collapse_measures(found, seed=config.seed))
 
     results: dict[str, Any] = {}
     if splits.train.num_examples <= _MOST_RAW_PIXELS:
@@ -80,7 +81,7 @@ def evaluate(
     outputs = embedded(encode, splits)
     if network is not None:
         results |= measured(outputs)
-        results["health_warnings"] = collapse.warnings(results, before=measured(untrained))
+        results["health_warnings"] = collapse.range_warnings(results, before=measured(untrained))
     if "knn" in config.protocol_names:
         results |= knn(outputs)
     results |= dict(_probes(config, outputs, splits.train.class_names))
@@ -106,15 +107,8 @@ def check(config: Config, strategy: tf.distribute.Strategy, splits: Splits) -> N
 
 def expected(config: Config) -> list[str]:
     """Starts of names that results.json holds once every protocol has run."""
-    last = f"{few_labels.subset_name(config.shares[-1])}_top1"
-    starts = {
-        "knn": "knn_top1",
-        "linear": "linear_top1",
-        "few_labels": f"linear_{last}",
-        "finetune": f"finetune_{last}",
-        "clustering": "cluster_nmi",
-    }
-    found = [starts[protocol] for protocol in config.protocol_names]
+    share = few_labels.subset_name(config.shares[-1])
+    found = [PROTOCOLS[protocol].format(share=share) for protocol in config.protocol_names]
     return [*found, "transfer_"] if config.transfer_dataset else found
 
 

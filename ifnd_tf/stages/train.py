@@ -76,8 +76,8 @@ def train(
         config, detector, source.labels, progress=progress, run=run
     )
     watch = Health(
-        functools.partial(collapse.health, seed=config.seed),
-        collapse.stalled,
+        functools.partial(collapse.collapse_measures, seed=config.seed),
+        collapse.training_warnings,
         epochs=config.epochs,
         progress=progress,
         run=run,
