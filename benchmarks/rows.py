@@ -1,4 +1,4 @@
-"""What a benchmark finds, as rows: measured in turn with a peer, compared, shown and written.
+"""Rows of results: measured in turn with a peer, compared, shown and written.
 
 A busy machine slows whatever runs, so contenders take turns and are compared within a round.
 """
