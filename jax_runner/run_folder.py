@@ -66,7 +66,7 @@ class RunFolder:
         return merged
 
     def write_status(self, state: str, text: str) -> None:
-        """A sign of life for --mode=watch; see `RunDirectory.write_status`."""
+        """Writes the last update for --mode=watch; see `RunDirectory.write_status`."""
         sign = {"state": state, "text": text, "time": time.time()}
         sign |= {"host": socket.gethostname(), "pid": os.getpid()}
         self._write("status.json", json.dumps(sign) + "\n")

@@ -103,7 +103,7 @@ def _checked_steps(source: Source, batch_size: int, replicas: int) -> int:
 
 
 def view_draws(seed: int, epoch: int | tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """What both views of the examples `index` [b] look like in an epoch, counted from 0.
+    """The draws of both views of the examples `index` [b] in an epoch, counted from 0.
 
     Returns:
         float32 [b, 2, GEOMETRIC_DRAWS] for `crops.crop_boxes` and `crops.flips`, and

@@ -1,4 +1,4 @@
-"""Linear classification of frozen features: what a linear map can read from the encoder."""
+"""Linear classification of frozen features."""
 
 import logging
 import warnings

@@ -81,7 +81,7 @@ def evaluate(
     outputs = embedded(encode, splits)
     if network is not None:
         results |= measured(outputs)
-        results["health_warnings"] = collapse.range_warnings(results, before=measured(untrained))
+        results["health_warnings"] = collapse.limit_warnings(results, before=measured(untrained))
     if "knn" in config.protocol_names:
         results |= knn(outputs)
     results |= dict(_probes(config, outputs, splits.train.class_names))

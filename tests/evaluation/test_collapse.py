@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from ifnd_tf.evaluation.collapse import (
-    RANGES,
+    LIMITS,
     alignment,
     collapse_measures,
     effective_rank,
     embedding_std,
-    range_warnings,
+    limit_warnings,
     training_warnings,
     uniformity,
 )
@@ -62,29 +62,27 @@ def test_alignment_by_hand():
 def test_health_normalises_and_warns_of_a_collapse_only():
     spread = dict(collapse_measures(5 * _sphere(300, 16), 3 * _sphere(300, 16)))
     assert spread["health_alignment"] == pytest.approx(0, abs=1e-5)
-    assert range_warnings(spread) == []
+    assert limit_warnings(spread) == []
     collapsed = dict(collapse_measures(np.ones([300, 16]) + 0.01 * _sphere(300, 16)))
     assert "health_alignment" not in collapsed
-    texts = range_warnings(collapsed)
+    texts = limit_warnings(collapsed)
     assert len(texts) == 3
     assert texts[0].startswith("Embedding std") and "collapse" in texts[0]
 
 
-@pytest.mark.parametrize("name", sorted(RANGES))
+@pytest.mark.parametrize("name", sorted(LIMITS))
 def test_each_range_warns_on_its_side_and_not_inside(name):
-    low, high = RANGES[name].low, RANGES[name].high
-    if RANGES[name].below:
-        assert len(range_warnings({name: low - 0.1})) == 1
-        assert range_warnings({name: low + 0.1}) == []
-    if RANGES[name].above:
-        assert len(range_warnings({f"detection_{name}": high + 0.05})) == 1
-        assert range_warnings({name: high - 0.1}) == []
-    assert RANGES[name].below or RANGES[name].above
+    limit = LIMITS[name]
+    beyond = 0.05 if limit.upper else -0.05
+    side = "above" if limit.upper else "below"
+    (text,) = limit_warnings({f"detection_{name}": limit.value + beyond})
+    assert f" is {side} {limit.value:g}: " in text
+    assert limit_warnings({name: limit.value - beyond}) == []
 
 
 def test_a_value_that_is_not_finite_is_a_warning_and_unknown_names_are_not():
-    assert range_warnings({"uniformity": math.nan}) == ["Uniformity is nan: the run has diverged."]
-    assert range_warnings({"knn_top1": math.nan}) == []
+    assert limit_warnings({"uniformity": math.nan}) == ["Uniformity is nan: the run has diverged."]
+    assert limit_warnings({"knn_top1": math.nan}) == []
 
 
 # After each epoch, of runs of main.py: digits, two seeds; own photographs; CIFAR-10 in few steps.
@@ -128,8 +126,8 @@ def test_views_that_are_unlike_are_judged_in_the_end():
 
 def test_an_encoder_is_judged_beside_an_untrained_one():
     untrained, trained = {"health_embedding_std": 0.25}, {"health_embedding_std": 0.35}
-    assert len(range_warnings(trained)) == 1
-    assert range_warnings(trained, before=untrained) == []  # trained for a short time
-    assert len(range_warnings({"health_embedding_std": 0.01}, before=untrained)) == 1
-    assert len(range_warnings(untrained, before=untrained)) == 1
-    assert len(range_warnings({"health_embedding_std": math.nan}, before=untrained)) == 1
+    assert len(limit_warnings(trained)) == 1
+    assert limit_warnings(trained, before=untrained) == []  # trained for a short time
+    assert len(limit_warnings({"health_embedding_std": 0.01}, before=untrained)) == 1
+    assert len(limit_warnings(untrained, before=untrained)) == 1
+    assert len(limit_warnings({"health_embedding_std": math.nan}, before=untrained)) == 1

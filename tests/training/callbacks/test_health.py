@@ -75,7 +75,7 @@ def test_an_encoder_that_spreads_is_not_warned_of(tmp_path):
         cone = spread(1) + share * spread(300)
         callback.model.newest_embeddings = lambda c=cone: c / np.linalg.norm(c, axis=1)[:, None]
         epoch(callback, run, number)
-    assert collapse.range_warnings(run.metrics()[-1])  # it is still outside
+    assert collapse.limit_warnings(run.metrics()[-1])  # it is still outside
     assert stream.getvalue() == ""
 
 
