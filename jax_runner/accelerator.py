@@ -148,7 +148,7 @@ def pack_results(folder: Path, runs: Path, out: Path) -> None:
 
 
 def _run(module: str, *arguments: object, timeout: float | None = None) -> None:
-    """Runs a module of this project; if it fails or takes too long, says so and goes on."""
+    """Runs a module of this project; reports a failure or a timeout, and continues."""
     command = [sys.executable, "-m", module, *map(str, arguments)]
     print(f"{module} ...", flush=True)
     try:

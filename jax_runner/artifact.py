@@ -21,7 +21,7 @@ State = list[Any]
 
 
 class Artifact:
-    """What `lowering` wrote.
+    """A folder that `lowering` wrote.
 
     Args:
         folder: with manifest.json.

@@ -55,7 +55,7 @@ class RunFolder:
         self._write("metrics.jsonl", "".join(json.dumps(record) + "\n" for record in records))
 
     def results(self) -> dict[str, Any]:
-        """What results.json holds; empty if there is none."""
+        """The content of results.json; empty if there is none."""
         path = self.path / "results.json"
         return json.loads(path.read_text()) if path.exists() else {}
 
@@ -93,7 +93,7 @@ class RunFolder:
         os.replace(self.path / f"{STATE}.new", self.path / STATE)
 
     def restore(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-        """What `save` wrote; None if nothing is there.
+        """The arrays and notes that `save` wrote; None if there are none.
 
         Raises:
             UserError: the state belongs to another manifest.

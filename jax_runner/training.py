@@ -148,7 +148,7 @@ class Training:
         return results
 
     def summary(self) -> dict[str, Any]:
-        """What results.json holds of the training."""
+        """The training's results for results.json."""
         last = self._records[-1]
         results: dict[str, Any] = {
             "epochs": last["epoch"],

@@ -130,7 +130,7 @@ _SETTINGS = (
 
 
 def _first_state(owners: Sequence[Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """What each variable holds at the start; what is not constant is stored, by its digest."""
+    """The first value of each variable; values that are not constant are stored by digest."""
     described: list[dict[str, Any]] = []
     stored: dict[str, Any] = {}
     for owner in owners:

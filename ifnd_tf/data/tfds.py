@@ -46,7 +46,7 @@ def _builder(full: str, name: str, data_dir: str) -> Any:
             f"--dataset={full}: expected a name that tfds knows or that is prepared in {where}. "
             f"Received: {name!r}. See https://www.tensorflow.org/datasets/catalog."
         ) from error
-    except Exception as error:  # whatever its parsers raise
+    except Exception as error:  # its parsers raise many kinds
         raise UserError(
             f"--dataset={full}: expected prepared data that can be read in {where}. Received: "
             f"{cause(error)}; prepare it again."

@@ -18,7 +18,7 @@ _OPEN_FILES = 16
 
 
 class _Files(NamedTuple):
-    """What to read: `take` records of each path after the first `skip`, numbered from `offset`."""
+    """`take` records to read of each path after the first `skip`, numbered from `offset`."""
 
     path: np.ndarray
     skip: np.ndarray

@@ -112,7 +112,7 @@ def alignment(unit: np.ndarray, other_view: np.ndarray) -> float:
 
 
 class Limit(NamedTuple):
-    """Where the healthy values of a metric end.
+    """The border of the healthy values of a metric.
 
     Attributes:
         value: the border.

@@ -1,4 +1,4 @@
-"""How well k-means on frozen features finds the true classes."""
+"""k-means on frozen features, compared with the true classes."""
 
 from collections.abc import Iterator
 
