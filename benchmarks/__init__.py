@@ -1,1 +1,1 @@
-"""Measurements and proofs, each run as `python -m benchmarks.<name> [--json PATH]`."""
+"""Measurements of speed and memory, each run as `python -m benchmarks.<name> [--json PATH]`."""

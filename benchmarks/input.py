@@ -173,7 +173,7 @@ def _peers_speed(other: peer.Peer) -> float:
 
 
 def waiting(data: str, steps: int = 60) -> tuple[float, float]:
-    """How long a step of a CIFAR-10 run waits for its batch, and how long it takes, in seconds."""
+    """The seconds that a step of a CIFAR-10 run waits for its batch, and those that it takes."""
     import tensorflow as tf
 
     from benchmarks.run_parts import parts

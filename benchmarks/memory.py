@@ -1,4 +1,4 @@
-"""How much memory a call takes, measured in a process of its own. Linux only."""
+"""The memory that a call takes, measured in a process of its own. Linux only."""
 
 import importlib
 import multiprocessing
@@ -12,7 +12,7 @@ def _run(module: str, function: str, arguments: tuple[Any, ...], out: Any) -> No
 
 
 def apart(module: str, function: str, *arguments: Any) -> Any:
-    """What a function returns in a fresh process."""
+    """The result of a function in a fresh process."""
     context = multiprocessing.get_context("spawn")
     out = context.Queue()
     process = context.Process(target=_run, args=(module, function, arguments, out))

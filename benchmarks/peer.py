@@ -42,7 +42,7 @@ class Peer:
         return self._process.pid
 
     def call(self, function: str, **arguments: Any) -> Any:
-        """What the peer's function returns for arguments that JSON can hold.
+        """The result of the peer's function for arguments that JSON can hold.
 
         Raises:
             RuntimeError: if the process ended; it printed why.

@@ -1,4 +1,4 @@
-"""What a refresh costs: embedding, clustering, acceptance and assignment, beside its epoch.
+"""The cost of a refresh: embedding, clustering, acceptance and assignment, beside its epoch.
 
     python -m benchmarks.refresh --data=data/cifar10 --json -
 

@@ -1,6 +1,6 @@
-"""What a benchmark finds, as rows: measured in turn with a peer, compared, shown and written.
+"""Rows of results: measured in turn with a peer, compared, shown and written.
 
-A busy machine slows whatever runs, so contenders take turns and are compared within a round.
+A busy machine slows all of them, so contenders take turns and are compared within a round.
 """
 
 import argparse
@@ -25,7 +25,7 @@ class Row(NamedTuple):
         case: what was measured, with its sizes.
         metric: of what, with its unit.
         ours, peer: medians over the rounds; a peer that is missing has None.
-        peer_name: who the peer is; empty if the figure stands alone.
+        peer_name: the peer; empty if the figure stands alone.
         ratio: how many times better ours is, the median over the rounds: peer / ours of a time
             or of bytes, ours / peer of a rate. Of a metric called "cost of ..." it is ours / peer
             the other way round: what the addition makes of the peer's time or bytes.
@@ -45,7 +45,7 @@ class Row(NamedTuple):
 
 
 def seconds(function: Callable[[], Any]) -> float:
-    """How long a call takes."""
+    """The time of a call."""
     begin = time.perf_counter()
     function()
     return time.perf_counter() - begin
@@ -54,7 +54,7 @@ def seconds(function: Callable[[], Any]) -> float:
 def in_turn(
     contenders: Mapping[str, Callable[[], float]], rounds: int, *, warm: bool = True
 ) -> dict[str, list[float]]:
-    """What every contender returns in each round, after one that warms up."""
+    """The result of every contender in each round, after one round that warms up."""
     if warm:
         for contender in contenders.values():
             contender()

@@ -16,7 +16,7 @@ from ifnd_tf.stages import build, sizes
 
 
 class RunParts(NamedTuple):
-    """What `main.py` would train: settings, images, model, on one device."""
+    """The parts of a run of `main.py`: settings, images, model, on one device."""
 
     config: Config
     strategy: tf.distribute.Strategy

@@ -1,4 +1,4 @@
-"""How costs grow with N, K, B, Q and replicas: exponents fitted to measured times, with plots.
+"""The growth of costs with N, K, B, Q and replicas: exponents fitted to measured times, with plots.
 
     python -m benchmarks.scaling --plots=docs/images --json -
 

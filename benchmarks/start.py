@@ -1,4 +1,4 @@
-"""How long main.py takes to answer --help, and to do its first training step.
+"""The time that main.py takes to answer --help, and to do its first training step.
 
 python -m benchmarks.start --json -
 """

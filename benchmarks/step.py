@@ -49,7 +49,7 @@ def ours(data: str, encoder: str, precision: str, batch: int) -> Callable[[int],
 
 
 def resident(process: psutil.Process, during: Callable[[], float]) -> tuple[float, float]:
-    """What a call returns, and the most MB that a process and its children hold meanwhile."""
+    """The result of a call, and the most MB that a process and its children hold meanwhile."""
     most, done = [0.0], threading.Event()
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""Runs a lowered run on whatever device JAX finds; the same command goes on where it stopped.
+"""Runs a lowered run on the device that JAX finds; the same command continues a stopped run.
 
     python -m jax_runner DIR --data=FILE.npz --workdir=runs/NAME --minutes=9
     python DIR/run.pyz DIR --data=FILE.npz ...         # the same, where this project is not
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
     """Runs the command line; returns the process's exit status."""
     started = time.monotonic()
     options = _arguments(arguments)
-    memory = options.memory_gigabytes
+    memory, terminal = options.memory_gigabytes, sys.stdout.isatty()
     try:
         try:
             import jax
@@ -60,7 +60,8 @@ def main(arguments: list[str]) -> int:
             started=started,
         )
         try:
-            sit(options.artifact, sitting, Progress())
+            # A log file gets epochs and results, no status.
+            sit(options.artifact, sitting, Progress(interval=None if terminal else float("inf")))
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -73,12 +74,12 @@ def main(arguments: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last saved state", file=sys.stderr)
+        print("stopped; the same command continues from the last saved state", file=sys.stderr)
         return 130
     return 0
 
 
 if __name__ == "__main__":
-    # XLA's own notes of no interest to who trains; before JAX is imported.
+    # Hides XLA's own notes; set before JAX is imported.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.exit(main(sys.argv[1:]))

@@ -1,105 +1,211 @@
-"""One sitting at a machine with an accelerator: measures, trains, and packs what came of it.
+"""A sitting at a machine with an accelerator: what goes there, and what comes back.
 
-    python -m jax_runner.accelerator PACK --out=DIR --minutes=9
+    python -m jax_runner.accelerator pack lowered --images=cifar10.tgz --out=pack.tar.xz
+    python -m jax_runner.accelerator run pack.tar.xz --out=DIR --minutes=9
 
-PACK is a folder that holds the images (FILE.tgz of class folders) and what
-`lowering` wrote for the run, the comparison and k-means. The same command goes on where
-the last one stopped. Needs JAX, NumPy and Pillow; PyTorch for the peer's speed.
+`pack` needs what `lowering` wrote (a run, or a folder of runs and of k-means) and an archive of
+class folders. `run` measures first, PyTorch and then k-means, trains, and packs the results; the
+same command continues where the last one stopped. It needs JAX, NumPy and Pillow; and
+PyTorch for the peer.
+
 DIR gets `runs.tar.gz` (metrics, detections, results, flags; no state) and, for each finished run,
-`NAME.weights.npz`: the query and key networks in float16.
+the query network in float16: `NAME.weights.0.npz`, `NAME.weights.1.npz`, ..., which
+`lowering.lift` reads.
 """
 
 import argparse
 import json
+import lzma
 import os
 import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from jax_runner.run_folder import STATE
+from ifnd_tf.errors import UserError
+from jax_runner.artifact import Artifact, artifacts_in
+from jax_runner.run_folder import STATE, weight_files
 
 ROOT = Path(__file__).resolve().parents[1]
-# Of the sitting, what is measured before training; and what packing takes at its end.
+# What can be carried to the machine, and what a file may have that comes back, in bytes.
+MOST_PACKED, MOST_WEIGHTS = 60_000_000, 14_000_000
+# Of the sitting's time: the peer's share, and what packing the results takes.
 _PEER_SECONDS, _PACKING_SECONDS = 120, 15
+# Two bits of position and of context suit float32, whose random mantissas otherwise grow.
+_LZMA = [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 2, "lp": 2, "pb": 2}]
 
 
-def images(pack: Path) -> Path:
+def pack(lowered: Path, images: Path, out: Path) -> int:
+    """Writes lowered runs and the images' archive to one .tar.xz; returns its bytes.
+
+    Raises:
+        UserError: something is missing, or the pack is too large to be carried.
+    """
+    artifacts = artifacts_in(lowered)
+    if not images.is_file():
+        raise UserError(
+            f"--images: expected an archive of class folders, FILE.tgz. Received: {images}."
+        )
+    # A run alone keeps its folder's name.
+    root = lowered.parent if (lowered / "manifest.json").exists() else lowered
+    shared = {artifact.folder / artifact.manifest.get("initial", "") for artifact in artifacts}
+    files = {path for artifact in artifacts for path in artifact.folder.iterdir()} | shared
+    with (
+        lzma.open(out, "wb", filters=_LZMA) as file,
+        tarfile.open(fileobj=file, mode="w") as archive,
+    ):
+        for path in sorted({path.resolve() for path in files if path.is_file()}):
+            archive.add(path, path.relative_to(root.resolve()))
+        archive.add(images, "images.tgz")
+    size = out.stat().st_size
+    if size > MOST_PACKED:
+        raise UserError(
+            f"{out}: expected at most {MOST_PACKED / 1e6:.0f} MB. Received: {size / 1e6:.1f} MB; "
+            "pack fewer runs, or smaller images."
+        )
+    return size
+
+
+def unpack(source: Path) -> Path:
+    """The folder of a pack, unpacked beside it once."""
+    if source.is_dir():
+        return source
+    folder = source.with_name(source.name.removesuffix(".tar.xz"))
+    if not folder.exists():
+        try:
+            with tarfile.open(source) as archive:
+                archive.extractall(folder, filter="data")
+        except (OSError, tarfile.TarError) as error:
+            raise UserError(
+                f"expected a pack, FILE.tar.xz. Received: {source} ({error})."
+            ) from error
+    return folder
+
+
+def decoded_images(folder: Path) -> Path:
     """The images as FILE.npz, decoded once."""
-    archive = next(pack.glob("*.tgz"))
-    decoded = archive.with_suffix(".npz")
+    decoded = folder / "images.npz"
     if not decoded.exists():
-        _run("jax_runner.pixels", archive, decoded)
+        _run("jax_runner.pixels", folder / "images.tgz", decoded)
     return decoded
 
 
 def measure_peer(data: Path, runs: Path) -> None:
-    """PyTorch's images a second with the same recipe, once for each directory."""
+    """PyTorch's images a second with the same recipe, once for each directory of runs."""
     path = runs / "peer.json"
-    if path.exists():
-        return
-    runs.mkdir(parents=True, exist_ok=True)
-    options = (f"--data={data}", "--epochs=4", f"--json={path}")
-    _run("benchmarks.peers.moco_torch", *options, timeout=_PEER_SECONDS)
+    if not path.exists():
+        runs.mkdir(parents=True, exist_ok=True)
+        options = (f"--data={data}", "--epochs=4", f"--json={path}")
+        _run("benchmarks.peers.moco_torch", *options, timeout=_PEER_SECONDS)
 
 
-def write_weights(run: Path, manifest: dict, target: Path) -> None:
-    """The networks of a state in float16, by the variables' numbers in the manifest."""
+def write_weights(run: Path, artifact: Artifact, target: Path) -> None:
+    """The query network of a state in float16, in files of at most `MOST_WEIGHTS` bytes.
+
+    Args:
+        run: the run directory.
+        artifact: says which variables are the query network's.
+        target: the files' names up to the suffix .weights.0.npz.
+    """
     with np.load(run / STATE) as state:
-        kept = {
+        arrays = {
             str(number): state[str(number)].astype(np.float16)
-            for number, entry in enumerate(manifest["state"])
-            if entry["dtype"] == "float32"
-            and not entry["name"].startswith(("moco/", "momentum_sgd/", "kept_keys"))
+            for number in artifact.manifest["query"]
         }
-    np.savez_compressed(target, **kept)
+    for number, part in enumerate(_parts(arrays)):
+        np.savez_compressed(f"{target}.weights.{number}.npz", **part)  # type: ignore[arg-type]
 
 
-def pack_up(pack: Path, runs: Path, out: Path) -> None:
-    """Writes all that is to be brought back to `out`."""
+def _parts(arrays: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+    """The arrays in their order, as many at a time as fit in a file."""
+    part: dict[str, np.ndarray] = {}
+    for name, array in arrays.items():
+        if part and sum(each.nbytes for each in part.values()) + array.nbytes > MOST_WEIGHTS:
+            yield part
+            part = {}
+        part[name] = array
+    yield part
+
+
+def pack_results(folder: Path, runs: Path, out: Path) -> None:
+    """Writes to `out` all that is to be brought back."""
     with tarfile.open(out / "runs.tar.gz", "w:gz") as archive:
         for path in sorted(runs.rglob("*")):
             if path.is_file() and path.name != STATE:
                 archive.add(path, path.relative_to(runs))
-    for results in sorted(runs.glob("*/results.json")):
-        name = results.parent.name
-        manifest = json.loads((pack / name / "manifest.json").read_text())
-        if "knn_top1" in json.loads(results.read_text()):
-            write_weights(results.parent, manifest, out / f"{name}.weights.npz")
+    artifacts = artifacts_in(folder)
+    for artifact in artifacts:
+        name = artifact.folder.name
+        run = runs if len(artifacts) == 1 else runs / name
+        results = run / "results.json"
+        finished = results.exists() and "evaluate_seconds" in json.loads(results.read_text())
+        if finished and not weight_files(out / name):
+            write_weights(run, artifact, out / name)
 
 
 def _run(module: str, *arguments: object, timeout: float | None = None) -> None:
-    """Runs a module of this project; says so if it fails or takes too long, and goes on."""
+    """Runs a module of this project; reports a failure or a timeout, and continues."""
     command = [sys.executable, "-m", module, *map(str, arguments)]
+    print(f"{module} ...", flush=True)
     try:
         subprocess.run(command, cwd=ROOT, check=True, timeout=timeout)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         print(f"{module}: {error}", flush=True)
 
 
+def run(source: Path, out: Path, runs: Path | None, minutes: float, peer: bool) -> None:
+    """Measures, trains and packs the results.
+
+    Args:
+        source: the pack, or its folder.
+        out: folder for what is brought back.
+        runs: run directories; None: `runs` in the pack's folder.
+        minutes: until the results are packed.
+        peer: whether PyTorch is measured.
+    """
+    started = time.monotonic()
+    folder, out = unpack(source).resolve(), out.resolve()
+    runs = (runs or folder / "runs").resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder / "compiled"))
+    data = decoded_images(folder)
+    if peer:
+        measure_peer(data, runs)
+    left = minutes - (time.monotonic() - started + _PACKING_SECONDS) / 60
+    # k-means is timed before any run is trained.
+    _run("jax_runner", folder, f"--data={data}", f"--workdir={runs}", f"--minutes={left}")
+    pack_results(folder, runs, out)
+
+
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the process's exit status."""
-    started = time.monotonic()
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("pack", type=Path, help="images and lowered runs")
-    parser.add_argument("--out", type=Path, required=True, help="folder for what is brought back")
-    parser.add_argument("--runs", type=Path, help="run directories; default: PACK/runs")
-    parser.add_argument("--minutes", type=float, default=9.0, help="until all is packed up")
-    parser.add_argument("--peer", action=argparse.BooleanOptionalAction, default=True)
-    options = parser.parse_args(arguments)
-    pack, out = options.pack.resolve(), options.out.resolve()
-    runs = (options.runs or pack / "runs").resolve()
-    out.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pack / "compiled"))
-    data = images(pack)
-    if options.peer:
-        measure_peer(data, runs)
-    left = options.minutes - (time.monotonic() - started + _PACKING_SECONDS) / 60
-    _run("jax_runner", pack, f"--data={data}", f"--workdir={runs}", f"--minutes={left}")
-    pack_up(pack, runs, out)
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").partition("\n")[0], allow_abbrev=False
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    packing = verbs.add_parser("pack", help="write what goes to the machine")
+    packing.add_argument("lowered", type=Path, help="what lowering wrote")
+    packing.add_argument("--images", type=Path, required=True, help="class folders, FILE.tgz")
+    packing.add_argument("--out", type=Path, default=Path("pack.tar.xz"))
+    running = verbs.add_parser("run", help="measure, train, pack the results")
+    running.add_argument("source", type=Path, metavar="PACK", help="FILE.tar.xz, or its folder")
+    running.add_argument("--out", type=Path, required=True, help="folder for what is brought back")
+    running.add_argument("--runs", type=Path, help="run directories; default: PACK/runs")
+    running.add_argument("--minutes", type=float, default=9.0, help="until all is packed")
+    running.add_argument("--peer", action=argparse.BooleanOptionalAction, default=True)
+    options = vars(parser.parse_args(arguments))
+    try:
+        if options.pop("verb") == "pack":
+            print(f"{options['out']}: {pack(**options) / 1e6:.1f} MB")
+        else:
+            run(**options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

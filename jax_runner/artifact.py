@@ -21,7 +21,7 @@ State = list[Any]
 
 
 class Artifact:
-    """What `lowering` wrote.
+    """A folder that `lowering` wrote.
 
     Args:
         folder: with manifest.json.
@@ -99,6 +99,18 @@ class Artifact:
                 )
             _compiled[key] = _compilers.submit(Compiled, name, content, described, memory_bytes)
         return _compiled[key]
+
+
+def artifacts_in(folder: Path) -> list[Artifact]:
+    """The artifact in `folder`, or those in its folders: one seed's runs before the next seed's."""
+    if (folder / "manifest.json").exists() or not folder.is_dir():
+        return [Artifact(folder)]
+
+    def place(artifact: Artifact) -> tuple[int, str]:
+        return artifact.manifest.get("settings", {}).get("seed", -1), artifact.folder.name
+
+    found = [Artifact(path.parent) for path in folder.glob("*/manifest.json")]
+    return sorted(found, key=place) or [Artifact(folder)]
 
 
 # Programs of this process, by their description. Most of a program's compilation runs on one core.

@@ -1,4 +1,4 @@
-"""What the device can do at best, and how near k-means comes."""
+"""The device's peak in matrix products, and k-means beside it."""
 
 import time
 from collections.abc import Callable

@@ -55,7 +55,7 @@ class RunFolder:
         self._write("metrics.jsonl", "".join(json.dumps(record) + "\n" for record in records))
 
     def results(self) -> dict[str, Any]:
-        """What results.json holds; empty if there is none."""
+        """The content of results.json; empty if there is none."""
         path = self.path / "results.json"
         return json.loads(path.read_text()) if path.exists() else {}
 
@@ -66,7 +66,7 @@ class RunFolder:
         return merged
 
     def write_status(self, state: str, text: str) -> None:
-        """A sign of life for --mode=watch; see `RunDirectory.write_status`."""
+        """Writes the last update for --mode=watch; see `RunDirectory.write_status`."""
         sign = {"state": state, "text": text, "time": time.time()}
         sign |= {"host": socket.gethostname(), "pid": os.getpid()}
         self._write("status.json", json.dumps(sign) + "\n")
@@ -93,7 +93,7 @@ class RunFolder:
         os.replace(self.path / f"{STATE}.new", self.path / STATE)
 
     def restore(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-        """What `save` wrote; None if nothing is there.
+        """The arrays and notes that `save` wrote; None if there are none.
 
         Raises:
             UserError: the state belongs to another manifest.
@@ -106,6 +106,20 @@ class RunFolder:
         new = self.path / f"{name}.new"
         new.write_text(text, encoding="utf-8")
         os.replace(new, self.path / name)
+
+
+def weight_files(stem: Path) -> list[Path]:
+    """The files stem.weights.0.npz, ... that `jax_runner.accelerator` wrote for a run."""
+    return sorted(stem.parent.glob(f"{stem.name}.weights.*.npz"))
+
+
+def read_weights(stem: Path) -> dict[str, np.ndarray]:
+    """The query network's float16 values, by the variables' numbers in the manifest."""
+    arrays: dict[str, np.ndarray] = {}
+    for path in weight_files(stem):
+        with np.load(path) as stored:
+            arrays.update(stored.items())
+    return arrays
 
 
 def read_state(path: Path, digest: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

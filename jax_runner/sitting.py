@@ -12,7 +12,7 @@ import numpy as np
 from ifnd_tf.errors import UserError
 from ifnd_tf.run.progress import Nested, Progress
 from jax_runner import images, measure
-from jax_runner.artifact import Artifact
+from jax_runner.artifact import Artifact, artifacts_in
 from jax_runner.run_folder import RunFolder
 from jax_runner.training import Training, refresh_share
 
@@ -24,7 +24,7 @@ _EVALUATION_SECONDS, _EVALUATION_RESERVE = 60.0, 1.5
 
 
 class Sitting(NamedTuple):
-    """What the command line asks for.
+    """The options of a sitting.
 
     Attributes:
         data: the images, FILE.npz.
@@ -51,25 +51,13 @@ class Sitting(NamedTuple):
         return self.started + max(0.0, 60.0 * self.minutes - _LEAVING_SECONDS)
 
 
-def members(folder: Path) -> list[Artifact]:
-    """The artifact in `folder`, or those in its folders: one seed's runs before the next seed's."""
-    if (folder / "manifest.json").exists() or not folder.is_dir():
-        return [Artifact(folder)]
-    found = [Artifact(path.parent) for path in folder.glob("*/manifest.json")]
-    return sorted(found, key=_place) or [Artifact(folder)]
-
-
-def _place(artifact: Artifact) -> tuple[int, str]:
-    return artifact.manifest.get("settings", {}).get("seed", -1), artifact.folder.name
-
-
 def sit(folder: Path, sitting: Sitting, progress: Progress) -> None:
-    """Goes on with whatever is not finished of the artifacts in `folder`.
+    """Continues all unfinished runs of the artifacts in `folder`.
 
     Raises:
         UserError: there is no artifact, or what it is given does not fit it.
     """
-    found = members(folder)
+    found = artifacts_in(folder)
     alone = len(found) == 1
     runs = [artifact for artifact in found if "settings" in artifact.manifest]
 
@@ -86,7 +74,7 @@ def sit(folder: Path, sitting: Sitting, progress: Progress) -> None:
     for artifact in runs:
         run = RunFolder(_workdir(artifact, sitting, alone), artifact)
         if not _go_on(artifact, run, sitting, named(artifact)):
-            named(artifact).line("out of time; the same command goes on")
+            named(artifact).line("out of time; the same command continues")
             return
     if len(found) > 1:
         progress.line(f"all {len(found)} finished")
@@ -147,12 +135,12 @@ def _go_on(artifact: Artifact, run: RunFolder, sitting: Sitting, progress: Progr
         run.write_status("finished", "finished train, evaluate")
         progress.line(f"results in {run.path}")
     else:
-        run.write_status("stopped", "out of time; the same command goes on")
+        run.write_status("stopped", "out of time; the same command continues")
     return finished
 
 
 def _evaluation_seconds(run: RunFolder) -> float:
-    """What an evaluation may take, by those of the runs beside this one."""
+    """The time that an evaluation may take, judged by the runs beside this one."""
     results = [json.loads(path.read_text()) for path in run.path.parent.glob("*/results.json")]
     known = [found["evaluate_seconds"] for found in results if "evaluate_seconds" in found]
     return _EVALUATION_RESERVE * max(known) if known else _EVALUATION_SECONDS
@@ -165,7 +153,7 @@ def _device() -> str:
 def _outcome(
     manifest: dict[str, Any], training: Training, run: RunFolder, progress: Progress
 ) -> dict[str, Any]:
-    """What results.json holds of a run that is trained: speed, and the protocols' numbers."""
+    """The results of a trained run for results.json: speed, and the protocols' numbers."""
     settings = manifest["settings"]
     results = training.summary()
     half = settings["precision"] == "mixed_bfloat16"

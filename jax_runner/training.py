@@ -3,6 +3,7 @@
 import collections
 import functools
 import statistics
+import sys
 import time
 from typing import Any
 
@@ -18,6 +19,8 @@ from jax_runner.run_folder import RunFolder
 
 # Steps that may be under way on the device while the host prepares the next.
 _AHEAD = 4
+# In a log file every tenth epoch gets a line; metrics.jsonl has all of them.
+_LOGGED_EPOCHS = 10
 _NAMES = ("loss", "masked_share", "positive_similarity", "embedding_std")
 
 
@@ -145,7 +148,7 @@ class Training:
         return results
 
     def summary(self) -> dict[str, Any]:
-        """What results.json holds of the training."""
+        """The training's results for results.json."""
         last = self._records[-1]
         results: dict[str, Any] = {
             "epochs": last["epoch"],
@@ -196,7 +199,8 @@ class Training:
         self._run.write_metrics(self._records)
         share = refresh_share(values)
         refreshed = f"  refresh {share:.1%} of the epoch" if share else ""
-        self._progress.line(epoch_line(epoch + 1, epochs, values) + refreshed)
+        if sys.stdout.isatty() or (epoch + 1) % _LOGGED_EPOCHS == 0 or epoch + 1 == epochs:
+            self._progress.line(epoch_line(epoch + 1, epochs, values) + refreshed)
 
     def _due_to_save(self, done: int, epochs: int) -> bool:
         minutes = (time.monotonic() - self._saved) / 60.0

@@ -1,7 +1,7 @@
 """A traced graph as a pure function: variables come in as arguments and go out as results.
 
 The graph's operations are copied, one by one, into a new function. So XLA can lower a step
-that reads and writes variables, and whoever runs the result keeps the variables where it likes.
+that reads and writes variables, and the runner of the result decides where variables are kept.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ class Parameter(NamedTuple):
 
 
 class Program(NamedTuple):
-    """What one device computes.
+    """The computation of one device.
 
     `function` takes the values of `parameters` and returns the step's outputs
     followed by the variables, in the parameters' order. `shapeless` names the ops whose

@@ -3,7 +3,8 @@
     python -m lowering.lift DIR runs/NAME
     python main.py --flagfile=runs/NAME/config.flags --workdir=runs/NAME --mode=export,report
 
-DIR is what lowering wrote, runs/NAME what jax_runner made of it. After this
+DIR is what lowering wrote, runs/NAME what jax_runner made of it; of a run that came from an
+accelerator without its state, the files runs/NAME.weights.*.npz beside it are read. After this
 the stages of main.py that read a trained model work: export, evaluate, report. The weights come
 back, not the whole state: training goes on with jax_runner alone.
 """
@@ -24,7 +25,7 @@ from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.run.checkpoints import CheckpointStore, Snapshot
 from ifnd_tf.stages import build
 from jax_runner.artifact import Artifact
-from jax_runner.run_folder import STATE, read_state
+from jax_runner.run_folder import STATE, read_state, read_weights, weight_files
 from lowering.programs import variables
 
 
@@ -33,7 +34,7 @@ def model_of(artifact: Artifact, arrays: dict[str, Any]) -> ContrastiveModel:
 
     Args:
         artifact: gives flags and sizes.
-        arrays: by the variables' numbers in the manifest.
+        arrays: by the variables' numbers in the manifest; other variables keep their first values.
     """
     manifest = artifact.manifest
     config = entry.parse([f"--{name}={value}" for name, value in manifest["flags"].items()])
@@ -45,7 +46,8 @@ def model_of(artifact: Artifact, arrays: dict[str, Any]) -> ContrastiveModel:
         steps_per_epoch=manifest["steps_per_epoch"],
     )
     for number, variable in enumerate(variables(model)):
-        variable.assign(arrays[str(number)])
+        if str(number) in arrays:
+            variable.assign(tf.cast(arrays[str(number)], variable.dtype))
     return model
 
 
@@ -55,12 +57,17 @@ def lift(artifact: Artifact, folder: Path) -> int:
     Raises:
         UserError: there is no state, or it belongs to another manifest.
     """
-    arrays, notes = read_state(folder / STATE, artifact.digest)
+    if (folder / STATE).exists() or not weight_files(folder):
+        arrays, notes = read_state(folder / STATE, artifact.digest)
+        step = notes["step"]
+    else:
+        arrays = read_weights(folder)
+        step = artifact.manifest["steps_per_epoch"] * artifact.manifest["settings"]["epochs"]
     checkpoint = tf.train.Checkpoint(model=model_of(artifact, arrays))
-    snapshot = Snapshot.take(notes["step"], checkpoint, {"lifted": True})
+    snapshot = Snapshot.take(step, checkpoint, {"lifted": True})
     CheckpointStore(str(folder / "checkpoints")).write(snapshot)
     snapshot.drop()
-    return notes["step"]
+    return step
 
 
 def main(arguments: list[str]) -> int:

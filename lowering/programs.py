@@ -28,7 +28,7 @@ Spec = tf.TensorSpec
 
 
 class Sizes(NamedTuple):
-    """What the programs' shapes follow from.
+    """The sizes that determine the programs' shapes.
 
     Attributes:
         train, test: N and the number of evaluation images; 0: there are none.
@@ -123,7 +123,7 @@ def features(config: Config, model: ContrastiveModel, data: Sizes) -> Portable:
 
 
 def embedding(config: Config, model: ContrastiveModel, data: Sizes) -> Portable:
-    """What is clustered: images [b] -> unit vectors [b, D]; or all kept keys -> [N, D]."""
+    """The clustered embeddings: images [b] -> unit vectors [b, D]; or all kept keys -> [N, D]."""
     memory, network = model.memory, model.embedding_network
     if memory is not None:
 

@@ -130,7 +130,7 @@ _SETTINGS = (
 
 
 def _first_state(owners: Sequence[Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """What each variable holds at the start; what is not constant is stored, by its digest."""
+    """The first value of each variable; values that are not constant are stored by digest."""
     described: list[dict[str, Any]] = []
     stored: dict[str, Any] = {}
     for owner in owners:
@@ -166,6 +166,7 @@ def _roles(model: ContrastiveModel, owners: Sequence[Any]) -> dict[str, Any]:
     labels = model.pseudo_labels
     return {
         "labels": None if labels is None else places[id(labels)],
+        "query": [places[id(v)] for part in model.network for v in part.variables],
         "means": [places[id(v)] for metric in model.metrics for v in metric.variables],
     }
 

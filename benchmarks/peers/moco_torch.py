@@ -1,6 +1,7 @@
-"""MoCo v2's CIFAR recipe in plain PyTorch, fast: what a lowered run's images/s stand beside.
+"""MoCo v2's CIFAR recipe in plain PyTorch, the peer of a lowered run: images a second and kNN.
 
-    python -m benchmarks.peers.moco_torch --data=cifar10.npz --epochs=2
+    python -m benchmarks.peers.moco_torch --data=cifar10.npz --epochs=3
+    python -m benchmarks.peers.moco_torch --data=cifar10.npz --epochs=200 --compile=step --knn
 
 Written for this comparison after He et al. 2019 (arXiv 1911.05722) and Chen et al. 2020 (arXiv
 2003.04297), with MoCo's CIFAR settings: ResNet-18, two-layer projector, queue 4096, split batch
@@ -17,172 +18,137 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-LUMA = (0.299, 0.587, 0.114)
+from benchmarks.peers.moco_network import MEAN, STD, Network, views
 
 
-class SplitBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation in which each of `splits` parts of a batch has its own statistics."""
-
-    splits = 8
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalises [b, C, H, W]."""
-        b, c, h, w = x.shape
-        if not self.training:
-            return super().forward(x)
-        mean, variance = self.running_mean.repeat(self.splits), self.running_var.repeat(self.splits)
-        rows = x.reshape(self.splits, b // self.splits, c, h, w).transpose(0, 1)
-        y = functional.batch_norm(
-            rows.reshape(b // self.splits, self.splits * c, h, w),
-            mean, variance, self.weight.repeat(self.splits), self.bias.repeat(self.splits),
-            True, self.momentum, self.eps,
-        )  # fmt: skip
-        self.running_mean.copy_(mean.view(self.splits, c).mean(0))
-        self.running_var.copy_(variance.view(self.splits, c).mean(0))
-        return y.reshape(b // self.splits, self.splits, c, h, w).transpose(0, 1).reshape(b, c, h, w)
-
-
-class Block(nn.Module):
-    """Two 3x3 convolutions and a shortcut."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int):
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.norm1 = SplitBatchNorm(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.norm2 = SplitBatchNorm(outputs)
-        self.shortcut = nn.Sequential()
-        if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), SplitBatchNorm(outputs)
-            )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[b, C, H, W] -> [b, C', H / stride, W / stride]."""
-        y = functional.relu(self.norm1(self.conv1(x)))
-        return functional.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
-
-
-class Network(nn.Module):
-    """ResNet-18 with a 3x3 stem, and MoCo v2's projector: images -> unit vectors [b, dim]."""
-
-    def __init__(self, width: int = 64, dim: int = 128):
-        super().__init__()
-        layers: list[nn.Module] = [
-            nn.Conv2d(3, width, 3, 1, 1, bias=False), SplitBatchNorm(width), nn.ReLU()
-        ]  # fmt: skip
-        inputs = width
-        for stage in range(4):
-            for number in range(2):
-                outputs = width * 2**stage
-                layers.append(Block(inputs, outputs, 2 if stage and not number else 1))
-                inputs = outputs
-        self.encoder = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.projector = nn.Sequential(nn.Linear(inputs, inputs), nn.ReLU(), nn.Linear(inputs, dim))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Float [b, 3, S, S] -> float32 [b, dim] of unit length."""
-        return functional.normalize(self.projector(self.encoder(x)).float(), dim=1)
-
-
-def views(images: torch.Tensor, min_area: float = 0.08) -> torch.Tensor:
-    """One random view of each image: crop, flip, colour jitter, grey; normalised.
+class Step:
+    """One training step: two views, keys without gradients, the loss against the queue.
 
     Args:
-        images: uint8 [b, S, S, 3] on the device.
-        min_area: smallest crop, as a share of the area.
+        options: of the command line.
+        device: where to train.
     """
-    count, device = images.shape[0], images.device
 
-    def draw(low: float, high: float) -> torch.Tensor:
-        return torch.rand(count, device=device) * (high - low) + low
+    def __init__(self, options: argparse.Namespace, device: torch.device):
+        self._batch, self._device = options.batch_size, device
+        self.query = Network(options.width).to(device, memory_format=torch.channels_last)
+        self.key = copy.deepcopy(self.query).requires_grad_(False)
+        self.queue = functional.normalize(
+            torch.randn(options.queue_size, 128, device=device), dim=1
+        )
+        self.optimizer = torch.optim.SGD(
+            self.query.parameters(), lr=0.06, momentum=0.9, weight_decay=5e-4
+        )
+        self._views: Any = torch.compile(views) if options.compile == "views" else views
+        self._loss: Any = torch.compile(self.loss) if options.compile == "step" else self.loss
 
-    def happens(probability: float) -> torch.Tensor:
-        return torch.rand(count, device=device) < probability
-
-    aspect = torch.exp(draw(math.log(3 / 4), math.log(4 / 3))).sqrt()
-    side = draw(min_area, 1.0).sqrt()
-    width, height = (side * aspect).clamp(max=1.0), (side / aspect).clamp(max=1.0)
-    left, top = (1 - width) * draw(-1, 1), (1 - height) * draw(-1, 1)
-    zero, flip = torch.zeros_like(width), torch.where(happens(0.5), -1.0, 1.0)
-    theta = torch.stack(
-        [torch.stack([width * flip, zero, left], 1), torch.stack([zero, height, top], 1)], 1
-    )
-    pixels = images.permute(0, 3, 1, 2).float() / 255
-    grid = functional.affine_grid(theta, list(pixels.shape), align_corners=False)
-    pixels = functional.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
-
-    jittered = happens(0.8)
-
-    def factor(strength: float) -> torch.Tensor:
-        drawn = torch.where(jittered, draw(1 - strength, 1 + strength), 1.0)
-        return drawn[:, None, None, None]
-
-    luma = torch.tensor(LUMA, device=device)[None, :, None, None]
-    pixels = pixels * factor(0.4)
-    mean = (pixels * luma).sum(1, keepdim=True).mean((2, 3), keepdim=True)
-    pixels = mean + (pixels - mean) * factor(0.4)
-    gray = (pixels * luma).sum(1, keepdim=True)
-    saturation = torch.where(happens(0.2)[:, None, None, None], 0.0, factor(0.4))
-    # Hue as a turn of the chroma about the grey axis.
-    angle = torch.where(jittered, draw(-0.1, 0.1) * 2 * math.pi, 0.0)[:, None, None, None]
-    chroma = (pixels - gray) * saturation
-    crossed = torch.roll(chroma, 1, 1) - torch.roll(chroma, -1, 1)
-    chroma = chroma * torch.cos(angle) + crossed * torch.sin(angle) / math.sqrt(3)
-    pixels = (gray + chroma).clamp(0, 1)
-    mean_, std_ = (torch.tensor(v, device=device)[None, :, None, None] for v in (MEAN, STD))
-    return ((pixels - mean_) / std_).contiguous(memory_format=torch.channels_last)
-
-
-def train(options: argparse.Namespace, images: torch.Tensor) -> list[float]:
-    """Trains; returns the images a second of each epoch after the first."""
-    device, batch = images.device, options.batch_size
-    query = Network(options.width).to(device, memory_format=torch.channels_last)
-    key = copy.deepcopy(query).requires_grad_(False)
-    optimizer = torch.optim.SGD(query.parameters(), lr=0.06, momentum=0.9, weight_decay=5e-4)
-    queue = functional.normalize(torch.randn(options.queue_size, 128, device=device), dim=1)
-    steps = len(images) // batch
-
-    def step(rows: torch.Tensor, queue: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        seen = images[rows]
-        with torch.autocast(device.type, torch.bfloat16):
+    def loss(self, seen: torch.Tensor, queue: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """InfoNCE of images uint8 [b, S, S, 3], and their keys."""
+        with torch.no_grad():
+            first, second = self._views(seen), self._views(seen)
+        with torch.autocast(self._device.type, torch.bfloat16):
             with torch.no_grad():
                 # A permutation; torch.compile of PyTorch 2.13 fails on torch.randperm as an index.
-                order = torch.rand(batch, device=device).argsort()
-                keys = torch.empty(batch, 128, device=device)
-                keys[order] = key(views(seen)[order])
-            queries = query(views(seen))
+                order = torch.rand(self._batch, device=self._device).argsort()
+                keys = torch.empty(self._batch, 128, device=self._device)
+                keys[order] = self.key(first[order])
+            queries = self.query(second)
         positive = (queries * keys).sum(1, keepdim=True)
         logits = torch.cat([positive, queries @ queue.T], 1) / 0.1
-        loss = functional.cross_entropy(logits, torch.zeros_like(rows))
-        return loss, keys
+        return functional.cross_entropy(logits, torch.zeros_like(order)), keys
 
-    compiled: Any = torch.compile(step) if options.compile else step
-    speeds, total = [], 0
+    def __call__(self, seen: torch.Tensor, number: int, rate: float) -> torch.Tensor:
+        """Trains on images [b, S, S, 3] in step `number`; returns the loss."""
+        self.optimizer.param_groups[0]["lr"] = rate
+        loss, keys = self._loss(seen, self.queue)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        with torch.no_grad():
+            pairs = list(self.key.parameters()), list(self.query.parameters())
+            torch._foreach_lerp_(*pairs, 0.01)
+        at = number * self._batch % len(self.queue)
+        self.queue[at : at + self._batch] = keys
+        return loss.detach()
+
+
+def train(options: argparse.Namespace, images: torch.Tensor) -> tuple[Network, list[float]]:
+    """Trains; returns the query network and the images a second of each epoch after the first."""
+    batch, steps = options.batch_size, len(images) // options.batch_size
+    step, speeds, total = Step(options, images.device), list[float](), 0
+    say(f"{steps} steps an epoch; first step, --compile={options.compile} ...")
     for epoch in range(options.epochs):
-        order, start = torch.randperm(len(images), device=device), time.monotonic()
+        order, start = torch.randperm(len(images), device=images.device), time.monotonic()
         for number in range(steps):
             rate = 0.03 * (1 + math.cos(math.pi * total / (options.epochs * steps)))
-            optimizer.param_groups[0]["lr"] = rate
-            loss, keys = compiled(order[number * batch : (number + 1) * batch], queue)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            with torch.no_grad():
-                torch._foreach_lerp_(list(key.parameters()), list(query.parameters()), 0.01)
-            at = total * batch % options.queue_size
-            queue[at : at + batch] = keys
+            loss = step(images[order[number * batch : (number + 1) * batch]], total, rate)
             total += 1
+            if total == 1:
+                say(f"first step: loss {float(loss):.3f} after {time.monotonic() - start:.1f} s")
         value = float(loss)  # waits for the device
         speed = steps * batch / (time.monotonic() - start)
-        print(f"epoch {epoch + 1}/{options.epochs}  loss {value:.3f}  {speed:,.0f} images/s")
+        say(f"epoch {epoch + 1}/{options.epochs}  loss {value:.3f}  {speed:,.0f} images/s")
         if epoch:
             speeds.append(speed)
-    return speeds
+    return step.query, speeds
+
+
+@torch.no_grad()
+def features(network: Network, images: torch.Tensor, batch: int = 500) -> torch.Tensor:
+    """The encoder's features of plain images, of unit length: float32 [N, F]."""
+    network.eval()
+    device = images.device
+    mean, std = (torch.tensor(v, device=device)[None, :, None, None] for v in (MEAN, STD))
+    parts = []
+    for start in range(0, len(images), batch):
+        pixels = images[start : start + batch].permute(0, 3, 1, 2).float() / 255
+        seen = ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16):
+            found = network.encoder(seen)
+        parts.append(functional.normalize(found.float(), dim=1))
+    return torch.cat(parts)
+
+
+def knn_top1(
+    known: torch.Tensor,
+    labels: torch.Tensor,
+    queries: torch.Tensor,
+    truth: torch.Tensor,
+    neighbors: int = 200,
+    temperature: float = 0.1,
+) -> float:
+    """Accuracy of cosine kNN whose votes weigh exp(cosine / T) (Wu et al. 2018, section 3.4).
+
+    Args:
+        known: unit features [N, F].
+        labels: int64 [N].
+        queries: unit features [M, F].
+        truth: int64 [M].
+        neighbors: k, clipped to N.
+        temperature: T.
+    """
+    classes, right = int(labels.max()) + 1, 0
+    for start in range(0, len(queries), 512):
+        cosine = queries[start : start + 512] @ known.T
+        nearest, rows = cosine.topk(min(neighbors, len(known)), dim=1)
+        votes = torch.zeros(len(nearest), classes, device=known.device)
+        votes.scatter_add_(1, labels[rows], (nearest / temperature).exp())
+        right += int((votes.argmax(1) == truth[start : start + 512]).sum())
+    return right / len(queries)
+
+
+def say(text: str) -> None:
+    """Prints a line at once, so that a run that is cut off says how far it came."""
+    print(text, flush=True)
+
+
+def load(path: str, device: torch.device) -> dict[str, torch.Tensor]:
+    """The arrays of FILE.npz on the device, labels as int64."""
+    with np.load(path) as stored:
+        arrays = {name: torch.from_numpy(stored[name]).to(device) for name in stored.files}
+    return {name: a.long() if name.endswith("labels") else a for name, a in arrays.items()}
 
 
 def main() -> None:
@@ -194,20 +160,30 @@ def main() -> None:
     parser.add_argument("--queue_size", type=int, default=4096)
     parser.add_argument("--width", type=int, default=64, help="channels of the first stage")
     parser.add_argument("--examples", type=int, help="only so many images; default: all")
-    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument(
+        "--compile", choices=("none", "views", "step"), default="views",
+        help="views: the augmentation alone, in seconds; step: all of it, which takes minutes",
+    )  # fmt: skip
+    parser.add_argument("--knn", action="store_true", help="also kNN of the test images")
     parser.add_argument("--json", help="write the result to this file")
     options = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with np.load(options.data) as stored:
-        images = torch.from_numpy(stored["train_images"][: options.examples]).to(device)
-    speeds = train(options, images)
     name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
-    result = {
-        "images_per_second": float(np.median(speeds)), "device": name, "torch": torch.__version__
+    say(f"PyTorch {torch.__version__} on {name}")
+    data = load(options.data, device)
+    images = data["train_images"][: options.examples]
+    network, speeds = train(options, images)
+    result: dict[str, Any] = {
+        "images_per_second": float(np.median(speeds)), "device": name, "torch": torch.__version__,
+        "epochs": options.epochs, "compile": options.compile,
     }  # fmt: skip
-    print(json.dumps(result))
+    if options.knn:
+        known, queries = features(network, images), features(network, data["test_images"])
+        labels = data["train_labels"][: options.examples]
+        result["knn_top1"] = knn_top1(known, labels, queries, data["test_labels"])
+    say(json.dumps(result))
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump(result, file)

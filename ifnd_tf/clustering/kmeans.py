@@ -43,7 +43,7 @@ class KMeansResult(NamedTuple):
 def count_non_finite(
     points: tf.Tensor, index: tf.Tensor, collectives: Collectives = LOCAL
 ) -> tf.Tensor:
-    """How many examples have a NaN or infinite coordinate; k-means needs this to be 0.
+    """Counts the examples with a NaN or infinite coordinate; k-means needs this to be 0.
 
     Args:
         points: float [n, D], this replica's rows.

@@ -27,7 +27,7 @@ _COINCIDE = 1e-6
 
 
 class Moved(NamedTuple):
-    """What `move_centroids` returns.
+    """The result of `move_centroids`.
 
     Attributes:
         centroids: float32 [K, D], equal on all replicas.

@@ -4,7 +4,14 @@ import dataclasses
 
 from ifnd_tf.config.setting import changeable, setting
 
-PROTOCOLS = ("knn", "linear", "few_labels", "finetune", "clustering")
+# Name -> the result that it always writes to results.json; {share} as in 10pct.
+PROTOCOLS = {
+    "knn": "knn_top1",
+    "linear": "linear_top1",
+    "few_labels": "linear_{share}_top1",
+    "finetune": "finetune_{share}_top1",
+    "clustering": "cluster_nmi",
+}
 
 
 @dataclasses.dataclass(frozen=True)

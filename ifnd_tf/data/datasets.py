@@ -56,7 +56,7 @@ def open_splits(
         The splits; `evaluation` is None if the share held out comes to no example.
 
     Raises:
-        UserError: for whatever the user can mend: an unknown name, a missing path, an empty
+        UserError: for everything that the user can mend: an unknown name, a missing path, an empty
             folder, a bad line, a single class, tfds data that is not prepared.
     """
     train, evaluation = _open(dataset, data_dir, data_root, train_split, eval_split)

@@ -30,7 +30,7 @@ class _Field(NamedTuple):
 
 
 class _Layout(NamedTuple):
-    """Where a format's header holds width and height, for the files with `signature` at a place."""
+    """The fields of width and height in the header of files with `signature` at a place."""
 
     place: int
     signature: bytes
@@ -184,5 +184,5 @@ def _decode_with_pillow(contents: bytes | np.ndarray) -> np.ndarray:
         # Called eagerly, the bytes come wrapped in an array.
         with Image.open(io.BytesIO(np.asarray(contents, object).item())) as image:
             return np.asarray(image.convert("RGB"), np.uint8)
-    except Exception as error:  # Pillow's readers raise whatever a broken file leads them to.
+    except Exception as error:  # Pillow's readers raise many kinds of errors for broken files.
         raise ValueError(f"{type(error).__name__}: {error}") from error

@@ -82,7 +82,7 @@ def augment(
     Args:
         images: uint8 `[b, S, S, 3]`.
         draws: float32 `[b, PHOTOMETRIC_DRAWS]` in [0, 1).
-        augmentation: probabilities and strengths; whatever has probability 0 costs nothing.
+        augmentation: probabilities and strengths; a change of probability 0 costs nothing.
         static: whether all shapes must be known, as on a device. If not, only the views that
             are to be blurred pass through the blur, three quarters of the work at 224 pixels.
 

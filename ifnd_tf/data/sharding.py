@@ -14,7 +14,7 @@ _STEPS_AHEAD = 4
 
 
 class Sharding(NamedTuple):
-    """Where this worker's replicas stand among all.
+    """The place of this worker's replicas among all.
 
     Attributes:
         worker: number of this worker.

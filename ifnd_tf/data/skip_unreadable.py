@@ -18,7 +18,7 @@ def skip_unreadable(
     rows: int,
     note: Callable[[int, int], Any],
 ) -> tf.data.Dataset:
-    """Examples, with a copy of the next readable one in the place of each that is not.
+    """Examples, with a copy of the next readable one in place of each unreadable one.
 
     So one bad file does not move every later example to another batch, and a resumed run and
     other numbers of replicas still see the same batches. Every batch is followed by a mark that

@@ -65,7 +65,7 @@ class Source:
 
     @property
     def labelled(self) -> bool:
-        """Whether anything is known of any example."""
+        """Whether any example has a label or targets."""
         return self.targets is not None or bool(np.any(self.labels >= 0))
 
     @property
@@ -82,7 +82,7 @@ class Source:
 
     @property
     def streamed(self) -> bool:
-        """Whether examples come in the files' order only, since nothing gives one by its index."""
+        """Whether examples come in the files' order only: neither by index nor from memory."""
         return self.pixels is None and not self.random_access
 
     def mask(self, indices: np.ndarray) -> np.ndarray:

@@ -103,7 +103,7 @@ def _checked_steps(source: Source, batch_size: int, replicas: int) -> int:
 
 
 def view_draws(seed: int, epoch: int | tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """What both views of the examples `index` [b] look like in an epoch, counted from 0.
+    """The draws of both views of the examples `index` [b] in an epoch, counted from 0.
 
     Returns:
         float32 [b, 2, GEOMETRIC_DRAWS] for `crops.crop_boxes` and `crops.flips`, and
@@ -218,10 +218,8 @@ def _crops_one_by_one(
 
     def cut(example: Example, real: tf.Tensor) -> Example:
         def both() -> tf.Tensor:
-            if "image" in example:
-                content = example["image"]
-            else:
-                index = example["index"]
+            index, content = example["index"], example.get("image")
+            if content is None:
                 content = source.fetch(index) if pixels is None else tf.gather(pixels, index)
             return crops.two_views(content, example["geometric"], augmentation, size)
 
@@ -230,16 +228,16 @@ def _crops_one_by_one(
         return {"index": example["index"], "images": cropped, "draws": example["draws"]}
 
     if pixels is not None:
-        always = tf.constant(True)
-        singles = batches.unbatch()
-        views = singles.map(lambda e: cut(e, always), num_parallel_calls=tf.data.AUTOTUNE)
+        views = batches.unbatch().map(
+            lambda example: cut(example, tf.constant(True)), num_parallel_calls=tf.data.AUTOTUNE
+        )
     else:
         views = skip_unreadable(batches, cut, plan.replica_batch, _note_lost(source, plan))
     return views.batch(plan.replica_batch, drop_remainder=True)
 
 
 def _note_lost(source: Source, plan: _Plan) -> Callable[[int, int], None]:
-    """Tells the source which examples could not be read, of the elements' and marks' numbers."""
+    """Makes the `note` of `skip_unreadable`, which tells the source the lost examples."""
 
     def note(first: int, count: int) -> None:
         for number in range(first, first + count):

@@ -1,1 +1,1 @@
-"""What an encoder is worth: every protocol yields `(name, value)` pairs."""
+"""Protocols that evaluate an encoder; each yields `(name, value)` pairs."""

@@ -1,4 +1,4 @@
-"""Is the representation healthy? Numbers for collapse, and warnings in words."""
+"""Measures of collapse, and warnings about values beyond their limits."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,10 +10,10 @@ import numpy as np
 _UNIFORMITY_SAMPLE = 4096
 
 
-def health(
+def collapse_measures(
     embedding: np.ndarray, other_view: np.ndarray | None = None, *, seed: int = 0
 ) -> Iterator[tuple[str, float]]:
-    """Measures whether embeddings still tell images apart.
+    """Spread, rank, uniformity and alignment of embeddings.
 
     Args:
         embedding: float `[N, D]`, N >= 2; brought to unit length here.
@@ -111,66 +111,67 @@ def alignment(unit: np.ndarray, other_view: np.ndarray) -> float:
     return float(np.mean(np.sum((unit - other_view) ** 2, axis=1, dtype=np.float64)))
 
 
-class Range(NamedTuple):
-    """Where a value is healthy, and what it means to leave that on either side.
+class Limit(NamedTuple):
+    """The border of the healthy values of a metric.
 
     Attributes:
-        low, high: the borders.
-        below, above: what is wrong beyond them; "" where nothing is.
+        value: the border.
+        advice: what is wrong beyond it, and what to do.
+        upper: whether healthy values lie below it.
         in_the_end: nothing is wrong before training ends.
     """
 
-    low: float
-    high: float
-    below: str = ""
-    above: str = ""
+    value: float
+    advice: str
+    upper: bool = True
     in_the_end: bool = False
 
-    def distance(self, value: float) -> float:
-        """How far outside a value lies."""
-        return max(self.low - value, value - self.high, 0.0)
+    def excess(self, value: float) -> float:
+        """How far beyond the limit a value lies."""
+        return max(value - self.value if self.upper else self.value - value, 0.0)
 
 
 # std, uniformity and alignment share one border: half of the cosine similarity is common to all
 # images (|mean|^2 = 0.75 for std; a mean squared distance of 0.5 for uniformity), or two views
 # of one image have a cosine under 0.5.
-RANGES: dict[str, Range] = {
-    "embedding_std": Range(
-        0.5, math.inf, below="the embeddings crowd around one point (collapse): lower "
-        "--learning_rate, raise --temperature, or check the views",
+LIMITS = {
+    "embedding_std": Limit(
+        0.5, "the embeddings crowd around one point (collapse): lower --learning_rate, raise "
+        "--temperature, or check the views", upper=False,
     ),
-    "effective_rank": Range(
-        3.0, math.inf, below="nearly all variation lies in fewer than three directions "
-        "(dimensional collapse): lower --learning_rate or weaken the augmentation",
+    "effective_rank": Limit(
+        3.0, "nearly all variation lies in fewer than three directions (dimensional collapse): "
+        "lower --learning_rate or weaken the augmentation", upper=False,
     ),
-    "uniformity": Range(
-        -math.inf, -1.0, above="most images are near each other on the sphere (collapse): lower "
-        "--temperature, or mask fewer negatives",
+    "uniformity": Limit(
+        -1.0, "most images are near each other on the sphere (collapse): lower --temperature, or "
+        "mask fewer negatives",
     ),
-    "alignment": Range(
-        -math.inf, 1.0, above="two views of one image are hardly alike: train longer or weaken the "
-        "augmentation",
+    "alignment": Limit(
+        1.0, "two views of one image are hardly alike: train longer or weaken the augmentation",
         in_the_end=True,  # it grows first, when images begin to be told apart
     ),
-    "masked_share": Range(
-        0.0, 0.5, above="more than half of the negatives are masked, so little is left to learn "
-        "from: raise --num_clusters or lower --acceptance_end",
+    "masked_share": Limit(
+        0.5, "more than half of the negatives are masked, so little is left to learn from: raise "
+        "--num_clusters or lower --acceptance_end",
     ),
-    "label_churn": Range(
-        0.0, 0.9, above="almost no detected pair survives a refresh, so the labels are mostly "
-        "noise: lengthen --warmup_epochs or lower --num_clusters",
+    "label_churn": Limit(
+        0.9, "almost no detected pair survives a refresh, so the labels are mostly noise: lengthen "
+        "--warmup_epochs or lower --num_clusters",
     ),
 }  # fmt: skip
 
 _PREFIXES = ("health_", "detection_", "final_")
 
 
-def warnings(values: Mapping[str, float], before: Mapping[str, float] | None = None) -> list[str]:
-    """Says in words which values are outside their healthy range, and not on their way into it.
+def limit_warnings(
+    values: Mapping[str, float], before: Mapping[str, float] | None = None
+) -> list[str]:
+    """Warns of values beyond their limit, unless they approach it.
 
-    An untrained encoder maps all images near one point, so a healthy run begins outside, and how
-    many steps it needs depends on the data. What tells a collapse from that is the direction: a
-    value is on its way if it has covered a tenth of its distance.
+    An untrained encoder maps all images near one point, so a healthy run begins beyond some
+    limits, and how many steps it needs depends on the data. A collapse differs by the direction: a
+    value approaches its limit if it has covered a tenth of the distance.
 
     Args:
         values: metrics by name, as in results.json or a line of metrics.jsonl; the prefixes
@@ -178,28 +179,25 @@ def warnings(values: Mapping[str, float], before: Mapping[str, float] | None = N
         before: earlier values, or those of an untrained encoder; None: direction does not count.
 
     Returns:
-        One sentence for each value outside its range in `RANGES`, or not finite.
+        One sentence for each value beyond its limit in `LIMITS`, or not finite.
     """
     found = []
     for name, value in values.items():
-        short, healthy = _range(name)
-        if healthy is None:
+        short, limit = _limit(name)
+        if limit is None:
             continue
         words = short.replace("_", " ").capitalize()
-        earlier = None if before is None else before.get(name)
+        earlier = before.get(name) if before else None
         if not math.isfinite(value):
             found.append(f"{words} is {value}: the run has diverged.")
-        elif earlier is not None and healthy.distance(value) <= 0.9 * healthy.distance(earlier):
-            continue
-        elif value < healthy.low and healthy.below:
-            found.append(f"{words} {value:.3g} is below {healthy.low:g}: {healthy.below}.")
-        elif value > healthy.high and healthy.above:
-            found.append(f"{words} {value:.3g} is above {healthy.high:g}: {healthy.above}.")
+        elif limit.excess(value) > (0.9 * limit.excess(earlier) if earlier is not None else 0.0):
+            side = "above" if limit.upper else "below"
+            found.append(f"{words} {value:.3g} is {side} {limit.value:g}: {limit.advice}.")
     return found
 
 
-def stalled(name: str, values: Sequence[float], last: bool) -> list[str]:
-    """`warnings` of the newest value while training, against the one halfway.
+def training_warnings(name: str, values: Sequence[float], last: bool) -> list[str]:
+    """`limit_warnings` of the newest value while training, against the one halfway.
 
     Fewer than five values have no direction.
 
@@ -208,19 +206,19 @@ def stalled(name: str, values: Sequence[float], last: bool) -> list[str]:
         values: its value after each epoch so far.
         last: whether training ends here.
     """
-    _, healthy = _range(name)
-    if healthy is None or not math.isfinite(values[-1]):
-        return warnings({name: values[-1]})
-    if len(values) < 5 or (healthy.in_the_end and not last):
+    limit = _limit(name)[1]
+    if limit is None or not math.isfinite(values[-1]):
+        return limit_warnings({name: values[-1]})
+    if len(values) < 5 or (limit.in_the_end and not last):
         return []
-    return warnings({name: values[-1]}, before={name: values[(len(values) - 1) // 2]})
+    return limit_warnings({name: values[-1]}, before={name: values[(len(values) - 1) // 2]})
 
 
-def _range(name: str) -> tuple[str, Range | None]:
-    """A metric's name without its prefix, and its range if it has one."""
+def _limit(name: str) -> tuple[str, Limit | None]:
+    """A metric's name without its prefix, and its limit if it has one."""
     for prefix in _PREFIXES:
         name = name.removeprefix(prefix)
-    return name, RANGES.get(name)
+    return name, LIMITS.get(name)
 
 
 def _unit(embedding: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Images that occur twice, exactly or nearly, told from fingerprints and features."""
+"""Exact and near duplicates of images, found by fingerprints and features."""
 
 from typing import NamedTuple
 

@@ -181,7 +181,7 @@ def labelled(outputs: Mapping[str, np.ndarray], output: str = "features") -> Emb
 
 
 def raw_pixels(images: tf.Tensor) -> dict[str, tf.Tensor]:
-    """The encoder that knows nothing: pixels in `[0, 1]`, a floor to compare any encoder with.
+    """Pixels in `[0, 1]` as features: a baseline for any encoder.
 
     Args:
         images: uint8 `[b, S, S, 3]`; reduced to 32 pixels a side if larger, to bound the memory

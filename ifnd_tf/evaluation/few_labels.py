@@ -1,4 +1,4 @@
-"""Class-balanced subsets of the labels, the same ones in every run, and what they teach."""
+"""Class-balanced subsets of the labels, the same ones in every run, and probes trained on them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 

@@ -11,6 +11,9 @@ from ifnd_tf.errors import UserError
 from ifnd_tf.evaluation.embed import embed, labelled
 from ifnd_tf.evaluation.linear_probe import accuracies
 
+# SimCLR's recipe for 256 images a step.
+_LEARNING_RATE, _MOMENTUM = 0.05, 0.9
+
 
 def finetune(
     encoder: keras.Model,
@@ -20,17 +23,15 @@ def finetune(
     test_batches: Iterable[Mapping[str, tf.Tensor]],
     num_test_examples: int,
     steps: int,
-    learning_rate: float = 0.05,
-    momentum: float = 0.9,
     prefix: str = "finetune",
 ) -> Iterator[tuple[str, float]]:
     """Trains encoder and a linear classifier on labelled crops, tests, and restores the encoder.
 
     SimCLR's recipe (Chen et al., ICML 2020, appendix B.5): SGD with Nesterov momentum 0.9, learning
     rate 0.05 for each 256 images of a batch, no warm-up, no weight decay, random crops and flips
-    only. Deviations: a small batch keeps the learning rate of 256, for else a subset of a few
-    images would hardly be learnt; batch norm keeps its running statistics, for the statistics
-    of a few images are poor ones; and, as without them ten images make this diverge, the
+    only. Deviations: a small batch keeps the learning rate of 256, or a subset of a few
+    images would hardly be learnt; batch norm keeps its running statistics, since those of a few
+    images are poor ones; and, as without them ten images make this diverge, the
     gradient's norm is clipped at 1 and the learning rate falls along a cosine. Runs on one
     device, streaming.
 
@@ -43,8 +44,6 @@ def finetune(
         test_batches: as `eval_batches.ordered_batches` makes them, with "label".
         num_test_examples: size of the test split's index space.
         steps: optimiser steps, >= 1; see `finetune_steps`.
-        learning_rate: for up to 256 images a step; > 0.
-        momentum: in `[0, 1)`.
         prefix: start of the metrics' names.
 
     Yields:
@@ -54,24 +53,21 @@ def finetune(
     Raises:
         UserError: if the labels are all of one class.
     """
-    if len(np.unique(labels)) < 2:
+    classes = len(np.unique(labels))
+    if classes < 2:
         raise UserError(
             "Expected labelled images of at least two classes to fine-tune on. Received: "
-            f"{len(np.unique(labels))}; choose a labelled data set."
+            f"{classes}; choose a labelled data set."
         )
-    head = keras.Sequential(
-        [
-            keras.Input(encoder.output_shape[1:]),
-            keras.layers.Dense(int(labels.max()) + 1, kernel_initializer="zeros", dtype="float32"),
-        ]
-    )
+    head = keras.layers.Dense(int(labels.max()) + 1, kernel_initializer="zeros", dtype="float32")
+    head.build(encoder.output_shape)
+
+    def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"scores": head(encoder(normalise(images), training=False))}
+
     before = [variable.numpy() for variable in encoder.variables]
     try:
-        _fit(encoder, head, crops, labels, steps, learning_rate, momentum)
-
-        def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"scores": head(encoder(normalise(images), training=False))}
-
+        _fit(encoder, head, crops, labels, steps)
         found = labelled(embed(classify, test_batches, num_test_examples), "scores")
     finally:
         for variable, value in zip(encoder.variables, before, strict=True):
@@ -79,10 +75,8 @@ def finetune(
     yield from accuracies(prefix, found.features, found.labels)
 
 
-def finetune_steps(
-    num_examples: int, batch_size: int, *, epochs: int = 60, least: int = 300
-) -> int:
-    """Optimiser steps of so many passes, but no fewer than `least`.
+def finetune_steps(num_examples: int, batch_size: int, *, epochs: int = 60) -> int:
+    """Optimiser steps of so many passes, but no fewer than 300.
 
     SimCLR: 60 epochs for 1% of ImageNet's labels, 30 for 10%. A hundred images make few steps in 60
     epochs, hence a least number.
@@ -91,26 +85,23 @@ def finetune_steps(
         num_examples: labelled images, n.
         batch_size: of the crops' batches, b.
         epochs: passes; both crops of an image count as one.
-        least: steps at least.
     """
-    return max(least, epochs * num_examples // batch_size)
+    return max(300, epochs * num_examples // batch_size)
 
 
 def _fit(
     encoder: keras.Model,
-    head: keras.Model,
+    head: keras.Layer,
     crops: Iterable[Mapping[str, tf.Tensor]],
     labels: np.ndarray,
     steps: int,
-    learning_rate: float,
-    momentum: float,
 ) -> None:
     variables = encoder.trainable_variables + head.trainable_variables
     batches = iter(crops)
     first = next(batches)
     images = 2 * int(first["images"].shape[0])
-    rate = keras.optimizers.schedules.CosineDecay(learning_rate * max(images, 256) / 256, steps)
-    optimizer = keras.optimizers.SGD(rate, momentum=momentum, nesterov=True, global_clipnorm=1.0)
+    rate = keras.optimizers.schedules.CosineDecay(_LEARNING_RATE * max(images, 256) / 256, steps)
+    optimizer = keras.optimizers.SGD(rate, momentum=_MOMENTUM, nesterov=True, global_clipnorm=1.0)
     optimizer.build(variables)
 
     @tf.function
@@ -119,8 +110,7 @@ def _fit(
         truth = tf.repeat(tf.gather(labels, batch["index"]), 2)
         with tf.GradientTape() as tape:
             scores = head(encoder(views, training=False))
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(truth, scores)
-            loss = tf.reduce_mean(losses)
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(truth, scores))
         optimizer.apply(tape.gradient(loss, variables), variables)
 
     step(first)

@@ -1,4 +1,4 @@
-"""How well k-means on frozen features finds the true classes."""
+"""k-means on frozen features, compared with the true classes."""
 
 from collections.abc import Iterator
 
@@ -10,23 +10,18 @@ from sklearn.metrics.cluster import contingency_matrix
 from ifnd_tf.clustering.kmeans import initial_centroids, kmeans
 from ifnd_tf.evaluation.embed import Embeddings
 
+# Of Lloyd's algorithm at most, and clusterings to choose from.
+_ITERATIONS, _RESTARTS = 50, 5
 
-def clustering(
-    examples: Embeddings,
-    *,
-    num_clusters: int = 0,
-    num_iterations: int = 50,
-    num_restarts: int = 5,
-    seed: int = 0,
-) -> Iterator[tuple[str, float]]:
-    """Clusters unit-length features with k-means and compares with the true classes.
+
+def clustering(examples: Embeddings, *, seed: int = 0) -> Iterator[tuple[str, float]]:
+    """Clusters unit-length features into as many clusters as classes, and compares with these.
+
+    Of several clusterings from different initial centroids the one of least inertia is taken;
+    labels play no part in the choice.
 
     Args:
         examples: N labelled examples.
-        num_clusters: K; 0: the number of classes, the usual protocol.
-        num_iterations: of Lloyd's algorithm, >= 1.
-        num_restarts: clusterings from different initial centroids, of which the one of least
-            inertia is taken (labels play no part in the choice); >= 1.
         seed: of the initial centroids.
 
     Yields:
@@ -34,24 +29,18 @@ def clustering(
         adjusted for chance, at most 1), ("cluster_purity", share of examples in the majority
         class of their cluster).
     """
-    count = len(examples.labels)
-    clusters = min(num_clusters or len(np.unique(examples.labels)), count)
+    count, clusters = len(examples.labels), len(np.unique(examples.labels))
     points = tf.math.l2_normalize(tf.constant(examples.features), axis=1)
     index = tf.range(count, dtype=tf.int32)
 
     @tf.function
     def cluster(seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         centroids = initial_centroids(points, index, num_clusters=clusters, seed=seed)
-        result = kmeans(
-            points,
-            index,
-            centroids,
-            num_iterations=num_iterations,
-            confidence_temperature=1.0,
-        )
+        options = {"num_iterations": _ITERATIONS, "confidence_temperature": 1.0}
+        result = kmeans(points, index, centroids, **options)
         return result.inertia, result.assignments
 
-    found = [cluster(tf.constant(seed + restart)) for restart in range(num_restarts)]
+    found = [cluster(tf.constant(seed + restart)) for restart in range(_RESTARTS)]
     _, assignments = min(found, key=lambda result: float(result[0]))
     yield from agreement(examples.labels, assignments.numpy())
 

@@ -1,6 +1,6 @@
 """Weighted k-nearest-neighbour classification of frozen features."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -127,40 +127,9 @@ def _unit(features: tf.Tensor) -> tf.Tensor:
     return tf.math.l2_normalize(features, axis=1)
 
 
-@tf.function(input_signature=_NEAREST)
-def _nearest(queries, features, labels, best, best_labels, neighbors):
-    """Merges one chunk of the memory into the best neighbours so far.
-
-    Args:
-        queries: `[q, F]`, unit rows.
-        features: `[m, F]`, unit rows.
-        labels: int32 `[m]`.
-        best: the similarities `[q, k']` found so far, `k' <= neighbors`.
-        best_labels: int32 `[q, k']`.
-        neighbors: int32 [], k.
-
-    Returns:
-        Similarities `[q, k'']` and labels of the nearest, `k'' <= neighbors`.
-    """
-    similarity = tf.matmul(queries, features, transpose_b=True)
-    count = tf.minimum(neighbors, tf.shape(features)[0])
-    found, at = tf.math.top_k(similarity, count, sorted=False)
-    return _merge(best, best_labels, found, tf.gather(labels, at), neighbors)
-
-
-@tf.function(input_signature=_NEAREST)
-def _nearest_by_groups(queries, features, labels, best, best_labels, neighbors):
-    """`_nearest` by `_grouped_top_k`, which needs m > 16 k and divisible by 16."""
-    similarity = tf.matmul(queries, features, transpose_b=True)
-    found, at = _grouped_top_k(similarity, neighbors)
-    return _merge(best, best_labels, found, tf.gather(labels, at), neighbors)
-
-
-def _merge(best, best_labels, found, found_labels, neighbors) -> tuple[tf.Tensor, tf.Tensor]:
-    best = tf.concat([best, found], axis=1)
-    best_labels = tf.concat([best_labels, found_labels], axis=1)
-    best, at = tf.math.top_k(best, tf.minimum(neighbors, tf.shape(best)[1]), sorted=False)
-    return best, tf.gather(best_labels, at, batch_dims=1)
+def _top_k(similarity: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The `count` largest values of each row, or all, unsorted, and their columns."""
+    return tf.math.top_k(similarity, tf.minimum(count, tf.shape(similarity)[1]), sorted=False)
 
 
 def _grouped_top_k(similarity: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -174,6 +143,37 @@ def _grouped_top_k(similarity: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, 
     candidates = tf.reshape(tf.gather(grouped, kept, batch_dims=1), [-1, count * _GROUP])
     values, at = tf.math.top_k(candidates, count, sorted=False)
     return values, tf.gather(kept, at // _GROUP, batch_dims=1) * _GROUP + at % _GROUP
+
+
+def _merging(largest: Callable[..., tuple[tf.Tensor, tf.Tensor]]) -> Callable[..., Any]:
+    """Makes the function that merges one chunk of the memory into the best neighbours so far.
+
+    Args:
+        largest: `_top_k`, or `_grouped_top_k`, which needs m > 16 k and divisible by 16.
+    """
+
+    @tf.function(input_signature=_NEAREST)
+    def merge(queries, features, labels, best, best_labels, neighbors):
+        """Similarities `[q, k'']` and labels of the nearest, `k'' <= neighbors`.
+
+        Args:
+            queries: `[q, F]`, unit rows.
+            features: `[m, F]`, unit rows.
+            labels: int32 `[m]`.
+            best: the similarities `[q, k']` found so far, `k' <= neighbors`.
+            best_labels: int32 `[q, k']`.
+            neighbors: int32 [], k.
+        """
+        found, at = largest(tf.matmul(queries, features, transpose_b=True), neighbors)
+        best = tf.concat([best, found], axis=1)
+        best_labels = tf.concat([best_labels, tf.gather(labels, at)], axis=1)
+        best, at = _top_k(best, neighbors)
+        return best, tf.gather(best_labels, at, batch_dims=1)
+
+    return merge
+
+
+_nearest, _nearest_by_groups = _merging(_top_k), _merging(_grouped_top_k)
 
 
 @tf.function(

@@ -1,7 +1,6 @@
-"""Linear classification of frozen features: what a linear map can read from the encoder."""
+"""Linear classification of frozen features."""
 
 import logging
-import math
 import warnings
 from collections.abc import Iterator
 
@@ -82,9 +81,7 @@ def accuracies(prefix: str, scores: np.ndarray, labels: np.ndarray) -> Iterator[
         yield f"{prefix}_top5", float(np.mean(right & (rank < 5)))
 
 
-def lbfgs_scores(
-    train: Embeddings, features: np.ndarray, *, inverse_penalty: float = 1.0
-) -> np.ndarray:
+def lbfgs_scores(train: Embeddings, features: np.ndarray) -> np.ndarray:
     """Scores of multinomial logistic regression on standardised features, solved by L-BFGS.
 
     Features are standardised with the training examples' mean and deviation, and C = 1 is fixed:
@@ -95,7 +92,6 @@ def lbfgs_scores(
     Args:
         train: N training examples.
         features: float32 `[M, F]`, to be scored.
-        inverse_penalty: scikit-learn's C, > 0.
 
     Returns:
         float `[M, C]` with C = 1 + the largest training label; -inf for classes without examples.
@@ -103,7 +99,7 @@ def lbfgs_scores(
     mean, scale = train.features.mean(0), train.features.std(0)
     # A feature that never varies says nothing; dividing by its rounding noise would.
     scale = np.where(scale > 1e-6 * max(float(scale.max()), 1e-30), scale, np.inf)
-    model = LogisticRegression(C=inverse_penalty, max_iter=1000)
+    model = LogisticRegression(C=1.0, max_iter=1000)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         model.fit((train.features - mean) / scale, train.labels)
@@ -124,7 +120,6 @@ def sgd_scores(
     epochs: int = 100,
     learning_rate: float = 30.0,
     batch_size: int = 256,
-    schedule: str = "steps",
     seed: int = 0,
 ) -> np.ndarray:
     """Scores of a linear classifier trained as MoCo trains it, on cached features.
@@ -140,7 +135,6 @@ def sgd_scores(
         epochs: passes over the training examples.
         learning_rate: at a batch of 256; scaled linearly when fewer examples make a batch.
         batch_size: examples a step, clipped to N.
-        schedule: "steps" as above, or "cosine".
         seed: of the examples' order.
 
     Returns:
@@ -163,7 +157,8 @@ def sgd_scores(
         weights.assign_sub(rate * velocity)
 
     for epoch in range(epochs):
-        rate = learning_rate * batch_size / 256 * _decay(schedule, epoch / epochs)
+        progress = epoch / epochs
+        rate = learning_rate * batch_size / 256 * 0.1 ** ((progress >= 0.6) + (progress >= 0.8))
         order = random.permutation(count)
         for start in range(0, count - batch_size + 1, batch_size):
             rows = order[start : start + batch_size]
@@ -180,9 +175,3 @@ def sgd_scores(
 
 def _with_bias(inputs: tf.Tensor) -> tf.Tensor:
     return tf.concat([inputs, tf.ones([tf.shape(inputs)[0], 1])], axis=1)
-
-
-def _decay(schedule: str, progress: float) -> float:
-    if schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * progress))
-    return 0.1 ** ((progress >= 0.6) + (progress >= 0.8))

@@ -1,5 +1,6 @@
-"""What frozen features are worth on another data set, of one label per image or several."""
+"""Classification of another data set by frozen features, of one label per image or several."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -38,9 +39,8 @@ def transfer(
         ("transfer_knn_top1", share), ("transfer_linear_top1", share) and, with more than five
         classes, the top-5 shares.
     """
-    for name, value in weighted_knn(train, test, neighbors=neighbors, temperature=temperature):
-        yield f"transfer_{name}", value
-    for name, value in linear_probe(train, test, solver=solver):
+    nearest = weighted_knn(train, test, neighbors=neighbors, temperature=temperature)
+    for name, value in itertools.chain(nearest, linear_probe(train, test, solver=solver)):
         yield f"transfer_{name}", value
 
 

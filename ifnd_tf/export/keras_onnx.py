@@ -1,4 +1,4 @@
-"""The encoder as files that others read: a Keras model of stock layers, its weights, ONNX."""
+"""The encoder as a Keras model of stock layers, its weights, and ONNX."""
 
 import keras
 import tensorflow as tf

@@ -1,4 +1,4 @@
-"""The model card: what a trained encoder is, from what its run directory says.
+"""The model card of a trained encoder, written from its run directory.
 
 The parts are those of Mitchell et al. 2019, "Model Cards for Model Reporting", arXiv 1810.03993.
 """
@@ -46,7 +46,7 @@ Every setting is in `config.flags`; `python main.py --flagfile=config.flags` tra
 
 ## Limits
 
-- It knows what its training images show, with their biases; nobody looked for those here.
+- It reflects its training images and their biases, which were not examined.
 - Detected false negatives are right as often as the precision above says, where it is known.
 {warnings}"""
 
@@ -64,7 +64,7 @@ def text(run: RunFiles) -> str:
     flags = run.flags
     rows = {
         "data": flags.get("dataset", ""),
-        "images left out as unreadable": str(len(run.unreadable)),
+        "unreadable images, skipped": str(len(run.unreadable)),
         "framework": f"{flags.get('framework', '')}, {flags.get('detector', '')} detector, "
         f"{flags.get('loss', '')}",
         "network": flags.get("backbone", ""),

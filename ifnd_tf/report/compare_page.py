@@ -141,7 +141,7 @@ def _tables(summary: dict[str, Any]) -> dict[str, Table]:
         for name, variant in variants.items()
     ]
     pairs = [
-        [compare_statistics.PROTOCOLS[protocol], name, *_paired(variant["metrics"][protocol])]
+        [compare_statistics.HEADINGS[protocol], name, *_paired(variant["metrics"][protocol])]
         for protocol in protocols
         for name, variant in variants.items()
         if "difference" in variant["metrics"].get(protocol, {})
@@ -149,7 +149,7 @@ def _tables(summary: dict[str, Any]) -> dict[str, Table]:
     tables = {
         "Results": Table(
             means,
-            ["variant", *(compare_statistics.PROTOCOLS[name] for name in protocols)],
+            ["variant", *(compare_statistics.HEADINGS[name] for name in protocols)],
             "Percent, mean ± standard deviation over seeds",
             numbers=range(1, 1 + len(protocols)),
         ),

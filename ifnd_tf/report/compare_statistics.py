@@ -13,7 +13,7 @@ from ifnd_tf.run.records import RunFiles
 Runs = Mapping[str, Mapping[int, RunFiles]]
 
 # What decides a comparison, where results.json has it: name -> heading, in the table's order.
-PROTOCOLS = {
+HEADINGS = {
     "knn_top1": "kNN",
     "linear_top1": "linear",
     "linear_1pct_top1": "linear, 1% of labels",
@@ -114,7 +114,7 @@ def floor_and_ceiling(runs: Runs) -> tuple[str, str] | None:
 
 
 def metrics(runs: Runs) -> list[str]:
-    """All names of numbers in results.json, those of `PROTOCOLS` first."""
+    """All names of numbers in results.json, those of `HEADINGS` first."""
     names = {
         name
         for seeds in runs.values()
@@ -122,7 +122,7 @@ def metrics(runs: Runs) -> list[str]:
         for name in run.results
         if run.result(name) is not None
     }
-    known = [name for name in PROTOCOLS if name in names]
+    known = [name for name in HEADINGS if name in names]
     return known + sorted(names - set(known))
 
 
@@ -133,7 +133,7 @@ def summarise(runs: Runs) -> dict[str, Any]:
         runs: variant -> seed -> its run; the first variant is the baseline.
 
     Returns:
-        "baseline", "protocols" (those of `PROTOCOLS` that were run) and "variants": by name its
+        "baseline", "protocols" (those of `HEADINGS` that were run) and "variants": by name its
         "seeds", the "flags" in which variants differ and its "metrics": by name "values" by seed,
         "mean", "std", "seeds" and, against the baseline, "difference" as `Difference`; where
         there are both ends, "gap_closed", the share of the gap between none and oracle.
@@ -156,13 +156,13 @@ def summarise(runs: Runs) -> dict[str, Any]:
             entry: dict[str, Any] = {"values": own, **spread(list(own.values()))._asdict()}
             if name != baseline and (paired := difference(values(runs[baseline], metric), own)):
                 entry["difference"] = paired._asdict()
-            if ends and metric in PROTOCOLS:
+            if ends and metric in HEADINGS:
                 floor, ceiling = (values(runs[end], metric) for end in ends)
                 entry["gap_closed"] = gap_closed(floor, own, ceiling)
             variants[name]["metrics"][metric] = entry
     return {
         "baseline": baseline,
-        "protocols": [name for name in names if name in PROTOCOLS],
+        "protocols": [name for name in names if name in HEADINGS],
         "variants": variants,
     }
 

@@ -42,8 +42,8 @@ def stateful_parts(run: Run, detector: Detector) -> dict[str, Any]:
             config, detector, run.splits.train.labels, progress=progress, run=directory
         ),
         "health": Health(
-            functools.partial(collapse.health, seed=config.seed),
-            collapse.stalled,
+            functools.partial(collapse.collapse_measures, seed=config.seed),
+            collapse.training_warnings,
             epochs=config.epochs,
             progress=progress,
             run=directory,

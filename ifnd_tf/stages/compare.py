@@ -18,7 +18,7 @@ from ifnd_tf.config import Config
 from ifnd_tf.config.data import Data
 from ifnd_tf.errors import UserError
 from ifnd_tf.report import compare_page
-from ifnd_tf.report.compare_statistics import PROTOCOLS
+from ifnd_tf.report.compare_statistics import HEADINGS
 from ifnd_tf.run.progress import Nested, duration
 from ifnd_tf.run.records import RunFiles, read_run
 from ifnd_tf.stages import compare_variants
@@ -112,7 +112,7 @@ def _run(part: _Part) -> str:
     finally:
         keras.utils.clear_session()
     results = part.run.directory.results()
-    shown = [f"{name} {results[name]:.3f}" for name in PROTOCOLS if name in results]
+    shown = [f"{name} {results[name]:.3f}" for name in HEADINGS if name in results]
     return "  ".join([*shown, duration(time.monotonic() - start)])
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ifnd_tf.config import Config
+from ifnd_tf.config.evaluation import PROTOCOLS
 from ifnd_tf.data import train_batches
 from ifnd_tf.data.datasets import Splits
 from ifnd_tf.data.source import Source
@@ -93,7 +94,7 @@ def measure(run: Run, network: Network | None) -> dict[str, Any]:
 
     def health(outputs: Outputs) -> dict[str, float]:
         found = labelled(outputs[1], "embedding").features
-        return dict(collapse.health(found, seed=config.seed))
+        return dict(collapse.collapse_measures(found, seed=config.seed))
 
     results: dict[str, Any] = {}
     if splits.train.num_examples <= _MOST_RAW_PIXELS:
@@ -111,7 +112,7 @@ def measure(run: Run, network: Network | None) -> dict[str, Any]:
         encode = functools.partial(build.inference, network)
         outputs = _embedded(run, encode, splits)
         results |= health(outputs)
-        results["health_warnings"] = collapse.warnings(results, before=health(untrained))
+        results["health_warnings"] = collapse.limit_warnings(results, before=health(untrained))
     if "knn" in protocols:
         results |= knn(outputs)
     results |= dict(_probes(config, outputs, splits.train.class_names))
@@ -125,15 +126,8 @@ def measure(run: Run, network: Network | None) -> dict[str, Any]:
 
 def expected(config: Config) -> list[str]:
     """Starts of names that results.json holds once every protocol has run."""
-    last = f"{few_labels.subset_name(config.shares[-1])}_top1"
-    starts = {
-        "knn": "knn_top1",
-        "linear": "linear_top1",
-        "few_labels": f"linear_{last}",
-        "finetune": f"finetune_{last}",
-        "clustering": "cluster_nmi",
-    }
-    found = [starts[protocol] for protocol in config.protocol_names]
+    share = few_labels.subset_name(config.shares[-1])
+    found = [PROTOCOLS[protocol].format(share=share) for protocol in config.protocol_names]
     return [*found, "transfer_"] if config.transfer_dataset else found
 
 

@@ -1,4 +1,4 @@
-"""Unreadable images: found, named, left out, and the index space unchanged."""
+"""Unreadable images: found, named, skipped, and the index space unchanged."""
 
 import threading
 from pathlib import Path

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from ifnd_tf.evaluation.collapse import (
-    RANGES,
+    LIMITS,
     alignment,
+    collapse_measures,
     effective_rank,
     embedding_std,
-    health,
-    stalled,
+    limit_warnings,
+    training_warnings,
     uniformity,
-    warnings,
 )
 
 
@@ -60,31 +60,29 @@ def test_alignment_by_hand():
 
 
 def test_health_normalises_and_warns_of_a_collapse_only():
-    spread = dict(health(5 * _sphere(300, 16), 3 * _sphere(300, 16)))
+    spread = dict(collapse_measures(5 * _sphere(300, 16), 3 * _sphere(300, 16)))
     assert spread["health_alignment"] == pytest.approx(0, abs=1e-5)
-    assert warnings(spread) == []
-    collapsed = dict(health(np.ones([300, 16]) + 0.01 * _sphere(300, 16)))
+    assert limit_warnings(spread) == []
+    collapsed = dict(collapse_measures(np.ones([300, 16]) + 0.01 * _sphere(300, 16)))
     assert "health_alignment" not in collapsed
-    texts = warnings(collapsed)
+    texts = limit_warnings(collapsed)
     assert len(texts) == 3
     assert texts[0].startswith("Embedding std") and "collapse" in texts[0]
 
 
-@pytest.mark.parametrize("name", sorted(RANGES))
+@pytest.mark.parametrize("name", sorted(LIMITS))
 def test_each_range_warns_on_its_side_and_not_inside(name):
-    low, high = RANGES[name].low, RANGES[name].high
-    if RANGES[name].below:
-        assert len(warnings({name: low - 0.1})) == 1
-        assert warnings({name: low + 0.1}) == []
-    if RANGES[name].above:
-        assert len(warnings({f"detection_{name}": high + 0.05})) == 1
-        assert warnings({name: high - 0.1}) == []
-    assert RANGES[name].below or RANGES[name].above
+    limit = LIMITS[name]
+    beyond = 0.05 if limit.upper else -0.05
+    side = "above" if limit.upper else "below"
+    (text,) = limit_warnings({f"detection_{name}": limit.value + beyond})
+    assert f" is {side} {limit.value:g}: " in text
+    assert limit_warnings({name: limit.value - beyond}) == []
 
 
 def test_a_value_that_is_not_finite_is_a_warning_and_unknown_names_are_not():
-    assert warnings({"uniformity": math.nan}) == ["Uniformity is nan: the run has diverged."]
-    assert warnings({"knn_top1": math.nan}) == []
+    assert limit_warnings({"uniformity": math.nan}) == ["Uniformity is nan: the run has diverged."]
+    assert limit_warnings({"knn_top1": math.nan}) == []
 
 
 # After each epoch, of runs of main.py: digits, two seeds; own photographs; CIFAR-10 in few steps.
@@ -100,7 +98,7 @@ HEALTHY = [
 @pytest.mark.parametrize(("name", "values"), HEALTHY)
 def test_what_healthy_runs_begin_with_is_no_collapse(name, values):
     for count in range(1, len(values) + 1):
-        assert stalled(f"health_{name}", values[:count], False) == []
+        assert training_warnings(f"health_{name}", values[:count], False) == []
 
 
 @pytest.mark.parametrize(
@@ -113,20 +111,23 @@ def test_what_healthy_runs_begin_with_is_no_collapse(name, values):
     ],
 )
 def test_a_collapse_is_a_warning_when_it_shows(values, epoch):
-    found = [bool(stalled("embedding_std", values[:n], False)) for n in range(1, len(values) + 1)]
+    found = [
+        bool(training_warnings("embedding_std", values[:n], False))
+        for n in range(1, len(values) + 1)
+    ]
     assert found.index(True) + 1 == epoch
 
 
 def test_views_that_are_unlike_are_judged_in_the_end():
     values = [0.12, 1.56, 1.58, 1.7, 1.6]
-    assert stalled("health_alignment", values, False) == []
-    assert len(stalled("health_alignment", values, True)) == 1
+    assert training_warnings("health_alignment", values, False) == []
+    assert len(training_warnings("health_alignment", values, True)) == 1
 
 
 def test_an_encoder_is_judged_beside_an_untrained_one():
     untrained, trained = {"health_embedding_std": 0.25}, {"health_embedding_std": 0.35}
-    assert len(warnings(trained)) == 1
-    assert warnings(trained, before=untrained) == []  # trained for a short time
-    assert len(warnings({"health_embedding_std": 0.01}, before=untrained)) == 1
-    assert len(warnings(untrained, before=untrained)) == 1
-    assert len(warnings({"health_embedding_std": math.nan}, before=untrained)) == 1
+    assert len(limit_warnings(trained)) == 1
+    assert limit_warnings(trained, before=untrained) == []  # trained for a short time
+    assert len(limit_warnings({"health_embedding_std": 0.01}, before=untrained)) == 1
+    assert len(limit_warnings(untrained, before=untrained)) == 1
+    assert len(limit_warnings({"health_embedding_std": math.nan}, before=untrained)) == 1

@@ -6,6 +6,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import tarfile
 
 import keras
 import numpy as np
@@ -22,6 +23,7 @@ from ifnd_tf.run.progress import Progress
 from ifnd_tf.stages import build, sizes
 from ifnd_tf.stages import train as training
 from ifnd_tf.stages.run import Run
+from jax_runner import accelerator, pixels
 from jax_runner.artifact import Artifact
 from lowering import __main__ as lower
 from lowering import lift
@@ -355,3 +357,41 @@ def test_the_k_means_iteration_is_timed_against_its_products(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "k-means of 4,096 x 16, K = 32" in done.stdout and "times the floor" in done.stdout
     assert json.loads((tmp_path / "run" / "kmeans.json").read_text())["iteration_seconds"] > 0
+
+
+def test_a_sitting_measures_trains_and_brings_the_weights_back(splits, tmp_path):
+    photos = tmp_path / "photos"
+    for part, source in zip(("train", "test"), splits, strict=True):
+        for index in range(64):
+            path = photos / part / str(source.labels[index]) / f"{index:02}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(tf.io.encode_png(source.pixels[index]).numpy())
+    with tarfile.open(tmp_path / "images.tgz", "w:gz") as archive:
+        archive.add(photos, "photos")
+    flags = [f"--dataset=folder:{photos}", "--detector=none", "--epochs=11", "--protocols=knn"]
+    flags += ["--width=4", "--batch_size=32", "--queue_size=64", "--batch_norm_splits=2"]
+    assert lower.main([f"--out={tmp_path / 'lowered' / 'run'}", *flags]) == 0
+    assert lower.main([f"--out={tmp_path / 'lowered' / 'kmeans'}", "--kmeans=512x8x16"]) == 0
+    packing = [str(tmp_path / "lowered"), f"--images={tmp_path / 'images.tgz'}"]
+    assert accelerator.main(["pack", *packing, f"--out={tmp_path / 'pack.tar.xz'}"]) == 0
+
+    # Decoded here, as the environment there has no Pillow.
+    pack = accelerator.unpack(tmp_path / "pack.tar.xz")
+    assert pixels.main([str(pack / "images.tgz"), str(pack / "images.npz")]) == 0
+    sitting = ("run", pack, f"--out={tmp_path / 'out'}", "--no-peer")
+    done = python("-m", "jax_runner.accelerator", *sitting)
+    assert "all 2 finished" in done.stdout, done.stderr
+    # k-means comes first; of the epochs the tenth and the last have a line.
+    lines = [line for line in done.stdout.splitlines() if "images/s" in line and "/11" in line]
+    assert [line.split()[2] for line in lines] == ["10/11", "11/11"]
+    assert done.stdout.index("k-means of 512") < done.stdout.index("epoch 10/11")
+
+    with tarfile.open(tmp_path / "out" / "runs.tar.gz") as archive:
+        archive.extractall(tmp_path / "out", filter="data")
+    folder, run = tmp_path / "lowered" / "run", tmp_path / "out" / "run"
+    assert lift.main([str(folder), str(run)]) == 0
+    before = json.loads((run / "results.json").read_text())["knn_top1"]
+    config = [f"--flagfile={run / 'config.flags'}", f"--workdir={run}", "--mode=evaluate"]
+    assert main.main(config) == 0
+    after = json.loads((run / "results.json").read_text())["knn_top1"]
+    assert abs(after - before) < 0.05

@@ -16,7 +16,11 @@ def make(tmp_path, embeddings, epochs=8):
     stream = io.StringIO()
     run = RunDirectory(str(tmp_path), flags={})
     callback = Health(
-        collapse.health, collapse.stalled, epochs=epochs, progress=Progress(stream), run=run
+        collapse.collapse_measures,
+        collapse.training_warnings,
+        epochs=epochs,
+        progress=Progress(stream),
+        run=run,
     )
     callback.set_model(types.SimpleNamespace(newest_embeddings=lambda: embeddings))
     return callback, stream, run
@@ -71,7 +75,7 @@ def test_an_encoder_that_spreads_is_not_warned_of(tmp_path):
         cone = spread(1) + share * spread(300)
         callback.model.newest_embeddings = lambda c=cone: c / np.linalg.norm(c, axis=1)[:, None]
         epoch(callback, run, number)
-    assert collapse.warnings(run.metrics()[-1])  # it is still outside
+    assert collapse.limit_warnings(run.metrics()[-1])  # it is still outside
     assert stream.getvalue() == ""
 
 

@@ -1,6 +1,6 @@
-"""What replaces full k-means when N x K no longer fits: how much worse is it, and how much cheaper?
+"""k-means of a sample of the points: how much worse is it than of all, and how much cheaper?
 
-    python -m benchmarks.large_clustering [--json PATH]
+    python -m examples.sampled_clustering [--json PATH]
 
 Points around directions of a unit sphere, as embeddings of images in classes are. Compared:
 k-means on all points; on a sample, with all points assigned afterwards; and the sample's
