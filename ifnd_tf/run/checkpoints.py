@@ -1,4 +1,4 @@
-"""Checkpoints in a folder: whole or not there, checked by SHA-256, the newest few kept."""
+"""Checkpoints in a folder: written whole, checked by SHA-256, the newest few kept."""
 
 import hashlib
 import json
@@ -16,12 +16,12 @@ _BLOCK = 1 << 22
 
 
 class Snapshot(NamedTuple):
-    """A run at one step, copied to the host's memory, so that training can go on.
+    """The state of a run at one step, copied to the host's memory so that training can go on.
 
     Attributes:
         step: training steps done.
         folder: where `tf.train.Checkpoint` wrote its files, in memory (ram://).
-        notes: what is no variable, as JSON can hold it.
+        notes: the state that is not in variables, as JSON.
     """
 
     step: int
@@ -48,8 +48,8 @@ class Snapshot(NamedTuple):
 class CheckpointStore:
     """Checkpoints by step, each a folder with TensorFlow's files, notes and a manifest.
 
-    The manifest holds every file's size and SHA-256 and is written last, by a rename: a folder
-    without one is what a killed process left, and does not count.
+    The manifest holds every file's size and SHA-256 and is written last, by a rename. A folder
+    without one was left by a killed process and is ignored.
 
     Args:
         folder: on disk or gs://.
@@ -63,22 +63,22 @@ class CheckpointStore:
         return "/".join([self.folder, f"{step:010d}", *parts])
 
     def prefix(self, step: int) -> str:
-        """What `tf.train.Checkpoint.read` wants."""
+        """The prefix of a checkpoint's files for `tf.train.Checkpoint.read`."""
         return self.path(step, _VARIABLES)
 
     def notes(self, step: int) -> dict[str, Any]:
-        """What a checkpoint remembers besides variables."""
+        """The `Snapshot.notes` of a checkpoint."""
         return json.loads(_read(self.path(step, _NOTES)))
 
     def steps(self) -> list[int]:
-        """The steps of all checkpoints that were written to their end, ascending."""
+        """The steps of all complete checkpoints, ascending."""
         return [step for step in self._folders() if tf.io.gfile.exists(self.path(step, MANIFEST))]
 
     def latest(self, report: Callable[[str], None] = lambda text: None) -> int | None:
         """The step of the newest checkpoint that is undamaged; None if none was ever written.
 
         Args:
-            report: told of each damaged checkpoint that is passed over.
+            report: called with a warning for each damaged checkpoint that is skipped.
 
         Raises:
             UserError: if there are checkpoints and all are damaged.
@@ -89,7 +89,7 @@ class CheckpointStore:
             if damage is None:
                 return step
             damages.append(damage)
-            report(f"warning: damaged checkpoint, the one before is tried: {damage}")
+            report(f"warning: skipping a damaged checkpoint: {damage}")
         if damages:
             raise UserError(
                 f"Expected an undamaged checkpoint in {self.folder}. Received: {len(damages)}, all "
@@ -99,7 +99,7 @@ class CheckpointStore:
         return None
 
     def damage(self, step: int) -> str | None:
-        """What is wrong with a checkpoint, naming the file; None if nothing is."""
+        """The first damage of a checkpoint, with the file's name; None if it is whole."""
         name = self.path(step, MANIFEST)
         try:
             files = json.loads(_read(name))["files"]
@@ -115,7 +115,7 @@ class CheckpointStore:
         return None
 
     def write(self, snapshot: Snapshot) -> None:
-        """Writes a snapshot; after an error nothing of it is left.
+        """Writes a snapshot, whole or not at all.
 
         Raises:
             UserError: if the folder cannot be written.
@@ -142,7 +142,7 @@ class CheckpointStore:
             ) from error
 
     def prune(self, keep: int, keep_every: int = 0) -> None:
-        """Removes all checkpoints but the newest ones, and what killed processes left.
+        """Removes all checkpoints but the newest ones, and incomplete ones of killed processes.
 
         Args:
             keep: how many of the newest to keep.
@@ -163,7 +163,7 @@ class CheckpointStore:
         return sorted(int(name) for name in names if name.isdecimal())
 
     def _remove(self, step: int) -> None:
-        """The manifest first, so that what is half removed does not count."""
+        """Removes the manifest first, so that a half-removed checkpoint is ignored."""
         try:
             if tf.io.gfile.exists(self.path(step, MANIFEST)):
                 tf.io.gfile.remove(self.path(step, MANIFEST))
@@ -192,7 +192,7 @@ def _measure(blocks: Iterator[bytes]) -> tuple[int, str]:
 
 
 def _copy(blocks: Iterator[bytes], path: str) -> dict[str, Any]:
-    """Writes a file and returns its entry in the manifest: of what was meant, not of the disk."""
+    """Writes a file; returns its entry in the manifest, of the blocks given, not of the disk."""
     with tf.io.gfile.GFile(path, "wb") as file:
 
         def written() -> Iterator[bytes]:

@@ -1,5 +1,6 @@
 """What the names in results.json and metrics.jsonl mean to a reader."""
 
+import math
 from typing import NamedTuple
 
 
@@ -16,50 +17,56 @@ class Metric(NamedTuple):
     percent: bool = False
     unit: str = ""
 
+    def show(self, value: float) -> str:
+        """A value with its unit."""
+        return number_text(value, self.percent) + self.unit
 
-_METRICS = {
-    "knn_top1": Metric("kNN accuracy", True),
-    "knn_top5": Metric("kNN top-5 accuracy", True),
-    "linear_top1": Metric("linear probe accuracy", True),
-    "linear_top5": Metric("linear probe top-5 accuracy", True),
-    "linear_10pct_top1": Metric("linear probe with 10% of the labels", True),
-    "linear_10pct_top5": Metric("the same, top-5", True),
-    "linear_1pct_top1": Metric("linear probe with 1% of the labels", True),
-    "linear_1pct_top5": Metric("the same, top-5", True),
-    "finetune_top1": Metric("fine-tuned accuracy", True),
-    "finetune_top5": Metric("fine-tuned top-5 accuracy", True),
-    "cluster_nmi": Metric("k-means on features: NMI with classes"),
-    "cluster_ami": Metric("k-means on features: AMI with classes"),
-    "cluster_purity": Metric("k-means on features: purity", True),
-    "detection_precision": Metric("detected pairs that share a class (precision)", True),
-    "detection_recall": Metric("same-class pairs that were detected (recall)", True),
-    "detection_f1": Metric("detected pairs, F1", True),
-    "detection_union_precision": Metric("precision over the union of levels", True),
-    "detection_union_recall": Metric("recall over the union of levels", True),
-    "detection_union_f1": Metric("F1 over the union of levels", True),
-    "detection_nmi": Metric("pseudo-labels: NMI with classes"),
-    "detection_purity": Metric("pseudo-labels: purity", True),
-    "detection_accepted_share": Metric("accepted pseudo-labels", True),
-    "detection_acceptance_rate": Metric("acceptance rate", True),
-    "detection_label_churn": Metric("detected pairs changed since the last refresh", True),
-    "detection_empty_clusters": Metric("empty clusters"),
-    "detection_embedded": Metric("images embedded for the last detection"),
-    "masked_share": Metric("negatives masked", True),
-    "loss": Metric("loss"),
-    "embedding_std": Metric("spread of embeddings (0: collapsed)"),
-    "effective_rank": Metric("effective rank of embeddings"),
-    "uniformity": Metric("uniformity (lower is more uniform)"),
-    "alignment": Metric("alignment (lower is closer)"),
-    "positive_similarity": Metric("cosine of an image's two views"),
-    "train_images_per_second": Metric("training speed", unit=" images/s"),
-    "images_per_second": Metric("training speed", unit=" images/s"),
-    "wall_seconds": Metric("wall time", unit=" s"),
-    "train_seconds": Metric("training time", unit=" s"),
-    "evaluate_seconds": Metric("evaluation time", unit=" s"),
-    "train_loss": Metric("training loss, last epoch"),
-    "epochs": Metric("epochs"),
-    "num_examples": Metric("training images"),
-    "num_parameters": Metric("parameters"),
+
+# Of the names <name>_top1 and <name>_top5.
+_ACCURACIES = {
+    "knn": "kNN accuracy",
+    "linear": "linear probe accuracy",
+    "linear_10pct": "linear probe accuracy, 10% of the labels",
+    "linear_1pct": "linear probe accuracy, 1% of the labels",
+    "finetune": "fine-tuning accuracy",
+    "finetune_10pct": "fine-tuning accuracy, 10% of the labels",
+    "finetune_1pct": "fine-tuning accuracy, 1% of the labels",
+}
+_SHARES = {
+    "cluster_purity": "k-means on features: purity",
+    "detection_precision": "precision of detected pairs",
+    "detection_recall": "recall of detected pairs",
+    "detection_f1": "F1 of detected pairs",
+    "detection_union_precision": "precision, union of levels",
+    "detection_union_recall": "recall, union of levels",
+    "detection_union_f1": "F1, union of levels",
+    "detection_purity": "pseudo-labels: purity",
+    "detection_accepted_share": "accepted pseudo-labels",
+    "detection_acceptance_rate": "acceptance rate",
+    "detection_label_churn": "detected pairs changed since the last refresh",
+    "masked_share": "negatives masked",
+    "svm_map_voc07": "SVM mAP as on VOC07",
+}
+_NUMBERS = {
+    "cluster_nmi": "k-means on features: NMI with classes",
+    "cluster_ami": "k-means on features: AMI with classes",
+    "detection_nmi": "pseudo-labels: NMI with classes",
+    "detection_empty_clusters": "empty clusters",
+    "detection_embedded": "images embedded for the last refresh",
+    "embedding_std": "standard deviation of embeddings (0: collapsed)",
+    "effective_rank": "effective rank of embeddings",
+    "uniformity": "uniformity (lower is more uniform)",
+    "alignment": "alignment (lower is closer)",
+    "positive_similarity": "cosine of two views of an image",
+    "train_images_per_second": "training speed",
+    "images_per_second": "training speed",
+    "wall_seconds": "wall time",
+    "train_seconds": "training time",
+    "evaluate_seconds": "evaluation time",
+    "train_loss": "training loss, last epoch",
+    "random_loss": "loss at chance",
+    "num_examples": "training images",
+    "num_parameters": "parameters",
 }
 _PREFIXES = {
     "untrained_": "untrained encoder: ",
@@ -69,12 +76,19 @@ _PREFIXES = {
     "health_": "",
     "final_": "at the end: ",
 }
+_UNITS = {"_per_second": " images/s", "_seconds": " s"}
 
 
 def describe(name: str) -> Metric:
     """How to show the metric `name`; an unknown one is shown under its own name."""
-    if name in _METRICS:
-        return _METRICS[name]
+    stem, _, rank = name.rpartition("_")
+    if stem in _ACCURACIES and rank in ("top1", "top5"):
+        return Metric(_ACCURACIES[stem] + (", top-5" if rank == "top5" else ""), percent=True)
+    if name in _SHARES:
+        return Metric(_SHARES[name], percent=True)
+    if name in _NUMBERS:
+        unit = next((unit for end, unit in _UNITS.items() if name.endswith(end)), "")
+        return Metric(_NUMBERS[name], unit=unit)
     for prefix, text in _PREFIXES.items():
         if name.startswith(prefix):
             inner = describe(name.removeprefix(prefix))
@@ -82,3 +96,14 @@ def describe(name: str) -> Metric:
     if name.startswith("seconds_"):
         return Metric(name.removeprefix("seconds_") + " time", unit=" s")
     return Metric(name.replace("_", " "), percent=name.endswith(("_top1", "_top5", "_share")))
+
+
+def number_text(value: float, percent: bool = False) -> str:
+    """A number with three significant digits or so."""
+    if not math.isfinite(value):
+        return str(value)
+    if percent:
+        return f"{value:.1%}" if abs(value) >= 0.001 or value == 0 else f"{value:.1e}"
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -19,7 +19,7 @@ from ifnd_tf.errors import UserError
 from ifnd_tf.report import compare_page
 from ifnd_tf.report.compare_statistics import PROTOCOLS
 from ifnd_tf.run.progress import Nested, duration
-from ifnd_tf.run.records import RunFiles, read_run
+from ifnd_tf.run.records import RunRecords, read_run
 from ifnd_tf.stages import compare_variants
 from ifnd_tf.stages.evaluate import expected
 from ifnd_tf.stages.run import Run, check_fit, evaluate, train, write_report
@@ -123,7 +123,7 @@ def _summarise(run: Run, parts: Sequence[_Part]) -> str:
     """Writes the summary of the runs that are complete; returns its table as text."""
     if not run.directory.writer:
         return ""
-    found: dict[str, dict[int, RunFiles]] = {part.member.variant: {} for part in parts}
+    found: dict[str, dict[int, RunRecords]] = {part.member.variant: {} for part in parts}
     for part in parts:
         if part.complete:
             found[part.member.variant][part.member.seed] = read_run(part.member.config.run_path)

@@ -19,11 +19,12 @@ from ifnd_tf.evaluation.embed import Embedder, Embeddings, labelled
 from ifnd_tf.evaluation.knn import weighted_knn
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.report import run_page
+from ifnd_tf.report.collect_pictures import PictureCollector
 from ifnd_tf.run.checkpoints import CheckpointStore
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.progress import Progress
 from ifnd_tf.stages import build, build_detection
-from ifnd_tf.stages.gather_pictures import Gatherer
+from ifnd_tf.stages.build_pictures import picture_collector
 from ifnd_tf.training.callbacks import trackers
 from ifnd_tf.training.callbacks.checkpointing import Checkpointing
 from ifnd_tf.training.callbacks.epoch_records import Records
@@ -84,7 +85,7 @@ def train(
     )
     records = Records(run, progress, **length)
     gather = (
-        Gatherer(config, strategy, source, model, run, steps_per_epoch=steps)
+        picture_collector(config, strategy, source, model, run, steps_per_epoch=steps)
         if config.report_examples
         else None
     )
@@ -175,7 +176,7 @@ def _watching(
     config: Config,
     strategy: tf.distribute.Strategy,
     steps: int,
-    gather: Gatherer | None,
+    gather: PictureCollector | None,
     run: RunDirectory,
     progress: Progress,
 ) -> list[keras.callbacks.Callback]:

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from ifnd_tf.run.metric_names import describe
 from ifnd_tf.run.progress import duration
-from ifnd_tf.run.records import RunFiles, read_run
+from ifnd_tf.run.records import RunRecords, read_run
 
 # A run on another machine, whose process cannot be asked, is given up after this silence. A phase
 # such as embedding ImageNet says nothing for minutes.
@@ -60,7 +60,7 @@ def watch(path: str, console: Console | None = None) -> None:
             live.update(view(run, time.time()), refresh=True)
 
 
-def state(run: RunFiles, now: float) -> str:
+def state(run: RunRecords, now: float) -> str:
     """running, finished, stopped, failed, or dead: it runs no more and did not say why.
 
     Args:
@@ -85,7 +85,7 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def view(run: RunFiles, now: float) -> RenderableType:
+def view(run: RunRecords, now: float) -> RenderableType:
     """The whole picture, for any width of terminal."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
@@ -109,7 +109,7 @@ def view(run: RunFiles, now: float) -> RenderableType:
     return Group(title, table)
 
 
-def _state_line(run: RunFiles, now: float) -> Text:
+def _state_line(run: RunRecords, now: float) -> Text:
     found = state(run, now)
     text = Text(found, style=f"bold {_COLOURS.get(found, 'red')}")
     if "time" in run.status:
@@ -121,7 +121,7 @@ def _state_line(run: RunFiles, now: float) -> Text:
     return text
 
 
-def _epochs(run: RunFiles) -> RenderableType | None:
+def _epochs(run: RunRecords) -> RenderableType | None:
     total = run.whole("epochs")
     if not total:
         return None
@@ -138,7 +138,7 @@ def _epochs(run: RunFiles) -> RenderableType | None:
     return grid
 
 
-def _curve(run: RunFiles, name: str, form: str, word: str = "") -> Text:
+def _curve(run: RunRecords, name: str, form: str, word: str = "") -> Text:
     values = [value for _, value in run.values(name) if math.isfinite(value)]
     if not values:
         return Text()
@@ -155,7 +155,7 @@ def _sparkline(values: list[float], width: int = 24) -> str:
     return "".join(_BARS[round((value - low) / span * (len(_BARS) - 1))] for value in values)
 
 
-def _refresh(run: RunFiles) -> Text:
+def _refresh(run: RunRecords) -> Text:
     if not run.detection:
         begin = run.whole("warmup_epochs") + 1
         plain = run.flags.get("detector") == "none"
@@ -176,14 +176,14 @@ def _refresh(run: RunFiles) -> Text:
     return Text(", ".join(parts))
 
 
-def _health(run: RunFiles) -> Text:
+def _health(run: RunRecords) -> Text:
     if not run.metrics:
         return Text()
     found = run.warnings
     return Text("\n".join(found), style="red") if found else Text("no warnings", style="green")
 
 
-def _results(run: RunFiles) -> Text:
+def _results(run: RunRecords) -> Text:
     lines = []
     for name in _RESULTS:
         value = run.result(name)
