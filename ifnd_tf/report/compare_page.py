@@ -97,8 +97,8 @@ def _page(title: str, summary: dict[str, Any], charts: dict[str, Chart]) -> str:
     sections = [
         Section(
             name,
-            table.caption,
-            notes=[_NOTE] if name == "Differences" else [],
+            name,
+            notes=[f"{table.caption}.", *([_NOTE] if name == "Differences" else [])],
             tables=[table._replace(caption="")],
         )
         for name, table in _tables(summary).items()
@@ -109,7 +109,7 @@ def _page(title: str, summary: dict[str, Any], charts: dict[str, Chart]) -> str:
         sections.append(Section(short, heading, notes=[band], charts=own))
     return html.render(
         f"{title}: comparison",
-        lead=[f"{len(summary['variants'])} variants; seeds of each: {seeds}."],
+        lead=[f"{len(summary['variants'])} variants, seeds per variant: {seeds}."],
         sections=[section for section in sections if not section.empty],
     )
 

@@ -7,7 +7,7 @@ from ifnd_tf.report.html import Section, Tile
 from ifnd_tf.report.number_sections import result_text
 from ifnd_tf.report.pictures import Pictures
 from ifnd_tf.run.directory import RunDirectory
-from ifnd_tf.run.metric_names import describe
+from ifnd_tf.run.metric_names import describe, number_text
 from ifnd_tf.run.progress import duration
 from ifnd_tf.run.records import PICTURES, RunRecords, read_run
 
@@ -166,9 +166,11 @@ def _detection_words(run: RunRecords) -> list[str]:
 
 
 def _tile(run: RunRecords, name: str) -> Tile:
-    value = run.result(name) or 0.0
-    shown = duration(value) if name == "wall_seconds" else result_text(run, name)
-    return Tile(shown, describe(name).text, _baselines(run, name))
+    value, metric = run.result(name) or 0.0, describe(name)
+    if name == "wall_seconds":
+        return Tile(duration(value), metric.text)
+    unit = f",{metric.unit}" if metric.unit else ""
+    return Tile(number_text(value, metric.percent), metric.text + unit, _baselines(run, name))
 
 
 def _baselines(run: RunRecords, name: str) -> str:

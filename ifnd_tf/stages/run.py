@@ -1,6 +1,7 @@
 """The stages of a run. Each needs only the configuration and the run directory."""
 
 import contextlib
+import dataclasses
 import functools
 import statistics
 import time
@@ -8,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-from ifnd_tf.config import Config, free_flags
+from ifnd_tf.config import Config, free_flags, settings
 from ifnd_tf.data import datasets
 from ifnd_tf.data.scan import scan
 from ifnd_tf.distribute.strategies import is_chief, workers
@@ -43,6 +44,7 @@ class Run:
         config: the settings.
         strategy: where to compute.
         progress: the terminal; None: standard output, on the chief only.
+        opened: the data that other runs of this process have opened, by settings; it grows.
     """
 
     def __init__(
@@ -50,10 +52,12 @@ class Run:
         config: Config,
         strategy: tf.distribute.Strategy,
         progress: Progress | None = None,
+        opened: dict[tuple, datasets.Splits] | None = None,
     ):
         chief = is_chief(strategy)
         self.config, self.strategy = config, strategy
         self.progress = progress or Progress(enabled=chief)
+        self.opened = {} if opened is None else opened
         self.directory = RunDirectory(
             config.run_path, flags=config.as_flags(), free=free_flags(), writer=chief
         )
@@ -66,24 +70,38 @@ class Run:
     @functools.cached_property
     def splits(self) -> datasets.Splits:
         """The data, opened and scanned once for all stages."""
-        config = self.config
-        splits = build.open_splits(config)
-        self._scan(splits, config.cache_megabytes)
+        splits = self._open_once("", self._open)
         lost = [row for source in splits if source is not None for row in source.unreadable]
         self.directory.write_unreadable(lost)
+        return splits
+
+    def _open_once(self, name: str, opener: Callable[[], datasets.Splits]) -> datasets.Splits:
+        """Opens data, unless a run with the same name and settings of data has."""
+        fields = dataclasses.fields(settings.Data)
+        key = (name, *(getattr(self.config, field.name) for field in fields))
+        if key not in self.opened:
+            self.opened[key] = opener()
+        return self.opened[key]
+
+    def _open(self) -> datasets.Splits:
+        splits = build.open_splits(self.config)
+        self._scan(splits, self.config.cache_megabytes)
+        lost = sum(len(source.unreadable) for source in splits if source is not None)
         if lost:
             self.progress.line(
-                f"{len(lost)} unreadable images left out; see "
-                f"{self.directory.file('unreadable.tsv')}"
+                f"{lost} unreadable images are skipped; see {self.directory.file('unreadable.tsv')}"
             )
         return splits
 
     @functools.cached_property
     def transfer_splits(self) -> datasets.Splits | None:
         """The data of `--transfer_dataset`, if there is one."""
-        config = self.config
-        if not config.transfer_dataset:
+        if not self.config.transfer_dataset:
             return None
+        return self._open_once(self.config.transfer_dataset, self._open_transfer)
+
+    def _open_transfer(self) -> datasets.Splits:
+        config = self.config
         splits = datasets.open_splits(
             config.transfer_dataset, data_dir=config.data_dir, holdout_share=config.holdout_share
         )
