@@ -62,11 +62,11 @@ class IncrementalDetection(keras.callbacks.Callback):
         self._progress, self._run = progress or Progress(enabled=False), run
         self._latest: dict[str, float] = {}
 
-    def remember(self) -> dict[str, float]:
+    def get_state(self) -> dict[str, float]:
         """What the last refresh found, for the logs of the epochs until the next."""
         return self._latest
 
-    def recall(self, state: dict[str, float]) -> None:
+    def set_state(self, state: dict[str, float]) -> None:
         """Takes it back."""
         self._latest = state
 

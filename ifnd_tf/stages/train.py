@@ -120,7 +120,7 @@ def train(
                 agree=any_worker(strategy),
                 report=progress.line,
                 writer=is_chief(strategy),
-                remembered={
+                states={
                     "detection": detection,
                     "health": watch,
                     "records": records,
@@ -185,13 +185,10 @@ def _watching(
         return []
     callbacks: list[keras.callbacks.Callback] = [DetectionHistograms(run, steps_per_epoch=steps)]
     settings = dataclasses.asdict(config)
-    logs: list[trackers.Tracker] = []
     if config.wandb:
-        logs.append(trackers.WandB(config.experiment, settings, run.path))
+        callbacks.append(trackers.WandB(config.experiment, settings, run.path))
     if config.mlflow:
-        logs.append(trackers.MLflow(config.experiment, settings))
-    if logs:
-        callbacks.append(trackers.Tracking(logs))
+        callbacks.append(trackers.MLflow(config.experiment, settings))
     # Workers spend their time differently, so they would not agree on when to embed together.
     if config.report_share and num_input_pipelines(strategy) == 1:
 

@@ -15,11 +15,11 @@ class Rollbacks:
     def __init__(self) -> None:
         self.count = 0
 
-    def remember(self) -> int:
+    def get_state(self) -> int:
         """The count."""
         return self.count
 
-    def recall(self, state: int) -> None:
+    def set_state(self, state: int) -> None:
         """Takes it back."""
         self.count = state
 

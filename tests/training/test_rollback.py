@@ -21,7 +21,7 @@ class Diverging:
             raise NonFinite("NaN")
 
     def restore(self):
-        self.rollbacks.recall(0)  # the checkpoint was taken before the first rollback
+        self.rollbacks.set_state(0)  # the checkpoint was taken before the first rollback
         return 5
 
     def run(self, most):
@@ -33,7 +33,7 @@ def test_each_try_begins_at_the_checkpoint_with_a_count_of_its_own():
     run.run(most=3)
     assert run.calls == [(7, 0), (5, 1), (5, 2)]
     assert run.said[1] == "rollback 2 of 3, to step 5: NaN"
-    assert run.rollbacks.remember() == 2
+    assert run.rollbacks.get_state() == 2
 
 
 @pytest.mark.parametrize("most", [0, 2])

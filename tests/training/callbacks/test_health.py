@@ -57,7 +57,7 @@ def test_a_collapse_is_said_once_and_kept(tmp_path):
     assert "warning: epoch 5: Embedding std 0" in said and "collapse" in said
     assert said.count("warning: ") == 3  # spread, rank and uniformity
     resumed, stream_after, _ = make(tmp_path, point)
-    resumed.recall(callback.remember())
+    resumed.set_state(callback.get_state())
     for each in (callback, resumed):
         each.on_epoch_end(5, {"masked_share": 0.6})
     for more in (stream.getvalue().removeprefix(said), stream_after.getvalue()):
