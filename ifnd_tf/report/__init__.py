@@ -1,1 +1,1 @@
-"""Self-contained HTML pages of a run and of a comparison. Importing this package imports nothing."""
+"""Self-contained HTML pages of runs and comparisons. Importing this package imports nothing."""

@@ -5,19 +5,18 @@ its text stays text. Plotly's and Bokeh's charts need 1 to 5 MB of JavaScript in
 neither follows a page into dark mode.
 """
 
-import contextlib
 import html
 import io
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ifnd_tf.report.html import Chart, Table
 from ifnd_tf.run.metric_names import number_text
@@ -34,6 +33,16 @@ _MOST_MARKERS, _MOST_ROWS = 30, 40
 _VARIABLES = {INK: "--ink", PAPER: "--panel", GRID: "--grid"} | {
     colour: f"--series-{number}" for number, colour in enumerate(COLOURS, start=1)
 }
+
+
+STYLE = {
+    "axes.edgecolor": INK, "axes.facecolor": PAPER, "axes.grid": True, "axes.labelcolor": INK,
+    "axes.spines.right": False, "axes.spines.top": False, "axes.titlecolor": INK,
+    "axes.titlesize": 11, "axes.titleweight": "bold", "figure.facecolor": PAPER, "font.size": 9,
+    "grid.color": GRID, "grid.linewidth": 0.7, "legend.frameon": False, "legend.labelcolor": INK,
+    "lines.linewidth": 1.6, "lines.markersize": 4, "text.color": INK, "xtick.color": INK,
+    "ytick.color": INK,
+}  # fmt: skip
 
 
 class Series(NamedTuple):
@@ -80,7 +89,7 @@ def line_chart(
         return Chart("", Table([]))
     strip = beneath if beneath is not None and _finite(beneath) else None
     rows = [_HEIGHT, _BENEATH] if strip else [_HEIGHT]
-    with style():
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(_WIDTH, sum(rows)), layout="constrained")
         grid = figure.subplots(
             len(rows), sharex=True, squeeze=False, gridspec_kw={"height_ratios": rows}
@@ -92,7 +101,10 @@ def line_chart(
         values = [y for line in drawn for _, y in _finite(line)]
         if min(values) >= 0 and axes[0].get_ylim()[0] < 0:
             axes[0].set_ylim(bottom=-0.03 * max(values), top=None if max(values) else 1)
-        axes[0].yaxis.set_major_formatter(_percent() if percent else _plain())
+        if percent:
+            axes[0].yaxis.set_major_formatter(_percent())
+        else:
+            axes[0].ticklabel_format(axis="y", style="plain", useOffset=False)
         if strip:
             _draw(axes[1], strip._replace(dashed=False), len(COLOURS) - 1, marker=False)
             axes[1].set_title(strip.name, loc="left", size=9, weight="normal")
@@ -155,31 +167,9 @@ def svg(figure: Figure, title: str, description: str) -> str:
     return text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1).strip()
 
 
-@contextlib.contextmanager
-def style() -> Iterator[None]:
-    """The look of everything drawn here."""
-    with matplotlib.rc_context(
-        {
-            "axes.edgecolor": INK, "axes.facecolor": PAPER, "axes.grid": True,
-            "axes.labelcolor": INK, "axes.spines.right": False, "axes.spines.top": False,
-            "axes.titlecolor": INK, "axes.titlesize": 11, "axes.titleweight": "bold",
-            "figure.facecolor": PAPER, "font.size": 9, "grid.color": GRID, "grid.linewidth": 0.7,
-            "legend.frameon": False, "legend.labelcolor": INK, "lines.linewidth": 1.6,
-            "lines.markersize": 4, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
-        }
-    ):  # fmt: skip
-        yield
-
-
 def _percent() -> FuncFormatter:
     """Shares as percent; Matplotlib's own writes 99.00%."""
     return FuncFormatter(lambda share, place: f"{100 * share:.4g}%")
-
-
-def _plain() -> ScalarFormatter:
-    formatter = ScalarFormatter(useOffset=False)
-    formatter.set_scientific(False)
-    return formatter
 
 
 def _finite(line: Series) -> list[tuple[float, float]]:

@@ -91,8 +91,8 @@ def _charts(runs: Runs) -> dict[str, Chart]:
 
 
 def _page(title: str, summary: dict[str, Any], charts: dict[str, Chart]) -> str:
-    counts = sorted({len(variant["seeds"]) for variant in summary["variants"].values()})
-    seeds = " to ".join(map(str, [counts[0], counts[-1]] if len(counts) > 1 else counts))
+    counts = {len(variant["seeds"]) for variant in summary["variants"].values()}
+    seeds = " to ".join(map(str, sorted({min(counts), max(counts)})))
     # A section for each table: alone in it, a table gets the page's whole width.
     sections = [
         Section(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -78,7 +79,7 @@ def draw(
     kinds = len(COLOURS) * len(MARKERS)
     kind = np.where(group < 0, -1, group % kinds)
     order: list[int] = []
-    with charts.style():
+    with matplotlib.rc_context(charts.STYLE):
         figure = Figure(figsize=(7.2, 5.6), layout="constrained")
         axes = figure.subplots()
         axes.set_axis_off()

@@ -14,13 +14,11 @@ def clusters(pictures: Pictures, names: Sequence[str]) -> list[Gallery]:
         pictures: the run's pictures.
         names: of the levels.
     """
-    return [
-        Gallery(
-            f"{name}: {len(level)} clusters, largest first",
-            [_cluster(pictures, cluster) for cluster in level],
-        )
-        for name, level in zip(names, pictures.clusters, strict=False)
-    ]
+    galleries = []
+    for name, level in zip(names, pictures.clusters, strict=False):
+        title = f"{name}: {len(level)} clusters, largest first"
+        galleries.append(Gallery(title, [_cluster(pictures, cluster) for cluster in level]))
+    return galleries
 
 
 def _cluster(pictures: Pictures, cluster: Cluster) -> Row:
@@ -50,24 +48,28 @@ def _images(pictures: Pictures, indices: Sequence[int], anchor: int | None = Non
     return found
 
 
-def _title(pictures: Pictures, kind: str, index: int) -> str:
-    picture = pictures.pictures.get(str(index))
-    label = pictures.class_name(picture.label) if picture else ""
-    return f"{kind}: {label or f'image {index}'}"
+def _row(
+    pictures: Pictures, kind: str, own: int, others: str, indices: Sequence[int], detail: str
+) -> Row:
+    """An image beside others, titled by its class; without groups where it has no thumbnail."""
+    picture = pictures.pictures.get(str(own))
+    title = pictures.class_name(picture.label) if picture else ""
+    groups = [
+        Group(kind, _images(pictures, [own])),
+        Group(others, _images(pictures, indices, own)),
+    ]
+    shown = all(group.images for group in groups)
+    return Row(f"{kind.capitalize()}: {title or f'image {own}'}", detail, groups if shown else [])
 
 
 def removed(pictures: Pictures) -> Section:
     """Anchors beside some of their false negatives."""
     rows = []
     for each in pictures.removed:
-        anchor = _images(pictures, [each.anchor])
-        others = _images(pictures, each.shown, each.anchor)
         detail = f"{each.total:,} of its negatives removed"
         if each.right is not None:
             detail += f", {each.right:.0%} of them of its class"
-        if anchor and others:
-            groups = [Group("anchor", anchor), Group("removed", others)]
-            rows.append(Row(_title(pictures, "Anchor", each.anchor), detail, groups))
+        rows.append(_row(pictures, "anchor", each.anchor, "removed", each.shown, detail))
     marks = (
         "✓ and a solid frame: the anchor's class, so rightly removed; ✗ and a dashed frame: "
         "another class."
@@ -78,20 +80,16 @@ def removed(pictures: Pictures) -> Section:
         "Removed",
         "False negatives removed from the loss",
         notes=[f"Anchors and removed negatives are drawn at random from all images. {marks}"],
-        galleries=[Gallery(f"{len(rows)} anchors", rows)],
+        galleries=[_gallery("anchors", rows)],
     )
 
 
 def neighbours(pictures: Pictures) -> Section:
     """Random queries beside their nearest neighbours."""
     rows = []
-    for found in pictures.neighbours:
-        query = _images(pictures, [found.query])
-        nearest = _images(pictures, found.nearest, found.query)
-        cosines = f"cosine {found.cosine[0]:.2f} to {found.cosine[-1]:.2f}" if found.cosine else ""
-        if query:
-            groups = [Group("query", query), Group("nearest", nearest)]
-            rows.append(Row(_title(pictures, "Query", found.query), cosines, groups))
+    for each in pictures.neighbours:
+        cosines = f"cosine {each.cosine[0]:.2f} to {each.cosine[-1]:.2f}" if each.cosine else ""
+        rows.append(_row(pictures, "query", each.query, "nearest", each.nearest, cosines))
     note = (
         "Random queries and their nearest neighbours by cosine similarity, among "
         f"{pictures.searched:,} training images. ✓: the query's class, ✗: another class."
@@ -100,8 +98,13 @@ def neighbours(pictures: Pictures) -> Section:
         "Neighbours",
         "Nearest neighbours",
         notes=[note],
-        galleries=[Gallery(f"{len(rows)} queries, nearest first", rows)],
+        galleries=[_gallery("queries, nearest first", rows)],
     )
+
+
+def _gallery(title: str, rows: Sequence[Row]) -> Gallery:
+    shown = [row for row in rows if row.groups]
+    return Gallery(f"{len(shown)} {title}", shown)
 
 
 def embedding(pictures: Pictures, names: Sequence[str]) -> Section:
@@ -129,14 +132,9 @@ def embedding(pictures: Pictures, names: Sequence[str]) -> Section:
         drawn = embedding_map.draw(f"Map of the embedding by {title}", places, groups, named)
         maps.append(Map(title, drawn.svg))
         numbers = sorted(named)
-        place = {number: i for i, number in enumerate(numbers)} | {-1: -1}
-        data.append(
-            {
-                "order": drawn.order,
-                "names": [named[number] for number in numbers],
-                "groups": [place[group] for group in groups],
-            }
-        )
+        shown = [numbers.index(group) if group >= 0 else -1 for group in groups]
+        titles = [named[number] for number in numbers]
+        data.append({"order": drawn.order, "names": titles, "groups": shown})
     cards = []
     for point, picture in zip(points, thumbnails, strict=True):
         clusters = [

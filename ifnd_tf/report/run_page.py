@@ -22,6 +22,7 @@ _TILES = (
     "knn_top1", "linear_top1", "detection_precision", "detection_recall",
     "train_images_per_second", "wall_seconds",
 )  # fmt: skip
+_NAMED = ("batch_size", "seed")
 _BASELINES = {"untrained_": "untrained encoder", "raw_pixel_": "raw pixels"}
 _NO_PICTURES = Pictures(0, None, 0, "", [], {}, [], [], [], [])
 
@@ -40,33 +41,29 @@ def write(path: str) -> str:
     """
     run, shown = read_run(path), pictures.read(path)
     directory = RunDirectory(path, flags={})
-    done = run.metrics[-1]["epoch"] if run.metrics else 0
-    latest = directory.latest_detection(before=done)
-    arrays = latest[1] if latest else {}
-    none = np.zeros([0, 0])
-    page = _render(run, shown, arrays.get("labels", none), arrays.get("confidence", none))
-    directory.write("report.html", page)
-    return directory.file("report.html")
-
-
-def _render(
-    run: RunRecords, shown: Pictures | None, labels: np.ndarray, confidence: np.ndarray
-) -> str:
-    sections = _sections(run, shown or _NO_PICTURES, labels, confidence)
+    latest = directory.latest_detection(before=run.metrics[-1]["epoch"] if run.metrics else 0)
+    arrays = latest[1] if latest else {"labels": np.zeros([0, 0]), "confidence": np.zeros([0, 0])}
+    sections = _sections(run, shown or _NO_PICTURES, arrays["labels"], arrays["confidence"])
     missing = _missing(run, shown, {section.id for section in sections if section.empty})
     sections = [section for section in sections if not section.empty or section.id == "settings"]
     if missing:
         sections.append(Section("Missing", "Not in this report", notes=missing))
-    name = run.flags.get("experiment") or run.path.rstrip("/").rsplit("/", 1)[-1]
-    detector = run.flags.get("detector", "")
-    method = (_FRAMEWORKS.get(run.flags.get("framework", "")), _DETECTORS.get(detector, detector))
-    return html.render(
-        f"{name}: {' with '.join(filter(None, method)) or 'training run'}",
+    page = html.render(
+        _title(run),
         lead=_lead(run),
         warnings=run.warnings,
         tiles=[_tile(run, name) for name in _TILES if run.result(name) is not None],
         sections=sections,
     )
+    directory.write("report.html", page)
+    return directory.file("report.html")
+
+
+def _title(run: RunRecords) -> str:
+    name = run.flags.get("experiment") or run.path.rstrip("/").rsplit("/", 1)[-1]
+    detector = run.flags.get("detector", "")
+    method = (_FRAMEWORKS.get(run.flags.get("framework", "")), _DETECTORS.get(detector, detector))
+    return f"{name}: {' with '.join(filter(None, method)) or 'training run'}"
 
 
 def _sections(
@@ -119,50 +116,36 @@ def _lead(run: RunRecords) -> list[str]:
     flags, done = run.flags, run.epochs_done
     planned = run.whole("epochs") or done
     images = f"{result_text(run, 'num_examples')} images".strip()
-    sentence = (
-        f"{flags.get('backbone', 'The encoder')} was trained on {images}"
-        + (f" of {flags['dataset']}" if "dataset" in flags else "")
-        + f" for {done} of {planned} epochs"
-        + "".join(
-            f", {words} {flags[name]}"
-            for name, words in (("batch_size", "batch size"), ("seed", "seed"))
-            if name in flags
-        )
-        + "."
-    )
+    data = f" of {flags['dataset']}" if "dataset" in flags else ""
+    settings = "".join(f", {n.replace('_', ' ')} {flags[n]}" for n in _NAMED if n in flags)
+    sentences = [
+        f"{flags.get('backbone', 'The encoder')} was trained on {images}{data} for {done} of "
+        f"{planned} epochs{settings}."
+    ]
     if done < planned:
-        sentence += (
+        sentences[0] += (
             f" It {run.status['state']}: {run.status['text']}."
             if run.status.get("state") in ("failed", "stopped")
             else " It was still training, or had been killed, when this was written."
         )
-    sentences = [sentence]
     if "knn_top1" in run.results:
         baselines = _baselines(run, "knn_top1")
         sentences.append(
             f"kNN on its features classifies {result_text(run, 'knn_top1')} of the test images "
             "correctly" + (f" ({baselines})." if baselines else ".")
         )
-    sentences += _detection_words(run)
+    if run.detection:
+        shares = (
+            (run.refreshes("accepted_share"), ".0%", "of the pseudo-labels are accepted"),
+            (run.values("masked_share"), ".1%", "of the negatives are masked"),
+            (run.refreshes("precision"), ".0%", "of the detected pairs share a true class"),
+        )
+        found = [f"{values[-1][1]:{form}} {words}" for values, form, words in shares if values]
+        sentences.append(f"After {len(run.detection)} refreshes, {', '.join(found)}.")
     if seconds := run.result("wall_seconds"):
         unit = "h:min:s" if seconds >= 3600 else "min:s"
         sentences.append(f"The run took {duration(seconds)} ({unit}).")
     return sentences
-
-
-def _detection_words(run: RunRecords) -> list[str]:
-    if not run.detection:
-        return []
-    last, masked = run.detection[-1], run.values("masked_share")
-    words = f"After the last of {len(run.detection)} refreshes "
-    if "accepted_share" in last:
-        words += f"{last['accepted_share']:.0%} of the pseudo-labels are accepted"
-    if masked:
-        words += f" and {masked[-1][1]:.1%} of the negatives masked"
-    precision = last.get("precision")
-    if isinstance(precision, int | float):
-        words += f"; {precision:.0%} of the detected pairs share a true class"
-    return [words + "."]
 
 
 def _tile(run: RunRecords, name: str) -> Tile:

@@ -1,4 +1,4 @@
-"""The closing table of a run, for the terminal."""
+"""The main results of a run, for the terminal."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +15,15 @@ _SHOWN = (
 )  # fmt: skip
 
 
+def main_results(results: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(words, value) of the main entries of results.json, as far as they are there."""
+    found = {name: results[name] for name in _SHOWN if isinstance(results.get(name), int | float)}
+    return [
+        (describe(n).text, duration(v) if n == "wall_seconds" else describe(n).show(v))
+        for n, v in found.items()
+    ]
+
+
 def summary(experiment: str, path: str, results: Mapping[str, Any]) -> str:
     """The closing table.
 
@@ -23,11 +32,7 @@ def summary(experiment: str, path: str, results: Mapping[str, Any]) -> str:
         path: the run directory.
         results: the content of results.json.
     """
-    rows = [
-        (describe(n).text, duration(v) if n == "wall_seconds" else describe(n).show(v))
-        for n in _SHOWN
-        if (v := results.get(n)) is not None
-    ]
+    rows = main_results(results)
     if not rows:
         return f"results in {path}"
     width = max(len(words) for words, _ in rows)

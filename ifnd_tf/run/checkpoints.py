@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -105,10 +105,10 @@ class CheckpointStore:
             files = json.loads(_read(name))["files"]
             for file, expected in files.items():
                 name = self.path(step, file)
-                size, digest = _measure(_blocks(name))
-                if size != expected["bytes"]:
-                    return f"{name} has {size} bytes instead of {expected['bytes']}"
-                if digest != expected["sha256"]:
+                found = _entry(_blocks(name))
+                if found["bytes"] != expected["bytes"]:
+                    return f"{name} has {found['bytes']} bytes instead of {expected['bytes']}"
+                if found["sha256"] != expected["sha256"]:
                     return f"{name} does not match its SHA-256"
         except (ValueError, KeyError, TypeError, AttributeError, tf.errors.OpError) as error:
             return f"{name} cannot be read ({cause(error)})"
@@ -129,9 +129,9 @@ class CheckpointStore:
                 blocks = _blocks(f"{snapshot.folder}/{name}")
                 files[name] = _copy(blocks, self.path(step, name))
             notes = json.dumps(snapshot.notes).encode()
-            files[_NOTES] = _copy(iter([notes]), self.path(step, _NOTES))
+            files[_NOTES] = _copy([notes], self.path(step, _NOTES))
             manifest = json.dumps({"step": step, "files": files}, indent=2).encode()
-            _copy(iter([manifest]), self.path(step, MANIFEST + ".new"))
+            _copy([manifest], self.path(step, MANIFEST + ".new"))
             tf.io.gfile.rename(self.path(step, MANIFEST + ".new"), self.path(step, MANIFEST))
         except (tf.errors.OpError, OSError) as error:
             self._remove(step)
@@ -149,17 +149,13 @@ class CheckpointStore:
             keep_every: keep those of every so many steps as well; 0: none.
         """
         steps = self.steps()
-        kept = set(steps[-keep:])
-        if keep_every:
-            kept |= {step for step in steps if step and step % keep_every == 0}
-        for step in self._folders():
-            if step not in kept:
-                self._remove(step)
+        kept = {step for step in steps if keep_every and step and step % keep_every == 0}
+        for step in set(self._folders()) - kept.union(steps[-keep:]):
+            self._remove(step)
 
     def _folders(self) -> list[int]:
-        if not tf.io.gfile.isdir(self.folder):
-            return []
-        names = [name.rstrip("/") for name in tf.io.gfile.listdir(self.folder)]
+        there = tf.io.gfile.isdir(self.folder)
+        names = [name.rstrip("/") for name in tf.io.gfile.listdir(self.folder)] if there else []
         return sorted(int(name) for name in names if name.isdecimal())
 
     def _remove(self, step: int) -> None:
@@ -183,22 +179,17 @@ def _blocks(path: str) -> Iterator[bytes]:
             yield block
 
 
-def _measure(blocks: Iterator[bytes]) -> tuple[int, str]:
+def _entry(blocks: Iterable[bytes], write: Callable[[bytes], Any] = len) -> dict[str, Any]:
+    """Size and SHA-256 of a file's content, handed block by block to `write`."""
     digest, size = hashlib.sha256(), 0
     for block in blocks:
+        write(block)
         digest.update(block)
         size += len(block)
-    return size, digest.hexdigest()
+    return {"bytes": size, "sha256": digest.hexdigest()}
 
 
-def _copy(blocks: Iterator[bytes], path: str) -> dict[str, Any]:
+def _copy(blocks: Iterable[bytes], path: str) -> dict[str, Any]:
     """Writes a file; returns its entry in the manifest, of the blocks given, not of the disk."""
     with tf.io.gfile.GFile(path, "wb") as file:
-
-        def written() -> Iterator[bytes]:
-            for block in blocks:
-                file.write(block)
-                yield block
-
-        size, digest = _measure(written())
-    return {"bytes": size, "sha256": digest}
+        return _entry(blocks, file.write)

@@ -60,10 +60,10 @@ def _local(path: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _remote(path: str) -> Iterator[None]:
     holder = _holder(path)
-    if holder and time.time() - holder.get("time", 0.0) < _STALE:
-        here = holder.get("host") == socket.gethostname()
-        if not here or machine.is_alive(holder.get("pid", 0)):
-            raise _held(path, holder)
+    elsewhere = holder.get("host") != socket.gethostname()
+    fresh = time.time() - holder.get("time", 0.0) < _STALE
+    if fresh and (elsewhere or machine.is_alive(holder.get("pid", 0))):
+        raise _held(path, holder)
     done = threading.Event()
 
     def renew() -> None:

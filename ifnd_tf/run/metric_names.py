@@ -32,38 +32,27 @@ _ACCURACIES = {
     "finetune_10pct": "fine-tuning accuracy, 10% of the labels",
     "finetune_1pct": "fine-tuning accuracy, 1% of the labels",
 }
+# Names whose words alone would not do; a share is shown in percent.
 _SHARES = {
-    "cluster_purity": "k-means on features: purity",
-    "detection_precision": "precision of detected pairs",
-    "detection_recall": "recall of detected pairs",
-    "detection_f1": "F1 of detected pairs",
-    "detection_union_precision": "precision, union of levels",
-    "detection_union_recall": "recall, union of levels",
-    "detection_union_f1": "F1, union of levels",
-    "detection_purity": "pseudo-labels: purity",
-    "detection_accepted_share": "accepted pseudo-labels",
-    "detection_acceptance_rate": "acceptance rate",
-    "detection_label_churn": "detected pairs changed since the last refresh",
+    "precision": "precision of pairs",
+    "recall": "recall of pairs",
+    "f1": "F1 of pairs",
+    "purity": "purity",
+    "acceptance_rate": "acceptance rate",
+    "label_churn": "pairs changed since the last refresh",
     "masked_share": "negatives masked",
     "svm_map_voc07": "SVM mAP as on VOC07",
 }
 _NUMBERS = {
-    "cluster_nmi": "k-means on features: NMI with classes",
-    "cluster_ami": "k-means on features: AMI with classes",
-    "detection_nmi": "pseudo-labels: NMI with classes",
-    "detection_empty_clusters": "empty clusters",
-    "detection_embedded": "images embedded for the last refresh",
+    "nmi": "NMI with classes",
+    "ami": "AMI with classes",
+    "embedded": "images embedded for the last refresh",
     "embedding_std": "standard deviation of embeddings (0: collapsed)",
     "effective_rank": "effective rank of embeddings",
     "uniformity": "uniformity (lower is more uniform)",
     "alignment": "alignment (lower is closer)",
     "positive_similarity": "cosine of two views of an image",
     "train_images_per_second": "training speed",
-    "images_per_second": "training speed",
-    "wall_seconds": "wall time",
-    "train_seconds": "training time",
-    "evaluate_seconds": "evaluation time",
-    "train_loss": "training loss, last epoch",
     "random_loss": "loss at chance",
     "num_examples": "training images",
     "num_parameters": "parameters",
@@ -74,7 +63,9 @@ _PREFIXES = {
     "online_": "while training: ",
     "transfer_": "transfer: ",
     "health_": "",
-    "final_": "at the end: ",
+    "detection_": "detection: ",
+    "union_": "union of levels: ",
+    "cluster_": "k-means on features: ",
 }
 _UNITS = {"_per_second": " images/s", "_seconds": " s"}
 
@@ -86,16 +77,15 @@ def describe(name: str) -> Metric:
         return Metric(_ACCURACIES[stem] + (", top-5" if rank == "top5" else ""), percent=True)
     if name in _SHARES:
         return Metric(_SHARES[name], percent=True)
+    unit = next((unit for end, unit in _UNITS.items() if name.endswith(end)), "")
     if name in _NUMBERS:
-        unit = next((unit for end, unit in _UNITS.items() if name.endswith(end)), "")
         return Metric(_NUMBERS[name], unit=unit)
     for prefix, text in _PREFIXES.items():
         if name.startswith(prefix):
             inner = describe(name.removeprefix(prefix))
             return inner._replace(text=text + inner.text)
-    if name.startswith("seconds_"):
-        return Metric(name.removeprefix("seconds_") + " time", unit=" s")
-    return Metric(name.replace("_", " "), percent=name.endswith(("_top1", "_top5", "_share")))
+    text = name.replace("_seconds", "_time").replace("_", " ")
+    return Metric(text, percent=name.endswith(("_top1", "_top5", "_share")), unit=unit)
 
 
 def number_text(value: float, percent: bool = False) -> str:

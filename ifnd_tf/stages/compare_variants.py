@@ -52,13 +52,19 @@ def parse(text: str) -> list[Variant]:
     Raises:
         UserError: if it does not parse, or names a variant twice.
     """
+    known = detectors.names()
     found: list[Variant] = []
-    next_entry = rf",\s*(?={_NAME}:|(?:{'|'.join(detectors.names())})\s*(?:,|$))"
-    for entry in (part.strip() for part in re.split(next_entry, text)):
+    for entry in re.split(rf",\s*(?={_NAME}:|(?:{'|'.join(known)})\s*(?:,|$))", text):
         if ":" in entry:
-            found.append(_with_flags(entry))
-        else:
-            found += [_detector(word.strip()) for word in entry.split(",") if word.strip()]
+            found.append(_with_flags(entry.strip()))
+            continue
+        for word in filter(None, map(str.strip, entry.split(","))):
+            if word not in known:
+                raise UserError(
+                    f"--variants: expected a detector ({', '.join(known)}) or NAME:FLAG=VALUE. "
+                    f"Received: {word!r}.{did_you_mean(word, known)}"
+                )
+            found.append(Variant(word, {"detector": word}))
     if not found:
         raise UserError("--variants: expected at least one. Received: none; try none,ifnd.")
     name, times = collections.Counter(variant.name for variant in found).most_common(1)[0]
@@ -110,16 +116,6 @@ def _with_flags(entry: str) -> Variant:
             )
     pairs = (part.split("=", 1) for part in parts)
     return Variant(name, {flag.strip().removeprefix("--"): value.strip() for flag, value in pairs})
-
-
-def _detector(word: str) -> Variant:
-    known = detectors.names()
-    if word not in known:
-        raise UserError(
-            f"--variants: expected a detector ({', '.join(known)}) or NAME:FLAG=VALUE. "
-            f"Received: {word!r}.{did_you_mean(word, known)}"
-        )
-    return Variant(word, {"detector": word})
 
 
 def _apply(config: Config, variant: Variant) -> Config:

@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ifnd_tf.report.summary import main_results
 from ifnd_tf.run.machine import is_alive
 from ifnd_tf.run.metric_names import describe
 from ifnd_tf.run.progress import duration
@@ -30,7 +31,6 @@ _COLOURS = {"running": "green", "finished": "green", "stopped": "yellow", "faile
 _BARS = "▁▂▃▄▅▆▇█"
 
 _REFRESH = ("acceptance_rate", "accepted_share", "precision", "recall", "label_churn")
-_RESULTS = ("knn_top1", "linear_top1", "untrained_knn_top1", "raw_pixel_knn_top1", "cluster_nmi")
 
 
 def watch(path: str, console: Console | None = None) -> None:
@@ -89,7 +89,7 @@ def view(run: RunRecords, now: float) -> RenderableType:
         ("pair precision", _curve(run, "detection_precision", ".2f")),
         ("last refresh", _refresh(run)),
         ("health", _health(run)),
-        ("results", _results(run)),
+        ("results", Text("\n".join(map(" ".join, main_results(run.results))))),
     )
     for name, content in rows:
         if content is not None and (not isinstance(content, Text) or content.plain):
@@ -111,17 +111,16 @@ def _state_line(run: RunRecords, now: float) -> Text:
 
 
 def _epochs(run: RunRecords) -> RenderableType | None:
-    total = run.whole("epochs")
+    total, done = run.whole("epochs"), run.epochs_done
     if not total:
         return None
-    done = run.epochs_done
-    recent = [record["epoch_seconds"] for record in run.metrics[-5:] if "epoch_seconds" in record]
     text = f"{done} of {total}"
-    if recent and done < total:
-        # The median: an epoch with an evaluation in it is no guide to the others.
-        text += f"  about {duration(statistics.median(recent) * (total - done))} left"
-    if run.metrics and "images_per_second" in run.metrics[-1]:
-        text += f"  {run.metrics[-1]['images_per_second']:,.0f} images/s"
+    seconds = [value for _, value in run.values("epoch_seconds")[-5:]]
+    if seconds and done < total:
+        # The median, since epochs with an evaluation take longer than others.
+        text += f"  about {duration(statistics.median(seconds) * (total - done))} left"
+    if speed := run.values("images_per_second"):
+        text += f"  {speed[-1][1]:,.0f} images/s"
     grid = Table.grid(padding=(0, 2))
     grid.add_row(ProgressBar(total=total, completed=done, width=24), text)
     return grid
@@ -144,9 +143,8 @@ def _sparkline(values: list[float], width: int = 24) -> str:
 
 def _refresh(run: RunRecords) -> Text:
     if not run.detection:
-        begin = run.whole("warmup_epochs") + 1
-        plain = run.flags.get("detector") == "none"
-        return Text("" if plain else f"none yet; the first comes before epoch {begin}")
+        first = f"none yet; the first comes before epoch {run.whole('warmup_epochs') + 1}"
+        return Text("" if run.flags.get("detector") == "none" else first)
     last = run.detection[-1]
     parts = [f"before epoch {last['epoch'] + 1}"]
     for name in _REFRESH:
@@ -160,13 +158,7 @@ def _refresh(run: RunRecords) -> Text:
 
 
 def _health(run: RunRecords) -> Text:
-    if not run.metrics:
-        return Text()
     found = run.warnings
-    return Text("\n".join(found), style="red") if found else Text("no warnings", style="green")
-
-
-def _results(run: RunRecords) -> Text:
-    found = {describe(name): run.result(name) for name in _RESULTS}
-    lines = [f"{m.text} {m.show(value)}" for m, value in found.items() if value is not None]
-    return Text("\n".join(lines))
+    if found:
+        return Text("\n".join(found), style="red")
+    return Text("no warnings" if run.metrics else "", style="green")

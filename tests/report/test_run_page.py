@@ -66,7 +66,7 @@ def test_says_what_the_records_say(run):
     assert "untrained encoder 50.0%, raw pixels 97.1%" in words
     assert "kNN accuracy 98.3% 50.0% 97.1%" in words  # the table
     assert "linear probe accuracy, 10% of the labels 87.0% ± 1.0%" in words
-    assert "After the last of 2 refreshes 50% of the pseudo-labels are accepted" in words
+    assert "After 2 refreshes, 50% of the pseudo-labels are accepted" in words
     assert "40% of the detected pairs share a true class" in words
     assert "The run took 1:24" in words
     assert "Run with ifnd_tf 9.9, Python 3.11." in words
