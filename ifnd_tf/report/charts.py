@@ -35,7 +35,7 @@ _VARIABLES = {INK: "--ink", PAPER: "--panel", GRID: "--grid"} | {
 }
 
 
-STYLE = {
+STYLE: Any = {
     "axes.edgecolor": INK, "axes.facecolor": PAPER, "axes.grid": True, "axes.labelcolor": INK,
     "axes.spines.right": False, "axes.spines.top": False, "axes.titlecolor": INK,
     "axes.titlesize": 11, "axes.titleweight": "bold", "figure.facecolor": PAPER, "font.size": 9,

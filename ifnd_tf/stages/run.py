@@ -71,14 +71,13 @@ class Run:
     def splits(self) -> datasets.Splits:
         """The data, opened and scanned once for all stages."""
         splits = self._open_once("", self._open)
-        lost = [row for source in splits if source is not None for row in source.unreadable]
-        self.directory.write_unreadable(lost)
+        sources = [source for source in splits if source is not None]
+        self.directory.write_unreadable([row for each in sources for row in each.unreadable])
         return splits
 
     def _open_once(self, name: str, opener: Callable[[], datasets.Splits]) -> datasets.Splits:
-        """Opens data, unless a run with the same name and settings of data has."""
-        fields = dataclasses.fields(settings.Data)
-        key = (name, *(getattr(self.config, field.name) for field in fields))
+        """Opens data, unless a run with the same settings of data has."""
+        key = (name, *(getattr(self.config, f.name) for f in dataclasses.fields(settings.Data)))
         if key not in self.opened:
             self.opened[key] = opener()
         return self.opened[key]
@@ -87,10 +86,9 @@ class Run:
         splits = build.open_splits(self.config)
         self._scan(splits, self.config.cache_megabytes)
         lost = sum(len(source.unreadable) for source in splits if source is not None)
+        where = self.directory.file("unreadable.tsv")
         if lost:
-            self.progress.line(
-                f"{lost} unreadable images are skipped; see {self.directory.file('unreadable.tsv')}"
-            )
+            self.progress.line(f"{lost} unreadable images are skipped; see {where}")
         return splits
 
     @functools.cached_property
@@ -133,7 +131,9 @@ class Run:
                         source,
                         max_corrupt_share=self.config.max_corrupt_share,
                         cache_megabytes=cache_megabytes,
-                        progress=self._scanning,
+                        progress=lambda done, total: self.progress.status(
+                            f"reading images {done:,}/{total:,}"
+                        ),
                         workers=workers(self.strategy),
                     )
 
@@ -154,9 +154,6 @@ class Run:
             self.directory.write_status("failed", reason)
             raise
         self.directory.write_status("finished", f"finished {', '.join(self.config.stages)}")
-
-    def _scanning(self, done: int, total: int) -> None:
-        self.progress.status(f"reading images {done:,}/{total:,}")
 
     def trained_model(self) -> ContrastiveModel:
         """The model of the last checkpoint.
@@ -200,7 +197,7 @@ def train(run: Run) -> None:
     records = run.directory.metrics()
     if not records:
         return
-    last = records[-1]
+    last, before = records[-1], run.directory.results().get("wall_seconds", 0.0)
     run.directory.write_results(
         {
             "epochs": last["epoch"],
@@ -210,9 +207,7 @@ def train(run: Run) -> None:
             "random_loss": training.random_loss(run.config, run.splits.train.num_examples),
             "train_images_per_second": statistics.median(r["images_per_second"] for r in records),
             "train_seconds": sum(r["epoch_seconds"] for r in records),
-            "wall_seconds": run.directory.results().get("wall_seconds", 0.0)
-            + time.monotonic()
-            - start,
+            "wall_seconds": before + time.monotonic() - start,
             **{
                 name: last[name]
                 for name in ("detection_precision", "detection_recall", "detection_f1")
