@@ -73,9 +73,9 @@ def line_chart(
     """Draws lines over a common axis.
 
     Args:
-        title: what the y axis shows.
+        title: of the y axis.
         series: the lines; those without a finite point are not drawn.
-        x_label: what the x axis shows.
+        x_label: of the x axis.
         percent: y are shares, shown as percent.
         beneath: a share with a small axis of its own below, over the same x.
 
@@ -148,7 +148,7 @@ def svg(figure: Figure, title: str, description: str) -> str:
     Args:
         figure: the figure, drawn in `COLOURS`, `INK`, `PAPER` and `GRID`.
         title: its name, read out by screen readers.
-        description: what it shows, in words.
+        description: its content in words.
     """
     file = io.StringIO()
     # The salt makes the names of markers and clips unique to a chart, and the same every time.
@@ -159,7 +159,7 @@ def svg(figure: Figure, title: str, description: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
     text = re.sub(r' id="[\w.]+_\d+"', "", text)  # figure_1 and so on: the same in every chart
     text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)
-    # Measured in DejaVu Sans, which is wider than what readers have, so nothing runs over.
+    # Laid out in DejaVu Sans, which is wider than readers' fonts, so no text overflows.
     text = re.sub(r"font: ([^;\"]*?)([\d.]+px) [^;\"]*", r"font: \1\2 system-ui, sans-serif", text)
     for colour, variable in _VARIABLES.items():
         text = text.replace(f": {colour}", f": var({variable}, {colour})")

@@ -36,7 +36,7 @@ class Spread(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A variant minus the baseline, seed by seed: what both owe to the seed cancels.
+    """A variant minus the baseline, paired by seed, so that the effect of the seed cancels.
 
     Attributes:
         mean: mean difference.

@@ -35,7 +35,7 @@ def summary(experiment: str, path: str, results: Mapping[str, Any]) -> str:
     rows = main_results(results)
     if not rows:
         return f"results in {path}"
-    width = max(len(words) for words, _ in rows)
-    lines = [f"  {words.ljust(width)}  {value:>8}" for words, value in rows]
+    left, right = (max(map(len, column)) for column in zip(*rows, strict=True))
+    lines = [f"  {words.ljust(left)}  {value.rjust(right)}" for words, value in rows]
     lines += [f"warning: {text}" for text in warnings(results)]
     return "\n".join([f"{experiment}: results in {path}", *lines])

@@ -24,7 +24,7 @@ class RunDirectory(RunReader):
         path: the directory; made if it does not exist.
         flags: the run's flags, name to value as text, compared with those that `claim` wrote.
         free: names of flags that may differ between two runs of one directory, because they
-            change how a result is reached or shown, not what is trained.
+            change speed or display, not the training.
         writer: whether this process is the chief. Others read only.
 
     Raises:

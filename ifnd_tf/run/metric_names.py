@@ -1,16 +1,16 @@
-"""What the names in results.json and metrics.jsonl mean to a reader."""
+"""The names in results.json and metrics.jsonl in words, and their numbers as text."""
 
 import math
 from typing import NamedTuple
 
 
 class Metric(NamedTuple):
-    """How a number is shown.
+    """A metric in words, with the format of its numbers.
 
     Attributes:
-        text: what it is, in a few words.
+        text: its name in a few words.
         percent: whether it is a share.
-        unit: what follows the number.
+        unit: written after the number.
     """
 
     text: str
@@ -32,7 +32,7 @@ _ACCURACIES = {
     "finetune_10pct": "fine-tuning accuracy, 10% of the labels",
     "finetune_1pct": "fine-tuning accuracy, 1% of the labels",
 }
-# Names whose words alone would not do; a share is shown in percent.
+# Metrics whose own name is no good description; shares are shown in percent.
 _SHARES = {
     "precision": "precision of pairs",
     "recall": "recall of pairs",
@@ -71,7 +71,7 @@ _UNITS = {"_per_second": " images/s", "_seconds": " s"}
 
 
 def describe(name: str) -> Metric:
-    """How to show the metric `name`; an unknown one is shown under its own name."""
+    """The metric `name` in words; an unknown one keeps its own name."""
     stem, _, rank = name.rpartition("_")
     if stem in _ACCURACIES and rank in ("top1", "top5"):
         return Metric(_ACCURACIES[stem] + (", top-5" if rank == "top5" else ""), percent=True)

@@ -24,7 +24,7 @@ from ifnd_tf.stages.train import splits_are_labelled
 
 
 def compare(run: Run) -> None:
-    """Runs what is missing of the comparison, and writes its summary.
+    """Runs the missing runs of the comparison, and writes its summary.
 
     Finished runs are not repeated and stopped ones go on from their last checkpoint; a run counts
     by the flags and results in its directory. So with nothing missing this only summarises, and

@@ -81,7 +81,7 @@ def view(run: RunRecords, now: float) -> RenderableType:
     table.add_column()
     rows = (
         ("state", _state_line(run, now)),
-        ("now", Text(run.status.get("text", ""))),
+        ("status", Text(run.status.get("text", ""))),
         ("epochs", _epochs(run)),
         ("loss", _curve(run, "loss", ".3f")),
         ("online kNN", _curve(run, "online_knn_top1", ".1%")),

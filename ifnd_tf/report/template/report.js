@@ -27,7 +27,7 @@
     // So few pixels are enlarged without smoothing.
     image.onload = () => { if (image.naturalWidth < 32) image.style.imageRendering = "pixelated"; };
     const words = document.createElement("span");
-    words.textContent = lines.join("\n");  // as text: names are anybody's
+    words.textContent = lines.join("\n");  // as text: names may hold markup
     output.replaceChildren(image, words);
     const floats = Boolean(event) && event.pointerType === "mouse";
     output.classList.toggle("floating", floats);

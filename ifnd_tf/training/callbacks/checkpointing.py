@@ -32,7 +32,7 @@ class Checkpointing(keras.callbacks.Callback):
 
     Training waits only while the variables are copied to memory; a thread writes and hashes
     them, one checkpoint at a time. The data pipeline has no state: order and views follow from
-    seed and step. Must be the last callback, so that what others log at an epoch's end is saved.
+    seed and step. Must be the last callback, so that the others' logs of an epoch are saved.
 
     Args:
         store: where checkpoints go.
