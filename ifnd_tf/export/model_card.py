@@ -8,7 +8,7 @@ import tensorflow as tf
 from ifnd_tf import __version__
 from ifnd_tf.run.metric_names import describe
 from ifnd_tf.run.progress import duration
-from ifnd_tf.run.records import RunFiles, read_run
+from ifnd_tf.run.records import RunRecords, read_run
 
 _CARD = """\
 # {experiment}
@@ -59,7 +59,7 @@ def write(path: str) -> str:
     return card
 
 
-def text(run: RunFiles) -> str:
+def text(run: RunRecords) -> str:
     """The card of a run, as Markdown."""
     flags = run.flags
     rows = {

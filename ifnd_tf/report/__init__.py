@@ -1,1 +1,1 @@
-"""A run as pictures: one self-contained HTML page. Importing this package brings nothing in."""
+"""Self-contained HTML pages of runs and comparisons. Importing this package imports nothing."""

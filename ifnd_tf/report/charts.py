@@ -5,32 +5,44 @@ its text stays text. Plotly's and Bokeh's charts need 1 to 5 MB of JavaScript in
 neither follows a page into dark mode.
 """
 
-import contextlib
 import html
 import io
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-# Okabe & Ito's palette, which colour-blind readers can tell apart; yellow left out on white.
+from ifnd_tf.report.html import Chart, Table
+from ifnd_tf.run.metric_names import number_text
+
+# Okabe & Ito's palette for colour-blind readers, without yellow, which is faint on white.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#777777")
 # The second way to tell lines and groups apart.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p")
 INK, PAPER, GRID = "#333333", "#ffffff", "#e3e3e4"
 
 _WIDTH, _HEIGHT, _BENEATH = 4.8, 2.7, 0.9  # Inches of 72 SVG units each.
-_MOST_MARKERS = 30
+_MOST_MARKERS, _MOST_ROWS = 30, 40
 # A page sets these variables, for dark mode say; an SVG on its own falls back on the colour.
 _VARIABLES = {INK: "--ink", PAPER: "--panel", GRID: "--grid"} | {
     colour: f"--series-{number}" for number, colour in enumerate(COLOURS, start=1)
 }
+
+
+STYLE: Any = {
+    "axes.edgecolor": INK, "axes.facecolor": PAPER, "axes.grid": True, "axes.labelcolor": INK,
+    "axes.spines.right": False, "axes.spines.top": False, "axes.titlecolor": INK,
+    "axes.titlesize": 11, "axes.titleweight": "bold", "figure.facecolor": PAPER, "font.size": 9,
+    "grid.color": GRID, "grid.linewidth": 0.7, "legend.frameon": False, "legend.labelcolor": INK,
+    "lines.linewidth": 1.6, "lines.markersize": 4, "text.color": INK, "xtick.color": INK,
+    "ytick.color": INK,
+}  # fmt: skip
 
 
 class Series(NamedTuple):
@@ -40,7 +52,7 @@ class Series(NamedTuple):
         name: for the legend.
         points: (x, y) in order of x; a y that is not finite breaks the line.
         low, high: the band around the line, one y per point; empty: no band.
-        dashed: for what serves as a reference.
+        dashed: for a reference.
     """
 
     name: str
@@ -57,27 +69,27 @@ def line_chart(
     x_label: str = "epoch",
     percent: bool = False,
     beneath: Series | None = None,
-) -> str:
+) -> Chart:
     """Draws lines over a common axis.
 
     Args:
-        title: what the y axis shows.
-        series: the lines; those without a finite point are left out.
-        x_label: what the x axis shows.
+        title: of the y axis.
+        series: the lines; those without a finite point are not drawn.
+        x_label: of the x axis.
         percent: y are shares, shown as percent.
         beneath: a share with a small axis of its own below, over the same x.
 
     Returns:
-        An `<svg>` element, or "" when nothing is left to draw.
+        The chart with its numbers as a table; its `svg` is "" when there is nothing to draw.
     """
     # A line keeps its colour where others are missing: charts side by side show the same names.
     styled = {number: line for number, line in enumerate(series) if _finite(line)}
     drawn = list(styled.values())
     if not drawn:
-        return ""
+        return Chart("", Table([]))
     strip = beneath if beneath is not None and _finite(beneath) else None
     rows = [_HEIGHT, _BENEATH] if strip else [_HEIGHT]
-    with style():
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(_WIDTH, sum(rows)), layout="constrained")
         grid = figure.subplots(
             len(rows), sharex=True, squeeze=False, gridspec_kw={"height_ratios": rows}
@@ -89,7 +101,10 @@ def line_chart(
         values = [y for line in drawn for _, y in _finite(line)]
         if min(values) >= 0 and axes[0].get_ylim()[0] < 0:
             axes[0].set_ylim(bottom=-0.03 * max(values), top=None if max(values) else 1)
-        axes[0].yaxis.set_major_formatter(_percent() if percent else _plain())
+        if percent:
+            axes[0].yaxis.set_major_formatter(_percent())
+        else:
+            axes[0].ticklabel_format(axis="y", style="plain", useOffset=False)
         if strip:
             _draw(axes[1], strip._replace(dashed=False), len(COLOURS) - 1, marker=False)
             axes[1].set_title(strip.name, loc="left", size=9, weight="normal")
@@ -106,20 +121,25 @@ def line_chart(
             columns = max(1, min(len(drawn), 60 // (8 + max(len(line.name) for line in drawn))))
             handles = axes[0].get_legend_handles_labels()
             figure.legend(*handles, loc="outside lower left", ncols=columns)
-        return svg(figure, title, "; ".join(_in_words(line, percent) for line in drawn))
+        words = "; ".join(_in_words(line, percent) for line in drawn)
+        return Chart(svg(figure, title, words), _numbers(series, x_label, percent))
 
 
-def number_text(value: float, percent: bool = False) -> str:
-    """A number with three significant digits or so."""
-    if not math.isfinite(value):
-        return str(value)
-    if percent:
-        return f"{value:.1%}" if abs(value) >= 0.001 or value == 0 else f"{value:.1e}"
-    if value == int(value) and abs(value) < 1e15:
-        return f"{int(value):,}"
-    if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
+def _numbers(series: Sequence[Series], x_label: str, percent: bool) -> Table:
+    """The points of the lines, thinned to a readable number of rows."""
+    lines = [line for line in series if line.points]
+    columns = [dict(line.points) for line in lines]
+    places = sorted({x for column in columns for x in column})
+    if len(places) > _MOST_ROWS:
+        places = [
+            places[i] for i in np.linspace(0, len(places) - 1, _MOST_ROWS).round().astype(int)
+        ]
+    rows = [
+        [number_text(x), *(number_text(c[x], percent) if x in c else "" for c in columns)]
+        for x in places
+    ]
+    header = [x_label, *(line.name for line in lines)]
+    return Table(rows, header, numbers=range(len(header)))
 
 
 def svg(figure: Figure, title: str, description: str) -> str:
@@ -128,7 +148,7 @@ def svg(figure: Figure, title: str, description: str) -> str:
     Args:
         figure: the figure, drawn in `COLOURS`, `INK`, `PAPER` and `GRID`.
         title: its name, read out by screen readers.
-        description: what it shows, in words.
+        description: its content in words.
     """
     file = io.StringIO()
     # The salt makes the names of markers and clips unique to a chart, and the same every time.
@@ -139,7 +159,7 @@ def svg(figure: Figure, title: str, description: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
     text = re.sub(r' id="[\w.]+_\d+"', "", text)  # figure_1 and so on: the same in every chart
     text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)
-    # Measured in DejaVu Sans, which is wider than what readers have, so nothing runs over.
+    # Laid out in DejaVu Sans, which is wider than readers' fonts, so no text overflows.
     text = re.sub(r"font: ([^;\"]*?)([\d.]+px) [^;\"]*", r"font: \1\2 system-ui, sans-serif", text)
     for colour, variable in _VARIABLES.items():
         text = text.replace(f": {colour}", f": var({variable}, {colour})")
@@ -147,31 +167,9 @@ def svg(figure: Figure, title: str, description: str) -> str:
     return text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1).strip()
 
 
-@contextlib.contextmanager
-def style() -> Iterator[None]:
-    """How everything drawn here looks."""
-    with matplotlib.rc_context(
-        {
-            "axes.edgecolor": INK, "axes.facecolor": PAPER, "axes.grid": True,
-            "axes.labelcolor": INK, "axes.spines.right": False, "axes.spines.top": False,
-            "axes.titlecolor": INK, "axes.titlesize": 11, "axes.titleweight": "bold",
-            "figure.facecolor": PAPER, "font.size": 9, "grid.color": GRID, "grid.linewidth": 0.7,
-            "legend.frameon": False, "legend.labelcolor": INK, "lines.linewidth": 1.6,
-            "lines.markersize": 4, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
-        }
-    ):  # fmt: skip
-        yield
-
-
 def _percent() -> FuncFormatter:
     """Shares as percent; Matplotlib's own writes 99.00%."""
     return FuncFormatter(lambda share, place: f"{100 * share:.4g}%")
-
-
-def _plain() -> ScalarFormatter:
-    formatter = ScalarFormatter(useOffset=False)
-    formatter.set_scientific(False)
-    return formatter
 
 
 def _finite(line: Series) -> list[tuple[float, float]]:

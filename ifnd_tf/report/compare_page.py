@@ -1,31 +1,29 @@
-"""A comparison of variants as files: JSON, Markdown, pictures and one self-contained page."""
+"""A comparison of variants as files: JSON, Markdown, charts and one self-contained page."""
 
 import json
 import math
 from typing import Any
 
-import tensorflow as tf
-
-from ifnd_tf.errors import UserError
-from ifnd_tf.report import compare_statistics, html, number_sections
-from ifnd_tf.report.charts import Series
+from ifnd_tf.report import compare_statistics, html
+from ifnd_tf.report.charts import Series, line_chart
 from ifnd_tf.report.compare_statistics import Runs
 from ifnd_tf.report.html import Chart, Section, Table
+from ifnd_tf.run.directory import RunDirectory
+from ifnd_tf.run.metric_names import describe
 
-# Name of the picture -> title, number in metrics.jsonl, is it a share?
+# Name of the chart -> its section, title and metric in metrics.jsonl.
 _CURVES = {
-    "knn": ("kNN accuracy while training", "online_knn_top1", True),
-    "loss": ("Contrastive loss", "loss", False),
-    "precision": ("Precision of detected pairs", "detection_precision", True),
-    "recall": ("Recall of detected pairs", "detection_recall", True),
-    "masked": ("Negatives masked", "masked_share", True),
+    "knn": ("Learning", "kNN accuracy while training", "online_knn_top1"),
+    "loss": ("Learning", "Contrastive loss", "loss"),
+    "precision": ("Detection", "Precision of detected pairs", "detection_precision"),
+    "recall": ("Detection", "Recall of detected pairs", "detection_recall"),
+    "masked": ("Detection", "Negatives masked", "masked_share"),
 }
-_DETECTION = ("precision", "recall", "masked")
 _NOTE = (
-    "Differences are taken seed by seed, since a seed has the same data order, views and initial "
-    "weights in every variant; the interval is that of their mean, at 95% by Student's t. The gap "
-    "is that between no detection and detection by true labels; where its own interval includes 0, "
-    "no share of it is given."
+    "Differences are paired by seed, since a seed has the same data order, views and initial "
+    "weights in every variant. Interval: 95% confidence interval of the mean difference (Student's "
+    "t). Gap closed: the share of the gap between no detection and detection by true labels; not "
+    "given where the confidence interval of the gap includes 0."
 )
 
 
@@ -43,93 +41,76 @@ def write(path: str, title: str, runs: Runs) -> str:
     Raises:
         UserError: if the directory cannot be written.
     """
-    summary = compare_statistics.summarise(runs)
-    pictures = charts(runs)
-    files = {
-        "compare.json": json.dumps(_finite(summary), indent=2) + "\n",
-        "compare.md": f"# {title}\n\n{markdown(summary)}\n",
-        "compare.html": _page(title, summary, pictures),
-        **{f"compare_{name}.svg": chart.svg + "\n" for name, chart in pictures.items()},
-    }
-    try:
-        for name, text in files.items():
-            with tf.io.gfile.GFile(f"{path.rstrip('/')}/{name}", "w") as file:
-                file.write(text)
-    except tf.errors.OpError as error:
-        raise UserError(
-            f"Expected a directory that can be written. Received: {path!r} ({error})."
-        ) from error
-    return terminal(summary)
+    summary, charts = compare_statistics.summarise(runs), _charts(runs)
+    directory = RunDirectory(path, flags={})
+    directory.write("compare.json", json.dumps(_finite(summary), indent=2) + "\n")
+    directory.write("compare.md", f"# {title}\n\n{_markdown(summary)}\n")
+    directory.write("compare.html", _page(title, summary, charts))
+    for name, chart in charts.items():
+        directory.write(f"compare_{name}.svg", chart.svg + "\n")
+    return _terminal(summary)
 
 
-def terminal(summary: dict[str, Any]) -> str:
+def _terminal(summary: dict[str, Any]) -> str:
     """The first table with a row for each protocol, which fits a narrow screen."""
     table = next(iter(_tables(summary).values()))
-    columns = [[text, *cells] for text, *cells in zip(table.header, *table.rows, strict=True)]
-    widths = [max(map(len, column)) for column in zip(*columns, strict=True)]
+    rows = list(zip(table.header, *table.rows, strict=True))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
-        "  ".join([column[0].ljust(widths[0]), *map(str.rjust, column[1:], widths[1:])])
-        for column in columns
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
     ]
     return "\n".join([table.caption, *("  " + line for line in lines)])
 
 
-def markdown(summary: dict[str, Any]) -> str:
+def _markdown(summary: dict[str, Any]) -> str:
     """The tables of `compare.md`."""
     parts = []
     for table in _tables(summary).values():
         lines = [table.header, ["---"] * len(table.header), *table.rows]
-        text = "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+        cells = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+        text = "\n".join(f"| {' | '.join(line)} |" for line in cells)
         parts.append(f"{table.caption}\n\n{text}")
     return "\n\n".join([*parts, _NOTE])
 
 
-def charts(runs: Runs) -> dict[str, Chart]:
-    """Name -> chart of each curve over epochs that there are numbers for; bands: one deviation."""
+def _charts(runs: Runs) -> dict[str, Chart]:
+    """The curves over epochs, as far as there are numbers; bands: one standard deviation."""
     found = {}
-    for name, (title, metric, percent) in _CURVES.items():
+    for name, (_, title, metric) in _CURVES.items():
         series = []
         for variant, seeds in runs.items():
-            points = compare_statistics.curve(seeds, metric)
-            reach = [0.0 if math.isnan(s.std) else s.std for _, s in points]
-            series.append(
-                Series(
-                    variant,
-                    [(epoch, s.mean) for epoch, s in points],
-                    low=[s.mean - r for (_, s), r in zip(points, reach, strict=True)],
-                    high=[s.mean + r for (_, s), r in zip(points, reach, strict=True)],
-                )
-            )
-        for chart in number_sections.chart(title, series, percent=percent):
-            found[name] = chart
-    return found
+            points = [
+                (epoch, each.mean, 0.0 if math.isnan(each.std) else each.std)
+                for epoch, each in compare_statistics.curve(seeds, metric)
+            ]
+            means = [(epoch, mean) for epoch, mean, _ in points]
+            low, high = ([mean + sign * std for _, mean, std in points] for sign in (-1, 1))
+            series.append(Series(variant, means, low, high))
+        found[name] = line_chart(title, series, percent=describe(metric).percent)
+    return {name: chart for name, chart in found.items() if chart.svg}
 
 
-def _page(title: str, summary: dict[str, Any], pictures: dict[str, Chart]) -> str:
+def _page(title: str, summary: dict[str, Any], charts: dict[str, Chart]) -> str:
     counts = {len(variant["seeds"]) for variant in summary["variants"].values()}
-    seeds = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else f"{max(counts)}"
-    learning = [chart for name, chart in pictures.items() if name not in _DETECTION]
-    detection = [chart for name, chart in pictures.items() if name in _DETECTION]
-    band = "Mean over seeds; the band is one standard deviation."
-    parts = [
-        # A section for each table: alone in it, a table gets the page's whole width.
-        *(
-            Section(
-                name.lower(),
-                name,
-                table.caption,
-                notes=[_NOTE] if name == "Differences" else [],
-                tables=[table._replace(caption="")],
-            )
-            for name, table in _tables(summary).items()
-        ),
-        Section("learning", "Learning", "Learning", notes=[band], charts=learning),
-        Section("detection", "Detection", "Detection of false negatives", [band], charts=detection),
+    seeds = " to ".join(map(str, sorted({min(counts), max(counts)})))
+    # A section for each table: alone in it, a table gets the page's whole width.
+    sections = [
+        Section(
+            name,
+            name,
+            notes=[f"{table.caption}.", *([_NOTE] if name == "Differences" else [])],
+            tables=[table._replace(caption="")],
+        )
+        for name, table in _tables(summary).items()
     ]
+    band = "Mean over seeds; the band is one standard deviation."
+    for short, heading in (("Learning", "Learning"), ("Detection", "Detection of false negatives")):
+        own = [chart for name, chart in charts.items() if _CURVES[name][0] == short]
+        sections.append(Section(short, heading, notes=[band], charts=own))
     return html.render(
         f"{title}: comparison",
-        lead=[f"{len(summary['variants'])} variants, {seeds} seeds each."],
-        sections=[part for part in parts if not part.empty],
+        lead=[f"{len(summary['variants'])} variants, seeds per variant: {seeds}."],
+        sections=[section for section in sections if not section.empty],
     )
 
 
@@ -141,25 +122,35 @@ def _tables(summary: dict[str, Any]) -> dict[str, Table]:
         for name, variant in variants.items()
     ]
     pairs = [
-        [compare_statistics.HEADINGS[protocol], name, *_paired(variant["metrics"][protocol])]
+        [describe(protocol).text, name, *_paired(variant["metrics"][protocol])]
         for protocol in protocols
         for name, variant in variants.items()
         if "difference" in variant["metrics"].get(protocol, {})
     ]
+    flags = sorted({flag for variant in variants.values() for flag in variant["flags"]})
+    settings = [
+        [name, " ".join(map(str, v["seeds"])), *(v["flags"].get(flag, "") for flag in flags)]
+        for name, v in variants.items()
+    ]
     tables = {
         "Results": Table(
             means,
-            ["variant", *(compare_statistics.HEADINGS[name] for name in protocols)],
+            ["variant", *(describe(protocol).text for protocol in protocols)],
             "Percent, mean ± standard deviation over seeds",
             numbers=range(1, 1 + len(protocols)),
         ),
         "Differences": Table(
             pairs,
-            ["", "variant", "difference", "95% interval", "seeds above", "gap closed"],
-            f"Compared with {summary['baseline']} seed by seed, in points",
+            ["protocol", "variant", "difference", "95% interval", "seeds above", "gap closed"],
+            f"Difference from {summary['baseline']}, paired by seed, in percentage points",
             numbers=range(2, 6),
         ),
-        "Settings": _settings(summary),
+        "Settings": Table(
+            settings,
+            ["variant", "seeds", *(f"--{flag}" for flag in flags)],
+            "Settings that differ",
+            code=range(2, 2 + len(flags)),
+        ),
     }
     return {name: table for name, table in tables.items() if table.rows}
 
@@ -179,26 +170,8 @@ def _paired(entry: dict[str, Any]) -> list[str]:
     ]
 
 
-def _settings(summary: dict[str, Any]) -> Table:
-    flags = sorted({flag for v in summary["variants"].values() for flag in v["flags"]})
-    rows = [
-        [name, " ".join(map(str, v["seeds"])), *(v["flags"].get(flag, "") for flag in flags)]
-        for name, v in summary["variants"].items()
-    ]
-    return Table(
-        rows,
-        ["variant", "seeds", *(f"--{flag}" for flag in flags)],
-        "What differs",
-        code=range(2, 2 + len(flags)),
-    )
-
-
 def _share(value: float) -> str:
     return "-" if math.isnan(value) else f"{value * 100:.2f}"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
 
 
 def _finite(value: Any) -> Any:

@@ -1,32 +1,23 @@
-"""What a comparison of variants over seeds says: means, spreads, paired differences, the gap."""
+"""Statistics of variants over seeds: mean, deviation, paired difference, share of the gap."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 
-from ifnd_tf.run.records import RunFiles
+from ifnd_tf.run.records import RunRecords
 
 # variant -> seed -> its run, the baseline first.
-Runs = Mapping[str, Mapping[int, RunFiles]]
+Runs = Mapping[str, Mapping[int, RunRecords]]
 
-# What decides a comparison, where results.json has it: name -> heading, in the table's order.
-HEADINGS = {
-    "knn_top1": "kNN",
-    "linear_top1": "linear",
-    "linear_1pct_top1": "linear, 1% of labels",
-    "linear_10pct_top1": "linear, 10% of labels",
-    "finetune_1pct_top1": "fine-tuned, 1% of labels",
-    "finetune_10pct_top1": "fine-tuned, 10% of labels",
-    "transfer_knn_top1": "transfer, kNN",
-    "transfer_linear_top1": "transfer, linear",
-    "transfer_svm_map_voc07": "transfer, SVM mAP",
-    "cluster_nmi": "clusters' NMI",
-    "cluster_ami": "clusters' AMI",
-    "cluster_purity": "clusters' purity",
-}
+# The results that a comparison is judged by, in the tables' order.
+COMPARED = (
+    "knn_top1", "linear_top1", "linear_1pct_top1", "linear_10pct_top1", "finetune_1pct_top1",
+    "finetune_10pct_top1", "transfer_knn_top1", "transfer_linear_top1", "transfer_svm_map_voc07",
+    "cluster_nmi", "cluster_ami", "cluster_purity",
+)  # fmt: skip
 _CONFIDENCE = 0.95
 
 
@@ -45,7 +36,7 @@ class Spread(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A variant minus the baseline, seed by seed: what both owe to the seed cancels.
+    """A variant minus the baseline, paired by seed, so that the effect of the seed cancels.
 
     Attributes:
         mean: mean difference.
@@ -67,15 +58,10 @@ class Difference(NamedTuple):
         return self.mean > (0.0 if math.isnan(self.half_width) else self.half_width)
 
 
-def values(runs: Mapping[int, RunFiles], metric: str) -> dict[int, float]:
-    """Seed -> the value of one entry of results.json, where there is one."""
-    found = {seed: run.result(metric) for seed, run in runs.items()}
-    return {seed: value for seed, value in found.items() if value is not None}
-
-
 def spread(numbers: Sequence[float]) -> Spread:
     """Mean and sample standard deviation of `[n]` numbers, n >= 1."""
-    return Spread(float(np.mean(numbers)), _std(numbers), len(numbers))
+    std = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else math.nan
+    return Spread(float(np.mean(numbers)), std, len(numbers))
 
 
 def difference(baseline: Mapping[int, float], variant: Mapping[int, float]) -> Difference | None:
@@ -83,10 +69,10 @@ def difference(baseline: Mapping[int, float], variant: Mapping[int, float]) -> D
     pairs = [variant[seed] - baseline[seed] for seed in sorted(baseline) if seed in variant]
     if not pairs:
         return None
-    std, count = _std(pairs), len(pairs)
-    reach = float(stats.t.ppf((1 + _CONFIDENCE) / 2, count - 1)) if count > 1 else math.nan
+    mean, std, count = spread(pairs)
+    quantile = float(stats.t.ppf((1 + _CONFIDENCE) / 2, count - 1)) if count > 1 else math.nan
     better = sum(pair > 0 for pair in pairs)
-    return Difference(float(np.mean(pairs)), std, reach * std / math.sqrt(count), better, count)
+    return Difference(mean, std, quantile * std / math.sqrt(count), better, count)
 
 
 def gap_closed(
@@ -102,30 +88,6 @@ def gap_closed(
     return step.mean / gap.mean if gap and step and gap.clear else None
 
 
-def floor_and_ceiling(runs: Runs) -> tuple[str, str] | None:
-    """The first variants that detect nothing, and by true labels; None unless both have runs."""
-    detectors = {
-        name: next(iter(seeds.values())).flags.get("detector")
-        for name, seeds in runs.items()
-        if seeds
-    }
-    ends = [[n for n, d in detectors.items() if d == wanted] for wanted in ("none", "oracle")]
-    return (ends[0][0], ends[1][0]) if all(ends) else None
-
-
-def metrics(runs: Runs) -> list[str]:
-    """All names of numbers in results.json, those of `HEADINGS` first."""
-    names = {
-        name
-        for seeds in runs.values()
-        for run in seeds.values()
-        for name in run.results
-        if run.result(name) is not None
-    }
-    known = [name for name in HEADINGS if name in names]
-    return known + sorted(names - set(known))
-
-
 def summarise(runs: Runs) -> dict[str, Any]:
     """The comparison as compare.json holds it.
 
@@ -138,43 +100,40 @@ def summarise(runs: Runs) -> dict[str, Any]:
         "mean", "std", "seeds" and, against the baseline, "difference" as `Difference`; where
         there are both ends, "gap_closed", the share of the gap between none and oracle.
     """
-    baseline, names = next(iter(runs)), metrics(runs)
-    ends = floor_and_ceiling(runs)
-    differing = differing_flags(runs)
-    variants: dict[str, Any] = {}
-    for name, seeds in runs.items():
-        flags = next(iter(seeds.values())).flags if seeds else {}
-        variants[name] = {
-            "seeds": sorted(seeds),
-            "flags": {flag: flags[flag] for flag in differing if flag in flags},
-            "metrics": {},
-        }
-        for metric in names:
-            own = values(seeds, metric)
-            if not own:
-                continue
-            entry: dict[str, Any] = {"values": own, **spread(list(own.values()))._asdict()}
-            if name != baseline and (paired := difference(values(runs[baseline], metric), own)):
-                entry["difference"] = paired._asdict()
-            if ends and metric in HEADINGS:
-                floor, ceiling = (values(runs[end], metric) for end in ends)
-                entry["gap_closed"] = gap_closed(floor, own, ceiling)
-            variants[name]["metrics"][metric] = entry
+    baseline, names = next(iter(runs)), _metric_names(runs)
+    values = {name: {n: _values(seeds, n) for n in names} for name, seeds in runs.items()}
+    flags = {name: next(iter(seeds.values())).flags for name, seeds in runs.items() if seeds}
+    differing = _differing(flags.values())
+    floor, ceiling = (
+        next((name for name, own in flags.items() if own.get("detector") == detector), None)
+        for detector in ("none", "oracle")
+    )
+
+    def entry(variant: str, name: str) -> dict[str, Any]:
+        own = values[variant][name]
+        found: dict[str, Any] = {"values": own, **spread(list(own.values()))._asdict()}
+        paired = difference(values[baseline][name], own)
+        if variant != baseline and paired:
+            found["difference"] = paired._asdict()
+        if floor and ceiling and name in COMPARED:
+            found["gap_closed"] = gap_closed(values[floor][name], own, values[ceiling][name])
+        return found
+
     return {
         "baseline": baseline,
-        "protocols": [name for name in names if name in HEADINGS],
-        "variants": variants,
+        "protocols": [name for name in names if name in COMPARED],
+        "variants": {
+            name: {
+                "seeds": sorted(seeds),
+                "flags": {f: flags[name][f] for f in differing if f in flags.get(name, {})},
+                "metrics": {n: entry(name, n) for n in names if values[name][n]},
+            }
+            for name, seeds in runs.items()
+        },
     }
 
 
-def differing_flags(runs: Runs) -> list[str]:
-    """Flags whose values differ between variants, apart from what every run has of its own."""
-    first = [next(iter(seeds.values())).flags for seeds in runs.values() if seeds]
-    names = sorted({name for flags in first for name in flags} - {"seed", "workdir", "experiment"})
-    return [name for name in names if len({flags.get(name) for flags in first}) > 1]
-
-
-def curve(runs: Mapping[int, RunFiles], name: str) -> list[tuple[float, Spread]]:
+def curve(runs: Mapping[int, RunRecords], name: str) -> list[tuple[float, Spread]]:
     """(epoch, spread over seeds) of a number of metrics.jsonl, for epochs that all seeds have."""
     by_epoch: dict[float, list[float]] = {}
     for run in runs.values():
@@ -183,5 +142,21 @@ def curve(runs: Mapping[int, RunFiles], name: str) -> list[tuple[float, Spread]]
     return [(e, spread(v)) for e, v in sorted(by_epoch.items()) if len(v) == len(runs)]
 
 
-def _std(numbers: Sequence[float]) -> float:
-    return float(np.std(numbers, ddof=1)) if len(numbers) > 1 else math.nan
+def _values(runs: Mapping[int, RunRecords], name: str) -> dict[int, float]:
+    """Seed -> the number of that name in results.json, where there is one."""
+    found = {seed: run.result(name) for seed, run in runs.items()}
+    return {seed: value for seed, value in found.items() if value is not None}
+
+
+def _metric_names(runs: Runs) -> list[str]:
+    """All names of numbers in results.json, those of `COMPARED` first."""
+    every = [run for seeds in runs.values() for run in seeds.values()]
+    names = {name for run in every for name in run.results if run.result(name) is not None}
+    known = [name for name in COMPARED if name in names]
+    return known + sorted(names - set(known))
+
+
+def _differing(flags: Collection[Mapping[str, str]]) -> list[str]:
+    """Flags whose values differ between variants, apart from those that differ in every run."""
+    names = {name for own in flags for name in own} - {"seed", "workdir", "experiment"}
+    return sorted(name for name in names if len({own.get(name) for own in flags}) > 1)

@@ -1,109 +1,101 @@
-"""The report's curves of detection: how good its pairs are, and how large its clusters."""
+"""The report's charts of detection: quality of its pairs, sizes and confidence of its clusters."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from ifnd_tf.report.charts import Series
+from ifnd_tf.report.charts import Series, line_chart
 from ifnd_tf.report.html import Chart, Section
-from ifnd_tf.report.number_sections import chart
-from ifnd_tf.run.records import RunFiles
+from ifnd_tf.run.records import RunRecords
 
 # Points of a curve over sorted values: the same shape for 10 clusters and for 10,000.
 _QUANTILES = 60
 
 
-def level_names(run: RunFiles, labels: np.ndarray | None) -> list[str]:
-    """What to call each level: by its number of clusters where that is known.
+def level_names(run: RunRecords, labels: np.ndarray) -> list[str]:
+    """The name of each level: its number of clusters where that is known.
 
     Args:
         run: the run's records.
-        labels: int [L, N] of the last refresh, if it is there.
+        labels: int [L, N] of the last refresh; L = 0 before any.
     """
     clusters: list[int] = next(
         (r["clusters"] for r in reversed(run.detection) if "clusters" in r), []
     )
     counts = [len(r["level_precision"]) for r in run.detection if "level_precision" in r]
-    levels = max(len(clusters), 0 if labels is None else len(labels), *counts, 0)
     return [
         f"K = {clusters[level]:,}" if level < len(clusters) else f"level {level + 1}"
-        for level in range(levels)
+        for level in range(max(len(clusters), len(labels), *counts, 0))
     ]
 
 
-def quality_section(run: RunFiles, names: Sequence[str]) -> Section:
-    """How good the detected pairs are, refresh by refresh, at the levels of these names."""
-    levels = list(enumerate(names))
+def quality_section(run: RunRecords, names: Sequence[str]) -> Section:
+    """Quality of the detected pairs, refresh by refresh, at the levels of these names."""
     rate = Series("acceptance rate", run.refreshes("acceptance_rate"))
 
-    def quality(name: str) -> list[Chart]:
-        series = [Series(text, run.refreshes(f"level_{name}", level)) for level, text in levels]
+    def quality(name: str) -> Chart:
+        series = _by_level(run, f"level_{name}", names)
         series.append(Series("union of levels", run.refreshes(f"union_{name}"), dashed=True))
         title = f"{name.capitalize()} of detected pairs"
-        return chart(title, series, percent=True, beneath=rate)
+        return line_chart(title, series, percent=True, beneath=rate)
 
     agreement = [Series("NMI", run.refreshes("nmi")), Series("purity", run.refreshes("purity"))]
     amounts = [
-        Series("acceptance rate", run.refreshes("acceptance_rate"), dashed=True),
+        rate._replace(dashed=True),
         Series("labels accepted", run.refreshes("accepted_share")),
-        Series("negatives masked", run.values("masked_share")),
+        Series("negatives masked", run.values("masked_share") if run.detection else []),
     ]
     churn = [Series("detected pairs changed", run.refreshes("label_churn"))]
+    note = (
+        "A pair of images is detected when both carry the same accepted pseudo-label. Precision: "
+        "the share of detected pairs whose images share a true class. Recall: the share of pairs "
+        "of one true class that are detected. Only the oracle detector uses true labels; for all "
+        "others they serve these curves alone."
+    )
     return Section(
-        "detection",
         "Detection",
         "Detection of false negatives",
-        notes=[
-            "A pair of images is detected when both carry the same accepted pseudo-label. "
-            "Precision: detected pairs that share a true class. Recall: pairs of one true class "
-            "that are detected. True labels serve these curves alone, except with the oracle."
-        ],
+        notes=[note],
         charts=[
-            *quality("precision"),
-            *quality("recall"),
-            *chart("Acceptance and masking", amounts, percent=True),
-            *chart("Change since the last refresh", churn, percent=True),
-            *chart("Accepted labels against true classes", agreement),
-        ]
-        if run.detection
-        else [],
+            quality("precision"),
+            quality("recall"),
+            line_chart("Acceptance and masking", amounts, percent=True),
+            line_chart("Change since the last refresh", churn, percent=True),
+            line_chart("Accepted labels against true classes", agreement),
+        ],
     )
 
 
 def cluster_sizes(
-    run: RunFiles, names: Sequence[str], labels: np.ndarray | None, confidence: np.ndarray | None
+    run: RunRecords, names: Sequence[str], labels: np.ndarray, confidence: np.ndarray
 ) -> list[Chart]:
-    """Sizes and confidences, sorted.
+    """Charts of sizes and confidences, sorted.
 
     Args:
         run: the run's records.
         names: of the levels.
-        labels, confidence: [L, N], of the last refresh, if there was one.
+        labels, confidence: [L, N], of the last refresh; L = 0 before any.
     """
-    if labels is None or confidence is None:
+    if not len(labels):
         return []
-    sizes, confidences = [], []
-    for name, own, sureness in zip(names, labels, confidence, strict=False):
-        counts = np.bincount(own[own >= 0])
-        sizes.append(_sorted(name, counts[counts > 0]))
-        confidences.append(_sorted(name, sureness))
-    largest = [
-        Series(name, run.refreshes("largest_cluster", level)) for level, name in enumerate(names)
-    ]
+    counts = [np.unique(own[own >= 0], return_counts=True)[1] for own in labels]
+    sizes = [_sorted(name, each) for name, each in zip(names, counts, strict=False)]
+    confidences = [_sorted(name, each) for name, each in zip(names, confidence, strict=False)]
+    largest = _by_level(run, "largest_cluster", names)
     return [
-        *chart("Accepted images a cluster", sizes, x_label="% of clusters, largest first"),
-        *chart("Confidence of the labels", confidences, x_label="% of images, surest first"),
-        *chart("Largest cluster, images", largest),
+        line_chart("Accepted images per cluster", sizes, x_label="% of clusters, largest first"),
+        line_chart("Confidence", confidences, x_label="% of images, most confident first"),
+        line_chart("Largest cluster, images", largest),
     ]
+
+
+def _by_level(run: RunRecords, statistic: str, names: Sequence[str]) -> list[Series]:
+    return [Series(name, run.refreshes(statistic, level)) for level, name in enumerate(names)]
 
 
 def _sorted(name: str, values: np.ndarray) -> Series:
     descending = np.sort(values.astype(np.float64))[::-1]
     places = np.linspace(0, len(descending) - 1, min(_QUANTILES, len(descending)))
-    return Series(
-        name,
-        [
-            (round(100 * place / max(1, len(descending) - 1), 1), float(descending[round(place)]))
-            for place in places
-        ],
-    )
+    last = max(1, len(descending) - 1)
+    points = [(round(100 * p / last, 1), float(descending[round(p)])) for p in places]
+    return Series(name, points)

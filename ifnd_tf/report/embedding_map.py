@@ -1,8 +1,9 @@
-"""The embedding in two dimensions: where each image lies, and the picture of it."""
+"""The embedding in two dimensions: its projection and its drawing."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -27,7 +28,7 @@ class Drawing(NamedTuple):
 
 
 def project(embedding: np.ndarray, *, quick: bool, seed: int) -> tuple[np.ndarray, str]:
-    """Two dimensions of an embedding, and how they came about.
+    """Projects an embedding to two dimensions.
 
     t-SNE (van der Maaten and Hinton 2008) shows groups; it takes seconds, so a run that is
     still training shows principal components.
@@ -38,7 +39,7 @@ def project(embedding: np.ndarray, *, quick: bool, seed: int) -> tuple[np.ndarra
         seed: of t-SNE.
 
     Returns:
-        float [M, 2], and words.
+        float [M, 2], and the projection in words.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
@@ -78,7 +79,7 @@ def draw(
     kinds = len(COLOURS) * len(MARKERS)
     kind = np.where(group < 0, -1, group % kinds)
     order: list[int] = []
-    with charts.style():
+    with matplotlib.rc_context(charts.STYLE):
         figure = Figure(figsize=(7.2, 5.6), layout="constrained")
         axes = figure.subplots()
         axes.set_axis_off()

@@ -1,6 +1,6 @@
-"""The report's HTML: Jinja templates that escape whatever they are given.
+"""The report's HTML, from Jinja templates that escape every value.
 
-File and class names are anybody's, so nothing here joins text into HTML by hand.
+File and class names may hold markup, so nothing here joins text into HTML by hand.
 """
 
 import functools
@@ -11,7 +11,7 @@ import jinja2
 
 
 class Tile(NamedTuple):
-    """A large number: value, what it is, and what to compare it with."""
+    """A large number: value, name, and the baselines beside it."""
 
     value: str
     text: str
@@ -19,7 +19,7 @@ class Tile(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table of plain text.
+    """A table of plain text; not shown without rows.
 
     Attributes:
         rows: cells.
@@ -27,6 +27,7 @@ class Table(NamedTuple):
         caption: title, if any.
         numbers: columns aligned right.
         code: columns in a fixed-width face.
+        folded: whether it is folded away under its caption.
     """
 
     rows: Sequence[Sequence[str]]
@@ -34,17 +35,21 @@ class Table(NamedTuple):
     caption: str = ""
     numbers: Sequence[int] = ()
     code: Sequence[int] = ()
+    folded: bool = False
 
 
 class Chart(NamedTuple):
-    """A chart, as an `<svg>` element that is safe to include, and the numbers in it."""
+    """A chart, as an `<svg>` element that is safe to include, and its numbers.
+
+    Not shown where `svg` is empty.
+    """
 
     svg: str
     numbers: Table
 
 
-class Shown(NamedTuple):
-    """A picture: WebP in base64, its description, and "right", "wrong" or "" for its mark."""
+class Image(NamedTuple):
+    """An image: WebP in base64, its description, and "right", "wrong" or "" for its mark."""
 
     webp: str
     alt: str
@@ -52,14 +57,14 @@ class Shown(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Pictures that belong together."""
+    """Images that belong together."""
 
     title: str
-    pictures: list[Shown]
+    images: list[Image]
 
 
 class Row(NamedTuple):
-    """One entry of a gallery."""
+    """One entry of a gallery; groups without images are not shown."""
 
     title: str
     detail: str
@@ -67,7 +72,7 @@ class Row(NamedTuple):
 
 
 class Gallery(NamedTuple):
-    """Rows that fold away together."""
+    """Rows that fold away together; not shown without rows."""
 
     title: str
     rows: list[Row]
@@ -80,17 +85,9 @@ class Map(NamedTuple):
     svg: str
 
 
-class Fold(NamedTuple):
-    """A table that is folded away."""
-
-    title: str
-    table: Table
-
-
 class Section(NamedTuple):
     """A part of the page, of whatever kinds of content it has; `short` names it in the menu."""
 
-    id: str
     short: str
     title: str
     notes: Sequence[str] = ()
@@ -99,12 +96,19 @@ class Section(NamedTuple):
     galleries: Sequence[Gallery] = ()
     maps: Sequence[Map] = ()
     map_data: Any = None
-    folds: Sequence[Fold] = ()
+
+    @property
+    def id(self) -> str:
+        """Its place in the page's address."""
+        return self.short.lower()
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to show but notes."""
-        return not (self.charts or self.tables or self.galleries or self.maps or self.folds)
+        charts = any(chart.svg for chart in self.charts)
+        tables = any(table.rows for table in self.tables)
+        galleries = any(gallery.rows for gallery in self.galleries)
+        return not (charts or tables or galleries or self.maps)
 
 
 @functools.cache
@@ -129,10 +133,10 @@ def render(
     """The whole page, with its style and script inside and no reference to any other file.
 
     Args:
-        title: plain text, as all others are.
-        lead: sentences that say what came out.
+        title: plain text, as all texts here.
+        lead: the run and its results in a few sentences.
         sections: in their order.
-        warnings: what must not be overlooked.
+        warnings: shown at the top.
         tiles: the main numbers.
     """
     return (

@@ -1,109 +1,75 @@
 """The report's sections of numbers: results, training, health, cost and settings."""
 
-from collections.abc import Sequence
-
-import numpy as np
-
-from ifnd_tf.report.charts import Series, line_chart, number_text
-from ifnd_tf.report.html import Chart, Fold, Section, Table
+from ifnd_tf.report.charts import Series, line_chart
+from ifnd_tf.report.html import Section, Table
 from ifnd_tf.run.metric_names import describe
-from ifnd_tf.run.records import RunFiles
+from ifnd_tf.run.records import RunRecords
 
 _UNREADABLE_SHOWN = 20
-_ROWS_SHOWN = 40
-_BESIDE = ("untrained_", "raw_pixel_")
+_BASELINES = ("untrained_", "raw_pixel_")
 
 
-def chart(
-    title: str,
-    series: Sequence[Series],
-    *,
-    x_label: str = "epoch",
-    percent: bool = False,
-    beneath: Series | None = None,
-) -> list[Chart]:
-    """`line_chart` with its numbers as a table; empty when there is nothing to draw."""
-    svg = line_chart(title, series, x_label=x_label, percent=percent, beneath=beneath)
-    if not svg:
-        return []
-    drawn = [line for line in series if line.points]
-    columns = [dict(line.points) for line in drawn]
-    places = sorted({x for column in columns for x in column})
-    if len(places) > _ROWS_SHOWN:
-        kept = np.linspace(0, len(places) - 1, _ROWS_SHOWN).round().astype(int)
-        places = [places[i] for i in kept]
-    rows = [
-        [number_text(x), *(number_text(c[x], percent) if x in c else "" for c in columns)]
-        for x in places
-    ]
-    header = [x_label, *(line.name for line in drawn)]
-    return [Chart(svg, Table(rows, header, numbers=range(len(header))))]
-
-
-def result_text(run: RunFiles, name: str) -> str:
-    """A value of results.json as a reader wants it, with its deviation where there is one."""
-    value = run.result(name)
+def result_text(run: RunRecords, name: str) -> str:
+    """A value of results.json for readers, with its standard deviation where there is one."""
+    value, deviation = run.result(name), run.result(f"{name}_std")
     if value is None:
         return str(run.results.get(name, ""))
     metric = describe(name)
-    text = number_text(value, metric.percent) + metric.unit
-    deviation = run.result(f"{name}_std")
-    return text if deviation is None else f"{text} ± {number_text(deviation, metric.percent)}"
+    shown = metric.show(value)
+    return shown if deviation is None else f"{shown} ± {metric.show(deviation)}"
 
 
-def results(run: RunFiles) -> Section:
-    """The encoder beside the untrained one and raw pixels, then all other results."""
-    beside, of_encoder, of_detection = [], [], []
+def results(run: RunRecords) -> Section:
+    """The encoder beside its baselines, then all other results."""
+    baselines, of_encoder, of_detection = [], [], []
     for name, value in sorted(run.results.items()):
-        others = [f"{prefix}{name}" for prefix in _BESIDE]
-        if name.startswith((*_BESIDE, "health_")) or isinstance(value, dict | list):
-            continue
+        others = [prefix + name for prefix in _BASELINES]
         row = [describe(name).text, result_text(run, name)]
-        if any(other in run.results for other in others):
-            beside.append([*row, *(result_text(run, other) for other in others)])
-        elif name.endswith("_std"):
+        if name.startswith((*_BASELINES, "health_")) or isinstance(value, dict | list):
             continue
-        elif name.startswith(("knn", "linear", "cluster", "transfer", "finetune", "label")):
-            of_encoder.append(row)
+        if any(other in run.results for other in others):
+            baselines.append([*row, *(result_text(run, other) for other in others)])
         elif name.startswith(("detection_", "masked_")):
             of_detection.append(row)
+        elif not name.endswith("_std") and name.startswith(
+            ("knn", "linear", "cluster", "transfer", "finetune", "label")
+        ):
+            of_encoder.append(row)
     header = ["", "trained", "untrained", "raw pixels"]
     tables = [
-        Table(beside, header, "Against what knows nothing", numbers=[1, 2, 3]),
+        Table(baselines, header, "Baselines", numbers=[1, 2, 3]),
         Table(of_detection, caption="Detection, last refresh", numbers=[1]),
-        Table(of_encoder, caption="The encoder", numbers=[1]),
+        Table(of_encoder, caption="Encoder", numbers=[1]),
     ]
-    return Section("results", "Results", "Results", tables=[t for t in tables if t.rows])
+    return Section("Results", "Results", tables=tables)
 
 
-def training(run: RunFiles) -> Section:
+def training(run: RunRecords) -> Section:
     """The loss and the accuracy, over the acceptance rate."""
     rate = Series("acceptance rate", run.values("detection_acceptance_rate"))
     knn = [
-        Series("kNN, a sample of the memory", run.values("online_knn_top1")),
+        Series("kNN, on a sample of the training images", run.values("online_knn_top1")),
         _level(run, "untrained encoder", "untrained_knn_top1"),
         _level(run, "raw pixels", "raw_pixel_knn_top1"),
     ]
     loss = [
         Series("loss", run.values("loss")),
-        _level(run, "random level ln(1 + negatives)", "random_loss"),
+        _level(run, "loss at chance, ln(1 + negatives)", "random_loss"),
     ]
+    note = "Masking negatives lowers the loss by itself: judge by accuracy, not by the loss."
     return Section(
-        "training",
         "Training",
         "Training",
-        notes=["The loss also falls because negatives are left out; accuracy does not lie."]
-        if rate.points
-        else [],
+        notes=[note] if rate.points else [],
         charts=[
-            *chart("Contrastive loss", loss, beneath=rate),
-            *chart("kNN accuracy while training", knn, percent=True, beneath=rate),
-            *chart("Learning rate", [Series("learning rate", run.values("learning_rate"))]),
+            line_chart("Contrastive loss", loss, beneath=rate),
+            line_chart("kNN accuracy while training", knn, percent=True, beneath=rate),
+            line_chart("Learning rate", [Series("learning rate", run.values("learning_rate"))]),
         ],
     )
 
 
-def _level(run: RunFiles, text: str, name: str) -> Series:
+def _level(run: RunRecords, text: str, name: str) -> Series:
     """A horizontal line at one of the results, over all epochs."""
     value = run.result(name)
     epochs = [record["epoch"] for record in run.metrics]
@@ -111,83 +77,73 @@ def _level(run: RunFiles, text: str, name: str) -> Series:
     return Series(text, [(epoch, value or 0.0) for epoch in ends], dashed=True)
 
 
-def health(run: RunFiles) -> Section:
-    """Whether embeddings still tell images apart."""
-    known = {
-        name: value
-        for name, value in sorted(run.results.items())
-        if name.startswith("health_") and run.result(name) is not None
-    }
-    rows = [[describe(name).text, result_text(run, name)] for name, value in known.items()]
-    while_training = sorted(
-        {name for record in run.metrics for name in record if name.startswith("health_")}
-    )
+def health(run: RunRecords) -> Section:
+    """Signs of collapse, while training and at the end."""
+    names = sorted({name for r in run.metrics for name in r if name.startswith("health_")})
     spread = [
-        Series("spread (0: collapsed)", run.values("embedding_std")),
+        Series("standard deviation (0: collapsed)", run.values("embedding_std")),
         Series("cosine of two views", run.values("positive_similarity")),
     ]
+    note = (
+        "A standard deviation near 0, or an effective rank near 1, means that the encoder maps all "
+        "images to one point: it has collapsed. The cosine of two views should rise."
+    )
     return Section(
-        "health",
         "Health",
         "Health of the embedding",
-        notes=[
-            "A spread that falls to 0, or an effective rank near 1, means that the encoder maps "
-            "all images to one point: it has collapsed. The cosine of two views should rise."
-        ],
+        notes=[note],
         charts=[
-            *chart("Embeddings while training", spread),
-            *(
-                drawn
-                for name in while_training
-                for drawn in chart(describe(name).text, [Series(name, run.values(name))])
-            ),
+            line_chart("Embeddings while training", spread),
+            *(line_chart(describe(n).text, [Series(n, run.values(n))]) for n in names),
         ],
-        tables=[Table(rows, caption="Of the trained encoder", numbers=[1])] if rows else [],
+        tables=[_numbers(run, "Of the trained encoder", starts=("health_",))],
     )
 
 
-def cost(run: RunFiles) -> Section:
-    """Speed, and where the time went."""
+def cost(run: RunRecords) -> Section:
+    """Speed, and the time of each phase."""
     phases = sorted({name for r in run.metrics for name in r if name.startswith("seconds_")})
     seconds = [
         Series("whole epoch", run.values("epoch_seconds"), dashed=True),
-        *(Series(describe(name).text.removesuffix(" time"), run.values(name)) for name in phases),
+        *(Series(name.removeprefix("seconds_"), run.values(name)) for name in phases),
     ]
-    known = [
-        [describe(name).text, result_text(run, name)]
-        for name, value in sorted(run.results.items())
-        if name.endswith(("_seconds", "_per_second", "_bytes")) and run.result(name) is not None
-    ]
+    speed = [Series("training", run.values("images_per_second"))]
     return Section(
-        "cost",
         "Cost",
         "Cost",
-        charts=[
-            *chart("Images a second", [Series("training", run.values("images_per_second"))]),
-            *chart("Seconds an epoch", seconds),
-        ],
-        tables=[Table(known, caption="In all", numbers=[1])] if known else [],
+        charts=[line_chart("Images per second", speed), line_chart("Seconds per epoch", seconds)],
+        tables=[_numbers(run, "Totals", ends=("_seconds", "_per_second", "_bytes"))],
     )
 
 
-def unreadable(run: RunFiles) -> Section:
-    """Images that were left out of training."""
-    caption = f"{len(run.unreadable):,} left out"
+def _numbers(
+    run: RunRecords, caption: str, starts: tuple[str, ...] = ("",), ends: tuple[str, ...] = ("",)
+) -> Table:
+    """The numbers of results.json whose names start and end so."""
+    rows = [
+        [describe(name).text, result_text(run, name)]
+        for name in sorted(run.results)
+        if name.startswith(starts) and name.endswith(ends) and run.result(name) is not None
+    ]
+    return Table(rows, caption=caption, numbers=[1])
+
+
+def unreadable(run: RunRecords) -> Section:
+    """Unreadable images, which training skips."""
+    caption = f"{len(run.unreadable):,} skipped"
     if len(run.unreadable) > _UNREADABLE_SHOWN:
         caption += f"; the first {_UNREADABLE_SHOWN}, all in unreadable.tsv"
-    rows = run.unreadable[:_UNREADABLE_SHOWN]
-    tables = [Table(rows, ["index", "image", "reason"], caption)] if rows else []
-    return Section("unreadable", "Unreadable", "Unreadable images", tables=tables)
+    table = Table(run.unreadable[:_UNREADABLE_SHOWN], ["index", "image", "reason"], caption)
+    return Section("Unreadable", "Unreadable images", tables=[table])
 
 
-def settings(run: RunFiles) -> Section:
-    """Exact flags and versions."""
+def settings(run: RunRecords) -> Section:
+    """All flags, and versions."""
     rows = [[f"--{name}", value] for name, value in sorted(run.flags.items())]
-    title = f"{len(rows)} flags; config.flags runs this again"
+    caption = f"{len(rows)} flags; --flagfile=config.flags repeats this run"
     return Section(
-        "settings",
         "Settings",
         "Settings and versions",
         notes=[f"Run with {run.versions}."] if run.versions else [],
-        folds=[Fold(title, Table(rows, code=[0, 1]))] if rows else [],
+        tables=[Table(rows, caption=caption, code=[0, 1], folded=True)],
     )

@@ -1,61 +1,8 @@
-"""Which clusters, removed negatives and neighbours a report shows: pure NumPy on labels [L, N]."""
-
-from typing import NamedTuple
+"""Chooses the clusters, removed negatives and neighbours that a report shows, in NumPy."""
 
 import numpy as np
 
-
-class Cluster(NamedTuple):
-    """One cluster of one level.
-
-    Attributes:
-        number: its pseudo-label.
-        size: accepted images in it.
-        share: share of its members of known class that have the most frequent one; None: no
-            member's class is known.
-        label: that class, or -1.
-        most: indices of the most confident members, the first the most confident.
-        least: indices of the least confident ones, the first the least confident.
-    """
-
-    number: int
-    size: int
-    share: float | None
-    label: int
-    most: list[int]
-    least: list[int]
-
-
-class Removed(NamedTuple):
-    """An anchor and some of the negatives that were left out of its loss.
-
-    Attributes:
-        anchor: index of the anchor.
-        total: how many images are left out for it, of the whole data set.
-        right: share of these that have the anchor's class; None: that is unknown.
-        shown: indices of some of them, drawn at random.
-        levels: for each shown one, the levels (from 0) that leave it out.
-    """
-
-    anchor: int
-    total: int
-    right: float | None
-    shown: list[int]
-    levels: list[list[int]]
-
-
-class Neighbours(NamedTuple):
-    """An image and those most like it.
-
-    Attributes:
-        query: index of the image.
-        nearest: indices, the most similar first.
-        cosine: their cosine similarities.
-    """
-
-    query: int
-    nearest: list[int]
-    cosine: list[float]
+from ifnd_tf.report.pictures import Cluster, Neighbours, Removed
 
 
 def clusters(
@@ -71,7 +18,7 @@ def clusters(
         members: how many of the most, and of the least, confident members of each.
 
     Returns:
-        The clusters, the largest first; both lists of members without an image in common.
+        The clusters, the largest first; their two lists of members are disjoint.
     """
     accepted = np.flatnonzero(labels >= 0)
     order = accepted[np.lexsort((-confidence[accepted].astype(np.float32), labels[accepted]))]
@@ -100,22 +47,22 @@ def clusters(
 def removed(
     labels: np.ndarray, true_labels: np.ndarray, *, anchors: int, shown: int, seed: int
 ) -> list[Removed]:
-    """Draws anchors, and for each some of the images that detection removes from its negatives.
+    """Draws anchors, and for each some of the detected false negatives.
 
     Args:
         labels: int [L, N] pseudo-labels, -1: not accepted.
         true_labels: int [N], -1: unknown.
         anchors: how many anchors at most.
-        shown: how many removed images of each at most.
-        seed: of the draw, so that a report can be made again.
+        shown: how many false negatives of each at most.
+        seed: of the draw.
 
     Returns:
-        The anchors that have at least one removed image, in the order drawn.
+        The anchors that have at least one false negative, in the order drawn.
     """
     rng = np.random.default_rng([seed, 1])
     candidates = rng.permutation(np.flatnonzero((labels >= 0).any(axis=0)))
     chosen: list[Removed] = []
-    # A candidate may be alone in its clusters; tens of them in a row say that most are.
+    # A candidate may be alone in its clusters; after 20 tries per anchor, most are.
     for anchor in candidates[: 20 * anchors].tolist():
         same = (labels == labels[:, anchor, None]) & (labels[:, anchor, None] >= 0)
         same[:, anchor] = False
@@ -125,17 +72,9 @@ def removed(
         classes = true_labels[masked]
         judged = true_labels[anchor] >= 0 and (classes >= 0).any()
         picks = rng.permutation(masked)[:shown]
-        chosen.append(
-            Removed(
-                anchor=anchor,
-                total=len(masked),
-                right=float((classes[classes >= 0] == true_labels[anchor]).mean())
-                if judged
-                else None,
-                shown=picks.tolist(),
-                levels=[np.flatnonzero(same[:, pick]).tolist() for pick in picks],
-            )
-        )
+        right = float((classes[classes >= 0] == true_labels[anchor]).mean()) if judged else None
+        levels = [np.flatnonzero(same[:, pick]).tolist() for pick in picks]
+        chosen.append(Removed(anchor, len(masked), right, picks.tolist(), levels))
         if len(chosen) == anchors:
             break
     return chosen
@@ -144,13 +83,13 @@ def removed(
 def neighbours(
     embedding: np.ndarray, indices: np.ndarray, *, queries: int, nearest: int, seed: int
 ) -> list[Neighbours]:
-    """Draws queries and finds the images most like them.
+    """Draws queries and finds their nearest neighbours.
 
     Args:
         embedding: float [M, D], unit vectors.
         indices: int [M], the examples they belong to.
         queries: how many queries at most.
-        nearest: how many neighbours of each at most, the query itself left out.
+        nearest: how many neighbours of each at most, without the query itself.
         seed: of the draw.
     """
     rows = np.random.default_rng([seed, 2]).permutation(len(embedding))[:queries]

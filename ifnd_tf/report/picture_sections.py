@@ -3,161 +3,154 @@
 from collections.abc import Sequence
 
 from ifnd_tf.report import embedding_map
-from ifnd_tf.report.html import Gallery, Group, Map, Row, Section, Shown
-from ifnd_tf.report.picture_choice import Cluster
-from ifnd_tf.report.picture_file import Exhibits
+from ifnd_tf.report.html import Gallery, Group, Image, Map, Row, Section
+from ifnd_tf.report.pictures import Cluster, Pictures
 
 
-def clusters(shown: Exhibits, names: Sequence[str]) -> list[Gallery]:
-    """One gallery a level.
+def clusters(pictures: Pictures, names: Sequence[str]) -> list[Gallery]:
+    """One gallery per level.
 
     Args:
-        shown: the run's pictures.
+        pictures: the run's pictures.
         names: of the levels.
     """
     galleries = []
-    for name, level in zip(names, shown.clusters, strict=False):
-        rows = [_cluster(shown, cluster) for cluster in level]
-        if rows:
-            galleries.append(Gallery(f"{name}: {len(rows)} clusters, largest first", rows))
+    for name, level in zip(names, pictures.clusters, strict=False):
+        title = f"{name}: {len(level)} clusters, largest first"
+        galleries.append(Gallery(title, [_cluster(pictures, cluster) for cluster in level]))
     return galleries
 
 
-def _cluster(shown: Exhibits, cluster: Cluster) -> Row:
+def _cluster(pictures: Pictures, cluster: Cluster) -> Row:
     detail = f"{cluster.size:,} images"
     if cluster.share is not None:
-        detail += f", {cluster.share:.0%} of them {shown.class_name(cluster.label)}"
+        detail += f", {cluster.share:.0%} of them {pictures.class_name(cluster.label)}"
     groups = [
-        Group("most confident", _pictures(shown, cluster.most)),
-        Group("least confident", _pictures(shown, cluster.least)),
+        Group("most confident", _images(pictures, cluster.most)),
+        Group("least confident", _images(pictures, cluster.least)),
     ]
-    return Row(f"Cluster {cluster.number}", detail, [group for group in groups if group.pictures])
+    return Row(f"Cluster {cluster.number}", detail, groups)
 
 
-def _pictures(shown: Exhibits, indices: Sequence[int], anchor: int | None = None) -> list[Shown]:
-    """Pictures of the images that have one, marked right or wrong beside an anchor."""
+def _images(pictures: Pictures, indices: Sequence[int], anchor: int | None = None) -> list[Image]:
+    """The thumbnails of images that have one, marked right or wrong beside an anchor."""
+    own = pictures.pictures.get(str(anchor))
     found = []
     for index in indices:
-        picture = shown.pictures.get(str(index))
+        picture = pictures.pictures.get(str(index))
         if picture is None:
             continue
-        words = [part for part in (shown.class_name(picture.label), picture.name) if part]
-        mark = ""
-        own = shown.pictures.get(str(anchor))
+        words, mark = [pictures.class_name(picture.label), picture.name], ""
         if own is not None and min(own.label, picture.label) >= 0:
             mark = "right" if own.label == picture.label else "wrong"
-            words.append("same class as the anchor" if mark == "right" else "another class")
-        found.append(Shown(picture.webp, ", ".join(words), mark))
+            words.append("same class" if mark == "right" else "another class")
+        found.append(Image(picture.webp, ", ".join(filter(None, words)), mark))
     return found
 
 
-def removed(shown: Exhibits) -> Section:
-    """Anchors beside some of the images that were left out of their negatives."""
+def _row(
+    pictures: Pictures, kind: str, own: int, others: str, indices: Sequence[int], detail: str
+) -> Row:
+    """An image beside others, titled by its class; without groups where it has no thumbnail."""
+    picture = pictures.pictures.get(str(own))
+    title = pictures.class_name(picture.label) if picture else ""
+    groups = [
+        Group(kind, _images(pictures, [own])),
+        Group(others, _images(pictures, indices, own)),
+    ]
+    shown = all(group.images for group in groups)
+    return Row(f"{kind.capitalize()}: {title or f'image {own}'}", detail, groups if shown else [])
+
+
+def removed(pictures: Pictures) -> Section:
+    """Anchors beside some of their false negatives."""
     rows = []
-    for each in shown.removed:
-        anchor = _pictures(shown, [each.anchor])
-        others = _pictures(shown, each.shown, each.anchor)
-        if not anchor or not others:
-            continue
-        label = shown.class_name(shown.pictures[str(each.anchor)].label)
-        detail = f"{each.total:,} images left out of its negatives"
+    for each in pictures.removed:
+        detail = f"{each.total:,} of its negatives removed"
         if each.right is not None:
-            detail += f", {each.right:.0%} of them rightly"
-        title = f"Anchor: {label}" if label else f"Anchor: image {each.anchor}"
-        rows.append(Row(title, detail, [Group("anchor", anchor), Group("left out", others)]))
+            detail += f", {each.right:.0%} of them of its class"
+        rows.append(_row(pictures, "anchor", each.anchor, "removed", each.shown, detail))
     marks = (
-        "✓ with a solid frame: the anchor's class, so rightly left out; ✗ with a dashed frame: "
+        "✓ and a solid frame: the anchor's class, so rightly removed; ✗ and a dashed frame: "
         "another class."
-        if any(each.right is not None for each in shown.removed)
+        if any(each.right is not None for each in pictures.removed)
         else "The images have no labels, so right and wrong are not marked."
     )
     return Section(
-        "removed",
         "Removed",
-        "False negatives that were removed",
-        notes=[f"Anchors and left-out images are drawn at random from all images. {marks}"],
-        galleries=[Gallery(f"{len(rows)} anchors", rows)] if rows else [],
+        "False negatives removed from the loss",
+        notes=[f"Anchors and removed negatives are drawn at random from all images. {marks}"],
+        galleries=[_gallery("anchors", rows)],
     )
 
 
-def neighbours(shown: Exhibits) -> Section:
-    """Random queries beside the images most like them."""
+def neighbours(pictures: Pictures) -> Section:
+    """Random queries beside their nearest neighbours."""
     rows = []
-    for found in shown.neighbours:
-        query = _pictures(shown, [found.query])
-        if not query:
-            continue
-        title = shown.class_name(shown.pictures[str(found.query)].label) or f"image {found.query}"
-        cosines = f"cosine {found.cosine[0]:.2f} to {found.cosine[-1]:.2f}" if found.cosine else ""
-        groups = [Group("query", query)]
-        groups.append(Group("nearest", _pictures(shown, found.nearest, found.query)))
-        rows.append(Row(f"Query: {title}", cosines, groups))
+    for each in pictures.neighbours:
+        cosines = f"cosine {each.cosine[0]:.2f} to {each.cosine[-1]:.2f}" if each.cosine else ""
+        rows.append(_row(pictures, "query", each.query, "nearest", each.nearest, cosines))
+    note = (
+        "Random queries and their nearest neighbours by cosine similarity, among "
+        f"{pictures.searched:,} training images. ✓: the query's class, ✗: another class."
+    )
     return Section(
-        "neighbours",
         "Neighbours",
         "Nearest neighbours",
-        notes=[
-            f"Of random queries, by cosine of the embedding, among {shown.searched:,} training "
-            "images. ✓: the query's class, ✗: another."
-        ],
-        galleries=[Gallery(f"{len(rows)} queries, nearest first", rows)] if rows else [],
+        notes=[note],
+        galleries=[_gallery("queries, nearest first", rows)],
     )
 
 
-def embedding(shown: Exhibits, names: Sequence[str], *, small: bool) -> Section:
-    """The map, coloured by class and by the coarsest level's clusters.
+def _gallery(title: str, rows: Sequence[Row]) -> Gallery:
+    shown = [row for row in rows if row.groups]
+    return Gallery(f"{len(shown)} {title}", shown)
+
+
+def embedding(pictures: Pictures, names: Sequence[str]) -> Section:
+    """The map, coloured by class and by the clusters of the first level.
 
     Args:
-        shown: the run's pictures.
+        pictures: the run's pictures.
         names: of the levels.
-        small: whether thumbnails have so few pixels that these should be seen.
     """
-    points = [point for point in shown.map if str(point.example) in shown.pictures]
-    if not points:
-        return Section("map", "Map", "Map of the embedding")
-    labels = [shown.pictures[str(point.example)].label for point in points]
+    points = [point for point in pictures.map if str(point.example) in pictures.pictures]
+    thumbnails = [pictures.pictures[str(point.example)] for point in points]
+    labels = [each.label for each in thumbnails]
+    places = [(point.x, point.y) for point in points]
     colourings: list[tuple[str, list[int], dict[int, str]]] = []
-    if max(labels) >= 0:
-        named = {label: shown.class_name(label) for label in set(labels) if label >= 0}
-        colourings.append(("class", labels, named))
-    if names and points[0].clusters:
+    if max(labels, default=-1) >= 0:
+        colourings.append(("class", labels, {n: pictures.class_name(n) for n in labels if n >= 0}))
+    if names and points and points[0].clusters:
         own = [point.clusters[0] for point in points]
-        named = {number: f"cluster {number}" for number in set(own) if number >= 0}
+        named = {number: f"cluster {number}" for number in own if number >= 0}
         colourings.append((f"cluster, {names[0]}", own, named))
-    if not colourings:
+    if points and not colourings:
         colourings.append(("nothing", [-1] * len(points), {}))
     maps, data = [], []
     for title, groups, named in colourings:
-        drawn = embedding_map.draw(
-            f"Map of the embedding by {title}", [(p.x, p.y) for p in points], groups, named
-        )
+        drawn = embedding_map.draw(f"Map of the embedding by {title}", places, groups, named)
         maps.append(Map(title, drawn.svg))
         numbers = sorted(named)
-        place = {number: i for i, number in enumerate(numbers)} | {-1: -1}
-        data.append(
-            {
-                "order": drawn.order,
-                "names": [named[number] for number in numbers],
-                "groups": [place[group] for group in groups],
-            }
-        )
+        shown = [numbers.index(group) if group >= 0 else -1 for group in groups]
+        titles = [named[number] for number in numbers]
+        data.append({"order": drawn.order, "names": titles, "groups": shown})
     cards = []
-    for point, label in zip(points, labels, strict=True):
-        picture = shown.pictures[str(point.example)]
-        found = [
+    for point, picture in zip(points, thumbnails, strict=True):
+        clusters = [
             f"cluster {number} of {name}" if number >= 0 else f"not accepted at {name}"
             for name, number in zip(names, point.clusters, strict=False)
         ]
-        lines = [shown.class_name(label), picture.name, *found]
+        lines = [pictures.class_name(picture.label), picture.name, *clusters]
         cards.append([picture.webp, [line for line in lines if line]])
+    note = (
+        f"{len(points):,} training images by {pictures.projection}. Colour and shape show the "
+        "group; small grey dots have none."
+    )
     return Section(
-        "map",
         "Map",
         "Map of the embedding",
-        notes=[
-            f"{len(points):,} training images by {shown.projection}. Colour and shape show the "
-            "group; small grey dots have none."
-        ],
+        notes=[note],
         maps=maps,
-        map_data={"maps": data, "points": cards, "small": small},
+        map_data={"maps": data, "points": cards},
     )

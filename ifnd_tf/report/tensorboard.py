@@ -1,4 +1,4 @@
-"""A run's pictures for TensorBoard: galleries under IMAGES, and the embedding's PROJECTOR."""
+"""A run's pictures for TensorBoard: galleries under IMAGES, the embedding under PROJECTOR."""
 
 import io
 import math
@@ -9,86 +9,85 @@ import tensorflow as tf
 from PIL import Image
 from tensorboard.plugins import projector
 
-from ifnd_tf.report import picture_file
-from ifnd_tf.report.picture_file import Exhibits, Picture
+from ifnd_tf.report.pictures import Pictures, decode
 
 _ROWS = 24
-_FRAME = 3  # Pixels around each picture of a gallery; they hold the right or wrong mark's colour.
+_FRAME = 3  # Pixels around each image of a gallery, in the colour of its mark.
 _PAPER, _RIGHT, _WRONG = (255, 255, 255), (0, 158, 115), (213, 94, 0)  # Okabe and Ito
 
 
-def write_pictures(folder: str, gathered: Exhibits, embedding: np.ndarray, step: int) -> None:
+def write_pictures(folder: str, pictures: Pictures, embedding: np.ndarray, step: int) -> None:
     """Adds galleries to the events, and replaces the projector's files.
 
     Args:
         folder: events/, local or gs://.
-        gathered: the pictures.
+        pictures: the run's pictures.
         embedding: float [M, D], a row for each point of the map.
         step: training steps done.
     """
-    pictures = gathered.pictures
-    galleries: dict[str, list[list[tuple[int, tuple]]]] = {
+    galleries = {
         f"clusters/level {level}": [
-            [(index, _PAPER) for index in (*cluster.most, *cluster.least)] for cluster in clusters
+            [_framed(pictures, index) for index in (*cluster.most, *cluster.least)]
+            for cluster in clusters[:_ROWS]
         ]
-        for level, clusters in enumerate(gathered.clusters, start=1)
+        for level, clusters in enumerate(pictures.clusters, start=1)
     }
     galleries["removed negatives (anchor first)"] = [
-        [(each.anchor, _PAPER), *((i, _mark(pictures, each.anchor, i)) for i in each.shown)]
-        for each in gathered.removed
+        [_framed(pictures, index, each.anchor) for index in (each.anchor, *each.shown)]
+        for each in pictures.removed[:_ROWS]
     ]
     galleries["nearest neighbours (query first)"] = [
-        [(index, _PAPER) for index in (found.query, *found.nearest)]
-        for found in gathered.neighbours
+        [_framed(pictures, index) for index in (found.query, *found.nearest)]
+        for found in pictures.neighbours[:_ROWS]
     ]
     writer = tf.summary.create_file_writer(folder)
     with writer.as_default(step):
         for name, rows in galleries.items():
-            known = [[(i, mark) for i, mark in row if str(i) in pictures] for row in rows[:_ROWS]]
+            known = [[image for image in row if image is not None] for row in rows]
             if any(known):
-                tf.summary.image(name, _gallery(pictures, known)[None])
+                tf.summary.image(name, _sheet([row for row in known if row], 255)[None])
     writer.close()
-    if gathered.map:
-        _write_projector(folder, gathered, embedding)
+    if pictures.map:
+        _write_projector(folder, pictures, embedding)
 
 
-def _mark(pictures: dict[str, Picture], anchor: int, other: int) -> tuple[int, int, int]:
-    labels = [pictures[str(i)].label if str(i) in pictures else -1 for i in (anchor, other)]
-    if min(labels) < 0:
-        return _PAPER
-    return _RIGHT if labels[0] == labels[1] else _WRONG
+def _framed(pictures: Pictures, index: int, anchor: int | None = None) -> np.ndarray | None:
+    """An image in a frame, coloured if its class and that of another anchor are known."""
+    own, other = (pictures.pictures.get(str(each)) for each in (index, anchor))
+    if own is None:
+        return None
+    frame = _PAPER
+    if other is not None and index != anchor and min(own.label, other.label) >= 0:
+        frame = _RIGHT if own.label == other.label else _WRONG
+    (pixels,) = decode([own])
+    framed = np.full(np.add(pixels.shape, [2 * _FRAME, 2 * _FRAME, 0]), frame, np.uint8)
+    framed[_FRAME:-_FRAME, _FRAME:-_FRAME] = pixels
+    return framed
 
 
-def _gallery(
-    pictures: dict[str, Picture], rows: Sequence[Sequence[tuple[int, tuple]]]
-) -> np.ndarray:
-    """uint8 [H, W, 3]: one row of framed pictures under the other."""
-    tiles = [picture_file.decode([pictures[str(index)] for index, _ in row]) for row in rows]
-    side = max(tile.shape[0] for row in tiles for tile in row) + 2 * _FRAME
-    sheet = np.full([side * len(rows), side * max(map(len, rows)), 3], 255, np.uint8)
-    for y, (row, images) in enumerate(zip(rows, tiles, strict=True)):
-        for x, ((_, mark), image) in enumerate(zip(row, images, strict=True)):
-            cell = sheet[y * side : (y + 1) * side, x * side : (x + 1) * side]
-            cell[:] = mark
-            cell[_FRAME:-_FRAME, _FRAME:-_FRAME] = image
+def _sheet(rows: Sequence[Sequence[np.ndarray]], background: int) -> np.ndarray:
+    """uint8 [H, W, 3]: rows of square images of one size, one under the other."""
+    side = rows[0][0].shape[0]
+    sheet = np.full([side * len(rows), side * max(map(len, rows)), 3], background, np.uint8)
+    for y, row in enumerate(rows):
+        for x, image in enumerate(row):
+            sheet[y * side : (y + 1) * side, x * side : (x + 1) * side] = image
     return sheet
 
 
-def _write_projector(folder: str, gathered: Exhibits, embedding: np.ndarray) -> None:
-    shown = [gathered.pictures[str(point.example)] for point in gathered.map]
-    levels = len(gathered.map[0].clusters)
+def _write_projector(folder: str, pictures: Pictures, embedding: np.ndarray) -> None:
+    shown = [pictures.pictures[str(point.example)] for point in pictures.map]
+    levels = len(pictures.map[0].clusters)
     header = ["image", "class", *(f"cluster, level {level + 1}" for level in range(levels))]
     rows = [
-        [picture.name, gathered.class_name(picture.label), *map(str, point.clusters)]
-        for picture, point in zip(shown, gathered.map, strict=True)
+        [each.name, pictures.class_name(each.label), *map(str, point.clusters)]
+        for each, point in zip(shown, pictures.map, strict=True)
     ]
     lines = ["\t".join(" ".join(cell.split()) for cell in row) for row in [header, *rows]]
-    thumbnails = picture_file.decode(shown)
-    side, across = thumbnails[0].shape[0], math.ceil(math.sqrt(len(thumbnails)))
-    sprite = np.zeros([side * -(-len(thumbnails) // across), side * across, 3], np.uint8)
-    for place, image in enumerate(thumbnails):
-        y, x = divmod(place, across)
-        sprite[y * side : (y + 1) * side, x * side : (x + 1) * side] = image
+    thumbnails = decode(shown)
+    across = math.ceil(math.sqrt(len(thumbnails)))
+    starts = range(0, len(thumbnails), across)
+    sprite = _sheet([thumbnails[start : start + across] for start in starts], 0)
     file = io.BytesIO()
     Image.fromarray(sprite).save(file, "PNG")
     tensors = "\n".join("\t".join(f"{value:.4g}" for value in row) for row in embedding)
@@ -104,5 +103,5 @@ def _write_projector(folder: str, gathered: Exhibits, embedding: np.ndarray) -> 
     entry.tensor_name, entry.tensor_path = "embedding", "embedding.tsv"
     entry.metadata_path = "images.tsv"
     entry.sprite.image_path = "sprite.png"
-    entry.sprite.single_image_dim.extend([side, side])
+    entry.sprite.single_image_dim.extend(thumbnails[0].shape[:2])
     projector.visualize_embeddings(folder, config)

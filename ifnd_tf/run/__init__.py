@@ -1,1 +1,1 @@
-"""What a run leaves on disk and says on the terminal. Importing this package brings nothing in."""
+"""The run directory, its lock, checkpoints and terminal. Importing this package imports nothing."""

@@ -1,8 +1,8 @@
-"""Checkpoints in a folder: whole or not there, checked by SHA-256, the newest few kept."""
+"""Checkpoints in a folder: written whole, checked by SHA-256, the newest few kept."""
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -16,12 +16,12 @@ _BLOCK = 1 << 22
 
 
 class Snapshot(NamedTuple):
-    """A run at one step, copied to the host's memory, so that training can go on.
+    """The state of a run at one step, copied to the host's memory so that training can go on.
 
     Attributes:
         step: training steps done.
         folder: where `tf.train.Checkpoint` wrote its files, in memory (ram://).
-        notes: what is no variable, as JSON can hold it.
+        notes: the state that is not in variables, as JSON.
     """
 
     step: int
@@ -48,8 +48,8 @@ class Snapshot(NamedTuple):
 class CheckpointStore:
     """Checkpoints by step, each a folder with TensorFlow's files, notes and a manifest.
 
-    The manifest holds every file's size and SHA-256 and is written last, by a rename: a folder
-    without one is what a killed process left, and does not count.
+    The manifest holds every file's size and SHA-256 and is written last, by a rename. A folder
+    without one was left by a killed process and is ignored.
 
     Args:
         folder: on disk or gs://.
@@ -63,22 +63,22 @@ class CheckpointStore:
         return "/".join([self.folder, f"{step:010d}", *parts])
 
     def prefix(self, step: int) -> str:
-        """What `tf.train.Checkpoint.read` wants."""
+        """The prefix of a checkpoint's files for `tf.train.Checkpoint.read`."""
         return self.path(step, _VARIABLES)
 
     def notes(self, step: int) -> dict[str, Any]:
-        """What a checkpoint remembers besides variables."""
+        """The `Snapshot.notes` of a checkpoint."""
         return json.loads(_read(self.path(step, _NOTES)))
 
     def steps(self) -> list[int]:
-        """The steps of all checkpoints that were written to their end, ascending."""
+        """The steps of all complete checkpoints, ascending."""
         return [step for step in self._folders() if tf.io.gfile.exists(self.path(step, MANIFEST))]
 
     def latest(self, report: Callable[[str], None] = lambda text: None) -> int | None:
         """The step of the newest checkpoint that is undamaged; None if none was ever written.
 
         Args:
-            report: told of each damaged checkpoint that is passed over.
+            report: called with a warning for each damaged checkpoint that is skipped.
 
         Raises:
             UserError: if there are checkpoints and all are damaged.
@@ -89,7 +89,7 @@ class CheckpointStore:
             if damage is None:
                 return step
             damages.append(damage)
-            report(f"warning: damaged checkpoint, the one before is tried: {damage}")
+            report(f"warning: skipping a damaged checkpoint: {damage}")
         if damages:
             raise UserError(
                 f"Expected an undamaged checkpoint in {self.folder}. Received: {len(damages)}, all "
@@ -99,23 +99,23 @@ class CheckpointStore:
         return None
 
     def damage(self, step: int) -> str | None:
-        """What is wrong with a checkpoint, naming the file; None if nothing is."""
+        """The first damage of a checkpoint, with the file's name; None if it is whole."""
         name = self.path(step, MANIFEST)
         try:
             files = json.loads(_read(name))["files"]
             for file, expected in files.items():
                 name = self.path(step, file)
-                size, digest = _measure(_blocks(name))
-                if size != expected["bytes"]:
-                    return f"{name} has {size} bytes instead of {expected['bytes']}"
-                if digest != expected["sha256"]:
+                found = _entry(_blocks(name))
+                if found["bytes"] != expected["bytes"]:
+                    return f"{name} has {found['bytes']} bytes instead of {expected['bytes']}"
+                if found["sha256"] != expected["sha256"]:
                     return f"{name} does not match its SHA-256"
         except (ValueError, KeyError, TypeError, AttributeError, tf.errors.OpError) as error:
             return f"{name} cannot be read ({cause(error)})"
         return None
 
     def write(self, snapshot: Snapshot) -> None:
-        """Writes a snapshot; after an error nothing of it is left.
+        """Writes a snapshot, whole or not at all.
 
         Raises:
             UserError: if the folder cannot be written.
@@ -129,9 +129,9 @@ class CheckpointStore:
                 blocks = _blocks(f"{snapshot.folder}/{name}")
                 files[name] = _copy(blocks, self.path(step, name))
             notes = json.dumps(snapshot.notes).encode()
-            files[_NOTES] = _copy(iter([notes]), self.path(step, _NOTES))
+            files[_NOTES] = _copy([notes], self.path(step, _NOTES))
             manifest = json.dumps({"step": step, "files": files}, indent=2).encode()
-            _copy(iter([manifest]), self.path(step, MANIFEST + ".new"))
+            _copy([manifest], self.path(step, MANIFEST + ".new"))
             tf.io.gfile.rename(self.path(step, MANIFEST + ".new"), self.path(step, MANIFEST))
         except (tf.errors.OpError, OSError) as error:
             self._remove(step)
@@ -142,28 +142,24 @@ class CheckpointStore:
             ) from error
 
     def prune(self, keep: int, keep_every: int = 0) -> None:
-        """Removes all checkpoints but the newest ones, and what killed processes left.
+        """Removes all checkpoints but the newest ones, and incomplete ones of killed processes.
 
         Args:
             keep: how many of the newest to keep.
             keep_every: keep those of every so many steps as well; 0: none.
         """
         steps = self.steps()
-        kept = set(steps[-keep:])
-        if keep_every:
-            kept |= {step for step in steps if step and step % keep_every == 0}
-        for step in self._folders():
-            if step not in kept:
-                self._remove(step)
+        kept = {step for step in steps if keep_every and step and step % keep_every == 0}
+        for step in set(self._folders()) - kept.union(steps[-keep:]):
+            self._remove(step)
 
     def _folders(self) -> list[int]:
-        if not tf.io.gfile.isdir(self.folder):
-            return []
-        names = [name.rstrip("/") for name in tf.io.gfile.listdir(self.folder)]
+        there = tf.io.gfile.isdir(self.folder)
+        names = [name.rstrip("/") for name in tf.io.gfile.listdir(self.folder)] if there else []
         return sorted(int(name) for name in names if name.isdecimal())
 
     def _remove(self, step: int) -> None:
-        """The manifest first, so that what is half removed does not count."""
+        """Removes the manifest first, so that a half-removed checkpoint is ignored."""
         try:
             if tf.io.gfile.exists(self.path(step, MANIFEST)):
                 tf.io.gfile.remove(self.path(step, MANIFEST))
@@ -183,22 +179,17 @@ def _blocks(path: str) -> Iterator[bytes]:
             yield block
 
 
-def _measure(blocks: Iterator[bytes]) -> tuple[int, str]:
+def _entry(blocks: Iterable[bytes], write: Callable[[bytes], Any] = len) -> dict[str, Any]:
+    """Size and SHA-256 of a file's content, handed block by block to `write`."""
     digest, size = hashlib.sha256(), 0
     for block in blocks:
+        write(block)
         digest.update(block)
         size += len(block)
-    return size, digest.hexdigest()
+    return {"bytes": size, "sha256": digest.hexdigest()}
 
 
-def _copy(blocks: Iterator[bytes], path: str) -> dict[str, Any]:
-    """Writes a file and returns its entry in the manifest: of what was meant, not of the disk."""
+def _copy(blocks: Iterable[bytes], path: str) -> dict[str, Any]:
+    """Writes a file; returns its entry in the manifest, of the blocks given, not of the disk."""
     with tf.io.gfile.GFile(path, "wb") as file:
-
-        def written() -> Iterator[bytes]:
-            for block in blocks:
-                file.write(block)
-                yield block
-
-        size, digest = _measure(written())
-    return {"bytes": size, "sha256": digest}
+        return _entry(blocks, file.write)

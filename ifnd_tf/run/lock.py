@@ -1,4 +1,4 @@
-"""One process at a time in a run directory."""
+"""The lock of a run directory: one process at a time."""
 
 import contextlib
 import fcntl
@@ -12,20 +12,21 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from ifnd_tf.errors import UserError
+from ifnd_tf.run import machine
+from ifnd_tf.run.directory import not_writable
 
-# Where there are no file locks, the holder says that it lives every so many seconds, and is
-# taken for dead when it has not for so many.
+# Seconds. Where there are no file locks, the holder renews its file this often, and is taken for
+# dead when the file is older than that.
 _RENEWED, _STALE = 60.0, 300.0
 
 
 @contextlib.contextmanager
 def alone(folder: str) -> Iterator[None]:
-    """Holds a run directory; who comes second is refused and told who holds it.
+    """Holds a run directory; a second process is refused and told which one holds it.
 
-    On disk this is an flock: the kernel drops it with the process, however that dies, so there
-    is no stale lock to remove. gs:// has nothing of the kind. There a file tells host, process
-    and time, is renewed every minute, and counts for five; two processes that start within the
-    same moment may both find it free, for which no remedy is known.
+    On disk this is an flock, which the kernel drops with the process, so no stale lock is left.
+    On gs://, which has no locks, a file holds host, process and time; it is renewed every minute
+    and valid for five. Two processes that start at the same moment may both find it free.
 
     Args:
         folder: the run directory, which must exist.
@@ -43,10 +44,7 @@ def _local(path: str) -> Iterator[None]:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
-        raise UserError(
-            f"--workdir: expected a directory that can be written. Received: {path!r} ({error}); "
-            "choose another."
-        ) from error
+        raise not_writable(path, error) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -62,10 +60,10 @@ def _local(path: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _remote(path: str) -> Iterator[None]:
     holder = _holder(path)
-    if holder and time.time() - holder.get("time", 0.0) < _STALE:
-        here = holder.get("host") == socket.gethostname()
-        if not here or _lives(holder.get("pid", 0)):
-            raise _held(path, holder)
+    elsewhere = holder.get("host") != socket.gethostname()
+    fresh = time.time() - holder.get("time", 0.0) < _STALE
+    if fresh and (elsewhere or machine.is_alive(holder.get("pid", 0))):
+        raise _held(path, holder)
     done = threading.Event()
 
     def renew() -> None:
@@ -86,29 +84,18 @@ def _remote(path: str) -> Iterator[None]:
 
 
 def _self() -> bytes:
-    return json.dumps(
-        {"host": socket.gethostname(), "pid": os.getpid(), "time": time.time()}
-    ).encode()
+    holder = {"host": socket.gethostname(), "pid": os.getpid(), "time": time.time()}
+    return json.dumps(holder).encode()
 
 
 def _holder(path: str) -> dict:
-    """Who says to hold it; empty if nobody does, or unreadably."""
+    """Host, process and time in a lock file; empty without a file, or with a damaged one."""
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
             found = json.loads(file.read())
     except (tf.errors.OpError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass
-    return True
 
 
 def _held(path: str, holder: dict) -> UserError:

@@ -1,5 +1,9 @@
-"""What the machine has: memory of the host and of its accelerators, and room on a disk."""
+"""The machine: memory of the host and its accelerators, free disk space, processes.
 
+Imports TensorFlow only to ask about accelerators.
+"""
+
+import contextlib
 import os
 import pathlib
 import resource
@@ -7,7 +11,6 @@ import shutil
 import sys
 
 import psutil
-import tensorflow as tf
 
 # Where Linux says how much memory a container may use: limit and current use.
 _CGROUP = "/sys/fs/cgroup/memory."
@@ -34,6 +37,8 @@ def accelerator_memory() -> int | None:
 
 def peak_memory() -> int:
     """The most bytes in use so far: of the fullest GPU, or else of this process."""
+    import tensorflow as tf
+
     gpus = tf.config.list_logical_devices("GPU")
     if gpus:
         info = (
@@ -52,3 +57,10 @@ def free_disk(path: str) -> int | None:
     while not os.path.exists(there):
         there = os.path.dirname(there)
     return shutil.disk_usage(there).free
+
+
+def is_alive(pid: int) -> bool:
+    """Whether this machine runs a process of that number."""
+    with contextlib.suppress(OverflowError):
+        return psutil.pid_exists(pid)
+    return False

@@ -1,65 +1,61 @@
-"""What the names in results.json and metrics.jsonl mean to a reader."""
+"""The names in results.json and metrics.jsonl in words, and their numbers as text."""
 
+import math
 from typing import NamedTuple
 
 
 class Metric(NamedTuple):
-    """How a number is shown.
+    """A metric in words, with the format of its numbers.
 
     Attributes:
-        text: what it is, in a few words.
+        text: its name in a few words.
         percent: whether it is a share.
-        unit: what follows the number.
+        unit: written after the number.
     """
 
     text: str
     percent: bool = False
     unit: str = ""
 
+    def show(self, value: float) -> str:
+        """A value with its unit."""
+        return number_text(value, self.percent) + self.unit
 
-_METRICS = {
-    "knn_top1": Metric("kNN accuracy", True),
-    "knn_top5": Metric("kNN top-5 accuracy", True),
-    "linear_top1": Metric("linear probe accuracy", True),
-    "linear_top5": Metric("linear probe top-5 accuracy", True),
-    "linear_10pct_top1": Metric("linear probe with 10% of the labels", True),
-    "linear_10pct_top5": Metric("the same, top-5", True),
-    "linear_1pct_top1": Metric("linear probe with 1% of the labels", True),
-    "linear_1pct_top5": Metric("the same, top-5", True),
-    "finetune_top1": Metric("fine-tuned accuracy", True),
-    "finetune_top5": Metric("fine-tuned top-5 accuracy", True),
-    "cluster_nmi": Metric("k-means on features: NMI with classes"),
-    "cluster_ami": Metric("k-means on features: AMI with classes"),
-    "cluster_purity": Metric("k-means on features: purity", True),
-    "detection_precision": Metric("detected pairs that share a class (precision)", True),
-    "detection_recall": Metric("same-class pairs that were detected (recall)", True),
-    "detection_f1": Metric("detected pairs, F1", True),
-    "detection_union_precision": Metric("precision over the union of levels", True),
-    "detection_union_recall": Metric("recall over the union of levels", True),
-    "detection_union_f1": Metric("F1 over the union of levels", True),
-    "detection_nmi": Metric("pseudo-labels: NMI with classes"),
-    "detection_purity": Metric("pseudo-labels: purity", True),
-    "detection_accepted_share": Metric("accepted pseudo-labels", True),
-    "detection_acceptance_rate": Metric("acceptance rate", True),
-    "detection_label_churn": Metric("detected pairs changed since the last refresh", True),
-    "detection_empty_clusters": Metric("empty clusters"),
-    "detection_embedded": Metric("images embedded for the last detection"),
-    "masked_share": Metric("negatives masked", True),
-    "loss": Metric("loss"),
-    "embedding_std": Metric("spread of embeddings (0: collapsed)"),
-    "effective_rank": Metric("effective rank of embeddings"),
-    "uniformity": Metric("uniformity (lower is more uniform)"),
-    "alignment": Metric("alignment (lower is closer)"),
-    "positive_similarity": Metric("cosine of an image's two views"),
-    "train_images_per_second": Metric("training speed", unit=" images/s"),
-    "images_per_second": Metric("training speed", unit=" images/s"),
-    "wall_seconds": Metric("wall time", unit=" s"),
-    "train_seconds": Metric("training time", unit=" s"),
-    "evaluate_seconds": Metric("evaluation time", unit=" s"),
-    "train_loss": Metric("training loss, last epoch"),
-    "epochs": Metric("epochs"),
-    "num_examples": Metric("training images"),
-    "num_parameters": Metric("parameters"),
+
+# Of the names <name>_top1 and <name>_top5.
+_ACCURACIES = {
+    "knn": "kNN accuracy",
+    "linear": "linear probe accuracy",
+    "linear_10pct": "linear probe accuracy, 10% of the labels",
+    "linear_1pct": "linear probe accuracy, 1% of the labels",
+    "finetune": "fine-tuning accuracy",
+    "finetune_10pct": "fine-tuning accuracy, 10% of the labels",
+    "finetune_1pct": "fine-tuning accuracy, 1% of the labels",
+}
+# Metrics whose own name is no good description; shares are shown in percent.
+_SHARES = {
+    "precision": "precision of pairs",
+    "recall": "recall of pairs",
+    "f1": "F1 of pairs",
+    "purity": "purity",
+    "acceptance_rate": "acceptance rate",
+    "label_churn": "pairs changed since the last refresh",
+    "masked_share": "negatives masked",
+    "svm_map_voc07": "SVM mAP as on VOC07",
+}
+_NUMBERS = {
+    "nmi": "NMI with classes",
+    "ami": "AMI with classes",
+    "embedded": "images embedded for the last refresh",
+    "embedding_std": "standard deviation of embeddings (0: collapsed)",
+    "effective_rank": "effective rank of embeddings",
+    "uniformity": "uniformity (lower is more uniform)",
+    "alignment": "alignment (lower is closer)",
+    "positive_similarity": "cosine of two views of an image",
+    "train_images_per_second": "training speed",
+    "random_loss": "loss at chance",
+    "num_examples": "training images",
+    "num_parameters": "parameters",
 }
 _PREFIXES = {
     "untrained_": "untrained encoder: ",
@@ -67,18 +63,37 @@ _PREFIXES = {
     "online_": "while training: ",
     "transfer_": "transfer: ",
     "health_": "",
-    "final_": "at the end: ",
+    "detection_": "detection: ",
+    "union_": "union of levels: ",
+    "cluster_": "k-means on features: ",
 }
+_UNITS = {"_per_second": " images/s", "_seconds": " s"}
 
 
 def describe(name: str) -> Metric:
-    """How to show the metric `name`; an unknown one is shown under its own name."""
-    if name in _METRICS:
-        return _METRICS[name]
+    """The metric `name` in words; an unknown one keeps its own name."""
+    stem, _, rank = name.rpartition("_")
+    if stem in _ACCURACIES and rank in ("top1", "top5"):
+        return Metric(_ACCURACIES[stem] + (", top-5" if rank == "top5" else ""), percent=True)
+    if name in _SHARES:
+        return Metric(_SHARES[name], percent=True)
+    unit = next((unit for end, unit in _UNITS.items() if name.endswith(end)), "")
+    if name in _NUMBERS:
+        return Metric(_NUMBERS[name], unit=unit)
     for prefix, text in _PREFIXES.items():
         if name.startswith(prefix):
             inner = describe(name.removeprefix(prefix))
             return inner._replace(text=text + inner.text)
-    if name.startswith("seconds_"):
-        return Metric(name.removeprefix("seconds_") + " time", unit=" s")
-    return Metric(name.replace("_", " "), percent=name.endswith(("_top1", "_top5", "_share")))
+    text = name.replace("_seconds", "_time").replace("_", " ")
+    return Metric(text, percent=name.endswith(("_top1", "_top5", "_share")), unit=unit)
+
+
+def number_text(value: float, percent: bool = False) -> str:
+    """A number with three significant digits or so."""
+    if not math.isfinite(value):
+        return str(value)
+    if percent:
+        return f"{value:.1%}" if abs(value) >= 0.001 or value == 0 else f"{value:.1e}"
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -1,4 +1,4 @@
-"""What a person at the terminal sees: one line that says where the run is."""
+"""The status line of the terminal, and the line after each epoch."""
 
 import contextlib
 import sys
@@ -14,25 +14,26 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-# Often enough to tell a slow step from a dead run, seldom enough for gs://.
+# Between two updates of status.json: short beside the patience of --mode=watch, cheap on gs://.
 _MIRROR_SECONDS = 5.0
 
 
 def epoch_line(epoch: int, epochs: int, values: Mapping[str, float]) -> str:
-    """What an epoch's logs say, in a line."""
-    parts = [f"epoch {epoch}/{epochs}", f"loss {values['loss']:.3f}"]
-    parts.append(f"{values['images_per_second']:,.0f} images/s")
-    if "online_knn_top1" in values:
-        parts.append(f"online kNN {values['online_knn_top1']:.1%}")
+    """The main values of an epoch's logs in a line; detection's once labels are accepted."""
+    forms = {
+        "loss": "loss {:.3f}",
+        "images_per_second": "{:,.0f} images/s",
+        "online_knn_top1": "online kNN {:.1%}",
+    }
     if values.get("detection_acceptance_rate"):
-        parts.append(f"accepted {values['detection_accepted_share']:.0%}")
-        parts.append(f"masked {values['masked_share']:.1%} of negatives")
-    if values.get("detection_acceptance_rate") and "detection_precision" in values:
-        parts.append(
-            f"pairs: precision {values['detection_precision']:.2f} "
-            f"recall {values['detection_recall']:.2f}"
-        )
-    return "  ".join(parts)
+        forms |= {
+            "detection_accepted_share": "accepted {:.0%}",
+            "masked_share": "masked {:.1%} of negatives",
+            "detection_precision": "pair precision {:.2f}",
+            "detection_recall": "pair recall {:.2f}",
+        }
+    shown = [form.format(values[name]) for name, form in forms.items() if name in values]
+    return "  ".join([f"epoch {epoch}/{epochs}", *shown])
 
 
 class Progress:
@@ -44,7 +45,8 @@ class Progress:
         interval: least seconds between two repetitions; None: 0.5 on a terminal, 15 in a log.
 
     Attributes:
-        mirror: gets the status as well, every few seconds; None: nobody does.
+        mirror: called with the status every few seconds as well, if it is set.
+        seconds: seconds per phase since `take_seconds`.
     """
 
     mirror: Callable[[str], None] | None = None
@@ -71,11 +73,11 @@ class Progress:
         self._stream.flush()
 
     def detail(self, text: str) -> None:
-        """Prints a line that only matters where this run is the only one."""
+        """Prints a line that is dropped where several runs share the terminal."""
         self.line(text)
 
     def status(self, text: str, *, force: bool = False) -> None:
-        """Shows where the run is; dropped if the last one is too recent."""
+        """Shows a status, unless the last one is too recent."""
         terminal = self._stream.isatty()
         interval = self._interval if self._interval is not None else (0.5 if terminal else 15.0)
         now = time.monotonic()
@@ -94,7 +96,7 @@ class Progress:
 
     @contextlib.contextmanager
     def phase(self, name: str, where: str = "") -> Iterator[None]:
-        """Shows a phase other than training while it runs and adds up its seconds."""
+        """Shows a phase other than training while it runs, and counts its seconds."""
         self.status(f"{where}{name} ...", force=self._stream.isatty())
         start = time.monotonic()
         try:
@@ -109,7 +111,7 @@ class Progress:
 
 
 class Nested(Progress):
-    """The terminal of one run among several: its lines carry its name, and details are dropped.
+    """The terminal of one run among several: puts its name before each line, drops details.
 
     Args:
         outer: the terminal of all.

@@ -1,26 +1,161 @@
-"""What a run directory holds, read for the report."""
+"""Reads a run directory: for the stages, the report, the comparison, the model card and watch.
 
+Imports TensorFlow, which takes seconds, for gs:// alone.
+"""
+
+import glob
+import io
 import json
 import math
-from collections.abc import Iterable, Mapping
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ifnd_tf.errors import UserError, did_you_mean_path
-from ifnd_tf.run import text_files
+
+PICTURES = "report/pictures.json"
+# The entries of status.json; all of them are there while the run goes on.
+_STATUS = {"state": str, "text": str, "time": int | float, "host": str, "pid": int}
 
 
-class RunFiles(NamedTuple):
-    """The records of one run; each empty where the run has not written it yet.
+class RunReader:
+    """Reads one run's files, on disk or gs://, afresh at each call.
 
-    Attributes:
+    Args:
         path: the run directory.
-        flags: name to value, from config.flags.
-        metrics: one dict per epoch, from metrics.jsonl.
-        results: name to value, from results.json.
-        detection: one dict per refresh, from detection/, in order.
-        unreadable: rows (index, name, reason) of images that could not be read.
-        status: the last sign of life, see `RunDirectory.write_status`.
-        versions: what it was run with, from the head of config.flags.
+    """
+
+    def __init__(self, path: str):
+        self.path = path
+
+    def file(self, *parts: str) -> str:
+        """The path of a file or folder in the run directory."""
+        return "/".join([self.path.rstrip("/"), *parts])
+
+    def flags(self) -> dict[str, str]:
+        """Name to value, from config.flags."""
+        lines = self._text("config.flags").splitlines()
+        pairs = [line[2:].split("=", 1) for line in lines if line.startswith("--") and "=" in line]
+        return dict(pairs)
+
+    def versions(self) -> str:
+        """Versions and machine, from the first line of config.flags."""
+        first = self._text("config.flags").partition("\n")[0]
+        return first[1:].strip() if first.startswith("#") else ""
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """One record of numbers per epoch, from metrics.jsonl."""
+        return self._objects("metrics.jsonl", _is_metrics, lines=True)
+
+    def results(self) -> dict[str, Any]:
+        """Name to value, from results.json."""
+        return self._object("results.json")
+
+    def status(self) -> dict[str, Any]:
+        """The last state that the run wrote to status.json, see `RunDirectory.write_status`."""
+        return self._object("status.json", _is_status)
+
+    def detection(self) -> list[dict[str, Any]]:
+        """The statistics of each refresh, from detection/*.json, in order."""
+        return [
+            record
+            for name in self._names("detection", "*.json")
+            for record in self._objects(name, _is_record)
+        ]
+
+    def latest_detection(self, before: int) -> tuple[int, dict[str, np.ndarray]] | None:
+        """The newest refresh before an epoch.
+
+        Args:
+            before: epochs trained; later refreshes were left by a process that died.
+
+        Returns:
+            Its epoch (from 0) and the arrays that `write_detection` got, or None.
+
+        Raises:
+            UserError: if the file is damaged.
+        """
+        found = [
+            (int(stem), name)
+            for name in self._names("detection", "*.npz")
+            if (stem := os.path.basename(name)[:-4]).isdecimal() and int(stem) < before
+        ]
+        if not found:
+            return None
+        epoch, name = max(found)
+        try:
+            arrays = dict(np.load(io.BytesIO(self._bytes(name))))  # never unpickles
+            if any(arrays[key].ndim != 2 for key in ("labels", "confidence")):
+                raise ValueError("other arrays")
+            return epoch, arrays
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise UserError(
+                f"Expected the labels of a refresh in {self.file(name)}. Received: {error}; remove "
+                "the file, and the one before it serves."
+            ) from error
+
+    def unreadable(self) -> list[list[str]]:
+        """Rows (index, name, reason) of unreadable images, from unreadable.tsv."""
+        return [line.split("\t") for line in self._text("unreadable.tsv").splitlines()[1:]]
+
+    def pictures(self) -> dict[str, Any]:
+        """The pictures of the report as JSON holds them; see `report.pictures`."""
+        return self._object(PICTURES)
+
+    def _object(self, name: str, valid: Callable[[dict], bool] = lambda value: True) -> dict:
+        return next(iter(self._objects(name, valid)), {})
+
+    def _objects(self, name: str, valid: Callable[[dict], bool], lines: bool = False) -> list[dict]:
+        """The JSON objects of a file, one in all or one a line; none without the file."""
+        text = self._text(name)
+        try:
+            parts = text.splitlines() if lines else [text]
+            found = [json.loads(part) for part in parts if part.strip()]
+            if not all(isinstance(each, dict) and valid(each) for each in found):
+                raise ValueError("other values than a run writes")
+            return found
+        except (ValueError, RecursionError) as error:
+            raise UserError(
+                f"Expected JSON in {self.file(name)}. Received: {error}; remove the damaged file "
+                "or run the stage that writes it again."
+            ) from error
+
+    def _text(self, name: str) -> str:
+        """A file's text, bytes that are not UTF-8 replaced; empty if there is no file."""
+        return self._bytes(name).decode("utf-8", "replace")
+
+    def _bytes(self, name: str) -> bytes:
+        path = self.file(name)
+        if "://" in path:
+            import tensorflow as tf
+
+            return tf.io.gfile.GFile(path, "rb").read() if tf.io.gfile.exists(path) else b""
+        try:
+            with open(path, "rb") as file:
+                return file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return b""
+
+    def _names(self, folder: str, pattern: str) -> list[str]:
+        """The files of a folder that match a pattern, sorted, as names in the run directory."""
+        path = self.file(folder)
+        if "://" in path:
+            import tensorflow as tf
+
+            paths = tf.io.gfile.glob(f"{path}/{pattern}")
+        else:
+            paths = glob.glob(os.path.join(glob.escape(path), pattern))
+        return sorted(f"{folder}/{path.rpartition('/')[2]}" for path in paths)
+
+
+class RunRecords(NamedTuple):
+    """The records of one run, read at one time; each is empty if the run has not written it yet.
+
+    The attributes are those of `RunReader`.
     """
 
     path: str
@@ -34,8 +169,7 @@ class RunFiles(NamedTuple):
 
     def values(self, name: str) -> list[tuple[float, float]]:
         """(epoch, value) of one metric, for the epochs that have it."""
-        known = [record for record in self.metrics if record.get(name) is not None]
-        return [(record["epoch"], float(record[name])) for record in known]
+        return [(r["epoch"], float(r[name])) for r in self.metrics if r.get(name) is not None]
 
     def refreshes(self, name: str, level: int | None = None) -> list[tuple[float, float]]:
         """(epochs trained, value) of one detection statistic, or of one level of a list."""
@@ -49,9 +183,14 @@ class RunFiles(NamedTuple):
         return found
 
     def whole(self, name: str) -> int:
-        """A flag that is a whole number; 0 where it is missing or none."""
+        """A flag that is a whole number; 0 where it is missing or no number."""
         text = self.flags.get(name, "")
         return int(text) if text.isdecimal() else 0
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs trained, as far as metrics.jsonl or else results.json tells."""
+        return int(self.metrics[-1]["epoch"] if self.metrics else self.result("epochs") or 0)
 
     @property
     def warnings(self) -> list[str]:
@@ -66,28 +205,24 @@ class RunFiles(NamedTuple):
         return float(value)
 
 
-# What status.json holds; of a running run, all of it.
-_STATUS = {"state": str, "text": str, "time": int | float, "host": str, "pid": int}
+def read_run(path: str) -> RunRecords:
+    """Reads a run directory, on disk or gs://.
 
-
-def _object(text: str) -> dict[str, Any]:
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        raise ValueError("no names and values")
-    return value
-
-
-def _record(text: str, numbers: bool = False) -> dict[str, Any]:
-    """An object with its epoch, and perhaps nothing but numbers."""
-    record = _object(text)
-    wrong = [value for value in record.values() if not isinstance(value, int | float)]
-    if not isinstance(record.get("epoch"), int) or (numbers and wrong):
-        raise ValueError("no record of an epoch")
-    return record
+    Raises:
+        UserError: if no run has begun in it, or a file is damaged.
+    """
+    reader = RunReader(path)
+    run = RunRecords(path, *(getattr(reader, name)() for name in RunRecords._fields[1:]))
+    if not run.flags and not run.metrics and not run.results:
+        raise UserError(
+            f"Expected a run directory, with config.flags in it. Received: {path!r}, in which no "
+            f"run has begun; train first, or correct --workdir.{did_you_mean_path(path)}"
+        )
+    return run
 
 
 def warnings(results: Mapping[str, Any], metrics: Iterable[Mapping[str, Any]] = ()) -> list[str]:
-    """All that a run warned of: while training, and when it was evaluated.
+    """The warnings of a run: while it trained, and when it was evaluated.
 
     Args:
         results: of results.json.
@@ -100,48 +235,15 @@ def warnings(results: Mapping[str, Any], metrics: Iterable[Mapping[str, Any]] = 
     return found
 
 
-def read_run(path: str) -> RunFiles:
-    """Reads a run directory, on disk or gs://.
+def _is_record(value: dict[str, Any]) -> bool:
+    return isinstance(value.get("epoch"), int)
 
-    Raises:
-        UserError: if no run has begun in it, or a file is damaged.
-    """
 
-    def text(name: str) -> str:
-        return text_files.read(f"{path.rstrip('/')}/{name}")
+def _is_metrics(value: dict[str, Any]) -> bool:
+    return _is_record(value) and all(isinstance(each, int | float) for each in value.values())
 
-    lines = text("config.flags").splitlines()
-    flags = dict(
-        line.removeprefix("--").split("=", 1)
-        for line in lines
-        if line.startswith("--") and "=" in line
-    )
-    versions = lines[0].removeprefix("#").strip() if lines and lines[0].startswith("#") else ""
-    refreshes = text_files.matching(f"{path.rstrip('/')}/detection/*.json")
-    name = ""
-    try:
-        name = "metrics.jsonl"
-        metrics = [_record(line, numbers=True) for line in text(name).splitlines() if line.strip()]
-        name = "results.json"
-        results = _object(text(name) or "{}")
-        name = "status.json"
-        status = _object(text(name) or "{}")
-        if any(key in status and not isinstance(status[key], _STATUS[key]) for key in _STATUS) or (
-            status.get("state") == "running" and not _STATUS.keys() <= status.keys()
-        ):
-            raise ValueError("no sign of life")
-        detection = []
-        for name in refreshes:
-            detection.append(_record(text_files.read(name)))
-    except ValueError as error:
-        raise UserError(
-            f"Expected JSON in {name} of run directory {path!r}. Received: {error}; remove the "
-            "damaged file or run the stage that writes it again."
-        ) from error
-    if not flags and not metrics and not results:
-        raise UserError(
-            f"Expected a run directory, with config.flags in it. Received: {path!r}, in which no "
-            f"run has begun; train first, or correct --workdir.{did_you_mean_path(path)}"
-        )
-    unreadable = [line.split("\t") for line in text("unreadable.tsv").splitlines()[1:]]
-    return RunFiles(path, flags, metrics, results, detection, unreadable, status, versions)
+
+def _is_status(value: dict[str, Any]) -> bool:
+    if value.get("state") == "running" and not _STATUS.keys() <= value.keys():
+        return False
+    return all(isinstance(value[key], kind) for key, kind in _STATUS.items() if key in value)

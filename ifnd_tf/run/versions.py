@@ -1,4 +1,4 @@
-"""What a run is computed with: Python, packages, machine."""
+"""Versions of Python and packages, and the machine."""
 
 import importlib.metadata
 import os

@@ -16,9 +16,9 @@ from ifnd_tf.evaluation.embed import Embedder, Embeddings, labelled
 from ifnd_tf.evaluation.knn import weighted_knn
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.report import run_page
+from ifnd_tf.report.collect_pictures import PictureCollector
 from ifnd_tf.run.checkpoints import CheckpointStore
 from ifnd_tf.stages import build, build_detection
-from ifnd_tf.stages.gather_pictures import Gatherer
 from ifnd_tf.stages.run import Run
 from ifnd_tf.training.callbacks import trackers
 from ifnd_tf.training.callbacks.checkpointing import Checkpointing
@@ -127,7 +127,7 @@ def checkpointing(
             agree=any_worker(run.strategy),
             report=run.progress.line,
             writer=is_chief(run.strategy),
-            remembered=stateful,
+            states=stateful,
             model=model,
             optimizer=model.optimizer,
             detector=detector,
@@ -136,7 +136,7 @@ def checkpointing(
         )
 
 
-def chief_callbacks(run: Run, gather: Gatherer | None) -> list[keras.callbacks.Callback]:
+def chief_callbacks(run: Run, pictures: PictureCollector | None) -> list[keras.callbacks.Callback]:
     """TensorBoard histograms, trackers and the live report, on the chief only."""
     config = run.config
     if not run.directory.writer:
@@ -145,22 +145,19 @@ def chief_callbacks(run: Run, gather: Gatherer | None) -> list[keras.callbacks.C
         DetectionHistograms(run.directory, steps_per_epoch=run.steps_per_epoch)
     ]
     settings = dataclasses.asdict(config)
-    logs: list[trackers.Tracker] = []
     if config.wandb:
-        logs.append(trackers.WandB(config.experiment, settings, run.directory.path))
+        callbacks.append(trackers.WandB(config.experiment, settings, run.directory.path))
     if config.mlflow:
-        logs.append(trackers.MLflow(config.experiment, settings))
-    if logs:
-        callbacks.append(trackers.Tracking(logs))
+        callbacks.append(trackers.MLflow(config.experiment, settings))
     # Workers spend their time differently, so they would not agree on when to embed together.
     if config.report_share and num_input_pipelines(run.strategy) == 1:
-        refresh = functools.partial(_refresh_report, run, gather)
+        refresh = functools.partial(_refresh_report, run, pictures)
         callbacks.append(LiveReport(refresh, share=config.report_share, progress=run.progress))
     return callbacks
 
 
-def _refresh_report(run: Run, gather: Gatherer | None, epochs: int) -> None:
+def _refresh_report(run: Run, pictures: PictureCollector | None, epochs: int) -> None:
     with run.progress.phase("report"):
-        if gather is not None:
-            gather(epochs, final=False)
+        if pictures is not None:
+            pictures(epochs, final=False)
         run_page.write(run.directory.path)

@@ -1,6 +1,8 @@
-"""What `--mode=compare` runs: `--variants` and `--seeds` as configurations."""
+"""The runs of `--mode=compare`: `--variants` and `--seeds` as configurations."""
 
+import collections
 import dataclasses
+import itertools
 import re
 from typing import Any, NamedTuple
 
@@ -8,8 +10,8 @@ from ifnd_tf.config import Config
 from ifnd_tf.detection import detectors
 from ifnd_tf.errors import UserError, did_you_mean
 
-# What a comparison sets itself, or what would make its runs no longer comparable.
-_FIXED = ("mode", "experiment", "workdir", "seed", "seeds", "variants", "stop_after_epoch")
+# Flags that a comparison sets itself, or that would make its runs incomparable.
+_FIXED = {"mode", "experiment", "workdir", "seed", "seeds", "variants", "stop_after_epoch"}
 # Names become directories.
 _NAME = r"[\w.+%-]+"
 
@@ -18,8 +20,8 @@ class Variant(NamedTuple):
     """One column of a comparison.
 
     Attributes:
-        name: what tables and directories call it.
-        flags: the settings that make it differ, as text.
+        name: its name in tables and directories.
+        flags: its own settings, as text.
     """
 
     name: str
@@ -50,23 +52,27 @@ def parse(text: str) -> list[Variant]:
     Raises:
         UserError: if it does not parse, or names a variant twice.
     """
+    known = list(detectors.DETECTORS)
     found: list[Variant] = []
-    next_entry = rf",\s*(?={_NAME}:|(?:{'|'.join(detectors.DETECTORS)})\s*(?:,|$))"
-    for entry in (part.strip() for part in re.split(next_entry, text)):
+    for entry in re.split(rf",\s*(?={_NAME}:|(?:{'|'.join(known)})\s*(?:,|$))", text):
         if ":" in entry:
-            found.append(_with_flags(entry))
-        else:
-            found += [_detector(word.strip()) for word in entry.split(",") if word.strip()]
-    names = [variant.name for variant in found]
-    if not names:
+            found.append(_with_flags(entry.strip()))
+            continue
+        for word in filter(None, map(str.strip, entry.split(","))):
+            if word not in known:
+                raise UserError(
+                    f"--variants: expected a detector ({', '.join(known)}) or NAME:FLAG=VALUE. "
+                    f"Received: {word!r}.{did_you_mean(word, known)}"
+                )
+            found.append(Variant(word, {"detector": word}))
+    if not found:
         raise UserError("--variants: expected at least one. Received: none; try none,ifnd.")
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(
-                f"--variants: expected every name once. Received: {name!r} {names.count(name)} "
-                "times; rename one, or put an empty --variants= before the entries that replace a "
-                "flagfile's."
-            )
+    name, times = collections.Counter(variant.name for variant in found).most_common(1)[0]
+    if times > 1:
+        raise UserError(
+            f"--variants: expected every name once. Received: {name!r} {times} times; rename one, "
+            "or put an empty --variants= before the entries that replace a flagfile's."
+        )
     return found
 
 
@@ -78,13 +84,12 @@ def members(config: Config) -> list[Member]:
             that differ in nothing.
     """
     variants = {variant.name: _apply(config, variant) for variant in parse(config.variants)}
-    for name, one in variants.items():
-        for other_name, other in variants.items():
-            if name != other_name and one == other:
-                raise UserError(
-                    f"--variants: expected variants that differ. Received: {name!r} and "
-                    f"{other_name!r} with the same settings; remove one, or change a flag of it."
-                )
+    for (name, one), (other_name, other) in itertools.combinations(variants.items(), 2):
+        if one == other:
+            raise UserError(
+                f"--variants: expected variants that differ. Received: {name!r} and "
+                f"{other_name!r} with the same settings; remove one, or change a flag of it."
+            )
     return [
         Member(
             name,
@@ -103,34 +108,22 @@ def _with_flags(entry: str) -> Variant:
             "--variants: expected a name of letters, digits and . + % _ - before the colon. "
             f"Received: {name!r} in {entry!r}."
         )
-    flags: dict[str, str] = {}
-    for part in (part.strip() for part in rest.split(";") if part.strip()):
-        flag, equals, value = part.partition("=")
-        if not equals:
+    parts = [part.strip() for part in rest.split(";") if part.strip()]
+    for part in parts:
+        if "=" not in part:
             raise UserError(
                 f"--variants: expected FLAG=VALUE;FLAG=VALUE after {name}:. Received: {part!r}."
             )
-        flags[flag.strip().removeprefix("--")] = value.strip()
-    return Variant(name, flags)
-
-
-def _detector(word: str) -> Variant:
-    known = list(detectors.DETECTORS)
-    if word not in known:
-        raise UserError(
-            f"--variants: expected a detector ({', '.join(known)}) or NAME:FLAG=VALUE. "
-            f"Received: {word!r}.{did_you_mean(word, known)}"
-        )
-    return Variant(word, {"detector": word})
+    pairs = (part.split("=", 1) for part in parts)
+    return Variant(name, {flag.strip().removeprefix("--"): value.strip() for flag, value in pairs})
 
 
 def _apply(config: Config, variant: Variant) -> Config:
-    for flag in variant.flags:
-        if flag in _FIXED:
-            raise UserError(
-                f"--variants: {variant.name}: expected flags of the method, the data or the "
-                f"evaluation. Received: --{flag}, which is the comparison's own."
-            )
+    for flag in sorted(_FIXED & variant.flags.keys()):
+        raise UserError(
+            f"--variants: {variant.name}: expected flags of the method, the data or the "
+            f"evaluation. Received: --{flag}, which is the comparison's own."
+        )
     plain = {field.name: field.default for field in dataclasses.fields(Config)}
     own: dict[str, Any] = {name: plain[name] for name in ("mode", "variants", "seeds")}
     try:

@@ -1,13 +1,15 @@
 """A run: its settings, strategy, directory and data, which all stages share."""
 
 import contextlib
+import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.config import Config, free_flags
+from ifnd_tf.config.data import Data
 from ifnd_tf.data import datasets
 from ifnd_tf.data.scan import scan
 from ifnd_tf.distribute.strategies import is_chief, workers
@@ -27,14 +29,20 @@ class Run:
         config: the settings.
         strategy: where to compute.
         progress: the terminal; None: standard output, on the chief only.
+        opened: the data that other runs of this process have opened, by settings; it grows.
     """
 
     def __init__(
-        self, config: Config, strategy: tf.distribute.Strategy, progress: Progress | None = None
+        self,
+        config: Config,
+        strategy: tf.distribute.Strategy,
+        progress: Progress | None = None,
+        opened: dict[tuple, datasets.Splits] | None = None,
     ):
         chief = is_chief(strategy)
         self.config, self.strategy = config, strategy
         self.progress = progress or Progress(enabled=chief)
+        self.opened = {} if opened is None else opened
         self.directory = RunDirectory(
             config.run_path, flags=config.as_flags(), free=free_flags(), writer=chief
         )
@@ -71,23 +79,36 @@ class Run:
     @functools.cached_property
     def splits(self) -> datasets.Splits:
         """The data, opened and scanned once for all stages."""
+        splits = self._open_once("", self._open)
+        sources = [source for source in splits if source is not None]
+        self.directory.write_unreadable([row for each in sources for row in each.unreadable])
+        return splits
+
+    def _open_once(self, name: str, opener: Callable[[], datasets.Splits]) -> datasets.Splits:
+        """Opens data, unless a run with the same settings of data has."""
+        key = (name, *(getattr(self.config, f.name) for f in dataclasses.fields(Data)))
+        if key not in self.opened:
+            self.opened[key] = opener()
+        return self.opened[key]
+
+    def _open(self) -> datasets.Splits:
         splits = build.open_splits(self.config)
         self._scan(splits, self.config.cache_megabytes)
-        unreadable = [row for source in splits if source is not None for row in source.unreadable]
-        self.directory.write_unreadable(unreadable)
-        if unreadable:
-            self.progress.line(
-                f"{len(unreadable)} unreadable images are skipped; see "
-                f"{self.directory.file('unreadable.tsv')}"
-            )
+        lost = sum(len(source.unreadable) for source in splits if source is not None)
+        where = self.directory.file("unreadable.tsv")
+        if lost:
+            self.progress.line(f"{lost} unreadable images are skipped; see {where}")
         return splits
 
     @functools.cached_property
     def transfer_splits(self) -> datasets.Splits | None:
         """The data of `--transfer_dataset`, if there is one."""
-        config, dataset = self.config, self.config.transfer_dataset
-        if not dataset:
+        if not self.config.transfer_dataset:
             return None
+        return self._open_once(self.config.transfer_dataset, self._open_transfer)
+
+    def _open_transfer(self) -> datasets.Splits:
+        config, dataset = self.config, self.config.transfer_dataset
         splits = datasets.open_splits(
             dataset, data_dir=config.data_dir, holdout_share=config.holdout_share
         )

@@ -11,8 +11,8 @@ import tensorflow as tf
 from ifnd_tf.errors import Stopped
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.stages import build, build_callbacks, build_detection, sizes
+from ifnd_tf.stages.build_pictures import picture_collector
 from ifnd_tf.stages.evaluate import check_protocols
-from ifnd_tf.stages.gather_pictures import Gatherer
 from ifnd_tf.stages.run import Run
 from ifnd_tf.training.loop import fit
 from ifnd_tf.training.preemption import Interruption
@@ -67,9 +67,7 @@ def train_model(run: Run) -> ContrastiveModel:
     config, source, steps = run.config, run.splits.train, run.steps_per_epoch
     model = run.untrained_model()
     detector = build_detection.make_detector(config, run.strategy, model, source, run.progress.line)
-    gather = None
-    if config.report_examples:
-        gather = Gatherer(config, run.strategy, source, model, run.directory, steps_per_epoch=steps)
+    pictures = picture_collector(run, model) if config.report_examples else None
     stateful = build_callbacks.stateful_parts(run, detector)
     last = min(config.epochs, config.stop_after_epoch or config.epochs)
     with Interruption(run.progress.line) as interruption:
@@ -85,7 +83,7 @@ def train_model(run: Run) -> ContrastiveModel:
         callbacks = [
             *build_callbacks.training_callbacks(run, model, stateful),
             saving,
-            *build_callbacks.chief_callbacks(run, gather),
+            *build_callbacks.chief_callbacks(run, pictures),
         ]
         try:
             stateful["rollbacks"].run(
@@ -103,9 +101,9 @@ def train_model(run: Run) -> ContrastiveModel:
             saving.close()
     if interruption.received is not None:
         raise Stopped(interruption.received)
-    if gather is not None:
+    if pictures is not None:
         with run.progress.phase("pictures for the report"):
-            gather(last, final=True)
+            pictures(last, final=True)
     return model
 
 

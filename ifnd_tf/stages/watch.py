@@ -1,4 +1,4 @@
-"""A run as another terminal sees it, from nothing but its run directory.
+"""`--mode=watch`: shows a run in another terminal, from its run directory alone.
 
 Imports no TensorFlow, so that it starts at once and takes nothing from the run.
 """
@@ -6,11 +6,9 @@ Imports no TensorFlow, so that it starts at once and takes nothing from the run.
 import contextlib
 import itertools
 import math
-import os
 import socket
 import statistics
 import time
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -18,24 +16,25 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ifnd_tf.report.summary import main_results
+from ifnd_tf.run.machine import is_alive
 from ifnd_tf.run.metric_names import describe
 from ifnd_tf.run.progress import duration
-from ifnd_tf.run.records import RunFiles, read_run
+from ifnd_tf.run.records import RunRecords, read_run
 
-# A run on another machine, whose process cannot be asked, is given up after this silence. A phase
-# such as embedding ImageNet says nothing for minutes.
+# A run on another machine counts as dead after this silence. A phase such as embedding ImageNet
+# writes no status for minutes.
 _SILENCE_SECONDS = 900
 
 _REFRESH_SECONDS = 2.0
 _COLOURS = {"running": "green", "finished": "green", "stopped": "yellow", "failed": "red"}
 _BARS = "▁▂▃▄▅▆▇█"
 
-# Results worth a line, best known first.
-_RESULTS = ("knn_top1", "linear_top1", "untrained_knn_top1", "raw_pixel_knn_top1", "cluster_nmi")
+_REFRESH = ("acceptance_rate", "accepted_share", "precision", "recall", "label_churn")
 
 
 def watch(path: str, console: Console | None = None) -> None:
-    """Shows a run until it ends; once only where standard output is no terminal.
+    """Shows a run until it ends; only once if standard output is no terminal.
 
     Args:
         path: the run directory, local or gs://.
@@ -49,7 +48,7 @@ def watch(path: str, console: Console | None = None) -> None:
     if not console.is_terminal or state(run, time.time()) != "running":
         console.print(view(run, time.time()))
         return
-    # The run goes on when its watcher leaves.
+    # Ctrl-C ends the watching, not the run.
     with (
         contextlib.suppress(KeyboardInterrupt),
         Live(view(run, time.time()), console=console, auto_refresh=False) as live,
@@ -60,47 +59,37 @@ def watch(path: str, console: Console | None = None) -> None:
             live.update(view(run, time.time()), refresh=True)
 
 
-def state(run: RunFiles, now: float) -> str:
-    """running, finished, stopped, failed, or dead: it runs no more and did not say why.
+def state(run: RunRecords, now: float) -> str:
+    """running, finished, stopped, failed, or dead: ended without writing its state.
 
     Args:
-        run: what its directory holds.
+        run: its records.
         now: seconds since 1970.
     """
-    sign = run.status
-    if sign.get("state") != "running":
-        return sign.get("state", "dead")
-    if sign["host"] == socket.gethostname():
-        return "running" if _alive(sign["pid"]) else "dead"
-    return "running" if now - sign["time"] < _SILENCE_SECONDS else "dead"
+    status = run.status
+    if status.get("state") != "running":
+        return status.get("state", "dead")
+    if status["host"] == socket.gethostname():
+        return "running" if is_alive(status["pid"]) else "dead"
+    return "running" if now - status["time"] < _SILENCE_SECONDS else "dead"
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # It is there, and somebody else's.
-        return True
-    return True
-
-
-def view(run: RunFiles, now: float) -> RenderableType:
-    """The whole picture, for any width of terminal."""
+def view(run: RunRecords, now: float) -> RenderableType:
+    """All rows, for any width of terminal."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
     rows = (
         ("state", _state_line(run, now)),
-        ("now", Text(run.status.get("text", ""))),
+        ("status", Text(run.status.get("text", ""))),
         ("epochs", _epochs(run)),
         ("loss", _curve(run, "loss", ".3f")),
         ("online kNN", _curve(run, "online_knn_top1", ".1%")),
         ("accepted", _curve(run, "detection_accepted_share", ".0%")),
-        ("pairs", _curve(run, "detection_precision", ".2f", "precision")),
+        ("pair precision", _curve(run, "detection_precision", ".2f")),
         ("last refresh", _refresh(run)),
         ("health", _health(run)),
-        ("results", _results(run)),
+        ("results", Text("\n".join(map(" ".join, main_results(run.results))))),
     )
     for name, content in rows:
         if content is not None and (not isinstance(content, Text) or content.plain):
@@ -109,40 +98,37 @@ def view(run: RunFiles, now: float) -> RenderableType:
     return Group(title, table)
 
 
-def _state_line(run: RunFiles, now: float) -> Text:
+def _state_line(run: RunRecords, now: float) -> Text:
     found = state(run, now)
     text = Text(found, style=f"bold {_COLOURS.get(found, 'red')}")
     if "time" in run.status:
-        text.append(f"  last sign of life {duration(max(0, now - run.status['time']))} ago")
+        text.append(f"  last update {duration(max(0, now - run.status['time']))} ago")
     if found == "dead":
-        text.append("  It ended without a word; the same command goes on from the last checkpoint.")
-    elif found in ("stopped", "failed"):
+        text.append("  It ended without an error message.")
+    if found in ("dead", "stopped", "failed"):
         text.append("  The same command goes on from the last checkpoint.")
     return text
 
 
-def _epochs(run: RunFiles) -> RenderableType | None:
-    total = run.whole("epochs")
+def _epochs(run: RunRecords) -> RenderableType | None:
+    total, done = run.whole("epochs"), run.epochs_done
     if not total:
         return None
-    done = int(run.metrics[-1]["epoch"]) if run.metrics else 0
-    recent = [record["epoch_seconds"] for record in run.metrics[-5:] if "epoch_seconds" in record]
     text = f"{done} of {total}"
-    if recent and done < total:
-        # The median: an epoch with an evaluation in it is no guide to the others.
-        text += f"  about {duration(statistics.median(recent) * (total - done))} left"
-    if run.metrics and "images_per_second" in run.metrics[-1]:
-        text += f"  {run.metrics[-1]['images_per_second']:,.0f} images/s"
+    seconds = [value for _, value in run.values("epoch_seconds")[-5:]]
+    if seconds and done < total:
+        # The median, since epochs with an evaluation take longer than others.
+        text += f"  about {duration(statistics.median(seconds) * (total - done))} left"
+    if speed := run.values("images_per_second"):
+        text += f"  {speed[-1][1]:,.0f} images/s"
     grid = Table.grid(padding=(0, 2))
     grid.add_row(ProgressBar(total=total, completed=done, width=24), text)
     return grid
 
 
-def _curve(run: RunFiles, name: str, form: str, word: str = "") -> Text:
+def _curve(run: RunRecords, name: str, form: str) -> Text:
     values = [value for _, value in run.values(name) if math.isfinite(value)]
-    if not values:
-        return Text()
-    return Text(f"{_sparkline(values)}  {word} {values[-1]:{form}}".replace("   ", "  "))
+    return Text(f"{_sparkline(values)}  {values[-1]:{form}}" if values else "")
 
 
 def _sparkline(values: list[float], width: int = 24) -> str:
@@ -155,41 +141,24 @@ def _sparkline(values: list[float], width: int = 24) -> str:
     return "".join(_BARS[round((value - low) / span * (len(_BARS) - 1))] for value in values)
 
 
-def _refresh(run: RunFiles) -> Text:
+def _refresh(run: RunRecords) -> Text:
     if not run.detection:
-        begin = run.whole("warmup_epochs") + 1
-        plain = run.flags.get("detector") == "none"
-        return Text("" if plain else f"none yet; the first comes before epoch {begin}")
-    last: dict[str, Any] = run.detection[-1]
+        first = f"none yet; the first comes before epoch {run.whole('warmup_epochs') + 1}"
+        return Text("" if run.flags.get("detector") == "none" else first)
+    last = run.detection[-1]
     parts = [f"before epoch {last['epoch'] + 1}"]
-    shown = ("acceptance_rate", "accepted_share", "precision", "recall", "label_churn")
-    for name in shown:
-        if isinstance(last.get(name), (int, float)):
-            words = name.replace("_", " ")
-            percent = describe(f"detection_{name}").percent
-            parts.append(f"{words} {last[name]:.0%}" if percent else f"{words} {last[name]:.3g}")
+    for name in _REFRESH:
+        if isinstance(last.get(name), int | float):
+            form = ".0%" if describe(f"detection_{name}").percent else ".3g"
+            parts.append(f"{name.replace('_', ' ')} {last[name]:{form}}")
     if isinstance(last.get("clusters"), list):
-        parts.append(
-            f"{'+'.join(map(str, last['clusters']))} clusters, "
-            f"{last.get('empty_clusters', 'unknown')} empty"
-        )
+        clusters = "+".join(map(str, last["clusters"]))
+        parts.append(f"{clusters} clusters, {last.get('empty_clusters', 'unknown')} empty")
     return Text(", ".join(parts))
 
 
-def _health(run: RunFiles) -> Text:
-    if not run.metrics:
-        return Text()
+def _health(run: RunRecords) -> Text:
     found = run.warnings
-    return Text("\n".join(found), style="red") if found else Text("no warnings", style="green")
-
-
-def _results(run: RunFiles) -> Text:
-    lines = []
-    for name in _RESULTS:
-        value = run.result(name)
-        if value is not None:
-            metric = describe(name)
-            lines.append(
-                f"{metric.text} {value:.1%}" if metric.percent else f"{metric.text} {value:.3f}"
-            )
-    return Text("\n".join(lines))
+    if found:
+        return Text("\n".join(found), style="red")
+    return Text("no warnings" if run.metrics else "", style="green")

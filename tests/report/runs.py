@@ -5,8 +5,9 @@ import pathlib
 
 import numpy as np
 
-from ifnd_tf.report import embedding_map, picture_choice, picture_file
-from ifnd_tf.report.picture_file import Exhibits, Picture, Point
+from ifnd_tf.report import embedding_map, picture_choice, pictures
+from ifnd_tf.report.pictures import Pictures, Point, Thumbnail
+from ifnd_tf.run.records import PICTURES
 
 # A name that breaks out of HTML, of a script and of a table of tabs, if it is let.
 EVIL = '<img src=x onerror="window.broken=1">\t</script><script>window.broken=1</script>.jpg'
@@ -41,7 +42,7 @@ def write_records(path: pathlib.Path, *, refreshes=(1, 2), clusters=(5, 7), epoc
 
 def write_pictures(
     path: pathlib.Path, *, num_examples=400, num_clusters=(5, 7), classes=4, labelled=True, side=16
-) -> Exhibits:
+) -> Pictures:
     """detection/0002.npz and report/pictures.json of random images and embeddings."""
     rng = np.random.default_rng(0)
     truth = rng.integers(0, classes, num_examples) if labelled else np.full(num_examples, -1)
@@ -61,17 +62,17 @@ def write_pictures(
     shown = set(sample.tolist())
     shown |= {i for level in levels for c in level for i in (*c.most, *c.least)}
     shown |= {i for each in removed for i in (each.anchor, *each.shown)}
-    gathered = Exhibits(
+    gathered = Pictures(
         epoch=3,
         refresh=2,
         searched=len(sample),
         projection=projection,
         class_names=["<b>cat</b>", "dog", "emu", "fox"][:classes] if labelled else [],
         pictures={
-            str(i): Picture(
+            str(i): Thumbnail(
                 EVIL if i == 0 else f"a/{i}.jpg",
                 int(truth[i]),
-                picture_file.encode(rng.integers(0, 256, (side, side, 3), np.uint8)),
+                pictures.encode(rng.integers(0, 256, (side, side, 3), np.uint8)),
             )
             for i in sorted(shown)
         },
@@ -84,5 +85,5 @@ def write_pictures(
         ],
     )
     (path / "report").mkdir()
-    (path / picture_file.FILE).write_text(gathered.to_json())
+    (path / PICTURES).write_text(gathered.to_json())
     return gathered

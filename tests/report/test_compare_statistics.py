@@ -8,15 +8,15 @@ import pytest
 from scipy import stats
 
 from ifnd_tf.report import compare_page, compare_statistics
-from ifnd_tf.run.records import RunFiles
+from ifnd_tf.run.records import RunRecords
 
 
-def run(knn: float, detector: str = "ifnd", **results) -> RunFiles:
+def run(knn: float, detector: str = "ifnd", **results) -> RunRecords:
     metrics = [
         {"epoch": 1, "loss": 3.0, "online_knn_top1": knn - 0.1},
         {"epoch": 2, "loss": 2.0, "online_knn_top1": knn, "detection_precision": knn / 2},
     ]
-    return RunFiles(
+    return RunRecords(
         "somewhere", {"detector": detector, "loss": "eliminate"}, metrics,
         {"knn_top1": knn, "note": "text", **results}, [], [], {},
     )  # fmt: skip
@@ -87,11 +87,11 @@ def test_files(runs, tmp_path):
     printed = compare_page.write(str(tmp_path), "digits", runs)
     assert [line.split() for line in printed.splitlines()][1:] == [
         ["variant", "none", "ifnd", "oracle", "late"],
-        ["kNN", *["92.00", "±", "2.00", "93.67", "±", "2.08", "96.67", "±", "2.08"]],
+        ["kNN", "accuracy", *["92.00", "±", "2.00", "93.67", "±", "2.08", "96.67", "±", "2.08"]],
     ]
     markdown = (tmp_path / "compare.md").read_text()
     assert "| none | 92.00 ± 2.00 |" in markdown
-    assert "| kNN | ifnd | +1.67 ± 0.58 | +0.23 to +3.10 | 3 of 3 | 36% |" in markdown
+    assert "| kNN accuracy | ifnd | +1.67 ± 0.58 | +0.23 to +3.10 | 3 of 3 | 36% |" in markdown
     summary = json.loads((tmp_path / "compare.json").read_text())
     assert summary["variants"]["ifnd"]["metrics"]["train_seconds"]["std"] is None
     for name in ("knn", "loss", "precision"):

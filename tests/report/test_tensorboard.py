@@ -10,7 +10,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.projector import ProjectorConfig
 
-from ifnd_tf.report import picture_file, tensorboard
+from ifnd_tf.report import pictures, tensorboard
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.training.callbacks.histograms import DetectionHistograms
 from tests.report import runs
@@ -45,7 +45,7 @@ def test_galleries_hold_the_pictures(tmp_path, gathered):
     side = 16 + 6
     assert sheet.shape == (4 * side, 6 * side, 3)
     query = gathered.neighbours[0].query
-    (picture,) = picture_file.decode([gathered.pictures[str(query)]])
+    (picture,) = pictures.decode([gathered.pictures[str(query)]])
     assert np.array_equal(sheet[3 : side - 3, 3 : side - 3], picture)
 
 
@@ -74,7 +74,7 @@ def test_the_projector_gets_vectors_names_and_thumbnails(tmp_path, gathered):
     place = 25
     y, x = divmod(place, sprite.shape[1] // width)
     index = str(gathered.map[place].example)
-    (picture,) = picture_file.decode([gathered.pictures[index]])
+    (picture,) = pictures.decode([gathered.pictures[index]])
     assert np.array_equal(
         sprite[y * height : (y + 1) * height, x * width : (x + 1) * width], picture
     )

@@ -68,7 +68,7 @@ def test_a_running_run_says_where_it_is(tmp_path):
         ({"state": "stopped"}, "stopped"),
     ],
 )
-def test_the_state_is_told_from_the_last_sign_of_life(sign, state, tmp_path):
+def test_the_state_is_told_from_the_last_update(sign, state, tmp_path):
     run = read_run(str(write_run(tmp_path / "run", **sign)))
     assert watch.state(run, time.time()) == state
     text = shown(tmp_path / "run")

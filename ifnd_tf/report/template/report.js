@@ -1,7 +1,7 @@
 "use strict";
 // The map: point, touch or walk with the arrow keys from image to image.
 (() => {
-  const map = document.getElementById("map");
+  const map = document.querySelector(".map");
   if (!map) return;
   const data = JSON.parse(document.getElementById("map-data").textContent);
   const drawings = [...map.querySelectorAll(".drawing")];
@@ -24,9 +24,10 @@
     const image = document.createElement("img");
     image.src = "data:image/webp;base64," + webp;
     image.alt = "";
-    if (data.small) image.style.imageRendering = "pixelated";
+    // So few pixels are enlarged without smoothing.
+    image.onload = () => { if (image.naturalWidth < 32) image.style.imageRendering = "pixelated"; };
     const words = document.createElement("span");
-    words.textContent = lines.join("\n");  // as text: names are anybody's
+    words.textContent = lines.join("\n");  // as text: names may hold markup
     output.replaceChildren(image, words);
     const floats = Boolean(event) && event.pointerType === "mouse";
     output.classList.toggle("floating", floats);

@@ -1,1 +1,1 @@
-"""What happens around the training steps, one callback per file."""
+"""Callbacks around the training steps, one per file."""

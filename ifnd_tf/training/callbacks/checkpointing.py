@@ -1,4 +1,4 @@
-"""Checkpoints from which a run goes on as if it had not stopped, written while it trains."""
+"""Writes checkpoints while training, from which a run goes on as if it had not stopped."""
 
 import concurrent.futures
 import time
@@ -10,52 +10,43 @@ import tensorflow as tf
 
 from ifnd_tf.errors import UserError
 from ifnd_tf.run.checkpoints import CheckpointStore, Snapshot
+from ifnd_tf.training.callbacks.save_policy import SavePolicy
 from ifnd_tf.training.preemption import Interruption
 
-# Several workers must save at the same step, and ask each other every so many calls.
-_ASK_EVERY = 10
+# Several workers must save at the same step; they agree on it every so many calls.
+_AGREE_EVERY = 10
 
 
-class Remembers(Protocol):
-    """A callback with a state of its own, which JSON can hold."""
+class Stateful(Protocol):
+    """A callback with a state that JSON can hold."""
 
     def get_state(self) -> Any:
         """The state."""
 
     def set_state(self, state: Any) -> None:
-        """Takes it back."""
+        """Restores the state."""
 
 
 class Checkpointing(keras.callbacks.Callback):
-    """Saves before the first step, at epochs' ends, now and then within, and on a signal.
+    """Saves before the first step, at epochs' ends, within epochs, and on a signal.
 
-    The step waits only while the variables are copied to memory; a thread writes and hashes
+    Training waits only while the variables are copied to memory; a thread writes and hashes
     them, one checkpoint at a time. The data pipeline has no state: order and views follow from
-    seed and step. Belongs at the end of the callbacks, so that what others logged at an
-    epoch's end is saved with it.
-
-    What a crash costs is counted from the last checkpoint on disk, so the next is taken before
-    its interval is over, by as much as the last was in writing.
+    seed and step. Must be the last callback, so that the others' logs of an epoch are saved.
 
     Args:
         store: where checkpoints go.
         steps_per_epoch: steps of an epoch.
-        share: the most of the time that epochs' ends may spend on checkpoints; an end that comes
-            too soon after the last is skipped. The end of training never is, nor one that
-            `keep_every_epochs` keeps. 1: none is.
-        minutes: the most to lose within an epoch, by the last writing's time; 0: any.
-        steps: the most training steps to lose, to within one call of them. Where writing takes
-            longer, the next step waits for it. 0: any.
-        keep: how many of the newest to keep.
-        keep_every_epochs: keep those at every so many epochs' ends as well; 0: none.
-        interruption: asks to save and stop; None: nobody does.
-        agree: tells every worker whether any worker says so, for each flag; all workers call
-            it at the same step. None: there is one worker.
-        report: told of damaged checkpoints.
+        share, minutes, steps, keep_every_epochs: see `SavePolicy`.
+        keep: how many of the newest checkpoints to keep.
+        interruption: asks to save and stop, if given.
+        agree: for each flag, whether it is set on any worker; all workers call it at the same
+            step. None: there is one worker.
+        report: called with warnings.
         writer: whether this process is the chief. Other workers take part in copying, as
             collectives demand, and write nothing.
-        remembered: callbacks whose state is saved too, by name.
-        **objects: what else to save.
+        states: callbacks whose state is saved too, by name.
+        **objects: the other objects to save.
     """
 
     def __init__(
@@ -72,25 +63,25 @@ class Checkpointing(keras.callbacks.Callback):
         agree: Callable[[Sequence[bool]], Sequence[bool]] | None = None,
         report: Callable[[str], None] = lambda text: None,
         writer: bool = True,
-        remembered: Mapping[str, Remembers] | None = None,
+        states: Mapping[str, Stateful] | None = None,
         **objects: Any,
     ):
         super().__init__()
         self._store, self._steps_per_epoch = store, steps_per_epoch
-        self._share, self._minutes, self._steps = share, minutes, steps
         self._keep, self._keep_every = keep, keep_every_epochs * steps_per_epoch
-        self._interruption, self._agree = interruption, agree
-        self._report, self._writer = report, writer
-        self._remembered = remembered or {}
+        self._interruption, self._agree = interruption, agree or (lambda flags: flags)
+        self._agree_every, self._calls = 1 if agree is None else _AGREE_EVERY, 0
+        self._policy = SavePolicy(
+            share=share,
+            minutes=minutes,
+            steps=steps,
+            keep_every=self._keep_every,
+            lead=self._agree_every - 1,
+        )
+        self._report, self._writer, self._states = report, writer, states or {}
         self._checkpoint = tf.train.Checkpoint(**objects)
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "checkpoints")
         self._writing: concurrent.futures.Future | None = None
-        self._saved_step, self._saved_at = -1, time.monotonic()
-        self._written_step, self._calls = -1, 0
-        # Seconds that the last one took from training: the copy's, and the processor's in writing.
-        self._cost = 0.0
-        # Steps and seconds from copying to having on disk; the guess before the first.
-        self._lag = (1, 0.0)
 
     def restore(self) -> int:
         """Restores the newest undamaged checkpoint; returns the steps done, 0 if there is none.
@@ -113,7 +104,7 @@ class Checkpointing(keras.callbacks.Callback):
                 "--workdir."
             ) from error
         notes = self._store.notes(step)
-        for name, callback in self._remembered.items():
+        for name, callback in self._states.items():
             callback.set_state(notes["callbacks"][name])
         epoch, done = divmod(step, notes["steps_per_epoch"])
         if notes["steps_per_epoch"] != self._steps_per_epoch:
@@ -122,14 +113,14 @@ class Checkpointing(keras.callbacks.Callback):
                 f"{self._steps_per_epoch} now, because other images can be read than before"
             )
             step = epoch * self._steps_per_epoch + min(done, self._steps_per_epoch - 1)
-        self._saved_step = self._written_step = step
+        self._policy.restored(step)
         return step
 
     def on_train_begin(self, logs=None):
         first = (self.params or {}).get("first_step", 0)
-        self._epoch, self._saved_at = first // self._steps_per_epoch, time.monotonic()
-        if self._saved_step < 0:
-            # A disk that cannot hold it says so now, and what diverges early can go back.
+        self._epoch = first // self._steps_per_epoch
+        if self._policy.begin():
+            # A full disk is an error now, and a run that diverges early can go back.
             self._save(first)
             self._wait()
 
@@ -138,29 +129,21 @@ class Checkpointing(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         step = self._epoch * self._steps_per_epoch + batch + 1
-        if self._writing is not None and (self._writing.done() or self._ahead(step)):
+        if self._writing is not None and (self._writing.done() or self._policy.must_wait(step)):
             late = not self._writing.done()
             self._wait()
-            self._lag = step + late - self._saved_step, time.monotonic() - self._saved_at
+            self._policy.written_by(step + late)
         if batch + 1 == self._steps_per_epoch:
             return  # The epoch's end comes next.
         self._calls += 1
-        if self._agree is not None and self._calls % _ASK_EVERY:
-            return
-        due, stop = self._asked([self._due(step), self._interrupted()])
-        if stop:
-            self.model.stop_training = True
-        if due or stop:
-            self._save(step)
+        if self._calls % self._agree_every == 0:
+            due = self._writer and self._writing is None and self._policy.due(step)
+            self._save_if(step, due)
 
     def on_epoch_end(self, epoch, logs=None):
-        step = (epoch + 1) * self._steps_per_epoch
-        worth, stop = self._asked([self._worth(step), self._interrupted()])
-        if stop:
-            self.model.stop_training = True
-        last = epoch + 1 == (self.params or {}).get("epochs")
-        if worth or last or self.model.stop_training:
-            self._save(step)
+        step, last = (epoch + 1) * self._steps_per_epoch, (self.params or {}).get("epochs")
+        due = self._writer and self._policy.due_at_epoch_end(step)
+        self._save_if(step, due, surely=epoch + 1 == last or self.model.stop_training)
 
     def on_train_end(self, logs=None):
         self._wait()
@@ -169,48 +152,24 @@ class Checkpointing(keras.callbacks.Callback):
         """Ends the last write and its thread; after an error, as Keras does not."""
         self._thread.shutdown(wait=True)
 
-    def _ahead(self, step: int) -> bool:
-        """Whether a crash in the next step would cost more than it may."""
-        return bool(self._steps) and step - self._written_step >= self._steps
-
-    def _due(self, step: int) -> bool:
-        if not self._writer or self._writing is not None:
-            return False
-        steps, seconds = self._lag
-        if self._agree is not None:
-            steps += _ASK_EVERY - 1
-        # Rather wait for a slow disk than take more than twice as many.
-        early = min(steps, self._steps // 2)
-        if self._steps and step - self._saved_step >= max(1, self._steps - early):
-            return True
-        passed = time.monotonic() - self._saved_at
-        return bool(self._minutes) and passed >= 60 * self._minutes - seconds
-
-    def _worth(self, step: int) -> bool:
-        """Whether to save at an epoch's end, other than the last."""
-        if not self._writer:
-            return False
-        if self._keep_every and step % self._keep_every == 0:
-            return True
-        passed = time.monotonic() - self._saved_at
-        return self._share >= 1 or self._cost <= self._share * passed
-
-    def _interrupted(self) -> bool:
-        return self._interruption is not None and self._interruption.received is not None
-
-    def _asked(self, flags: Sequence[bool]) -> Sequence[bool]:
-        return flags if self._agree is None else self._agree(flags)
+    def _save_if(self, step: int, due: bool, surely: bool = False) -> None:
+        """Saves if any worker says so or was interrupted; the latter ends training."""
+        interrupted = self._interruption is not None and self._interruption.received is not None
+        due, stop = self._agree([due, interrupted])
+        if stop:
+            self.model.stop_training = True
+        if due or stop or surely:
+            self._save(step)
 
     def _save(self, step: int) -> None:
         self._wait()
         notes = {
             "steps_per_epoch": self._steps_per_epoch,
-            "callbacks": {name: each.get_state() for name, each in self._remembered.items()},
+            "callbacks": {name: each.get_state() for name, each in self._states.items()},
         }
         begin = time.monotonic()
         snapshot = Snapshot.take(step, self._checkpoint, notes)
-        self._saved_step, self._saved_at = step, time.monotonic()
-        self._cost = self._saved_at - begin
+        self._policy.saved(step, time.monotonic() - begin)
         if self._writer:
             self._writing = self._thread.submit(self._write, snapshot)
         else:
@@ -223,11 +182,11 @@ class Checkpointing(keras.callbacks.Callback):
         finally:
             snapshot.drop()
         self._store.prune(self._keep, self._keep_every)
-        self._cost += time.thread_time() - begin
+        self._policy.cost += time.thread_time() - begin
 
     def _wait(self) -> None:
-        """Until the last checkpoint is written; raises what kept it from being."""
+        """Waits until the last checkpoint is written; raises the error of its writing."""
         writing, self._writing = self._writing, None
         if writing is not None:
             writing.result()
-            self._written_step = self._saved_step
+            self._policy.on_disk()

@@ -1,4 +1,4 @@
-"""Every epoch's logs, as metrics.jsonl, TensorBoard events and a line on the terminal."""
+"""The logs of every epoch as metrics.jsonl, TensorBoard events and a line on the terminal."""
 
 import keras
 import tensorflow as tf
@@ -8,10 +8,10 @@ from ifnd_tf.run.progress import Progress, epoch_line
 
 
 class Records(keras.callbacks.Callback):
-    """Writes what the other callbacks logged; comes after them, and before the checkpoint.
+    """Writes the logs of the other callbacks; comes after them and before `Checkpointing`.
 
-    Checkpoints remember the records, so that metrics.jsonl has neither gaps nor repeats after
-    a resumption, whatever became of the file.
+    The records are a state in checkpoints, so that metrics.jsonl has neither gaps nor repeats
+    after a resumption, even if the file was damaged.
 
     Args:
         run: the run directory.
@@ -20,14 +20,7 @@ class Records(keras.callbacks.Callback):
         epochs: the run's length.
     """
 
-    def __init__(
-        self,
-        run: RunDirectory,
-        progress: Progress,
-        *,
-        steps_per_epoch: int,
-        epochs: int,
-    ):
+    def __init__(self, run: RunDirectory, progress: Progress, *, steps_per_epoch: int, epochs: int):
         super().__init__()
         self._run, self._progress = run, progress
         self._steps, self._epochs = steps_per_epoch, epochs
@@ -39,7 +32,7 @@ class Records(keras.callbacks.Callback):
         return list(self._records)
 
     def set_state(self, state: list[dict[str, float]]) -> None:
-        """Takes the records of the epochs that a checkpoint has seen."""
+        """Restores the records, also in metrics.jsonl."""
         self._records = list(state)
         self._run.write_metrics(self._records)
 

@@ -1,4 +1,4 @@
-"""Collapse and other ill health while training: numbers every epoch, and words when it matters."""
+"""Signs of collapse while training: numbers every epoch, and warnings."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -9,19 +9,19 @@ import numpy as np
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.progress import Progress
 
-# Embeddings that are looked at: their spread is known well from these, in a tenth of a second.
+# Embeddings to measure: enough for precise statistics, in a tenth of a second.
 _ROWS = 2048
 
 
 class Health(keras.callbacks.Callback):
-    """Measures the newest embeddings at each epoch's end; warns once of what is unhealthy.
+    """Measures the newest embeddings at each epoch's end; warns once of each unhealthy value.
 
-    There are no words in the first tenth of the epochs, in which the learning rate may still be
-    warming up. What was said is kept in results.json, as `training_warnings`.
+    Does not warn in the first tenth of the epochs, in which the learning rate may still be
+    warming up. The warnings are kept in results.json, as `training_warnings`.
 
     Args:
         measure: float32 [n, D] unit vectors -> (name, value) pairs for the logs.
-        judge: name, values so far, whether training ends -> what is wrong, in words.
+        judge: name, values so far, whether training ends -> warnings.
         epochs: the run's length.
         progress: the terminal.
         run: the run directory.
@@ -43,11 +43,11 @@ class Health(keras.callbacks.Callback):
         self._warned: dict[str, str] = {}
 
     def get_state(self) -> dict[str, str]:
-        """What was warned of, by the name of the value, so that a resumed run is not repeating."""
+        """The warnings so far, by the name of the value, so that a resumed run repeats none."""
         return self._warned
 
     def set_state(self, state: dict[str, str]) -> None:
-        """Takes it back."""
+        """Restores the state."""
         self._warned = dict(state)
 
     def on_epoch_end(self, epoch, logs=None):
@@ -57,10 +57,8 @@ class Health(keras.callbacks.Callback):
             return
         # Later records were left by a process that died.
         before = [record for record in self._run.metrics() if record["epoch"] <= epoch]
-        for name, value in logs.items():
-            if name in self._warned:
-                continue
-            values = [*(record[name] for record in before if name in record), value]
+        for name in [name for name in logs if name not in self._warned]:
+            values = [record[name] for record in (*before, logs) if name in record]
             for text in self._judge(name, values, epoch + 1 == self._epochs):
                 self._warned[name] = f"epoch {epoch + 1}: {text}"
                 self._progress.line(f"warning: {self._warned[name]}")

@@ -9,7 +9,7 @@ from ifnd_tf.run.directory import RunDirectory
 
 
 class DetectionHistograms(keras.callbacks.Callback):
-    """Writes what the detection before this epoch left in the run directory.
+    """Writes histograms of the refresh before this epoch, from the run directory.
 
     Args:
         run: the run directory.
@@ -41,6 +41,6 @@ class DetectionHistograms(keras.callbacks.Callback):
 
 
 def _histogram(name: str, values: np.ndarray) -> None:
-    """As `tf.summary.histogram`, whose fifty small operations take longer than NumPy."""
+    """Like `tf.summary.histogram`, but in NumPy: its fifty small operations are slower."""
     summary = histogram_pb(name, values).SerializeToString()
     tf.summary.experimental.write_raw_pb(summary)

@@ -1,4 +1,4 @@
-"""The report while training: as often as a small share of the time allows."""
+"""Refreshes the report while training, within a small share of the time."""
 
 import time
 from collections.abc import Callable
@@ -9,9 +9,9 @@ from ifnd_tf.run.progress import Progress
 
 
 class LiveReport(keras.callbacks.Callback):
-    """Refreshes the report after the first epoch, then whenever the time spent on it permits.
+    """Refreshes the report after the first epoch, then whenever its share of the time allows.
 
-    A report that fails says so on the terminal: it is no reason to stop training.
+    A failure is a line on the terminal; training goes on.
 
     Args:
         refresh: writes the report; given the epochs trained.
@@ -38,7 +38,7 @@ class LiveReport(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         before = self._clock()
-        # The next one is taken to cost what the last one did; the first has no estimate.
+        # The next refresh is expected to cost as much as the last; the first has no estimate.
         if self._last and self._spent + self._last > self._share * (before - self._start):
             return
         try:

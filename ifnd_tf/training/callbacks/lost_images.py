@@ -1,4 +1,4 @@
-"""Images that turned unreadable while training: listed, counted, and at some share too many."""
+"""Images that became unreadable while training: listed, and an error above some share."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,10 +10,10 @@ from ifnd_tf.run.progress import Progress
 
 
 class LostImages(keras.callbacks.Callback):
-    """At an epoch's end, writes what was lost to unreadable.tsv.
+    """At an epoch's end, adds newly unreadable images to unreadable.tsv.
 
     Args:
-        lost: rows (index, name, reason) of the images lost so far, by index; it grows.
+        lost: rows (index, name, reason) of the images lost so far, by index; updated by others.
         known: the rows listed before training.
         num_examples: training images.
         max_share: largest tolerated share of unreadable images, in [0, 1].
@@ -44,7 +44,7 @@ class LostImages(keras.callbacks.Callback):
         self._listed = len(lost)
         self._run.write_unreadable([*self._known, *lost])
         self._progress.line(
-            f"warning: {len(lost)} images could be read at first and cannot now, such as "
+            f"warning: {len(lost)} images became unreadable while training, such as "
             f"{lost[0][1]}; others take their places. See {self._run.file('unreadable.tsv')}"
         )
         bad = len(self._known) + len(lost)

@@ -6,7 +6,7 @@ from ifnd_tf.errors import NonFinite
 
 
 class StopAtNonFinite(keras.callbacks.Callback):
-    """Asks the model after every call of its step; comes before the callback that saves."""
+    """Checks the model after every call of its step; comes before `Checkpointing`."""
 
     def on_train_batch_end(self, batch, logs=None):
         found = self.model.nonfinite()

@@ -10,12 +10,12 @@ from ifnd_tf.run.progress import Progress
 class OnlineKNN(keras.callbacks.Callback):
     """Adds `online_knn_top1` and `online_knn_top5` to the logs of every few epochs.
 
-    Named apart from the final `knn_top1`, which uses every training image.
+    The final `knn_top1` uses every training image instead.
 
     Args:
         evaluate: yields (name, value) pairs of the current encoder.
-        every: epochs between two checks.
-        epochs: the run's length; the last epoch is always checked.
+        every: epochs between two evaluations.
+        epochs: the run's length; the last epoch is always evaluated.
         progress: the terminal.
     """
 

@@ -8,7 +8,7 @@ from ifnd_tf.run.progress import Progress, duration
 
 
 class Terminal(keras.callbacks.Callback):
-    """Shows epoch, step, loss, images a second and time left; adds them to the logs.
+    """Shows epoch, step, loss, images/s and time left; adds speed and seconds to the logs.
 
     Args:
         progress: the terminal.
@@ -17,14 +17,7 @@ class Terminal(keras.callbacks.Callback):
         epochs: the run's length.
     """
 
-    def __init__(
-        self,
-        progress: Progress,
-        *,
-        steps_per_epoch: int,
-        batch_size: int,
-        epochs: int,
-    ):
+    def __init__(self, progress: Progress, *, steps_per_epoch: int, batch_size: int, epochs: int):
         super().__init__()
         self._progress = progress
         self._steps, self._batch, self._epochs = steps_per_epoch, batch_size, epochs
@@ -45,7 +38,7 @@ class Terminal(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         now = time.monotonic()
         if self._mark is None:
-            # Tracing falls into the first batch, so speed is taken after it.
+            # The first batch includes tracing, so speed is measured after it.
             self._mark, self._mark_step = now, batch + 1
             if not self._traced:
                 self._start, self._traced = now, True
@@ -55,7 +48,7 @@ class Terminal(keras.callbacks.Callback):
         if total > 1:
             left = self._epochs * self._steps - self._first - total
             text += f"  {self._speed():,.0f} images/s" if self._speed() else ""
-            # Time a step has taken so far, detection and evaluation included.
+            # Of the mean time per step so far, with detection and evaluation.
             text += f"  ETA {duration((now - self._start) / (total - 1) * left)}"
         self._progress.status(text)
 
@@ -72,7 +65,7 @@ class Terminal(keras.callbacks.Callback):
         return f"epoch {self._epoch + 1}/{self._epochs}  step {step}/{self._steps}  "
 
     def _speed(self) -> float:
-        """Images a second in this epoch, 0 before its second call."""
+        """Images/s in this epoch, 0 before its second call."""
         if self._mark is None or self._done == self._mark_step:
             return 0.0
         return (self._done - self._mark_step) * self._batch / (self._now - self._mark)

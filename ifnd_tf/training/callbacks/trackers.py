@@ -1,28 +1,18 @@
-"""Every epoch's numbers to Weights & Biases or MLflow, where they are installed and asked for."""
+"""The logs of every epoch to Weights & Biases or MLflow, where a flag asks for it."""
 
 import contextlib
 import importlib
 from collections.abc import Iterator, Mapping
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 
 from ifnd_tf.errors import UserError
 
 
-class Tracker(Protocol):
-    """Where numbers go."""
-
-    def log(self, values: Mapping[str, float], epoch: int) -> None:
-        """Takes the numbers of one epoch, counted from 1."""
-
-    def finish(self) -> None:
-        """Closes the run."""
-
-
-class WandB:
-    """Weights & Biases. Its own variables (WANDB_MODE, WANDB_ENTITY, ...) hold as usual.
+class WandB(keras.callbacks.Callback):
+    """Weights & Biases, set up by its own variables (WANDB_MODE, WANDB_ENTITY, ...).
 
     Args:
         experiment: the run's name.
@@ -31,21 +21,20 @@ class WandB:
     """
 
     def __init__(self, experiment: str, settings: Mapping[str, Any], workdir: str):
+        super().__init__()
         with _opening("wandb"):
             self._run = installed("wandb").init(
                 project="ifnd_tf", name=experiment, config=dict(settings), dir=workdir
             )
 
-    def log(self, values: Mapping[str, float], epoch: int) -> None:
-        """Takes the numbers of one epoch."""
-        self._run.log(dict(values), step=epoch)
+    def on_epoch_end(self, epoch, logs=None):
+        self._run.log(_numbers(logs), step=epoch + 1)
 
-    def finish(self) -> None:
-        """Closes the run."""
+    def on_train_end(self, logs=None):
         self._run.finish()
 
 
-class MLflow:
+class MLflow(keras.callbacks.Callback):
     """MLflow, at MLFLOW_TRACKING_URI or in its default place.
 
     Args:
@@ -54,18 +43,17 @@ class MLflow:
     """
 
     def __init__(self, experiment: str, settings: Mapping[str, Any]):
+        super().__init__()
         self._mlflow = installed("mlflow")
         with _opening("mlflow"):
             self._mlflow.set_experiment("ifnd_tf")
             self._mlflow.start_run(run_name=experiment)
             self._mlflow.log_params(dict(settings))
 
-    def log(self, values: Mapping[str, float], epoch: int) -> None:
-        """Takes the numbers of one epoch."""
-        self._mlflow.log_metrics(dict(values), step=epoch)
+    def on_epoch_end(self, epoch, logs=None):
+        self._mlflow.log_metrics(_numbers(logs), step=epoch + 1)
 
-    def finish(self) -> None:
-        """Closes the run."""
+    def on_train_end(self, logs=None):
         self._mlflow.end_run()
 
 
@@ -86,7 +74,7 @@ def installed(package: str) -> ModuleType:
 
 @contextlib.contextmanager
 def _opening(package: str) -> Iterator[None]:
-    """Says in a line why a tracker does not start: it may lack a server, a key or a store."""
+    """Turns the errors of a tracker without server, key or store into a `UserError`."""
     try:
         yield
     except UserError:
@@ -99,22 +87,5 @@ def _opening(package: str) -> Iterator[None]:
         ) from error
 
 
-class Tracking(keras.callbacks.Callback):
-    """Hands every epoch's logs on; belongs at the end of the list.
-
-    Args:
-        trackers: where to; opened already, so that a missing package is known before training.
-    """
-
-    def __init__(self, trackers: list[Tracker]):
-        super().__init__()
-        self._trackers = trackers
-
-    def on_epoch_end(self, epoch, logs=None):
-        values = {name: float(value) for name, value in (logs or {}).items()}
-        for tracker in self._trackers:
-            tracker.log(values, epoch + 1)
-
-    def on_train_end(self, logs=None):
-        for tracker in self._trackers:
-            tracker.finish()
+def _numbers(logs: Mapping[str, Any] | None) -> dict[str, float]:
+    return {name: float(value) for name, value in (logs or {}).items()}

@@ -47,7 +47,7 @@ def test_a_missing_package_is_named_with_the_way_out(package, monkeypatch):
 
 def test_wandb_gets_settings_and_every_epoch(fake):
     module = fake("wandb")
-    tracking = trackers.Tracking([trackers.WandB("mine", {"seed": 3}, "/run")])
+    tracking = trackers.WandB("mine", {"seed": 3}, "/run")
     tracking.on_epoch_end(0, {"loss": 2})
     tracking.on_train_end()
     init, log, finish = module.calls
@@ -60,7 +60,7 @@ def test_wandb_gets_settings_and_every_epoch(fake):
 
 def test_mlflow_gets_settings_and_every_epoch(fake):
     module = fake("mlflow")
-    tracking = trackers.Tracking([trackers.MLflow("mine", {"seed": 3})])
+    tracking = trackers.MLflow("mine", {"seed": 3})
     tracking.on_epoch_end(4, {"loss": 2})
     tracking.on_train_end()
     assert [name for name, _, _ in module.calls] == [

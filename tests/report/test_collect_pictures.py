@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ifnd_tf.report import picture_file
-from ifnd_tf.stages import gather_pictures
+from ifnd_tf.report import collect_pictures, pictures
 from tests import tiny
 
 pytestmark = pytest.mark.slow
@@ -17,7 +16,7 @@ def trained(tmp_path_factory):
     data = tiny.splits()
     config = tiny.config(report_examples=40, report_share=0.1)
     tiny.train(config, tf.distribute.get_strategy(), path, data)
-    return path, data.train, picture_file.read(str(path))
+    return path, data.train, pictures.read(str(path))
 
 
 def test_pictures_are_the_images(trained):
@@ -25,7 +24,7 @@ def test_pictures_are_the_images(trained):
     assert len(found.map) == found.searched == 40
     assert found.class_names == [str(i) for i in range(10)]
     for index, picture in found.pictures.items():
-        (pixels,) = picture_file.decode([picture])
+        (pixels,) = pictures.decode([picture])
         difference = pixels.astype(int) - source.pixels[int(index)]
         assert np.abs(difference).mean() < 20  # WebP is not exact
         assert picture.label == source.labels[int(index)]
@@ -60,10 +59,10 @@ def test_the_report_is_there_before_the_run_ends(trained):
 
 def test_thumbnails_average_whole_pixels():
     images = np.random.default_rng(0).integers(0, 256, (2, 130, 130, 3), np.uint8)
-    small = gather_pictures._thumbnails(tf.constant(images)).numpy()
+    small = collect_pictures.thumbnails(tf.constant(images)).numpy()
     assert small.shape == (2, 43, 43, 3)  # 130 / 3, as 64 is the most
     block = images[1, 3:6, 6:9].astype(float).mean(axis=(0, 1))
     assert np.abs(small[1, 1, 2] - block).max() <= 0.5
     assert np.array_equal(
-        gather_pictures._thumbnails(tf.constant(images[:, :64, :64])), images[:, :64, :64]
+        collect_pictures.thumbnails(tf.constant(images[:, :64, :64])), images[:, :64, :64]
     )

@@ -1,0 +1,82 @@
+"""When to save a checkpoint while training."""
+
+import time
+from collections.abc import Callable
+
+
+class SavePolicy:
+    """Decides by steps, minutes, the share of time and the ends of epochs kept.
+
+    A crash costs the training since the last checkpoint on disk, so a save within an epoch is due
+    before its interval is over, by as much as the last one took to reach the disk.
+
+    Args:
+        share: at most this share of the time goes into saves at epochs' ends; an end that comes
+            too soon is skipped. 1: none is.
+        minutes: the most training to lose within an epoch; 0: any.
+        steps: the most training steps to lose; 0: any.
+        keep_every: a save at an epoch's end is always due at multiples of so many steps; 0: never.
+        lead: further steps that may pass before `due` is asked again.
+        clock: seconds that never go back.
+
+    Attributes:
+        cost: seconds that the last save took from training: copying, and processor time of writing.
+    """
+
+    def __init__(
+        self,
+        *,
+        share: float = 1.0,
+        minutes: float = 0.0,
+        steps: int = 0,
+        keep_every: int = 0,
+        lead: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._share, self._seconds, self._steps = share, 60 * minutes, steps
+        self._keep_every, self._lead, self._clock = keep_every, lead, clock
+        self.cost = 0.0
+        self._saved_step, self._saved_at, self._on_disk = -1, clock(), -1
+        # Steps and seconds from a save to the disk; a guess before the first.
+        self._delay = 1, 0.0
+
+    def begin(self) -> bool:
+        """Starts the clock; returns whether a first save is due, as nothing was restored."""
+        self._saved_at = self._clock()
+        return self._saved_step < 0
+
+    def restored(self, step: int) -> None:
+        """Notes that training goes on from a checkpoint of this step."""
+        self._saved_step = self._on_disk = step
+
+    def saved(self, step: int, seconds: float) -> None:
+        """Notes a save of this step, for which training waited so long."""
+        self._saved_step, self._saved_at, self.cost = step, self._clock(), seconds
+
+    def on_disk(self) -> None:
+        """Notes that the last save is on disk."""
+        self._on_disk = self._saved_step
+
+    def written_by(self, step: int) -> None:
+        """Notes how long the last save took to reach the disk: until now, at this step."""
+        self._delay = step - self._saved_step, self._clock() - self._saved_at
+
+    def must_wait(self, step: int) -> bool:
+        """Whether a crash in the next step would cost too much, so that it must wait."""
+        return bool(self._steps) and step - self._on_disk >= self._steps
+
+    def due(self, step: int) -> bool:
+        """Whether to save within an epoch."""
+        steps, seconds = self._delay
+        # Waiting for a slow disk is better than more than twice as many saves.
+        early = min(steps + self._lead, self._steps // 2)
+        if self._steps and step - self._saved_step >= max(1, self._steps - early):
+            return True
+        passed = self._clock() - self._saved_at
+        return bool(self._seconds) and passed >= self._seconds - seconds
+
+    def due_at_epoch_end(self, step: int) -> bool:
+        """Whether to save at the end of an epoch other than the last."""
+        if self._share >= 1 or (self._keep_every and step % self._keep_every == 0):
+            return True
+        return self.cost <= self._share * (self._clock() - self._saved_at)
