@@ -264,7 +264,8 @@ class Model:
     backbone: str = setting(
         "resnet_small",
         "resnet18 | resnet34 | resnet50 | resnet101 | resnet_small (see --depth, --width) | "
-        "keras:NAME for any network of keras.applications.",
+        "resnet_tiny (one block, to try a run out) | keras:NAME for any network of "
+        "keras.applications.",
     )
     stem: str = setting(
         "cifar",
