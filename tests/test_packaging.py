@@ -142,12 +142,15 @@ def test_flags_stay_out_of_the_library():
     assert not readers
 
 
-def test_importing_everything_reads_no_flags_and_starts_no_device_work():
+def test_imports_bring_no_tensorflow_unasked_read_no_flags_and_start_no_device_work():
     names = [module_name(path) for path in sources("ifnd_tf")]
     program = (
         "import importlib, sys\n"
         "import ifnd_tf\n"
+        "dir(ifnd_tf)\n"
         "assert 'tensorflow' not in sys.modules, 'import ifnd_tf alone brought TensorFlow in'\n"
+        "import ifnd_tf.stages.watch\n"
+        "assert 'tensorflow' not in sys.modules, 'watching a run brought TensorFlow in'\n"
         f"for name in {names!r}: importlib.import_module(name)\n"
         "from absl import flags\n"
         "assert not flags.FLAGS.is_parsed(), 'something parsed the command line'\n"
