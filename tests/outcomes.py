@@ -32,7 +32,9 @@ WORKERS = ("moco-eliminate", "simclr-attract", "moco-keys")
 State = dict[str, np.ndarray]
 
 
-def outcome(variant: str, strategy: tf.distribute.Strategy, path, **overrides) -> State:
+def outcome(
+    variant: str, strategy: tf.distribute.Strategy, path, progress=None, **overrides
+) -> State:
     """What a tiny run ends with: 5 steps, one refresh, 5 steps.
 
     Weights, velocities, queue, labels, clusters and, per epoch, losses and masked shares.
@@ -41,7 +43,7 @@ def outcome(variant: str, strategy: tf.distribute.Strategy, path, **overrides) -
     # 5 steps of 32: some images have no key yet. Not by smaller batches, whose statistics
     # amplify rounding five times as much.
     data = tiny.splits(184 if config.embedding_source == "keys" else 160)
-    model, run = tiny.train(config, strategy, path, data)
+    model, run = tiny.train(config, strategy, path, data, progress)
     state = {
         "encoder": _joined(model.encoder.variables),
         "projector": _joined(model.projector.variables),

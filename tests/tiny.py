@@ -1,5 +1,7 @@
 """The smallest run that goes through everything: 160 digits, a residual block of 4 channels."""
 
+from collections.abc import Callable
+
 from ifnd_tf.config import Config
 from ifnd_tf.data.datasets import Splits, open_splits
 from ifnd_tf.distribute.strategies import is_chief
@@ -40,11 +42,27 @@ def splits(num_train: int = 160) -> Splits:
     return Splits(train.subset(range(num_train)), evaluation.subset(range(64)))
 
 
-def train(config: Config, strategy, path, data: Splits | None = None):
+class AtStep(Progress):
+    """A silent terminal that calls `happen` once so many training steps are done."""
+
+    def __init__(self, step: int, happen: Callable[[], object]):
+        super().__init__(enabled=False)
+        self._left, self._happen = step, happen
+
+    def status(self, text: str, *, force: bool = False) -> None:
+        if "training" in text and "loss" in text:
+            self._left -= 1
+            if not self._left:
+                self._happen()
+
+
+def train(
+    config: Config, strategy, path, data: Splits | None = None, progress: Progress | None = None
+):
     """Trains to the end; returns the model and the run directory."""
     run = RunDirectory(str(path), flags={}, writer=is_chief(strategy))
-    quiet = Progress(enabled=False)
-    model = training.train(config, strategy, data or splits(), run, quiet)
+    progress = progress or Progress(enabled=False)
+    model = training.train(config, strategy, data or splits(), run, progress)
     return model, run
 
 

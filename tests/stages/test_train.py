@@ -1,7 +1,6 @@
 """Whole runs: the same result on any number of replicas, and after an interruption."""
 
 import dataclasses
-import itertools
 import os
 import shutil
 import signal
@@ -18,7 +17,6 @@ from ifnd_tf.run.checkpoints import CheckpointStore
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.progress import Progress
 from ifnd_tf.stages import build
-from ifnd_tf.training.callbacks.terminal import Terminal
 from tests import tiny
 from tests.conftest import make_strategy
 from tests.outcomes import SPLIT, alone, assert_same, outcome
@@ -44,18 +42,6 @@ def test_replicas_change_nothing(variant, replicas, tmp_path, shared):
     assert_same(outcome(variant, strategy, tmp_path / "split", **SPLIT[variant]), expected)
 
 
-def stop_at(monkeypatch, step):
-    """Sends this process SIGTERM when a step is done, as a preempted machine gets it."""
-    seen = itertools.count(1)
-
-    def show(self, batch, logs=None):
-        if next(seen) == step:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(Terminal, "on_train_batch_end", show)
-    monkeypatch.setattr(Terminal, "_speed", lambda self: 0.0)
-
-
 def without_times(path):
     """The records of the run in `path`, but for what depends on the clock."""
     records = RunDirectory(str(path), flags={}, writer=False).metrics()
@@ -66,15 +52,15 @@ def without_times(path):
 
 
 @pytest.mark.parametrize("variant", ["moco-eliminate", "moco-keys"])
-def test_a_run_stopped_at_any_step_ends_bit_for_bit_the_same(variant, tmp_path, monkeypatch):
+def test_a_run_stopped_at_any_step_ends_bit_for_bit_the_same(variant, tmp_path):
     # 3 epochs of 5 steps; labels are refreshed before the second, and hold for two epochs, so
     # that step 12 resumes an epoch whose labels and statistics are of a refresh before.
     strategy = make_strategy("default")
     settings = {"epochs": 3, "refresh_epochs": 2, "acceptance": "linear", "acceptance_end": 1.0}
     whole = outcome(variant, strategy, tmp_path / "whole", **settings)
-    with monkeypatch.context() as patch, pytest.raises(Stopped) as stopped:
-        stop_at(patch, 12)
-        outcome(variant, strategy, tmp_path / "broken", **settings)
+    preempted = tiny.AtStep(12, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Stopped) as stopped:
+        outcome(variant, strategy, tmp_path / "broken", preempted, **settings)
     assert stopped.value.number == signal.SIGTERM
     assert CheckpointStore(str(tmp_path / "broken" / "checkpoints")).latest() == 12
     resumed = outcome(variant, strategy, tmp_path / "broken", **settings)
