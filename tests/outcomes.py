@@ -25,9 +25,9 @@ VARIANTS = {
     "simclr-keys": {"framework": "simclr", "embedding_source": "keys"},
 }
 # What several replicas are told besides: with five steps an epoch, an epoch is one call.
-SPLIT = {name: {"steps_per_execution": 5 if "attract" in name else 1} for name in VARIANTS}
+SPLIT = {name: {"steps_per_execution": 5 if "simclr" in name else 1} for name in VARIANTS}
 # What two processes run of it, whose collectives are all that differs from two replicas.
-WORKERS = ("moco-eliminate", "simclr-attract", "moco-keys")
+WORKERS = ("moco-eliminate", "simclr-keys")
 
 State = dict[str, np.ndarray]
 
