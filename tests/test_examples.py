@@ -49,7 +49,7 @@ def path(notebook) -> str:
 
 
 def test_the_notebook_runs_from_top_to_bottom(notebook):
-    assert notebook["features"].shape == (2, 32) and len(notebook["surest"]) == 5
+    assert notebook["features"].shape == (2, 32) and len(notebook["most_confident"]) == 5
     assert "untrained" in notebook["printed"].getvalue()
 
 
