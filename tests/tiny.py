@@ -1,4 +1,4 @@
-"""The smallest run that goes through everything: 160 digits, a residual block of 4 channels."""
+"""The smallest run that goes through everything: 160 digits, one block of 4 channels."""
 
 from collections.abc import Callable
 
