@@ -33,6 +33,7 @@ def after_two_steps(variant, strategy):
     batches = build.training_batches(config, strategy, source, 0)
     fit(model, batches, steps_per_epoch=2, epochs=1)
     found = {name: float(value) for name, value in model.get_metrics_result().items()}
+    del found["embedding_std"]  # of each replica's own anchors
     assert found["masked_share"] > 0.1
     for name in ("queue", "queue_index", "memory"):
         if getattr(model, name, None) is not None:
