@@ -25,6 +25,30 @@ def pytest_configure(config):
     )
 
 
+# The files that take longest, the longest first, so that none of them begins last: workers of
+# pytest-xdist take whole files, in this order (--dist loadfile --no-loadscope-reorder).
+LONGEST = (
+    "tests/stages/test_train.py",
+    "tests/jax_runner/test_jax_runner.py",
+    "tests/system/test_tpu_compiler.py",
+    "tests/system/test_workers.py",
+    "tests/test_examples.py",
+    "tests/system/test_survival.py",
+    "tests/stages/test_run.py",
+    "tests/test_main.py",
+    "tests/test_experiments.py",
+    "tests/system/test_faults.py",
+    "tests/training/test_step_on_replicas.py",
+    "tests/clustering/test_kmeans.py",
+    "tests/models/test_batch_norm.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(LONGEST)))
+
+
 @pytest.fixture(autouse=True)
 def seeds():
     """Every test starts from the same random state, whichever ran before it."""

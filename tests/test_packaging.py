@@ -13,6 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from ifnd_tf.config import Config
+from tests.conftest import LONGEST
 
 ROOT = pathlib.Path(__file__).parents[1]
 # What is ours, beside main.py and the tests themselves.
@@ -244,6 +245,10 @@ def test_make_says_which_python_it_wants(target, tmp_path):
     assert result.returncode != 0
     assert "Expected Python 3.10, 3.11, 3.12 or 3.13. Tried: false." in result.stderr
     assert not (tmp_path / ".venv").exists()
+
+
+def test_the_files_that_begin_first_are_there():
+    assert not [name for name in LONGEST if not (ROOT / name).is_file()]
 
 
 @pytest.mark.parametrize(("code", "closing"), [(0, "2 passed"), (1, "1 failed, 1 passed")])
