@@ -7,8 +7,9 @@ VENV := .venv
 TPU_VENV := .venv-tpu
 PEERS_VENV := .venv-peers
 RUN := $(VENV)/bin
-# Most of the tests' time is tracing, which keeps one core busy.
-PYTEST := $(RUN)/python -m pytest -n 2 --dist loadfile
+# Most of the tests' time is tracing, which keeps one core busy; tests/conftest.py puts the
+# longest files first.
+PYTEST := $(RUN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 CANDIDATES := python3 python3.13 python3.12 python3.11 python3.10
 ifdef PYTHON
 CANDIDATES := $(PYTHON)

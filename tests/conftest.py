@@ -1,7 +1,10 @@
 """What every test shares: four CPU devices, fixed seeds, and strategies to run under."""
 
+import fcntl
 import os
+import pathlib
 import socket
+from collections.abc import Callable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # The tests are about CPU devices; a GPU would be claimed whole by each process.
@@ -10,8 +13,6 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 import keras
 import pytest
 import tensorflow as tf
-
-from tests.one_block import in_place_of_small_resnet
 
 NUM_DEVICES = 4
 
@@ -24,23 +25,59 @@ def pytest_configure(config):
     )
 
 
+# The files that take longest, the longest first, so that none of them begins last: workers of
+# pytest-xdist take whole files, in this order (--dist loadfile --no-loadscope-reorder).
+LONGEST = (
+    "tests/stages/test_train.py",
+    "tests/jax_runner/test_jax_runner.py",
+    "tests/system/test_tpu_compiler.py",
+    "tests/system/test_workers.py",
+    "tests/test_examples.py",
+    "tests/system/test_survival.py",
+    "tests/stages/test_run.py",
+    "tests/test_main.py",
+    "tests/test_experiments.py",
+    "tests/system/test_faults.py",
+    "tests/training/test_step_on_replicas.py",
+    "tests/clustering/test_kmeans.py",
+    "tests/models/test_batch_norm.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(LONGEST)))
+
+
 @pytest.fixture(autouse=True)
 def seeds():
     """Every test starts from the same random state, whichever ran before it."""
     keras.utils.set_random_seed(0)
 
 
-@pytest.fixture(scope="module")
-def one_block():
-    """Trains the smallest network in place of `resnet_small`."""
-    with in_place_of_small_resnet():
-        yield
-
-
 @pytest.fixture(scope="session")
 def logical_devices() -> list[str]:
     """The names of the logical CPU devices."""
     return [f"CPU:{i}" for i in range(NUM_DEVICES)]
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory) -> pathlib.Path:
+    """A folder of this session that its processes share, for `once`."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+def once(folder: pathlib.Path, make: Callable[[pathlib.Path], object]) -> pathlib.Path:
+    """The folder, filled by `make` in the first process that asks; others wait for it."""
+    folder.parent.mkdir(exist_ok=True)
+    with open(f"{folder}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = folder.with_suffix(".done")
+        if not done.exists():
+            make(folder)
+            done.touch()
+    return folder
 
 
 def free_ports(count: int) -> list[int]:

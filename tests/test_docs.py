@@ -1,7 +1,6 @@
-"""The documentation builds without a warning, says what is true, and its notebook runs."""
+"""The documentation builds without a warning and says what is true."""
 
 import itertools
-import json
 import os
 import pathlib
 import re
@@ -107,15 +106,3 @@ def test_the_changelog_and_the_citation_name_this_version():
     assert f"## {ifnd_tf.__version__}" in (ROOT / "CHANGELOG.md").read_text()
     citation = (ROOT / "CITATION.cff").read_text()
     assert f"version: {ifnd_tf.__version__}" in citation and "2106.03719" in citation
-
-
-@pytest.mark.slow
-def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    cells = json.loads((ROOT / "docs" / "quickstart.ipynb").read_text())["cells"]
-    scope: dict = {}
-    for cell in cells:
-        if cell["cell_type"] == "code":
-            exec("".join(cell["source"]), scope)
-    assert scope["features"].shape == (2, 32) and len(scope["most_confident"]) == 5
-    assert "untrained" in capsys.readouterr().out

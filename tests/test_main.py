@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import socket
 import sys
 
 import numpy as np
@@ -40,10 +41,25 @@ def save_images(folder, count, seed=0, size=8):
         Image.fromarray(pixels).save(folder / f"{i:03d}.png")
 
 
-def test_a_run_leaves_everything_behind(tmp_path, capsys, monkeypatch):
+@pytest.fixture
+def called(monkeypatch) -> list:
+    """The addresses that were asked for or connected to, none of which can be reached."""
+    addresses: list = []
+
+    def connect(self, address):
+        addresses.append(address)
+        raise OSError("no network here")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: addresses.append(args))
+    return addresses
+
+
+def test_a_run_leaves_everything_behind_and_calls_nobody(tmp_path, capsys, monkeypatch, called):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)  # a terminal shows every phase
     workdir = tmp_path / "run"
     assert run(f"--workdir={workdir}", "--online_knn_epochs=1") == 0
+    assert called == []
     results = json.loads((workdir / "results.json").read_text())
     shares = [
         "knn_top1",

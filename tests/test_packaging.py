@@ -10,6 +10,8 @@ import sys
 import pytest
 from packaging.requirements import Requirement
 
+from tests.conftest import LONGEST
+
 ROOT = pathlib.Path(__file__).parents[1]
 # What is ours, beside main.py and the tests themselves.
 OWN = ("ifnd_tf", "lowering", "jax_runner", "benchmarks", "tests/system/faults", "tests/system/tpu")
@@ -136,12 +138,15 @@ def test_flags_stay_out_of_the_library():
     assert not readers
 
 
-def test_importing_everything_reads_no_flags_and_starts_no_device_work():
+def test_imports_bring_no_tensorflow_unasked_read_no_flags_and_start_no_device_work():
     names = [module_name(path) for path in sources("ifnd_tf")]
     program = (
         "import importlib, sys\n"
         "import ifnd_tf\n"
+        "dir(ifnd_tf)\n"
         "assert 'tensorflow' not in sys.modules, 'import ifnd_tf alone brought TensorFlow in'\n"
+        "import ifnd_tf.stages.watch\n"
+        "assert 'tensorflow' not in sys.modules, 'watching a run brought TensorFlow in'\n"
         f"for name in {names!r}: importlib.import_module(name)\n"
         "from absl import flags\n"
         "assert not flags.FLAGS.is_parsed(), 'something parsed the command line'\n"
@@ -219,6 +224,10 @@ def test_make_says_which_python_it_wants(target, tmp_path):
     assert result.returncode != 0
     assert "Expected Python 3.10, 3.11, 3.12 or 3.13. Tried: false." in result.stderr
     assert not (tmp_path / ".venv").exists()
+
+
+def test_the_files_that_begin_first_are_there():
+    assert not [name for name in LONGEST if not (ROOT / name).is_file()]
 
 
 @pytest.mark.parametrize(("code", "closing"), [(0, "2 passed"), (1, "1 failed, 1 passed")])

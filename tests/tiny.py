@@ -1,6 +1,7 @@
-"""The smallest run that goes through everything: 160 digits, a network of 4 channels."""
+"""The smallest run that goes through everything: 160 digits, one block of 4 channels."""
 
 import dataclasses
+from collections.abc import Callable
 
 from ifnd_tf.config import Config
 from ifnd_tf.data.datasets import Splits, open_splits
@@ -12,6 +13,7 @@ from ifnd_tf.stages.run import Run
 
 SETTINGS = {
     "image_size": 8,
+    "backbone": "resnet_tiny",
     "width": 4,
     "projection_dim": 8,
     "batch_size": 32,
@@ -41,15 +43,31 @@ def splits(num_train: int = 160) -> Splits:
     return Splits(train.subset(range(num_train)), evaluation.subset(range(64)))
 
 
-def train(config: Config, strategy, path, data: Splits | None = None):
+class AtStep(Progress):
+    """A silent terminal that calls `happen` once so many training steps are done."""
+
+    def __init__(self, step: int, happen: Callable[[], object]):
+        super().__init__(enabled=False)
+        self._left, self._happen = step, happen
+
+    def status(self, text: str, *, force: bool = False) -> None:
+        if "training" in text and "loss" in text:
+            self._left -= 1
+            if not self._left:
+                self._happen()
+
+
+def train(
+    config: Config, strategy, path, data: Splits | None = None, progress: Progress | None = None
+):
     """Trains to the end; returns the model and the run directory."""
-    found = run(dataclasses.replace(config, workdir=str(path)), strategy)
+    found = run(dataclasses.replace(config, workdir=str(path)), strategy, progress)
     found.splits = data or splits()
     # A directory that may go on with other flags.
     found.directory = RunDirectory(str(path), flags={}, writer=is_chief(strategy))
     return training.train_model(found), found.directory
 
 
-def run(config: Config, strategy) -> Run:
-    """A `Run` that prints nothing."""
-    return Run(config, strategy, Progress(enabled=False))
+def run(config: Config, strategy, progress: Progress | None = None) -> Run:
+    """A `Run`, by default one that prints nothing."""
+    return Run(config, strategy, progress or Progress(enabled=False))

@@ -24,12 +24,13 @@ def build(
     """Builds an encoder.
 
     Args:
-        name: "resnet18", "resnet34", "resnet50", "resnet101", "resnet_small", or
-            "keras:NAME" for a network of `keras.applications`.
+        name: "resnet18", "resnet34", "resnet50", "resnet101", "resnet_small", "resnet_tiny"
+            (one residual block, to try a run out), or "keras:NAME" for a network of
+            `keras.applications`.
         image_size: side of the square input, in pixels.
         stem: first layers of our ResNets, see `resnet`.
         depth: layers of resnet_small, 6n + 2.
-        width: channels of resnet_small's first stage.
+        width: channels of the first stage of resnet_small and resnet_tiny.
         batch_norm: a policy of `BatchNorm`; it also replaces the batch normalisation of
             `keras.applications` networks.
         batch_norm_splits: parts of a batch for "split".
@@ -46,6 +47,16 @@ def build(
 
     if name == "resnet_small":
         return small_resnet(image_size=image_size, depth=depth, width=width, stem=stem, norm=norm)
+    if name == "resnet_tiny":
+        return resnet(
+            image_size=image_size,
+            blocks=[1],
+            width=width,
+            bottleneck=False,
+            stem=stem,
+            norm=norm,
+            name=name,
+        )
     if name in IMAGENET_NETS:
         blocks, bottleneck = IMAGENET_NETS[name]
         return resnet(
@@ -59,7 +70,7 @@ def build(
         )
     if name.startswith(_KERAS_PREFIX):
         return _keras_application(name.removeprefix(_KERAS_PREFIX), image_size, norm)
-    known = ", ".join([*IMAGENET_NETS, "resnet_small", f"{_KERAS_PREFIX}NAME"])
+    known = ", ".join([*IMAGENET_NETS, "resnet_small", "resnet_tiny", f"{_KERAS_PREFIX}NAME"])
     raise UserError(f"--backbone: expected one of {known}. Received: {name!r}.")
 
 

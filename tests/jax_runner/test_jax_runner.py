@@ -45,6 +45,7 @@ pytestmark = [
 # labels are masked from the first step, for the same reason: clusters of nearly equal
 # embeddings differ in a few labels.
 FLAGS = [
+    "--backbone=resnet_tiny",
     "--learning_rate=0.001",
     "--detector=oracle",
     "--epochs=5",
@@ -55,7 +56,7 @@ FLAGS = [
 ]
 SMALL = [
     *("--variants=none,oracle", "--seeds=1", "--epochs=1", "--protocols=knn", "--width=4"),
-    *("--batch_size=256", "--queue_size=512", "--online_knn_epochs=0"),
+    *("--backbone=resnet_tiny", "--batch_size=256", "--queue_size=512", "--online_knn_epochs=0"),
 ]
 CLUSTERED = [*FLAGS, "--detector=ifnd", "--epochs=2", "--warmup_epochs=1", "--acceptance=constant"]
 

@@ -40,8 +40,7 @@ def unlabelled(size=40):
 
 
 @pytest.mark.slow
-def test_a_run_that_fits_is_ready_and_nothing_is_claimed(tmp_path, monkeypatch):
-    monkeypatch.setattr(check_cost, "_STEPS", 2)
+def test_a_run_that_fits_is_ready_and_nothing_is_claimed(tmp_path):
     text, error = checked_run(tmp_path / "run")
     assert not error and "ready;" in text and "to change" not in text
     for words in ("160 images of digits, 0 (0.0%) unreadable, 10 classes", "8x8 pixels",
@@ -75,8 +74,7 @@ def test_too_little_memory_or_disk_names_a_smaller_batch(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_advice_for_photographs_under_the_digits_settings(tmp_path, monkeypatch):
-    monkeypatch.setattr(check_cost, "_STEPS", 1)
+def test_advice_for_photographs_under_the_digits_settings(tmp_path):
     text, error = checked_run(tmp_path, unlabelled(), dataset="folder:mine")
     assert not error and "ready;" in text
     for words in ("no labels", "--image_size=32", "--augmentation=moco_v2"):

@@ -1,5 +1,7 @@
 """Evaluation and export of one checkpoint, under every strategy."""
 
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,6 +11,7 @@ from ifnd_tf.stages.evaluate import evaluate
 from ifnd_tf.stages.export import export_model
 from tests import tiny
 from tests.conftest import make_strategy
+from tests.outcomes import alone
 
 SHARED = ("knn_top1", "untrained_knn_top1", "raw_pixel_knn_top1", "health_embedding_std")
 
@@ -25,20 +28,15 @@ def evaluated(config, strategy):
     return results, encoder(images=tf.constant(images))
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A configuration whose run directory holds a checkpoint, and what one replica makes of it."""
-    config = tiny.config(workdir=str(tmp_path_factory.mktemp("run")), epochs=1, protocols="knn")
-    tiny.train(config, make_strategy("default"), config.workdir)
-    return config, evaluated(config, make_strategy("default"))
-
-
 @pytest.mark.slow
 @pytest.mark.distribution
-@pytest.mark.parametrize("replicas", [2, 4])
-def test_evaluation_and_export_do_not_depend_on_replicas(replicas, trained):
-    config, (expected, features) = trained
-    found, same = evaluated(config, make_strategy(f"mirrored-{replicas}"))
+def test_evaluation_and_export_do_not_depend_on_replicas(shared, tmp_path):
+    # Embedding on two replicas is tested by itself, and writing what they embed.
+    alone("moco-eliminate", shared)
+    shutil.copytree(shared / "moco-eliminate", tmp_path / "run")
+    config = tiny.config(workdir=str(tmp_path / "run"), protocols="knn")
+    expected, features = evaluated(config, make_strategy("default"))
+    found, same = evaluated(config, make_strategy("mirrored-4"))
     for name in SHARED:
         assert found[name] == pytest.approx(expected[name], rel=1e-5), name
     for name, value in features.items():

@@ -1,7 +1,6 @@
 """Whole runs: the same result on any number of replicas, and after an interruption."""
 
 import dataclasses
-import itertools
 import os
 import shutil
 import signal
@@ -18,57 +17,29 @@ from ifnd_tf.run.checkpoints import CheckpointStore
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.progress import Progress
 from ifnd_tf.stages import build, sizes
-from ifnd_tf.training.callbacks.terminal import Terminal
 from tests import tiny
 from tests.conftest import make_strategy
-from tests.outcomes import SPLIT, VARIANTS, alone, assert_same, outcome
-
-pytestmark = pytest.mark.usefixtures("one_block")
+from tests.outcomes import SPLIT, alone, assert_same, outcome
 
 # 5 or 6 steps that do not see all 160 images.
 KEYS = {"embedding_source": "keys", "batch_size": 24, "queue_size": 72}
-QUICK = {("moco-eliminate", 2), ("simclr-attract", 2)}
-# Four replicas take twice as long to trace as two: one variant of each framework.
-PAIRS = [*((variant, 2) for variant in VARIANTS), ("moco-eliminate", 4), ("simclr-keys", 4)]
 
 
 @pytest.mark.distribution
 @pytest.mark.parametrize(
     ("variant", "replicas"),
-    [pytest.param(*pair, marks=[] if pair in QUICK else pytest.mark.slow) for pair in PAIRS],
+    [
+        ("moco-eliminate", 2),
+        pytest.param("simclr-attract", 2, marks=pytest.mark.slow),
+        pytest.param("simclr-keys", 4, marks=pytest.mark.slow),
+    ],
 )
-def test_replicas_change_nothing(variant, replicas, tmp_path):
-    expected = alone(variant, tmp_path / "alone")
+def test_replicas_change_nothing(variant, replicas, tmp_path, shared):
+    # The other variants: one step each, in tests/training/test_step_on_replicas.py.
+    expected = alone(variant, shared)
     assert np.any(expected["pseudo_labels"] >= 0) and expected["masked_shares"][1] > 0
     strategy = make_strategy(f"mirrored-{replicas}")
     assert_same(outcome(variant, strategy, tmp_path / "split", **SPLIT[variant]), expected)
-
-
-def test_an_interrupted_run_ends_bit_for_bit_where_an_unbroken_one_does(tmp_path):
-    strategy = make_strategy("default")
-    settings = {"epochs": 3, "acceptance": "linear", "acceptance_end": 1.0}
-    whole = outcome("moco-keys", strategy, tmp_path / "whole", **settings)
-    path = tmp_path / "broken"
-    outcome("moco-keys", strategy, path, **settings, stop_after_epoch=2)
-    resumed = outcome("moco-keys", strategy, path, **settings)
-    np.testing.assert_array_equal(resumed["epochs"], [1, 2, 3])
-    for name, value in whole.items():
-        np.testing.assert_array_equal(resumed[name], value, err_msg=name)
-
-
-_whole: list = []
-
-
-def stop_at(monkeypatch, step):
-    """Sends this process SIGTERM when a step is done, as a preempted machine gets it."""
-    seen = itertools.count(1)
-
-    def show(self, batch, logs=None):
-        if next(seen) == step:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(Terminal, "on_train_batch_end", show)
-    monkeypatch.setattr(Terminal, "_speed", lambda self: 0.0)
 
 
 def without_times(path):
@@ -80,33 +51,36 @@ def without_times(path):
     ]
 
 
-@pytest.mark.parametrize("step", [3, 12])
-def test_a_run_stopped_at_any_step_ends_bit_for_bit_the_same(step, tmp_path, monkeypatch):
+@pytest.mark.parametrize("variant", ["moco-eliminate", "moco-keys"])
+def test_a_run_stopped_at_any_step_ends_bit_for_bit_the_same(variant, tmp_path):
     # 3 epochs of 5 steps; labels are refreshed before the second, and hold for two epochs, so
     # that step 12 resumes an epoch whose labels and statistics are of a refresh before.
     strategy = make_strategy("default")
-    settings = {"epochs": 3, "refresh_epochs": 2, "acceptance_end": 1.0}
-    if not _whole:
-        state = outcome("moco-eliminate", strategy, tmp_path / "whole", **settings)
-        _whole.extend([state, without_times(tmp_path / "whole")])
-    whole, expected = _whole
-    with monkeypatch.context() as patch, pytest.raises(Stopped) as stopped:
-        stop_at(patch, step)
-        outcome("moco-eliminate", strategy, tmp_path / "broken", **settings)
+    settings = {"epochs": 3, "refresh_epochs": 2, "acceptance": "linear", "acceptance_end": 1.0}
+    whole = outcome(variant, strategy, tmp_path / "whole", **settings)
+    preempted = tiny.AtStep(12, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Stopped) as stopped:
+        outcome(variant, strategy, tmp_path / "broken", preempted, **settings)
     assert stopped.value.number == signal.SIGTERM
-    store = CheckpointStore(str(tmp_path / "broken" / "checkpoints"))
-    assert store.latest() == step
-    resumed = outcome("moco-eliminate", strategy, tmp_path / "broken", **settings)
-    assert without_times(tmp_path / "broken") == expected
+    assert CheckpointStore(str(tmp_path / "broken" / "checkpoints")).latest() == 12
+    resumed = outcome(variant, strategy, tmp_path / "broken", **settings)
+    assert without_times(tmp_path / "broken") == without_times(tmp_path / "whole")
     for name, value in whole.items():
         np.testing.assert_array_equal(resumed[name], value, err_msg=name)
 
 
-def test_a_finished_run_is_not_trained_again(tmp_path):
-    strategy = make_strategy("default")
-    first = outcome("moco-eliminate", strategy, tmp_path)
-    again = outcome("moco-eliminate", strategy, tmp_path)
-    np.testing.assert_array_equal(first["encoder"], again["encoder"])
+@pytest.fixture
+def finished(shared, tmp_path):
+    """A copy of a finished run of `moco-eliminate`, and its outcome."""
+    state = alone("moco-eliminate", shared)
+    shutil.copytree(shared / "moco-eliminate", tmp_path / "finished")
+    return tmp_path / "finished", state
+
+
+def test_a_finished_run_is_not_trained_again(finished):
+    path, state = finished
+    again = outcome("moco-eliminate", make_strategy("default"), path)
+    np.testing.assert_array_equal(state["encoder"], again["encoder"])
     assert len(again["epochs"]) == 2
 
 
@@ -134,15 +108,28 @@ def test_every_detector_trains(detector, tmp_path):
 @pytest.mark.parametrize(
     "overrides",
     [
-        {"hierarchy": "nested"},
-        {"cluster_on": "features", "acceptance_scope": "cluster"},
-        {"infeed_dtype": "float32"},
-        {"precision": "mixed_bfloat16", "batch_norm": "split", "batch_norm_splits": 4},
-        {"optimizer": "lars", "learning_rate_warmup_epochs": 0.5, "rescale_negatives": True},
-        {"embedding_source": "keys", "cluster_on": "features", "framework": "simclr"},
-        {"embedding_source": "keys", "cluster_on": "features", "batch_norm": "split"},
+        {
+            "cluster_on": "features",
+            "acceptance_scope": "cluster",
+            "optimizer": "lars",
+            "learning_rate_warmup_epochs": 0.5,
+            "rescale_negatives": True,
+        },
+        {
+            "embedding_source": "keys",
+            "cluster_on": "features",
+            "framework": "simclr",
+            "infeed_dtype": "float32",
+        },
+        {
+            "embedding_source": "keys",
+            "cluster_on": "features",
+            "batch_norm": "split",
+            "batch_norm_splits": 4,
+            "precision": "mixed_bfloat16",
+        },
     ],
-    ids=lambda overrides: "-".join(overrides),
+    ids=["pass", "simclr", "keys"],
 )
 def test_options_train_and_detect(overrides, tmp_path):
     config = tiny.config(**{"batch_norm": "local", **overrides})
@@ -154,21 +141,15 @@ def test_options_train_and_detect(overrides, tmp_path):
     assert last["seconds_clustering"] > 0
 
 
-def test_images_whose_key_was_never_computed_are_not_accepted(tmp_path):
-    config = tiny.config(**KEYS, acceptance_end=1.0)
-    model, run = tiny.train(config, make_strategy("default"), tmp_path)
-    # 6 steps of 24 in the one epoch before the refresh: 16 of 160 images are left over.
-    np.testing.assert_array_equal(np.sum(model.pseudo_labels.numpy() >= 0, axis=1), [144, 144])
-    assert run.metrics()[-1]["detection_accepted_share"] == pytest.approx(0.9)
-
-
-def test_before_any_key_was_computed_nothing_is_accepted(tmp_path):
+def test_images_without_a_key_are_not_accepted(tmp_path):
     config = tiny.config(**KEYS, warmup_epochs=0, acceptance_end=1.0)
     model, run = tiny.train(config, make_strategy("default"), tmp_path)
     first, second = run.metrics()
     assert first["detection_accepted_share"] == first["masked_share"] == 0
     assert second["detection_accepted_share"] == pytest.approx(0.9)
     for labels, clusters in zip(model.pseudo_labels.numpy(), (4, 8), strict=True):
+        # 6 steps of 24 an epoch: 16 of 160 images are left over.
+        assert np.sum(labels >= 0) == 144
         assert len(np.unique(labels[labels >= 0])) == clusters
 
 
@@ -222,12 +203,10 @@ def test_nested_labels_keep_fine_clusters_together(tmp_path):
         assert len(np.unique(parents)) <= 1
 
 
-def test_infeed_of_float32_and_of_uint8_train_alike(tmp_path):
-    results = [
-        outcome("moco-eliminate", make_strategy("default"), tmp_path / dtype, infeed_dtype=dtype)
-        for dtype in ("uint8", "float32")
-    ]
-    np.testing.assert_allclose(results[0]["encoder"], results[1]["encoder"], rtol=1e-4, atol=1e-5)
+def test_infeed_of_float32_and_of_uint8_train_alike(tmp_path, shared):
+    expected = alone("moco-eliminate", shared)
+    found = outcome("moco-eliminate", make_strategy("default"), tmp_path, infeed_dtype="float32")
+    np.testing.assert_allclose(found["encoder"], expected["encoder"], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -284,7 +263,7 @@ def test_a_gradient_that_is_not_finite_is_named(strategy, tmp_path, monkeypatch)
     assert CheckpointStore(str(tmp_path / "checkpoints")).latest() == 5
 
 
-def test_a_run_goes_back_and_on_with_other_views(tmp_path, monkeypatch):
+def test_a_run_goes_back_and_on_with_other_views(finished, tmp_path, monkeypatch):
     poison = iter([True])
 
     def asked(self):
@@ -296,18 +275,15 @@ def test_a_run_goes_back_and_on_with_other_views(tmp_path, monkeypatch):
     outcome(
         "moco-eliminate", strategy, tmp_path / "back", on_nonfinite="rollback", checkpoint_share=1.0
     )
-    monkeypatch.undo()
-    outcome("moco-eliminate", strategy, tmp_path / "straight")
-    records, expected = (without_times(tmp_path / name) for name in ("back", "straight"))
+    records, expected = without_times(tmp_path / "back"), without_times(finished[0])
     assert [record["epoch"] for record in records] == [1, 2]
     assert records[0]["loss"] == expected[0]["loss"]
     assert records[1]["loss"] != expected[1]["loss"]
 
 
-def test_a_checkpoint_of_another_model_is_refused(tmp_path):
-    tiny.train(tiny.config(), make_strategy("default"), tmp_path)
+def test_a_checkpoint_of_another_model_is_refused(finished):
     with pytest.raises(UserError, match="checkpoint that fits"):
-        tiny.train(tiny.config(width=8, epochs=3), make_strategy("default"), tmp_path)
+        tiny.train(tiny.config(width=8, epochs=3), make_strategy("default"), finished[0])
 
 
 def test_the_seed_decides_the_weights():

@@ -4,8 +4,6 @@ import io
 import json
 import os
 import socket
-import subprocess
-import sys
 import time
 
 import pytest
@@ -117,11 +115,6 @@ def test_a_terminal_is_kept_up_to_date_until_the_run_or_the_watcher_ends(tmp_pat
 def test_a_directory_without_a_run(tmp_path):
     with pytest.raises(UserError, match="no run has begun"):
         watch.watch(str(tmp_path))
-
-
-def test_watching_needs_no_tensorflow():
-    program = "import sys, ifnd_tf.stages.watch; assert 'tensorflow' not in sys.modules"
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_the_sparkline_spans_least_to_greatest():

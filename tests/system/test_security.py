@@ -1,10 +1,10 @@
-"""Data, checkpoints and flagfiles are read and never run, and nobody is called up unasked."""
+"""Data, checkpoints and flagfiles are read and never run. That a whole run opens no connection is
+in tests/test_main.py."""
 
 import ast
 import io
 import os
 import pathlib
-import socket
 
 import numpy as np
 import pytest
@@ -14,7 +14,6 @@ from ifnd_tf.errors import UserError
 from ifnd_tf.report import run_page
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.lock import alone
-from tests import tiny
 from tests.report import runs
 
 pytestmark = pytest.mark.faults
@@ -67,21 +66,6 @@ def test_a_flagfile_is_text(tmp_path):
     path.write_text(f"--workdir=$(mkdir {sprung})\n--experiment=`mkdir {sprung}`\n")
     config = main.parse_flagfile(str(path))
     assert config.workdir == f"$(mkdir {sprung})" and not sprung.exists()
-
-
-@pytest.mark.slow
-def test_a_whole_run_calls_nobody(tmp_path, monkeypatch):
-    called = []
-
-    def connect(self, address):
-        called.append(address)
-        raise OSError("no network here")
-
-    monkeypatch.setattr(socket.socket, "connect", connect)
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: called.append(args))
-    flags = [f"--{name}={value}" for name, value in tiny.SETTINGS.items()]
-    assert main.main([*flags, f"--workdir={tmp_path / 'run'}", "--protocols=knn"]) == 0
-    assert called == []
 
 
 def test_a_directory_in_use_is_refused_to_the_second_command(tmp_path, capsys):

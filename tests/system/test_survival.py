@@ -1,7 +1,6 @@
 """What happens around a run in its middle: it stops with one line, and goes on as if it had not."""
 
 import contextlib
-import itertools
 import shutil
 import subprocess
 
@@ -16,26 +15,13 @@ from ifnd_tf.data.scan import scan
 from ifnd_tf.errors import UserError
 from ifnd_tf.run import checkpoints
 from ifnd_tf.run.checkpoints import CheckpointStore
-from ifnd_tf.training.callbacks.terminal import Terminal
-from tests import one_block, tiny
+from tests import tiny
 from tests.conftest import make_strategy
 
 pytestmark = pytest.mark.faults
 
 # 5 steps an epoch; what happens happens in the second.
 WHEN = 7
-
-
-def at_step(monkeypatch, step, happen):
-    """Does something when a step is done."""
-    seen, done = itertools.count(1), Terminal.on_train_batch_end
-
-    def show(self, batch, logs=None):
-        done(self, batch, logs)
-        if next(seen) == step:
-            happen()
-
-    monkeypatch.setattr(Terminal, "on_train_batch_end", show)
 
 
 def mount(*arguments):
@@ -60,11 +46,10 @@ def fill(disk):
             file.write(bytes(4096))
 
 
-def trained(path, data=None, **overrides):
+def trained(path, data=None, progress=None, **overrides):
     """Trains to the end, without detection; returns the weights."""
     overrides = {"detector": "none", **overrides}
-    with one_block.in_place_of_small_resnet():
-        model, _ = tiny.train(tiny.config(**overrides), make_strategy("default"), path, data)
+    model, _ = tiny.train(tiny.config(**overrides), make_strategy("default"), path, data, progress)
     weights = [*model.encoder.get_weights(), *model.projector.get_weights()]
     return np.concatenate([value.ravel() for value in weights])
 
@@ -87,11 +72,11 @@ BREAKS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", BREAKS)
-def test_a_run_outlives_its_disk(how, disk, unbroken, monkeypatch):
+def test_a_run_outlives_its_disk(how, disk, unbroken):
     hurt, mend, words = BREAKS[how]
-    with monkeypatch.context() as patch, pytest.raises(UserError, match=words):
-        at_step(patch, WHEN, lambda: hurt(disk))
-        trained(disk / "run", checkpoint_steps=3, checkpoint_share=1.0)
+    broken = tiny.AtStep(WHEN, lambda: hurt(disk))
+    with pytest.raises(UserError, match=words):
+        trained(disk / "run", progress=broken, checkpoint_steps=3, checkpoint_share=1.0)
     mend(disk)
     assert CheckpointStore(str(disk / "run" / "checkpoints")).latest() in (5, 7)
     np.testing.assert_array_equal(trained(disk / "run"), unbroken)
@@ -102,9 +87,9 @@ def test_a_disk_that_cannot_hold_a_checkpoint_says_so_before_the_first_step(tmp_
         raise tf.errors.ResourceExhaustedError(None, None, f"{path}; No space left on device")
 
     monkeypatch.setattr(checkpoints, "_copy", full)
-    at_step(monkeypatch, 1, lambda: pytest.fail("it trained"))
+    never = tiny.AtStep(1, lambda: pytest.fail("it trained"))
     with pytest.raises(UserError, match="--workdir: expected room for .* No space left on device"):
-        trained(tmp_path / "run")
+        trained(tmp_path / "run", progress=never)
     assert not list((tmp_path / "run" / "checkpoints").iterdir())
 
 
@@ -127,34 +112,30 @@ def photos(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_outlives_its_data(photos, tmp_path, monkeypatch):
+def test_a_run_outlives_its_data(photos, tmp_path):
     root, opened = photos
     whole = trained(tmp_path / "whole", opened())
-    with (
-        monkeypatch.context() as patch,
-        pytest.raises(UserError, match="bring the folder back and give the same command again"),
-    ):
-        at_step(patch, 2, lambda: root.rename(tmp_path / "gone"))
-        trained(tmp_path / "run", opened())
+    moved = tiny.AtStep(2, lambda: root.rename(tmp_path / "gone"))
+    with pytest.raises(UserError, match="bring the folder back and give the same command again"):
+        trained(tmp_path / "run", opened(), moved)
     (tmp_path / "gone").rename(root)
     np.testing.assert_array_equal(trained(tmp_path / "run", opened()), whole)
 
 
-def test_an_image_lost_in_the_middle_is_listed_and_the_run_ends(photos, tmp_path, monkeypatch):
+def test_an_image_lost_in_the_middle_is_listed_and_the_run_ends(photos, tmp_path):
     root, opened = photos
-    at_step(monkeypatch, 2, lambda: (root / "007.png").write_bytes(b"gone"))
-    trained(tmp_path / "run", opened())
+    lost = tiny.AtStep(2, lambda: (root / "007.png").write_bytes(b"gone"))
+    trained(tmp_path / "run", opened(), lost)
     rows = (tmp_path / "run" / "unreadable.tsv").read_text().splitlines()
     assert len(rows) == 2 and "007.png\tcould not be read while training" in rows[1]
 
 
-def test_too_many_lost_images_stop_the_run(photos, tmp_path, monkeypatch):
+def test_too_many_lost_images_stop_the_run(photos, tmp_path):
     root, opened = photos
 
     def lose():
         for number in range(0, 160, 8):
             (root / f"{number:03d}.png").unlink()
 
-    at_step(monkeypatch, 2, lose)
     with pytest.raises(UserError, match="at most --max_corrupt_share=0.05 unreadable images"):
-        trained(tmp_path / "run", opened(), max_corrupt_share=0.05)
+        trained(tmp_path / "run", opened(), tiny.AtStep(2, lose), max_corrupt_share=0.05)

@@ -14,9 +14,13 @@ from tests.system.tpu.environment import ROOT, Environments
 pytestmark = pytest.mark.tpu
 
 SMALL = [
-    "--backbone=resnet_small", "--stem=cifar", "--width=4", "--image_size=16",
+    "--backbone=resnet_tiny", "--stem=cifar", "--width=4", "--image_size=16",
     "--precision=float32", "--queue_size=256", "--num_clusters=3,5", "--projection_dim=16",
 ]  # fmt: skip
+
+
+# Beside another worker of pytest, one process at a time leaves that one its core.
+JOBS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
 
 
 def traced(environments, folder):
@@ -48,6 +52,7 @@ def checked(environments, folder):
     arguments = [
         "--short",
         "--replica_batch=32",
+        f"--jobs={JOBS}",
         f"--json={folder / 'tpu.json'}",
         f"--environments={environments.cache.parent}",
     ]
@@ -57,7 +62,7 @@ def checked(environments, folder):
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """Futures of all that the environments are asked, two processes at a time."""
+    """Futures of all that the environments are asked: one process a core that is free."""
     try:
         environments = Environments.under(
             Path(os.environ.get("TPU_ENVIRONMENTS", ROOT / ".venv-tpu"))
@@ -68,7 +73,7 @@ def results(tmp_path_factory):
     def folder(name):
         return tmp_path_factory.mktemp(name)
 
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(JOBS) as pool:
         yield {
             "shuffle": pool.submit(compared, "shuffle", environments, folder("shuffle")),
             "sync": pool.submit(compared, "sync", environments, folder("sync")),

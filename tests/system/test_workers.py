@@ -68,9 +68,9 @@ def outcomes(tmp_path_factory):
 
 
 @pytest.mark.parametrize("variant", WORKERS)
-def test_two_workers_change_nothing(variant, outcomes, tmp_path):
+def test_two_workers_change_nothing(variant, outcomes, shared):
     with np.load(outcomes / f"{variant}.npz") as found:
-        assert_same(dict(found), alone(variant, tmp_path))
+        assert_same(dict(found), alone(variant, shared))
 
 
 def test_workers_know_each_other(outcomes):

@@ -21,10 +21,9 @@ import tensorflow as tf  # isort: skip
 from ifnd_tf.evaluation.embed import Embedder
 from ifnd_tf.export import saved_model
 from ifnd_tf.stages import build as building
-from tests import one_block
 
 FLAGS = [
-    "--backbone=resnet_small", "--stem=cifar", "--width=1", "--image_size=8",
+    "--backbone=resnet_tiny", "--stem=cifar", "--width=1", "--image_size=8",
     "--queue_size=64", "--num_clusters=3,5", "--projection_dim=8",
 ]  # fmt: skip
 ROWS, REPLICAS, EXAMPLES = 4, 2, 100
@@ -118,13 +117,12 @@ def several_steps(config, strategy):
 def main(directory: Path) -> None:
     strategy = trace.pretend_strategy(REPLICAS)
     config = programs.configuration(EXPERIMENT, FLAGS, ROWS, REPLICAS)
-    with one_block.in_place_of_small_resnet():
-        errors = controls(config, strategy, directory)
-        for name, flags in OTHERS.items():
-            other = programs.configuration(EXPERIMENT, [*FLAGS, *flags], ROWS, REPLICAS)
-            errors[name] = lowered(programs.training_step(other, strategy, EXAMPLES), directory)
-        errors["evaluation"] = evaluation(config, strategy, directory)
-        loop, last = several_steps(config, strategy)
+    errors = controls(config, strategy, directory)
+    for name, flags in OTHERS.items():
+        other = programs.configuration(EXPERIMENT, [*FLAGS, *flags], ROWS, REPLICAS)
+        errors[name] = lowered(programs.training_step(other, strategy, EXAMPLES), directory)
+    errors["evaluation"] = evaluation(config, strategy, directory)
+    loop, last = several_steps(config, strategy)
     (directory / "traced.json").write_text(
         json.dumps({"errors": errors, "loop": loop, "last": last})
     )

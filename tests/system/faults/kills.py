@@ -18,7 +18,8 @@ from tests.system.faults.phases import PHASES, Phases
 # 6 epochs of 11 steps, a refresh before each but the first, a checkpoint every 4 steps at least.
 _INTERVAL = 4
 _SETTINGS = [
-    "--image_size=8", "--width=4", "--projection_dim=8", "--batch_size=128", "--queue_size=256",
+    "--backbone=resnet_tiny", "--image_size=8", "--width=4", "--projection_dim=8",
+    "--batch_size=128", "--queue_size=256",
     "--num_clusters=4,8", "--epochs=6", "--warmup_epochs=1", "--kmeans_iterations=5",
     "--online_knn_epochs=3", "--protocols=knn", "--mode=train,evaluate,export",
     "--export_formats=saved_model", "--report_examples=0", "--report_share=0",

@@ -12,7 +12,8 @@ from tests.system.faults import child
 # 1,438 training digits at 14 a step make 102 steps an epoch, with a refresh before each.
 _STEPS = 102
 _SETTINGS = [
-    "--image_size=8", "--width=2", "--projection_dim=8", "--batch_size=14", "--queue_size=112",
+    "--backbone=resnet_tiny", "--image_size=8", "--width=2", "--projection_dim=8",
+    "--batch_size=14", "--queue_size=112",
     "--num_clusters=4,8", "--warmup_epochs=1", "--kmeans_iterations=3", "--online_knn_epochs=0",
     "--batch_norm=sync", "--mode=train",
 ]  # fmt: skip

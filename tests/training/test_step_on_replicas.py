@@ -1,0 +1,56 @@
+"""Training steps on two or four replicas against one: the same loss, weights, queue and keys."""
+
+import numpy as np
+import pytest
+
+from ifnd_tf.stages import build
+from ifnd_tf.training.loop import fit
+from tests import tiny
+from tests.conftest import make_strategy
+
+pytestmark = pytest.mark.distribution
+
+VARIANTS = {
+    "moco-attract": {"loss": "attract"},
+    "moco-keys": {"embedding_source": "keys"},
+    "moco-rescaled": {"rescale_negatives": True},
+    "simclr-eliminate": {"framework": "simclr"},
+    "simclr-union": {"framework": "simclr", "level_combination": "union"},
+}
+QUICK = {("moco-attract", 2), ("simclr-eliminate", 2)}
+PAIRS = [*((variant, 2) for variant in VARIANTS), ("moco-keys", 4), ("simclr-union", 4)]
+
+
+def after_two_steps(variant, strategy):
+    """Loss, masked share, weights and, where there are any, queue and kept keys.
+
+    The labels are random and set beforehand, so that the second step masks what the first queued.
+    """
+    config = tiny.config(**VARIANTS[variant])
+    strategy, source = make_strategy(strategy), tiny.splits().train
+    model = build.build(config, strategy, num_examples=160)
+    model.pseudo_labels.assign(np.random.default_rng(0).integers(-1, 3, (2, 160)))
+    batches = build.training_batches(config, strategy, source, 0)
+    fit(model, batches, steps_per_epoch=2, epochs=1)
+    found = {name: float(value) for name, value in model.get_metrics_result().items()}
+    del found["embedding_std"]  # of each replica's own anchors
+    assert found["masked_share"] > 0.1
+    for name in ("queue", "queue_index", "memory"):
+        if getattr(model, name, None) is not None:
+            found[name] = getattr(model, name).numpy()
+    weights = [*model.encoder.get_weights(), *model.projector.get_weights()]
+    return found | {"weights": np.concatenate([value.ravel() for value in weights])}
+
+
+@pytest.mark.parametrize(
+    ("variant", "replicas"),
+    [pytest.param(*pair, marks=[] if pair in QUICK else pytest.mark.slow) for pair in PAIRS],
+)
+def test_steps_on_replicas_are_those_on_one(variant, replicas):
+    expected = after_two_steps(variant, "default")
+    found = after_two_steps(variant, f"mirrored-{replicas}")
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        # Each replica takes its own share; their mean is not the share of all, but near it.
+        close = 1e-2 if name == "masked_share" else 1e-4
+        np.testing.assert_allclose(found[name], value, rtol=close, atol=1e-5, err_msg=name)
