@@ -11,8 +11,6 @@ import keras
 import pytest
 import tensorflow as tf
 
-from tests.one_block import in_place_of_small_resnet
-
 NUM_DEVICES = 4
 
 
@@ -28,13 +26,6 @@ def pytest_configure(config):
 def seeds():
     """Every test starts from the same random state, whichever ran before it."""
     keras.utils.set_random_seed(0)
-
-
-@pytest.fixture(scope="module")
-def one_block():
-    """Trains the smallest network in place of `resnet_small`."""
-    with in_place_of_small_resnet():
-        yield
 
 
 @pytest.fixture(scope="session")

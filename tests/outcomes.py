@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from ifnd_tf.distribute import strategies
 from ifnd_tf.run.checkpoints import CheckpointStore
-from tests import one_block, tiny
+from tests import tiny
 
 VARIANTS = {
     "moco-eliminate": {"framework": "moco", "loss": "eliminate"},
@@ -40,11 +40,10 @@ def outcome(variant: str, strategy: tf.distribute.Strategy, path, **overrides) -
     Weights, velocities, queue, labels, clusters and, per epoch, losses and masked shares.
     """
     config = tiny.config(**VARIANTS[variant], **overrides)
-    with one_block.in_place_of_small_resnet():
-        # 5 steps of 32: some images have no key yet. Not by smaller batches, whose statistics
-        # amplify rounding five times as much.
-        data = tiny.splits(184 if config.embedding_source == "keys" else 160)
-        model, run = tiny.train(config, strategy, path, data)
+    # 5 steps of 32: some images have no key yet. Not by smaller batches, whose statistics
+    # amplify rounding five times as much.
+    data = tiny.splits(184 if config.embedding_source == "keys" else 160)
+    model, run = tiny.train(config, strategy, path, data)
     state = {
         "encoder": _joined(model.encoder.variables),
         "projector": _joined(model.projector.variables),

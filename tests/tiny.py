@@ -1,4 +1,4 @@
-"""The smallest run that goes through everything: 160 digits, a network of 4 channels."""
+"""The smallest run that goes through everything: 160 digits, one block of 4 channels."""
 
 from ifnd_tf.config import Config
 from ifnd_tf.data.datasets import Splits, open_splits
@@ -10,6 +10,7 @@ from ifnd_tf.stages.run import Run
 
 SETTINGS = {
     "image_size": 8,
+    "backbone": "resnet_tiny",
     "width": 4,
     "projection_dim": 8,
     "batch_size": 32,

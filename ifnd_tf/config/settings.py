@@ -264,6 +264,7 @@ class Model:
     backbone: str = setting(
         "resnet_small",
         "resnet18 | resnet34 | resnet50 | resnet101 | resnet_small (see --depth, --width) | "
+        "resnet_tiny (one block of --width channels, for tests and trials) | "
         "keras:NAME for any network of keras.applications.",
     )
     stem: str = setting(
@@ -276,7 +277,9 @@ class Model:
         8, "Layers of resnet_small: 6n + 2 for n blocks a stage, so 8, 14, 20, ...", low=8
     )
     width: int = setting(
-        16, "Channels of resnet_small's first stage (doubled at each of 3 stages).", low=1
+        16,
+        "Channels of resnet_small's first stage (doubled at each of 3 stages), and of resnet_tiny.",
+        low=1,
     )
     projection_dim: int = setting(
         128, "Width D of the projection in which the loss is taken. MoCo v2: 128.", low=2

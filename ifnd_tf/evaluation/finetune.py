@@ -6,14 +6,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf.data.augment import normalise
 from ifnd_tf.errors import UserError
 from ifnd_tf.evaluation.embed import embed, labelled
 from ifnd_tf.evaluation.linear_probe import accuracies
+from ifnd_tf.models.network import Network
 
 
 def finetune(
-    encoder: keras.Model,
+    network: Network,
     *,
     crops: Iterable[Mapping[str, tf.Tensor]],
     labels: np.ndarray,
@@ -35,7 +35,7 @@ def finetune(
     device, streaming.
 
     Args:
-        encoder: normalised images float32 `[b, S, S, 3]` -> features `[b, F]`.
+        network: whose encoder is trained.
         crops: endless batches of the labelled images, as `train_batches.training_batches` makes
             them with uint8 infeed from `source.subset(label_subset(...))`: "index" int32 `[b]`,
             "images" uint8 `[b, 2, S, S, 3]`. Both crops are trained on.
@@ -59,6 +59,7 @@ def finetune(
             "Expected labelled images of at least two classes to fine-tune on. Received: "
             f"{len(np.unique(labels))}; choose a labelled data set."
         )
+    encoder = network.encoder
     head = keras.Sequential(
         [
             keras.Input(encoder.output_shape[1:]),
@@ -67,10 +68,10 @@ def finetune(
     )
     before = [variable.numpy() for variable in encoder.variables]
     try:
-        _fit(encoder, head, crops, labels, steps, learning_rate, momentum)
+        _fit(network, head, crops, labels, steps, learning_rate, momentum)
 
         def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"scores": head(encoder(normalise(images), training=False))}
+            return {"scores": head(network.features(images))}
 
         found = labelled(embed(classify, test_batches, num_test_examples), "scores")
     finally:
@@ -97,7 +98,7 @@ def finetune_steps(
 
 
 def _fit(
-    encoder: keras.Model,
+    network: Network,
     head: keras.Model,
     crops: Iterable[Mapping[str, tf.Tensor]],
     labels: np.ndarray,
@@ -105,7 +106,7 @@ def _fit(
     learning_rate: float,
     momentum: float,
 ) -> None:
-    variables = encoder.trainable_variables + head.trainable_variables
+    variables = network.encoder.trainable_variables + head.trainable_variables
     batches = iter(crops)
     first = next(batches)
     images = 2 * int(first["images"].shape[0])
@@ -115,10 +116,10 @@ def _fit(
 
     @tf.function
     def step(batch: Mapping[str, tf.Tensor]) -> None:
-        views = normalise(tf.reshape(batch["images"], [-1, *batch["images"].shape[2:]]))
+        images = tf.reshape(batch["images"], [-1, *batch["images"].shape[2:]])
         truth = tf.repeat(tf.gather(labels, batch["index"]), 2)
         with tf.GradientTape() as tape:
-            scores = head(encoder(views, training=False))
+            scores = head(network.features(images))
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(truth, scores)
             loss = tf.reduce_mean(losses)
         optimizer.apply(tape.gradient(loss, variables), variables)

@@ -3,10 +3,9 @@
 import keras
 import tensorflow as tf
 
-from ifnd_tf.data.augment import normalise
 from ifnd_tf.data.images import centre_view, decode
 from ifnd_tf.errors import UserError
-from ifnd_tf.models.contrastive import Network
+from ifnd_tf.models.network import Network
 
 
 class ExportedEncoder(tf.train.Checkpoint):
@@ -47,7 +46,7 @@ class ExportedEncoder(tf.train.Checkpoint):
         Returns:
             "features" float32 `[b, F]`; "embedding" float32 `[b, D]`, of unit length.
         """
-        return self._networks(normalise(centre_view(images, self._image_size)))
+        return self._networks(centre_view(images, self._image_size))
 
     @tf.function(
         input_signature=[tf.TensorSpec([None], tf.string, name="encoded")], autograph=False
@@ -67,7 +66,7 @@ class ExportedEncoder(tf.train.Checkpoint):
             encoded,
             fn_output_signature=tf.TensorSpec([size, size, 3], tf.uint8),
         )
-        return self._networks(normalise(views))
+        return self._networks(views)
 
 
 def export(path: str, *, encoder: keras.Model, projector: keras.Model, image_size: int) -> None:

@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from ifnd_tf.distribute import replicas
 from ifnd_tf.models.batch_norm import interleave
-from ifnd_tf.models.contrastive import ContrastiveModel, Network
+from ifnd_tf.models.contrastive import ContrastiveModel
+from ifnd_tf.models.network import Network
 
 EMPTY = -1
 
@@ -98,7 +99,7 @@ class MoCo(ContrastiveModel):
 
         def outputs(images: tf.Tensor) -> list[tf.Tensor]:
             features, keys = self.key_network.outputs(images, training=True)
-            found = [keys, features] if self.remember_features else [keys]
+            found = [keys, features] if self.memory and self.memory.features else [keys]
             return [tf.stop_gradient(x) for x in found]
 
         if self.batch_norm == "shuffle" and replicas.num_replicas() > 1:

@@ -9,12 +9,14 @@ import keras
 
 from ifnd_tf.errors import UserError
 
-# blocks of each stage, bottleneck?
-IMAGENET_NETS: dict[str, tuple[tuple[int, ...], bool]] = {
-    "resnet18": ((2, 2, 2, 2), False),
-    "resnet34": ((3, 4, 6, 3), False),
-    "resnet50": ((3, 4, 6, 3), True),
-    "resnet101": ((3, 4, 23, 3), True),
+# Blocks of each stage (none: by --depth), channels of the first stage (0: by --width), bottleneck?
+RESNETS: dict[str, tuple[tuple[int, ...], int, bool]] = {
+    "resnet18": ((2, 2, 2, 2), 64, False),
+    "resnet34": ((3, 4, 6, 3), 64, False),
+    "resnet50": ((3, 4, 6, 3), 64, True),
+    "resnet101": ((3, 4, 23, 3), 64, True),
+    "resnet_small": ((), 0, False),
+    "resnet_tiny": ((1,), 0, False),
 }
 
 Norm = Callable[[str], keras.layers.Layer]
@@ -66,23 +68,15 @@ def resnet(
     return keras.Model(inputs, x, name=name)
 
 
-def small_resnet(*, image_size: int, depth: int, width: int, stem: str, norm: Norm) -> keras.Model:
-    """The three-stage CIFAR ResNet of He et al., section 4.2: 6n + 2 layers.
+def small_resnet_blocks(depth: int) -> list[int]:
+    """Blocks of each stage of the CIFAR ResNet of He et al., section 4.2: 6n + 2 layers.
 
     Raises:
         UserError: if `depth` is not 6n + 2.
     """
     if depth < 8 or (depth - 2) % 6:
         raise UserError(f"--depth: expected 6n + 2, so 8, 14, 20, ... Received: {depth}.")
-    return resnet(
-        image_size=image_size,
-        blocks=[(depth - 2) // 6] * 3,
-        width=width,
-        bottleneck=False,
-        stem=stem,
-        norm=norm,
-        name=f"resnet{depth}_width{width}",
-    )
+    return [(depth - 2) // 6] * 3
 
 
 def _conv(x, filters: int, kernel: int, stride: int, name: str, padding: str = "same"):

@@ -15,10 +15,12 @@ from ifnd_tf.detection import detectors, pseudo_labels
 from ifnd_tf.detection.schedule import WarmupCosine
 from ifnd_tf.distribute.replicas import exchange_pieces
 from ifnd_tf.errors import UserError
-from ifnd_tf.models import backbones, optimizers, projector
-from ifnd_tf.models.contrastive import ContrastiveModel, Network
+from ifnd_tf.models import backbones, optimizers
+from ifnd_tf.models.contrastive import ContrastiveModel
+from ifnd_tf.models.loss import LossSettings
 from ifnd_tf.models.memory_bank import KeyMemory
 from ifnd_tf.models.moco import MoCo
+from ifnd_tf.models.network import Network, projector
 from ifnd_tf.models.simclr import SimCLR
 
 # MoCo v2's queue for ImageNet.
@@ -133,18 +135,15 @@ def build(
             batch_norm_splits=splits,
         )
         width = encoder.output_shape[-1]
-        return Network(
-            encoder, projector.projector(width, config.hidden_dim, config.projection_dim)
-        )
+        return Network(encoder, projector(width, config.hidden_dim, config.projection_dim))
 
     kind = detectors.named(config.detector)
     shared: dict[str, Any] = {
         "num_examples": num_examples,
         "num_levels": len(num_clusters(config, num_examples)) or kind.num_levels,
-        "temperature": config.temperature,
-        "loss": config.loss,
-        "rescale_negatives": config.rescale_negatives,
-        "level_combination": config.level_combination,
+        "loss": LossSettings(
+            config.temperature, config.loss, config.rescale_negatives, config.level_combination
+        ),
     }
     if config.infeed_dtype == "uint8":
         shared["photometric"] = functools.partial(
@@ -162,8 +161,8 @@ def build(
                     num_examples=num_examples,
                     width=clustered_width(config, query_network),
                     momentum=config.keys_momentum,
+                    features=config.cluster_on == "features",
                 )
-                shared["remember_features"] = config.cluster_on == "features"
             if config.framework == "moco":
                 model: ContrastiveModel = MoCo(
                     query_network,
@@ -206,11 +205,6 @@ def _compile(model: ContrastiveModel, config: Config, steps_per_epoch: int) -> N
     # compiles the whole step anyway.
     model.compile(optimizer, jit_compile=False, steps_per_execution=config.steps_per_execution)
     model.optimizer.build(model.trainable_variables)
-
-
-def inference(network: Network, images: tf.Tensor) -> dict[str, tf.Tensor]:
-    """`Network.inference` on uint8 images [b, S, S, 3], as `ordered_batches` has them."""
-    return network.inference(augment.normalise(images))
 
 
 def ordered_batches(

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.config import Config
-from ifnd_tf.data import augment, eval_batches
+from ifnd_tf.data import eval_batches
 from ifnd_tf.data.source import Source
 from ifnd_tf.detection import detectors
 from ifnd_tf.detection.callback import IncrementalDetection
@@ -78,10 +78,9 @@ def embedding_table(
     network, features = model.embedding_network, config.cluster_on == "features"
 
     def embed(images: tf.Tensor) -> tf.Tensor:
-        views = augment.normalise(images)
         if features:
-            return tf.math.l2_normalize(network.encoder(views, training=False), axis=-1)
-        return network.embed(views)
+            return tf.math.l2_normalize(network.features(images), axis=-1)
+        return network.inference(images)["embedding"]
 
     # Read anew at each detection, but traced once: that takes a fifth of a small data set's pass.
     @functools.cache

@@ -10,12 +10,12 @@ import tensorflow as tf
 
 from ifnd_tf.clustering import kmeans
 from ifnd_tf.config import Config
-from ifnd_tf.data import augment
 from ifnd_tf.data.datasets import Splits
 from ifnd_tf.data.source import Source
 from ifnd_tf.evaluation.duplicates import find_duplicates, fingerprint
 from ifnd_tf.evaluation.embed import LABEL, SEEN, embed
-from ifnd_tf.models.contrastive import ContrastiveModel, Network
+from ifnd_tf.models.contrastive import ContrastiveModel
+from ifnd_tf.models.network import Network
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.progress import Progress
 from ifnd_tf.stages import build
@@ -96,7 +96,7 @@ def _embedded(
     config: Config, strategy: tf.distribute.Strategy, splits: Splits, network: Network
 ) -> Table:
     def function(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {**network.inference(augment.normalise(images)), "fingerprint": fingerprint(images)}
+        return {**network.inference(images), "fingerprint": fingerprint(images)}
 
     parts = []
     for name, source in zip(("train", "evaluation"), splits, strict=True):

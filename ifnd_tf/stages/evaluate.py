@@ -20,7 +20,7 @@ from ifnd_tf.evaluation.knn import weighted_knn
 from ifnd_tf.evaluation.linear_probe import linear_probe
 from ifnd_tf.evaluation.saved_model import load_features
 from ifnd_tf.evaluation.transfer import one_hot, transfer, transfer_svm
-from ifnd_tf.models.contrastive import Network
+from ifnd_tf.models.network import Network
 from ifnd_tf.stages import build
 
 # Raw pixels are a floor for small data; a million of them would fill the host's memory.
@@ -74,9 +74,9 @@ def evaluate(
             )
     else:
         fresh = build.build(config, strategy, num_examples=splits.train.num_examples).network
-        untrained = embedded(functools.partial(build.inference, fresh), splits)
+        untrained = embedded(fresh.inference, splits)
         results["untrained_knn_top1"] = knn(untrained)["knn_top1"]
-        encode = functools.partial(build.inference, network)
+        encode = network.inference
     outputs = embedded(encode, splits)
     if network is not None:
         results |= measured(outputs)
@@ -181,7 +181,7 @@ def _finetune(
             # SimCLR: 60 epochs for 1% of the labels, 30 for 10%.
             epochs = 60 if share < 0.05 else 30
             found = finetune(
-                network.encoder,
+                network,
                 crops=crops,
                 labels=few.labels,
                 test_batches=build.ordered_batches(config, strategy, test),

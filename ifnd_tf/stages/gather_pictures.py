@@ -6,7 +6,6 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.config import Config
-from ifnd_tf.data import augment
 from ifnd_tf.data.source import Source
 from ifnd_tf.distribute.strategies import num_input_pipelines
 from ifnd_tf.evaluation.embed import SEEN, Embedder
@@ -54,7 +53,7 @@ class Gatherer:
 
         def outputs(images: tf.Tensor) -> dict[str, tf.Tensor]:
             return {
-                "embedding": network.embed(augment.normalise(images)),
+                "embedding": network.inference(images)["embedding"],
                 "thumbnail": _thumbnails(images),
             }
 

@@ -254,7 +254,7 @@ def _online_knn(
         return []
     rng = np.random.default_rng(config.seed)
     few = np.sort(rng.permutation(train.readable)[: config.online_knn_examples]).astype(np.int32)
-    embedder = Embedder(functools.partial(build.inference, model.network), strategy)
+    embedder = Embedder(model.network.inference, strategy)
 
     def features(source: Source, indices: np.ndarray | None = None) -> Embeddings:
         batches = build.ordered_batches(config, strategy, source, indices)

@@ -90,7 +90,6 @@ def test_a_failed_run_does_not_stop_the_others(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_block")
 def test_runs_start_alike_and_go_on_after_a_stop(tmp_path, monkeypatch):
     small = tiny.splits()
     monkeypatch.setattr("ifnd_tf.data.datasets.open_splits", lambda *a, **k: small)

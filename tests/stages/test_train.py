@@ -23,8 +23,6 @@ from tests import tiny
 from tests.conftest import make_strategy
 from tests.outcomes import SPLIT, VARIANTS, alone, assert_same, outcome
 
-pytestmark = pytest.mark.usefixtures("one_block")
-
 # 5 or 6 steps that do not see all 160 images.
 KEYS = {"embedding_source": "keys", "batch_size": 24, "queue_size": 72}
 QUICK = {("moco-eliminate", 2), ("simclr-attract", 2)}

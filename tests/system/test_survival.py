@@ -17,7 +17,7 @@ from ifnd_tf.errors import UserError
 from ifnd_tf.run import checkpoints
 from ifnd_tf.run.checkpoints import CheckpointStore
 from ifnd_tf.training.callbacks.terminal import Terminal
-from tests import one_block, tiny
+from tests import tiny
 from tests.conftest import make_strategy
 
 pytestmark = pytest.mark.faults
@@ -63,8 +63,7 @@ def fill(disk):
 def trained(path, data=None, **overrides):
     """Trains to the end, without detection; returns the weights."""
     overrides = {"detector": "none", **overrides}
-    with one_block.in_place_of_small_resnet():
-        model, _ = tiny.train(tiny.config(**overrides), make_strategy("default"), path, data)
+    model, _ = tiny.train(tiny.config(**overrides), make_strategy("default"), path, data)
     weights = [*model.encoder.get_weights(), *model.projector.get_weights()]
     return np.concatenate([value.ravel() for value in weights])
 

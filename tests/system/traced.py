@@ -9,7 +9,6 @@ the last one of a call hold, and the last.
 
 import collections
 import dataclasses
-import functools
 import json
 import sys
 from pathlib import Path
@@ -21,10 +20,9 @@ import tensorflow as tf  # isort: skip
 from ifnd_tf.evaluation.embed import Embedder
 from ifnd_tf.export import saved_model
 from ifnd_tf.stages import build as building
-from tests import one_block
 
 FLAGS = [
-    "--backbone=resnet_small", "--stem=cifar", "--width=1", "--image_size=8",
+    "--backbone=resnet_tiny", "--stem=cifar", "--width=1", "--image_size=8",
     "--queue_size=64", "--num_clusters=3,5", "--projection_dim=8",
 ]  # fmt: skip
 ROWS, REPLICAS, EXAMPLES = 4, 2, 100
@@ -88,7 +86,7 @@ def controls(config, strategy, directory):
 def evaluation(config, strategy, directory):
     """The step that embeds for evaluation; exports the model besides."""
     model = building.build(config, strategy, num_examples=EXAMPLES)
-    embedder = Embedder(functools.partial(building.inference, model.network), strategy)
+    embedder = Embedder(model.network.inference, strategy)
     images = tf.zeros([ROWS, config.image_size, config.image_size, 3], tf.uint8)
     values = strategy.experimental_distribute_values_from_function(lambda _: tf.identity(images))
     error = lowered(programs.Traced(embedder._step.get_concrete_function(values)), directory)
@@ -118,13 +116,12 @@ def several_steps(config, strategy):
 def main(directory: Path) -> None:
     strategy = trace.pretend_strategy(REPLICAS)
     config = programs.configuration(EXPERIMENT, FLAGS, ROWS, REPLICAS)
-    with one_block.in_place_of_small_resnet():
-        errors = controls(config, strategy, directory)
-        for name, flags in OTHERS.items():
-            other = programs.configuration(EXPERIMENT, [*FLAGS, *flags], ROWS, REPLICAS)
-            errors[name] = lowered(programs.training_step(other, strategy, EXAMPLES), directory)
-        errors["evaluation"] = evaluation(config, strategy, directory)
-        loop, last = several_steps(config, strategy)
+    errors = controls(config, strategy, directory)
+    for name, flags in OTHERS.items():
+        other = programs.configuration(EXPERIMENT, [*FLAGS, *flags], ROWS, REPLICAS)
+        errors[name] = lowered(programs.training_step(other, strategy, EXAMPLES), directory)
+    errors["evaluation"] = evaluation(config, strategy, directory)
+    loop, last = several_steps(config, strategy)
     (directory / "traced.json").write_text(
         json.dumps({"errors": errors, "loop": loop, "last": last})
     )
