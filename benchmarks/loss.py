@@ -65,11 +65,10 @@ def loss(batch: int, queue: int, treatment: str) -> Callable[[], Any]:
             positive = tf.reduce_sum(anchors * keys, axis=-1) / _TEMPERATURE
             logits = tf.matmul(anchors, negatives, transpose_b=True) / _TEMPERATURE
             known = labels[:0] if treatment == "plain" else labels
-            own, theirs = (tf.gather(known, rows, axis=1) for rows in (index, queued))
+            indices = index, queued
+            of_each = tuple(tf.gather(known, rows, axis=1) for rows in indices)
             settings = _SETTINGS.get(treatment, LossSettings())
-            found = label_info_nce(
-                positive, logits, queued >= 0, index, queued, own, theirs, settings
-            )
+            found = label_info_nce(positive, logits, queued >= 0, indices, of_each, settings)
             total = tf.reduce_mean(found.per_anchor)
         return tape.gradient(total, anchors)
 

@@ -51,22 +51,23 @@ class ContrastiveModel(replicas.DistributedModel):
         self.loss_settings, self.photometric, self.memory = loss, photometric, memory
         self.pseudo_labels: Any = None
         if num_levels:
-            self.pseudo_labels = self.add_weight(
-                name="pseudo_labels",
-                shape=(num_levels, num_examples),
-                dtype="int32",
-                initializer=keras.initializers.Constant(NOT_ACCEPTED),
-                trainable=False,
-            )
-        self.first_bad = self.add_weight(
-            name="first_bad", shape=(2,), dtype="int32",
-            initializer=keras.initializers.Constant(-1), trainable=False,
-        )  # fmt: skip
+            shape = (num_levels, num_examples)
+            self.pseudo_labels = self.add_state("pseudo_labels", shape, initial=NOT_ACCEPTED)
+        self.first_bad = self.add_state("first_bad", (2,), initial=-1)
         self._means = {
             name: keras.metrics.Mean(name=name)
             for name in ("loss", "masked_share", "positive_similarity", "embedding_std")
         }
         self.built = True
+
+    def add_state(
+        self, name: str, shape: tuple[int, ...], dtype: str = "int32", initial: int = 0
+    ) -> keras.Variable:
+        """A variable that the step assigns, not the optimiser."""
+        return self.add_weight(
+            name=name, shape=shape, dtype=dtype, trainable=False, autocast=False,
+            initializer=keras.initializers.Constant(initial),
+        )  # fmt: skip
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -132,8 +133,8 @@ class ContrastiveModel(replicas.DistributedModel):
         logits = tf.matmul(anchors, negatives, transpose_b=True) / settings.temperature
         # A compiled function would take the variable itself, which no lowered program has.
         indices = anchor_index, tf.convert_to_tensor(negative_index)
-        labels = map(self.labels_of, indices)
-        return label_info_nce(positive, logits, valid, *indices, *labels, settings)
+        labels = self.labels_of(anchor_index), self.labels_of(negative_index)
+        return label_info_nce(positive, logits, valid, indices, labels, settings)
 
     def minimise(self, tape: tf.GradientTape, loss: tf.Tensor) -> list[tf.Tensor]:
         """One optimiser step on a loss that `replica_share` made; returns the gradients."""

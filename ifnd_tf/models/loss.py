@@ -82,10 +82,8 @@ def label_info_nce(
     positive: tf.Tensor,
     logits: tf.Tensor,
     valid: tf.Tensor,
-    anchor_index: tf.Tensor,
-    negative_index: tf.Tensor,
-    anchor_labels: tf.Tensor,
-    negative_labels: tf.Tensor,
+    index: tuple[tf.Tensor, tf.Tensor],
+    labels: tuple[tf.Tensor, tf.Tensor],
     settings: LossSettings,
 ) -> ContrastiveLoss:
     """`masked_info_nce` with the false negatives told by labels, in one compiled pass.
@@ -94,32 +92,24 @@ def label_info_nce(
         positive: float32 [B].
         logits: float32 [B, M].
         valid: bool [M] or [B, M].
-        anchor_index: int32 [B], the anchors' examples.
-        negative_index: int32 [M]. With labels, a negative of the anchor's own example is invalid:
-            an older key of it is the surest false negative, and too stale to attract.
-        anchor_labels: int32 [L, B], -1 for "not accepted"; L = 0 is plain InfoNCE.
-        negative_labels: int32 [L, M], likewise.
+        index: examples of the anchors int32 [B], and of the negatives int32 [M]. With labels, a
+            negative of the anchor's own example is invalid: an older key of it is the surest
+            false negative, and too stale to attract.
+        labels: those of the anchors int32 [L, B], and of the negatives int32 [L, M]; -1 for "not
+            accepted". L = 0 is plain InfoNCE.
         settings: all but the temperature, by which the logits are divided already.
     """
-    anchors = tf.where(anchor_labels < 0, -2, anchor_labels)  # -1 never equals -1
-    labels = list(zip(tf.unstack(anchors), tf.unstack(negative_labels), strict=True))
+    anchors = tf.where(labels[0] < 0, -2, labels[0])  # -1 never equals -1
+    levels = zip(tf.unstack(anchors), tf.unstack(labels[1]), strict=True)
+    same: list[Pairs] = [functools.partial(_equal, *level) for level in levels]
 
     def valid_pairs() -> tf.Tensor:
-        other = anchor_index[:, None] != negative_index[None, :]
-        return tf.logical_and(valid, other) if labels else tf.broadcast_to(valid, other.shape)
+        return tf.logical_and(valid, ~_equal(*index) if same else tf.ones(logits.shape, tf.bool))
 
-    def same(level: int) -> tf.Tensor:
-        own, theirs = labels[level]
-        return own[:, None] == theirs[None, :]
-
-    def at_any_level() -> tf.Tensor:
-        return functools.reduce(tf.logical_or, map(same, range(len(labels))))
-
-    levels: list[Pairs] = [functools.partial(same, level) for level in range(len(labels))]
-    if levels and settings.level_combination == "union":
-        levels = [at_any_level]
+    if same and settings.level_combination == "union":
+        same = [functools.partial(_reduced, tf.logical_or, *same)]
     mode, rescale = settings.mode, settings.rescale_negatives
-    return _treated(positive, logits, valid_pairs, levels, mode=mode, rescale=rescale)
+    return _treated(positive, logits, valid_pairs, same, mode=mode, rescale=rescale)
 
 
 def masked_info_nce(
@@ -195,13 +185,18 @@ def _treated(
     if not same:
         return ContrastiveLoss(_info_nce(positive, logits, valid, Treatment()), tf.zeros([]))
 
-    def both(pairs: Pairs) -> Pairs:
-        return lambda: tf.logical_and(pairs(), valid())
-
-    found = [both(pairs) for pairs in same]
+    found: list[Pairs] = [functools.partial(_reduced, tf.logical_and, f, valid) for f in same]
     treatment = _attraction(found) if mode == "attract" else _elimination(found, valid, rescale)
     per_anchor = _info_nce(positive, logits, valid, treatment)
     return ContrastiveLoss(per_anchor, _masked_share(valid(), found))
+
+
+def _equal(anchors: tf.Tensor, negatives: tf.Tensor) -> tf.Tensor:
+    return anchors[:, None] == negatives[None, :]
+
+
+def _reduced(operation: Callable, *pairs: Pairs) -> tf.Tensor:
+    return functools.reduce(operation, [each() for each in pairs])
 
 
 def _elimination(found: list[Pairs], valid: Pairs, rescale: bool) -> Treatment:

@@ -51,17 +51,9 @@ class MoCo(ContrastiveModel):
         for query, key in zip(network, key_network, strict=True):
             key.set_weights(query.get_weights())
         dim = network.projector.output_shape[-1]
-        self.queue = self.add_weight(
-            name="queue", shape=(queue_size, dim), initializer="zeros", trainable=False,
-            dtype="float32", autocast=False,
-        )  # fmt: skip
-        self.queue_index = self.add_weight(
-            name="queue_index", shape=(queue_size,), dtype="int32",
-            initializer=keras.initializers.Constant(EMPTY), trainable=False,
-        )  # fmt: skip
-        self.queue_end = self.add_weight(
-            name="queue_end", shape=(), dtype="int32", initializer="zeros", trainable=False
-        )
+        self.queue = self.add_state("queue", (queue_size, dim), "float32")
+        self.queue_index = self.add_state("queue_index", (queue_size,), initial=EMPTY)
+        self.queue_end = self.add_state("queue_end", ())
 
     @property
     def embedding_network(self) -> Network:

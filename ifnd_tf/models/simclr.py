@@ -23,10 +23,8 @@ class SimCLR(ContrastiveModel):
 
     def __init__(self, network: Network, *, batch_size: int, **kwargs):
         super().__init__(network, name="simclr", **kwargs)
-        self.newest = self.add_weight(
-            name="newest", shape=(batch_size, network.projector.output_shape[-1]),
-            initializer="zeros", trainable=False, dtype="float32", autocast=False,
-        )  # fmt: skip
+        dim = network.projector.output_shape[-1]
+        self.newest = self.add_state("newest", (batch_size, dim), "float32")
 
     def newest_embeddings(self) -> np.ndarray:
         """The first views of the last step."""

@@ -35,12 +35,14 @@ def case(seed=0, share=0.7, negatives=M, levels=L):
         positive.astype(np.float32),
         logits.astype(np.float32),
         queued >= 0,
-        *(index, queued, labels[:, index], labels[:, queued]),
+        (index, queued),
+        (labels[:, index], labels[:, queued]),
     )
 
 
-def expected(settings, positive, logits, valid, index, queued, own, theirs):
+def expected(settings, positive, logits, valid, indices, labels):
     """Loss [B], masked share, and gradients [B] and [B, M] by differences, in float64."""
+    (index, queued), (own, theirs) = indices, labels
     losses, to_positive, to_logits = np.zeros(B), np.zeros(B), np.zeros(logits.shape)
     masked = count = 0
     for b in range(B):
@@ -107,8 +109,8 @@ def test_eager_graph_accelerator_and_masks_agree(settings):
     def eager(*all_of_it):
         return label_info_nce.python_function(*all_of_it)
 
-    def masks(positive, logits, valid, index, queued, own, theirs, _):
-        same = false_negatives(own, theirs)
+    def masks(positive, logits, valid, indices, labels, _):
+        (index, queued), same = indices, false_negatives(*labels)
         if settings.level_combination == "union":
             same = tf.reduce_any(same, axis=0, keepdims=True)
         return masked_info_nce(
@@ -133,30 +135,28 @@ def test_gradients_are_weighted_by_what_comes_from_above(settings):
 
 @pytest.mark.parametrize("rescale", [False, True])
 def test_a_negative_masked_at_every_level_has_no_gradient_at_all(rescale):
-    positive, logits, valid, index, queued, own, theirs = case()
+    positive, logits, valid, indices, (own, theirs) = case()
     own = np.where(own < 0, 1, own)
     theirs[:, 3] = own[:, 2]
     settings = LossSettings(1.0, "eliminate", rescale)
-    gradient = found(settings, positive, logits, valid, index, queued, own, theirs)[3]
+    gradient = found(settings, positive, logits, valid, indices, (own, theirs))[3]
     assert gradient[2, 3] == 0.0 and np.any(gradient[2] != 0)
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: "-".join(map(str, s[1:])))
 def test_own_older_keys_and_empty_slots_do_not_count(settings):
-    positive, logits, valid, index, queued, own, theirs = case()
+    positive, logits, valid, indices, (own, theirs) = case()
     own[:, 0], theirs[:, 7], theirs[:, 8] = 1, 1, 1
-    before = found(settings, positive, logits, valid, index, queued, own, theirs)
+    before = found(settings, positive, logits, valid, indices, (own, theirs))
     assert before[3][0, 7] == 0.0 and not np.any(before[3][:, 8])
     logits[0, 7], logits[:, 8] = 100.0, np.nan
-    after = found(settings, positive, logits, valid, index, queued, own, theirs)
+    after = found(settings, positive, logits, valid, indices, (own, theirs))
     np.testing.assert_array_equal(before[0], after[0])
 
 
 def test_without_levels_it_is_plain_info_nce_with_own_older_keys():
-    positive, logits, valid, index, queued, own, theirs = case(levels=0)
-    loss, share, to_positive, to_logits = found(
-        LossSettings(), positive, logits, valid, index, queued, own, theirs
-    )
+    positive, logits, valid, *rest = case(levels=0)
+    loss, share, to_positive, to_logits = found(LossSettings(), positive, logits, valid, *rest)
     terms = np.exp(np.concatenate([positive[:, None], logits[:, valid]], axis=1, dtype=np.float64))
     softmax = terms / terms.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(loss, -np.log(softmax[:, 0]), rtol=2e-6, atol=2e-6)
@@ -183,7 +183,7 @@ def test_the_masked_share_of_a_batch_of_any_size(batch):
     labels[1, ::2] = -1
     loss = label_info_nce(
         tf.zeros([batch]), tf.zeros([batch, 3]), tf.constant([True, True, False]),
-        tf.range(batch), tf.constant([-2, -3, -4]), labels, tf.zeros([2, 3], tf.int32),
+        (tf.range(batch), tf.constant([-2, -3, -4])), (labels, tf.zeros([2, 3], tf.int32)),
         LossSettings(),
     )  # fmt: skip
     np.testing.assert_allclose(loss.masked_share, 0.75, rtol=1e-6)
