@@ -182,13 +182,18 @@ def _treated(
     """The loss of valid pairs, of which the `same` of each level are false negatives."""
     if mode not in ("eliminate", "attract"):
         raise ValueError(f"mode: expected 'eliminate' or 'attract'. Received: {mode!r}")
-    if not same:
-        return ContrastiveLoss(_info_nce(positive, logits, valid, Treatment()), tf.zeros([]))
-
-    found: list[Pairs] = [functools.partial(_reduced, tf.logical_and, f, valid) for f in same]
-    treatment = _attraction(found) if mode == "attract" else _elimination(found, valid, rescale)
-    per_anchor = _info_nce(positive, logits, valid, treatment)
-    return ContrastiveLoss(per_anchor, _masked_share(valid(), found))
+    treatment, share = Treatment(), tf.zeros([])
+    if same and (mode == "attract" or rescale):
+        found = [functools.partial(_reduced, tf.logical_and, pairs, valid) for pairs in same]
+        count, masked = _count(valid), tf.stack([_count(pairs) for pairs in found])
+        share = tf.reduce_mean(masked) / tf.maximum(tf.reduce_mean(count), 1.0)
+        if mode == "attract":
+            treatment = _attraction(found, masked)
+        else:
+            treatment = _elimination(same, count / tf.maximum(count - masked, 1.0))
+    elif same:
+        treatment, share = _elimination(same), _masked_share(valid(), same)
+    return ContrastiveLoss(_info_nce(positive, logits, valid, treatment), share)
 
 
 def _equal(anchors: tf.Tensor, negatives: tf.Tensor) -> tf.Tensor:
@@ -199,25 +204,25 @@ def _reduced(operation: Callable, *pairs: Pairs) -> tf.Tensor:
     return functools.reduce(operation, [each() for each in pairs])
 
 
-def _elimination(found: list[Pairs], valid: Pairs, rescale: bool) -> Treatment:
+def _elimination(same: list[Pairs], scale: tf.Tensor | float = 1.0) -> Treatment:
     """Weight 0 for the false negatives of a level."""
-    # A selection, not a product: a masked key then has exactly no gradient.
-    weights = [lambda x, pairs=pairs: tf.where(pairs(), 0.0, x) for pairs in found]
-    if not rescale:
-        return Treatment(weights)
-    count, masked = _count(valid), tf.stack([_count(pairs) for pairs in found])
-    return Treatment(weights, scale=count / tf.maximum(count - masked, 1.0))
+
+    def kept(pairs: Pairs, x: tf.Tensor) -> tf.Tensor:
+        # A selection, not a product: a masked key then has exactly no gradient.
+        return tf.where(pairs(), 0.0, x)
+
+    return Treatment([functools.partial(kept, pairs) for pairs in same], scale)
 
 
-def _attraction(found: list[Pairs]) -> Treatment:
+def _attraction(found: Sequence[Pairs], masked: tf.Tensor) -> Treatment:
     """Target 1 / |P| for the key and the false negatives of a level, averaged over levels."""
-    shares = [1.0 / (len(found) * (1.0 + _count(pairs))) for pairs in found]
+    shares = 1.0 / (len(found) * (1.0 + masked))
 
     def targets(x: tf.Tensor) -> tf.Tensor:
-        levels = zip(found, shares, strict=True)
-        return tf.add_n([tf.where(pairs(), share[:, None] * x, 0.0) for pairs, share in levels])
+        levels = zip(found, tf.unstack(shares[:, :, None], len(found)), strict=True)
+        return tf.add_n([tf.where(pairs(), share * x, 0.0) for pairs, share in levels])
 
-    return Treatment(key_target=tf.add_n(shares), targets=targets)
+    return Treatment(key_target=tf.reduce_sum(shares, axis=0), targets=targets)
 
 
 def _info_nce(
@@ -273,16 +278,16 @@ def _row_sums(values: tf.Tensor) -> tf.Tensor:
     return tf.linalg.matvec(partial, tf.ones([lanes]))
 
 
-def _masked_share(valid: tf.Tensor, found: list[Pairs]) -> tf.Tensor:
+def _masked_share(valid: tf.Tensor, same: list[Pairs]) -> tf.Tensor:
     """Share of the valid pairs [B, M] that are false negatives, over the levels.
 
     One integer counts both for a column, the valid ones in its upper half: two sums would take
     twice the time.
     """
-    levels, batch = len(found), valid.shape[0] or 1 << 16
+    levels, batch = len(same), valid.shape[0] or 1 << 16
     kind, half = (tf.int32, 1 << 16) if levels * batch < 1 << 15 else (tf.int64, 1 << 32)
-    masked = tf.add_n([tf.cast(pairs(), kind) for pairs in found])
-    both = tf.reduce_sum(masked + tf.where(valid, tf.constant(half, kind), 0), axis=0)
+    masked = tf.add_n([tf.cast(pairs(), kind) for pairs in same])
+    both = tf.reduce_sum(tf.where(valid, masked + half, 0), axis=0)
     count = tf.reduce_sum(tf.cast(both // half, tf.float32))
     most = levels * tf.maximum(count, tf.cast(tf.shape(valid)[0], tf.float32))
     return tf.reduce_sum(tf.cast(both % half, tf.float32)) / most
