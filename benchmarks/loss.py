@@ -21,16 +21,30 @@ import main as entry
 from benchmarks import rows
 from benchmarks.memory import peak_growth
 from benchmarks.rows import Row, in_turn, row, seconds
-from ifnd_tf.models.fused_loss import eliminate
-from ifnd_tf.models.loss import masked_info_nce
+from ifnd_tf.models.loss import LossSettings, label_info_nce
 from ifnd_tf.stages import build
 
 SIZES = ((256, 4096), (256, 65536))
 _LEVELS, _WIDTH, _EXAMPLES, _TEMPERATURE = 3, 128, 50_000, 0.2
 
 
-def loss(batch: int, queue: int, masked: bool) -> Callable[[], Any]:
-    """A compiled loss and its gradient by the anchors, of random unit vectors."""
+# Treatments of the false negatives and the names of their rows.
+_SETTINGS = {
+    "mask": LossSettings(_TEMPERATURE),
+    "rescaled mask": LossSettings(_TEMPERATURE, rescale_negatives=True),
+    "union's mask": LossSettings(_TEMPERATURE, level_combination="union"),
+    "attraction": LossSettings(_TEMPERATURE, mode="attract"),
+}
+
+
+def loss(batch: int, queue: int, treatment: str) -> Callable[[], Any]:
+    """A compiled loss and its gradient by the anchors, of random unit vectors.
+
+    Args:
+        batch: B.
+        queue: M.
+        treatment: of `_SETTINGS`, or "plain": without labels.
+    """
     random = np.random.default_rng(0)
 
     def unit(count: int) -> tf.Tensor:
@@ -50,12 +64,11 @@ def loss(batch: int, queue: int, masked: bool) -> Callable[[], Any]:
             tape.watch(anchors)
             positive = tf.reduce_sum(anchors * keys, axis=-1) / _TEMPERATURE
             logits = tf.matmul(anchors, negatives, transpose_b=True) / _TEMPERATURE
-            valid = queued >= 0
-            if masked:
-                own, theirs = (tf.gather(labels, rows, axis=1) for rows in (index, queued))
-                found = eliminate(positive, logits, valid, index, queued, own, theirs)
-            else:
-                found = masked_info_nce(positive, logits, valid=valid)
+            known = labels[:0] if treatment == "plain" else labels
+            indices = index, queued
+            of_each = tuple(tf.gather(known, rows, axis=1) for rows in indices)
+            settings = _SETTINGS.get(treatment, LossSettings())
+            found = label_info_nce(positive, logits, queued >= 0, indices, of_each, settings)
             total = tf.reduce_mean(found.per_anchor)
         return tape.gradient(total, anchors)
 
@@ -94,15 +107,16 @@ def measure(rounds: int, batch: int) -> Iterator[Row]:
     """All rows."""
     for sizes in SIZES:
         name = f"B = {sizes[0]}, Q = {sizes[1]}, L = {_LEVELS}"
-        contenders = {kind: loss(*sizes, kind == "masked") for kind in ("masked", "plain")}
+        contenders = {kind: loss(*sizes, kind) for kind in (*_SETTINGS, "plain")}
         times = in_turn(
             {kind: lambda run=run: seconds(run) for kind, run in contenders.items()},  # type: ignore[misc]
             rounds,
         )
-        yield row(name, "cost of the mask, s", times["masked"], times["plain"], "plain InfoNCE")
+        for kind in _SETTINGS:
+            yield row(name, f"cost of the {kind}, s", times[kind], times["plain"], "plain InfoNCE")
         own, plain = (
-            [peak_growth("benchmarks.loss", "loss", (8, 64, masked), (*sizes, masked))]
-            for masked in (True, False)
+            [peak_growth("benchmarks.loss", "loss", (8, 64, kind), (*sizes, kind))]
+            for kind in ("mask", "plain")
         )
         yield row(name, "cost of the mask, MB", own, plain, "plain InfoNCE")
     steps = {detector: step(detector, batch) for detector in ("ifnd", "none")}

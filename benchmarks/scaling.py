@@ -75,9 +75,9 @@ def measure(plots: pathlib.Path | None, rounds: int) -> Iterator[Row]:
     grow: dict[str, tuple[tuple[int, ...], Callable[[int], Callable[[], Any]]]] = {
         "k-means iteration, N (K = 500)": ((8192, 16384, 32768), lambda n: iteration(n, 500)),
         "k-means iteration, K (N = 16384)": ((125, 250, 500, 1000), lambda k: iteration(16384, k)),
-        "masked loss, B (Q = 4096)": ((64, 128, 256, 512), lambda b: loss.loss(b, 4096, True)),
+        "masked loss, B (Q = 4096)": ((64, 128, 256, 512), lambda b: loss.loss(b, 4096, "mask")),
         "masked loss, Q (B = 256)": (
-            (2048, 4096, 8192, 16384), lambda q: loss.loss(256, q, True)
+            (2048, 4096, 8192, 16384), lambda q: loss.loss(256, q, "mask")
         ),
     }  # fmt: skip
     curves = {name: (sizes, measured(sizes, make, rounds)) for name, (sizes, make) in grow.items()}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from ifnd_tf.models.contrastive import Network
+from ifnd_tf.models.network import Network
 
 
 class StepFlops(NamedTuple):

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ifnd_tf.clustering import kmeans, lloyd
 from ifnd_tf.config import Config
-from ifnd_tf.data import crops, photometric, train_batches
+from ifnd_tf.data import crops, train_batches
 from ifnd_tf.data.source import Source
 from ifnd_tf.errors import UserError
 from ifnd_tf.evaluation import knn
@@ -116,8 +116,7 @@ def features(config: Config, model: ContrastiveModel, data: Sizes) -> Portable:
     """Images [b] -> the query encoder's features [b, F], as the protocols evaluate them."""
 
     def step(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        views = photometric.normalise(_whole(pixels, config.image_size))
-        return {"features": model.network.encoder(views, training=False)}
+        return {"features": model.network.features(_whole(pixels, config.image_size))}
 
     return stablehlo.lower(step, _batch(config, data), variables(model))
 
@@ -133,12 +132,10 @@ def embedding(config: Config, model: ContrastiveModel, data: Sizes) -> Portable:
         return stablehlo.lower(kept, {}, variables(model))
 
     def step(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        views = photometric.normalise(_whole(pixels, config.image_size))
+        views = _whole(pixels, config.image_size)
         if config.cluster_on == "features":
-            points = tf.math.l2_normalize(network.encoder(views, training=False), axis=-1)
-        else:
-            points = network.embed(views)
-        return {"points": points}
+            return {"points": tf.math.l2_normalize(network.features(views), axis=-1)}
+        return {"points": network.inference(views)["embedding"]}
 
     return stablehlo.lower(step, _batch(config, data), variables(model))
 

@@ -96,6 +96,12 @@ def anchor_loss(positive, negatives, masked, temperature, kind, rescale=False):
     return -np.mean([np.log(p / total) for p in positives])
 
 
+def slopes(function, x, step=1e-5):
+    """The gradient of a function at `x` [n], by central differences."""
+    moves = step * np.eye(len(x))
+    return np.array([(function(x + move) - function(x - move)) / (2 * step) for move in moves])
+
+
 def queue_loss(
     queries, keys, queue, index, queue_index, labels, temperature, kind="eliminate", rescale=False
 ):

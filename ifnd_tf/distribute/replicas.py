@@ -59,17 +59,13 @@ def replica_id() -> tf.Tensor:
     return tf.convert_to_tensor(context.replica_id_in_sync_group, tf.int32)
 
 
-def all_reduce_sum(x: tf.Tensor) -> tf.Tensor:
-    """The sum of `x` over all replicas, differentiable."""
+def all_reduce_mean(x: tf.Tensor) -> tf.Tensor:
+    """The mean of `x` over all replicas, differentiable."""
     context = _context()
     if context is None or context.num_replicas_in_sync == 1:
         return x
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, x)
-
-
-def all_reduce_mean(x: tf.Tensor) -> tf.Tensor:
-    """The mean of `x` over all replicas, differentiable."""
-    return all_reduce_sum(x) / num_replicas() if num_replicas() > 1 else x
+    total = context.all_reduce(tf.distribute.ReduceOp.SUM, x)
+    return total / context.num_replicas_in_sync
 
 
 def all_gather(x: tf.Tensor) -> tf.Tensor:

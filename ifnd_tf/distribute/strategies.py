@@ -16,11 +16,7 @@ from ifnd_tf.errors import UserError
 
 
 def make_strategy(
-    name: str,
-    *,
-    tpu: str = "",
-    worker_timeout_seconds: int = 300,
-    deterministic: bool = False,
+    name: str, *, tpu: str = "", worker_timeout_seconds: int = 300, deterministic: bool = False
 ) -> tf.distribute.Strategy:
     """The strategy of the given name, connected and ready.
 
@@ -95,16 +91,14 @@ def wait_for_workers(timeout_seconds: float) -> None:
     deadline = time.monotonic() + timeout_seconds
     with socket.create_server(("", _port(workers[index])), reuse_port=True):
         waiting = [address for i, address in enumerate(workers) if i != index]
-        while waiting:
-            waiting = [address for address in waiting if not _listens(address)]
-            if waiting and time.monotonic() > deadline:
+        while waiting := [address for address in waiting if not _listens(address)]:
+            if time.monotonic() > deadline:
                 raise UserError(
                     f"--strategy=multiworker: expected all {len(workers)} workers within "
                     f"--worker_timeout_seconds={timeout_seconds:g}. No answer from "
                     f"{', '.join(waiting)}; start them, or correct TF_CONFIG."
                 )
-            if waiting:
-                time.sleep(0.2)
+            time.sleep(0.2)
         # The slower workers must still find this one listening.
         time.sleep(1.0)
 

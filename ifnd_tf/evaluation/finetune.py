@@ -6,17 +6,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf.data.photometric import normalise
 from ifnd_tf.errors import UserError
 from ifnd_tf.evaluation.embed import embed, labelled
 from ifnd_tf.evaluation.linear_probe import accuracies
+from ifnd_tf.models.network import Network
 
 # SimCLR's recipe for 256 images a step.
 _LEARNING_RATE, _MOMENTUM = 0.05, 0.9
 
 
 def finetune(
-    encoder: keras.Model,
+    network: Network,
     *,
     crops: Iterable[Mapping[str, tf.Tensor]],
     labels: np.ndarray,
@@ -36,7 +36,7 @@ def finetune(
     device, streaming.
 
     Args:
-        encoder: normalised images float32 `[b, S, S, 3]` -> features `[b, F]`.
+        network: whose encoder is trained.
         crops: endless batches of the labelled images, as `train_batches.training_batches` makes
             them with uint8 infeed from `source.subset(label_subset(...))`: "index" int32 `[b]`,
             "images" uint8 `[b, 2, S, S, 3]`. Both crops are trained on.
@@ -59,15 +59,16 @@ def finetune(
             "Expected labelled images of at least two classes to fine-tune on. Received: "
             f"{classes}; choose a labelled data set."
         )
+    encoder = network.encoder
     head = keras.layers.Dense(int(labels.max()) + 1, kernel_initializer="zeros", dtype="float32")
     head.build(encoder.output_shape)
 
     def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"scores": head(encoder(normalise(images), training=False))}
+        return {"scores": head(network.features(images))}
 
     before = [variable.numpy() for variable in encoder.variables]
     try:
-        _fit(encoder, head, crops, labels, steps)
+        _fit(network, head, crops, labels, steps)
         found = labelled(embed(classify, test_batches, num_test_examples), "scores")
     finally:
         for variable, value in zip(encoder.variables, before, strict=True):
@@ -90,13 +91,13 @@ def finetune_steps(num_examples: int, batch_size: int, *, epochs: int = 60) -> i
 
 
 def _fit(
-    encoder: keras.Model,
+    network: Network,
     head: keras.Layer,
     crops: Iterable[Mapping[str, tf.Tensor]],
     labels: np.ndarray,
     steps: int,
 ) -> None:
-    variables = encoder.trainable_variables + head.trainable_variables
+    variables = network.encoder.trainable_variables + head.trainable_variables
     batches = iter(crops)
     first = next(batches)
     images = 2 * int(first["images"].shape[0])
@@ -106,10 +107,10 @@ def _fit(
 
     @tf.function
     def step(batch: Mapping[str, tf.Tensor]) -> None:
-        views = normalise(tf.reshape(batch["images"], [-1, *batch["images"].shape[2:]]))
+        images = tf.reshape(batch["images"], [-1, *batch["images"].shape[2:]])
         truth = tf.repeat(tf.gather(labels, batch["index"]), 2)
         with tf.GradientTape() as tape:
-            scores = head(encoder(views, training=False))
+            scores = head(network.features(images))
             loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(truth, scores))
         optimizer.apply(tape.gradient(loss, variables), variables)
 

@@ -5,9 +5,8 @@ import tensorflow as tf
 
 from ifnd_tf.data.crops import centre_view
 from ifnd_tf.data.decode import decode_image
-from ifnd_tf.data.photometric import normalise
 from ifnd_tf.errors import UserError
-from ifnd_tf.models.contrastive import Network
+from ifnd_tf.models.network import Network
 
 
 class ExportedEncoder(tf.train.Checkpoint):
@@ -48,7 +47,7 @@ class ExportedEncoder(tf.train.Checkpoint):
         Returns:
             "features" float32 `[b, F]`; "embedding" float32 `[b, D]`, of unit length.
         """
-        return self._networks(normalise(centre_view(images, self._image_size)))
+        return self._networks(centre_view(images, self._image_size))
 
     @tf.function(
         input_signature=[tf.TensorSpec([None], tf.string, name="encoded")], autograph=False
@@ -68,7 +67,7 @@ class ExportedEncoder(tf.train.Checkpoint):
             encoded,
             fn_output_signature=tf.TensorSpec([size, size, 3], tf.uint8),
         )
-        return self._networks(normalise(views))
+        return self._networks(views)
 
 
 def export(path: str, *, encoder: keras.Model, projector: keras.Model, image_size: int) -> None:

@@ -6,7 +6,7 @@ import keras
 
 from ifnd_tf.errors import UserError
 from ifnd_tf.models.batch_norm import BatchNorm
-from ifnd_tf.models.resnet import IMAGENET_NETS, resnet, small_resnet
+from ifnd_tf.models.resnet import RESNETS, resnet, small_resnet_blocks
 
 _KERAS_PREFIX = "keras:"
 
@@ -25,7 +25,7 @@ def build(
 
     Args:
         name: "resnet18", "resnet34", "resnet50", "resnet101", "resnet_small", "resnet_tiny"
-            (one residual block, to try a run out), or "keras:NAME" for a network of
+            (one block, for tests and trials), or "keras:NAME" for a network of
             `keras.applications`.
         image_size: side of the square input, in pixels.
         stem: first layers of our ResNets, see `resnet`.
@@ -45,24 +45,12 @@ def build(
     def norm(layer_name: str) -> BatchNorm:
         return BatchNorm(batch_norm, batch_norm_splits, name=layer_name)
 
-    if name == "resnet_small":
-        return small_resnet(image_size=image_size, depth=depth, width=width, stem=stem, norm=norm)
-    if name == "resnet_tiny":
+    if name in RESNETS:
+        blocks, channels, bottleneck = RESNETS[name]
         return resnet(
             image_size=image_size,
-            blocks=[1],
-            width=width,
-            bottleneck=False,
-            stem=stem,
-            norm=norm,
-            name=name,
-        )
-    if name in IMAGENET_NETS:
-        blocks, bottleneck = IMAGENET_NETS[name]
-        return resnet(
-            image_size=image_size,
-            blocks=blocks,
-            width=64,
+            blocks=blocks or small_resnet_blocks(depth),
+            width=channels or width,
             bottleneck=bottleneck,
             stem=stem,
             norm=norm,
@@ -70,7 +58,7 @@ def build(
         )
     if name.startswith(_KERAS_PREFIX):
         return _keras_application(name.removeprefix(_KERAS_PREFIX), image_size, norm)
-    known = ", ".join([*IMAGENET_NETS, "resnet_small", "resnet_tiny", f"{_KERAS_PREFIX}NAME"])
+    known = ", ".join([*RESNETS, f"{_KERAS_PREFIX}NAME"])
     raise UserError(f"--backbone: expected one of {known}. Received: {name!r}.")
 
 

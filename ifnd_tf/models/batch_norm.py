@@ -45,16 +45,16 @@ class BatchNorm(keras.layers.Layer):
         self.momentum, self.epsilon = momentum, epsilon
 
     def build(self, input_shape):
-        shape = (input_shape[-1],)
-        options = {"shape": shape, "dtype": "float32", "autocast": False}
-        self.gamma = self.add_weight(name="gamma", initializer="ones", **options)
-        self.beta = self.add_weight(name="beta", initializer="zeros", **options)
-        self.moving_mean = self.add_weight(
-            name="moving_mean", initializer="zeros", trainable=False, **options
-        )
-        self.moving_variance = self.add_weight(
-            name="moving_variance", initializer="ones", trainable=False, **options
-        )
+        def weight(name: str, initializer: str, trainable: bool) -> keras.Variable:
+            return self.add_weight(
+                name=name, shape=(input_shape[-1],), initializer=initializer, trainable=trainable,
+                dtype="float32", autocast=False,
+            )  # fmt: skip
+
+        self.gamma = weight("gamma", "ones", True)
+        self.beta = weight("beta", "zeros", True)
+        self.moving_mean = weight("moving_mean", "zeros", False)
+        self.moving_variance = weight("moving_variance", "ones", False)
 
     def call(self, inputs, training=False, mask=None):  # networks of keras.applications pass one
         if not training:
@@ -71,26 +71,13 @@ class BatchNorm(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return input_shape
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "policy": self.policy,
-            "splits": self.splits,
-            "momentum": self.momentum,
-            "epsilon": self.epsilon,
-        }
-
     def _fused(self, x, mean=None, variance=None):
         """Keras' own layer is not fused under TensorFlow; this op halves the layer's cost."""
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=x,
-            scale=self.gamma.value,
-            offset=self.beta.value,
-            mean=[] if mean is None else mean,
-            variance=[] if variance is None else variance,
-            epsilon=self.epsilon,
-            is_training=mean is None,
-        )
+            x=x, scale=self.gamma.value, offset=self.beta.value,
+            mean=[] if mean is None else mean, variance=[] if variance is None else variance,
+            epsilon=self.epsilon, is_training=mean is None,
+        )  # fmt: skip
         return outputs, mean, variance
 
     def _split(self, x):
@@ -130,9 +117,8 @@ class BatchNorm(keras.layers.Layer):
         statistics = tf.stop_gradient(tf.stack([mean, variance]))
         if self.policy != "sync":
             statistics = replicas.all_reduce_mean(statistics)
-        for variable, value in zip(
-            (self.moving_mean, self.moving_variance), tf.unstack(statistics), strict=True
-        ):
+        variables = self.moving_mean, self.moving_variance
+        for variable, value in zip(variables, tf.unstack(statistics), strict=True):
             variable.assign(variable.value * self.momentum + value * (1.0 - self.momentum))
 
 

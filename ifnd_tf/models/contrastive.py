@@ -1,49 +1,18 @@
-"""What every contrastive model shares: encoder, projector, label variable, masked loss."""
+"""The base of MoCo and SimCLR: network, label variable, loss, optimiser step and metrics."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.distribute import replicas
-from ifnd_tf.models.fused_loss import eliminate
-from ifnd_tf.models.loss import ContrastiveLoss, false_negatives, masked_info_nce
+from ifnd_tf.models.loss import ContrastiveLoss, LossSettings, label_info_nce
 from ifnd_tf.models.memory_bank import KeyMemory
+from ifnd_tf.models.network import Network
 
 NOT_ACCEPTED = -1
-
-
-class Network(NamedTuple):
-    """An encoder with its projector, both functional models.
-
-    Attributes:
-        encoder: normalised images [b, S, S, 3] -> features [b, F].
-        projector: features [b, F] -> float32 [b, D], not normalised.
-    """
-
-    encoder: keras.Model
-    projector: keras.Model
-
-    def embed(self, images: tf.Tensor, *, training: bool = False) -> tf.Tensor:
-        """Unit vectors, float32 [b, D]."""
-        return self.outputs(images, training=training)[1]
-
-    def outputs(self, images: tf.Tensor, *, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
-        """The encoder's features [b, F], and unit vectors, float32 [b, D]."""
-        features = self.encoder(images, training=training)
-        projected = self.projector(features, training=training)
-        return features, tf.math.l2_normalize(projected, axis=-1)
-
-    def inference(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """`outputs` by name, "features" and "embedding", both float32."""
-        features, embedding = self.outputs(images)
-        return {"features": tf.cast(features, tf.float32), "embedding": embedding}
-
-    @property
-    def trainable_variables(self) -> list[keras.Variable]:
-        return self.encoder.trainable_variables + self.projector.trainable_variables
 
 
 class ContrastiveModel(replicas.DistributedModel):
@@ -53,14 +22,10 @@ class ContrastiveModel(replicas.DistributedModel):
         network: the encoder and projector to train.
         num_examples: N, the size of the index space.
         num_levels: L, rows of the label variable; 0 trains the plain framework.
+        loss: temperature, and what becomes of false negatives.
         photometric: uint8 crops [m, S, S, 3] and draws [m, P] -> normalised views; None when
-            the host hands over finished views.
-        temperature: tau > 0 of the loss.
-        loss: "eliminate" or "attract".
-        rescale_negatives: see `masked_info_nce`.
-        level_combination: "mean" of the levels' losses, or one loss of their "union".
-        memory: keeps each example's keys, as embeddings to cluster; None: they are not needed.
-        remember_features: whether it keeps the encoder's features in place of the keys.
+            the host hands over normalised views.
+        memory: averages each example's keys or features, to be clustered; None: not needed.
 
     Attributes:
         first_bad: int32 [2], see `nonfinite`; -1 while all numbers are finite.
@@ -74,42 +39,35 @@ class ContrastiveModel(replicas.DistributedModel):
         *,
         num_examples: int,
         num_levels: int,
+        loss: LossSettings,
         photometric: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
-        temperature: float = 0.2,
-        loss: str = "eliminate",
-        rescale_negatives: bool = False,
-        level_combination: str = "mean",
         memory: KeyMemory | None = None,
-        remember_features: bool = False,
         name: str | None = None,
     ):
         super().__init__(name=name)
         self.network = network
         # Keras finds sub-models in attributes, not in named tuples.
         self.encoder, self.projector = network
-        self.photometric = photometric
-        self.temperature = temperature
-        self.loss_mode, self.rescale_negatives = loss, rescale_negatives
-        self.level_combination = level_combination
-        self.memory, self.remember_features = memory, remember_features
+        self.loss_settings, self.photometric, self.memory = loss, photometric, memory
         self.pseudo_labels: Any = None
         if num_levels:
-            self.pseudo_labels = self.add_weight(
-                name="pseudo_labels",
-                shape=(num_levels, num_examples),
-                dtype="int32",
-                initializer=keras.initializers.Constant(NOT_ACCEPTED),
-                trainable=False,
-            )
-        self.first_bad = self.add_weight(
-            name="first_bad", shape=(2,), dtype="int32",
-            initializer=keras.initializers.Constant(-1), trainable=False,
-        )  # fmt: skip
+            shape = (num_levels, num_examples)
+            self.pseudo_labels = self.add_state("pseudo_labels", shape, initial=NOT_ACCEPTED)
+        self.first_bad = self.add_state("first_bad", (2,), initial=-1)
         self._means = {
             name: keras.metrics.Mean(name=name)
             for name in ("loss", "masked_share", "positive_similarity", "embedding_std")
         }
         self.built = True
+
+    def add_state(
+        self, name: str, shape: tuple[int, ...], dtype: str = "int32", initial: int = 0
+    ) -> keras.Variable:
+        """A variable that the step assigns, not the optimiser."""
+        return self.add_weight(
+            name=name, shape=shape, dtype=dtype, trainable=False, autocast=False,
+            initializer=keras.initializers.Constant(initial),
+        )  # fmt: skip
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -147,6 +105,8 @@ class ContrastiveModel(replicas.DistributedModel):
 
     def labels_of(self, index: tf.Tensor) -> tf.Tensor:
         """Pseudo-labels int32 [L, m] of the examples `index` [m]; -1 for index -1."""
+        if self.pseudo_labels is None:
+            return tf.zeros([0, *index.shape], tf.int32)
         labels = tf.gather(self.pseudo_labels.value, tf.maximum(index, 0), axis=1)
         return tf.where(index < 0, NOT_ACCEPTED, labels)
 
@@ -168,29 +128,13 @@ class ContrastiveModel(replicas.DistributedModel):
             negative_index: int32 [M], -1 for an empty slot.
             valid: bool [M] or [b, M].
         """
-        positive = tf.reduce_sum(anchors * positives, axis=-1) / self.temperature
-        logits = tf.matmul(anchors, negatives, transpose_b=True) / self.temperature
-        if self.pseudo_labels is None:
-            return masked_info_nce(positive, logits, valid=valid, mode=self.loss_mode)
+        settings = self.loss_settings
+        positive = tf.reduce_sum(anchors * positives, axis=-1) / settings.temperature
+        logits = tf.matmul(anchors, negatives, transpose_b=True) / settings.temperature
+        # A compiled function would take the variable itself, which no lowered program has.
+        indices = anchor_index, tf.convert_to_tensor(negative_index)
         labels = self.labels_of(anchor_index), self.labels_of(negative_index)
-        # An older key of the anchor itself is the surest false negative of all; it is left
-        # out whatever the labels say, and never attracted, since it is stale.
-        plain = self.level_combination == "mean" and not self.rescale_negatives
-        if self.loss_mode == "eliminate" and plain:
-            # A compiled function would take the variable itself, which no lowered program has.
-            indices = anchor_index, tf.convert_to_tensor(negative_index)
-            return eliminate(positive, logits, valid, *indices, *labels)
-        same = false_negatives(*labels)
-        if self.level_combination == "union":
-            same = tf.reduce_any(same, axis=0, keepdims=True)
-        return masked_info_nce(
-            positive,
-            logits,
-            valid=tf.logical_and(valid, anchor_index[:, None] != negative_index[None, :]),
-            false_negative=same,
-            mode=self.loss_mode,
-            rescale=self.rescale_negatives,
-        )
+        return label_info_nce(positive, logits, valid, indices, labels, settings)
 
     def minimise(self, tape: tf.GradientTape, loss: tf.Tensor) -> list[tf.Tensor]:
         """One optimiser step on a loss that `replica_share` made; returns the gradients."""

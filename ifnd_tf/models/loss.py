@@ -1,26 +1,161 @@
-"""Contrastive losses that leave detected false negatives out, or pull them in.
+"""InfoNCE with detected false negatives eliminated or attracted, and its gradient in closed form.
 
-Both base frameworks use the same function: MoCo's negatives are the queue, SimCLR's the
-other images of the batch. Sources: InfoNCE (van den Oord et al. 2018, arXiv 1807.03748),
-elimination and attraction as in IFND (Chen et al., ICLR 2022, arXiv 2106.03719).
+MoCo's negatives are the queue, SimCLR's the other images of the batch. Sources: InfoNCE (van den
+Oord et al. 2018, arXiv 1807.03748), elimination and attraction as in IFND (Chen et al., ICLR 2022,
+arXiv 2106.03719).
+
+One formula holds every treatment of false negatives. With p the positive's logit, n_j the
+negatives', weights w_j, targets t_j with t_0 + sum_j t_j = 1 and a scale lambda,
+
+    loss = mean over weightings of log Z - t_0 p - sum_j t_j n_j,  Z = e^p + lambda sum_j w_j e^n_j,
+
+and its gradient is the softmax weight less the target: lambda w_j e^n_j / Z - t_j.
 """
 
-from typing import NamedTuple
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from ifnd_tf.distribute.replicas import on_cpu
+
+# Numbers that a CPU adds side by side: a few registers full.
+_LANES = 128
+
+# bool [B, M], compared from labels at each call: inside XLA's loops that costs less than reading
+# stored masks.
+Pairs = Callable[[], tf.Tensor]
+# Multiplies numbers of the pairs, [B, M] or [B, 1], by weights or targets.
+Factor = Callable[[tf.Tensor], tf.Tensor]
+
 
 class ContrastiveLoss(NamedTuple):
-    """What `masked_info_nce` returns.
+    """The loss of a batch.
 
     Attributes:
         per_anchor: float32 [B], the loss in nats, averaged over the L levels.
-        masked_share: float32 [], share of the valid negatives taken for false ones, over
-            all anchors and levels.
+        masked_share: float32 [], share of the valid negatives that are detected false negatives,
+            over all anchors and levels.
     """
 
     per_anchor: tf.Tensor
     masked_share: tf.Tensor
+
+
+class LossSettings(NamedTuple):
+    """How similarities become a loss.
+
+    Attributes:
+        temperature: tau > 0, divides the similarities.
+        mode: "eliminate" or "attract" the false negatives.
+        rescale_negatives: multiply the kept negatives' sum by (valid count / kept count), so that
+            elimination does not shrink the denominator (eliminate only).
+        level_combination: "mean" of the levels' losses, or one loss of the levels' "union".
+    """
+
+    temperature: float = 0.2
+    mode: str = "eliminate"
+    rescale_negatives: bool = False
+    level_combination: str = "mean"
+
+
+class Treatment(NamedTuple):
+    """The weights and targets of all pairs; by default those of plain InfoNCE. Without gradient.
+
+    Attributes:
+        weights: a `Factor` for each weighting, w >= 0.
+        scale: float32 [weightings, B], lambda.
+        key_target: float32 [B], t_0.
+        targets: the `Factor` of t_j; None: all are 0.
+    """
+
+    weights: Sequence[Factor] = (tf.identity,)
+    scale: tf.Tensor | float = 1.0
+    key_target: tf.Tensor | float = 1.0
+    targets: Factor | None = None
+
+
+@tf.function(jit_compile=True, autograph=False)
+def label_info_nce(
+    positive: tf.Tensor,
+    logits: tf.Tensor,
+    valid: tf.Tensor,
+    index: tuple[tf.Tensor, tf.Tensor],
+    labels: tuple[tf.Tensor, tf.Tensor],
+    settings: LossSettings,
+) -> ContrastiveLoss:
+    """`masked_info_nce` with the false negatives told by labels, in one compiled pass.
+
+    Args:
+        positive: float32 [B].
+        logits: float32 [B, M].
+        valid: bool [M] or [B, M].
+        index: examples of the anchors int32 [B], and of the negatives int32 [M]. With labels, a
+            negative of the anchor's own example is invalid: an older key of it is the surest
+            false negative, and too stale to attract.
+        labels: those of the anchors int32 [L, B], and of the negatives int32 [L, M]; -1 for "not
+            accepted". L = 0 is plain InfoNCE.
+        settings: all but the temperature, by which the logits are divided already.
+    """
+    anchors = tf.where(labels[0] < 0, -2, labels[0])  # -1 never equals -1
+    levels = zip(tf.unstack(anchors), tf.unstack(labels[1]), strict=True)
+    same: list[Pairs] = [functools.partial(_equal, *level) for level in levels]
+
+    def valid_pairs() -> tf.Tensor:
+        return tf.logical_and(valid, ~_equal(*index) if same else tf.ones(logits.shape, tf.bool))
+
+    if same and settings.level_combination == "union":
+        same = [functools.partial(_reduced, tf.logical_or, *same)]
+    mode, rescale = settings.mode, settings.rescale_negatives
+    return _treated(positive, logits, valid_pairs, same, mode=mode, rescale=rescale)
+
+
+def masked_info_nce(
+    positive: tf.Tensor,
+    negatives: tf.Tensor,
+    *,
+    valid: tf.Tensor | None = None,
+    false_negative: tf.Tensor | None = None,
+    mode: str = "eliminate",
+    rescale: bool = False,
+) -> ContrastiveLoss:
+    """InfoNCE over L levels of detected false negatives, with one exponential for all.
+
+    With p the positive's logit, n the negatives' and F_l the false negatives of level l:
+
+    - eliminate: `-p + log(e^p + sum over n not in F_l of e^n)`;
+    - attract: `log(e^p + sum of all e^n) - mean(p and the logits in F_l)`.
+
+    Both are averaged over l. Without false negatives both are plain InfoNCE. The gradient is a
+    closed form, which cannot be differentiated again.
+
+    Args:
+        positive: float32 [B], similarity to the positive divided by the temperature.
+        negatives: float32 [B, M], similarities to the negatives divided by the temperature.
+        valid: bool, broadcastable to [B, M]; False removes an entry altogether (an empty
+            slot of the queue, the anchor itself). None: all are valid.
+        false_negative: bool [L, B, M], L static, or None for the plain loss.
+        mode: "eliminate" or "attract".
+        rescale: multiply the kept negatives' sum by (valid count / kept count), so that
+            elimination does not shrink the denominator (eliminate only).
+
+    Returns:
+        A `ContrastiveLoss`.
+
+    Raises:
+        ValueError: if `mode` is unknown or ranks do not fit.
+    """
+    positive, negatives = map(tf.convert_to_tensor, (positive, negatives))
+    tf.debugging.assert_rank(positive, 1)
+    tf.debugging.assert_rank(negatives, 2)
+    pairs = tf.broadcast_to(True if valid is None else valid, tf.shape(negatives))
+    levels: list[Pairs] = []
+    if false_negative is not None:
+        tf.debugging.assert_rank(false_negative, 3)
+        levels = [functools.partial(tf.identity, mask) for mask in tf.unstack(false_negative)]
+    return _treated(positive, negatives, lambda: pairs, levels, mode=mode, rescale=rescale)
 
 
 def false_negatives(anchor_labels: tf.Tensor, negative_labels: tf.Tensor) -> tf.Tensor:
@@ -40,77 +175,119 @@ def false_negatives(anchor_labels: tf.Tensor, negative_labels: tf.Tensor) -> tf.
     return anchors[:, :, None] == negative_labels[:, None, :]
 
 
-def masked_info_nce(
-    positive: tf.Tensor,
-    negatives: tf.Tensor,
-    *,
-    valid: tf.Tensor | None = None,
-    false_negative: tf.Tensor | None = None,
-    mode: str = "eliminate",
-    rescale: bool = False,
-) -> ContrastiveLoss:
-    """InfoNCE over L levels of detected false negatives, with one exponential for all.
-
-    With p the positive's logit, n the negatives' and F_l the false negatives of level l:
-
-    - eliminate: `-p + log(e^p + sum over n not in F_l of e^n)`;
-    - attract: `log(e^p + sum of all e^n) - mean(p and the logits in F_l)`.
-
-    Both are averaged over l. Without false negatives both are plain InfoNCE.
-
-    Args:
-        positive: float32 [B], similarity to the positive divided by the temperature.
-        negatives: float32 [B, M], similarities to the negatives divided by the temperature.
-        valid: bool, broadcastable to [B, M]; False removes an entry altogether (an empty
-            slot of the queue, the anchor itself). None: all are valid.
-        false_negative: bool [L, B, M], or None for the plain loss.
-        mode: "eliminate" or "attract".
-        rescale: multiply the kept negatives' sum by (valid count / kept count), so that
-            elimination does not shrink the denominator (eliminate only).
-
-    Returns:
-        A `ContrastiveLoss`.
-
-    Raises:
-        ValueError: if `mode` is unknown or ranks do not fit.
-    """
+def _treated(
+    positive: tf.Tensor, logits: tf.Tensor, valid: Pairs, same: list[Pairs], *,
+    mode: str, rescale: bool,
+) -> ContrastiveLoss:  # fmt: skip
+    """The loss of valid pairs, of which the `same` of each level are false negatives."""
     if mode not in ("eliminate", "attract"):
         raise ValueError(f"mode: expected 'eliminate' or 'attract'. Received: {mode!r}")
-    tf.debugging.assert_rank(positive, 1)
-    tf.debugging.assert_rank(negatives, 2)
-    if valid is not None:
-        valid = tf.convert_to_tensor(valid)
+    treatment, share = Treatment(), tf.zeros([])
+    if same and (mode == "attract" or rescale):
+        found = [functools.partial(_reduced, tf.logical_and, pairs, valid) for pairs in same]
+        count, masked = _count(valid), tf.stack([_count(pairs) for pairs in found])
+        share = tf.reduce_mean(masked) / tf.maximum(tf.reduce_mean(count), 1.0)
+        if mode == "attract":
+            treatment = _attraction(found, masked)
+        else:
+            treatment = _elimination(same, count / tf.maximum(count - masked, 1.0))
+    elif same:
+        treatment, share = _elimination(same), _masked_share(valid(), same)
+    return ContrastiveLoss(_info_nce(positive, logits, valid, treatment), share)
+
+
+def _equal(anchors: tf.Tensor, negatives: tf.Tensor) -> tf.Tensor:
+    return anchors[:, None] == negatives[None, :]
+
+
+def _reduced(operation: Callable, *pairs: Pairs) -> tf.Tensor:
+    return functools.reduce(operation, [each() for each in pairs])
+
+
+def _elimination(same: list[Pairs], scale: tf.Tensor | float = 1.0) -> Treatment:
+    """Weight 0 for the false negatives of a level."""
+
+    def kept(pairs: Pairs, x: tf.Tensor) -> tf.Tensor:
+        # A selection, not a product: a masked key then has exactly no gradient.
+        return tf.where(pairs(), 0.0, x)
+
+    return Treatment([functools.partial(kept, pairs) for pairs in same], scale)
+
+
+def _attraction(found: Sequence[Pairs], masked: tf.Tensor) -> Treatment:
+    """Target 1 / |P| for the key and the false negatives of a level, averaged over levels."""
+    shares = 1.0 / (len(found) * (1.0 + masked))
+
+    def targets(x: tf.Tensor) -> tf.Tensor:
+        levels = zip(found, tf.unstack(shares[:, :, None], len(found)), strict=True)
+        return tf.add_n([tf.where(pairs(), share * x, 0.0) for pairs, share in levels])
+
+    return Treatment(key_target=tf.reduce_sum(shares, axis=0), targets=targets)
+
+
+def _info_nce(
+    positive: tf.Tensor, logits: tf.Tensor, valid: Pairs, treatment: Treatment
+) -> tf.Tensor:
+    """The module's formula, float32 [B]; invalid pairs have weight and target 0."""
+    weights, scale, key_target, targets = treatment
+
+    @tf.custom_gradient
+    def per_anchor(positive: tf.Tensor, logits: tf.Tensor) -> tuple[tf.Tensor, Any]:
         # Not a product with 0: e^0 = 1 would stay in the sum.
-        negatives = tf.where(valid, negatives, tf.constant(float("-inf"), negatives.dtype))
-    largest = tf.stop_gradient(tf.maximum(positive, tf.reduce_max(negatives, axis=1)))
-    exp_positive = tf.exp(positive - largest)
-    exp_negatives = tf.exp(negatives - largest[:, None])
-    if false_negative is None:
-        total = exp_positive + tf.reduce_sum(exp_negatives, axis=1)
-        return ContrastiveLoss(tf.math.log(total) + largest - positive, tf.zeros([]))
+        logits = tf.where(valid(), logits, float("-inf"))
+        largest = tf.maximum(positive, tf.reduce_max(logits, axis=1))
+        exp_positive = tf.exp(positive - largest)
+        exp_logits = tf.exp(logits - largest[:, None])
+        sums = tf.stack([_row_sums(weigh(exp_logits)) for weigh in weights])
+        totals = exp_positive + scale * sums
+        loss = tf.reduce_mean(tf.math.log(totals), axis=0) + largest - key_target * positive
+        if targets is not None:
+            loss -= _row_sums(targets(logits))
 
-    tf.debugging.assert_rank(false_negative, 3)
-    if valid is not None:
-        false_negative = tf.logical_and(false_negative, valid)
-    masked = tf.reduce_sum(tf.cast(false_negative, tf.float32), axis=2)  # [L, B]
-    count = _valid_count(valid, negatives)
-    if mode == "eliminate":
-        kept = tf.reduce_sum(tf.where(false_negative, 0.0, exp_negatives), axis=2)
-        if rescale:
-            kept *= count / tf.maximum(count - masked, 1.0)
-        per_level = tf.math.log(exp_positive + kept) + largest - positive
-    else:
-        total = exp_positive + tf.reduce_sum(exp_negatives, axis=1)
-        # -inf logits of invalid entries must not meet the product 0 * -inf.
-        pulled = tf.reduce_sum(tf.where(false_negative, negatives, 0.0), axis=2)
-        per_level = tf.math.log(total) + largest - (positive + pulled) / (1.0 + masked)
-    share = tf.reduce_mean(masked) / tf.maximum(tf.reduce_mean(count), 1.0)
-    return ContrastiveLoss(tf.reduce_mean(per_level, axis=0), share)
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            shares = upstream / (len(weights) * totals)
+            columns = tf.unstack((scale * shares)[:, :, None], len(weights))
+            weighed = tf.add_n([w(x) for w, x in zip(weights, columns, strict=True)])
+            to_logits = exp_logits * weighed
+            if targets is not None:
+                to_logits -= targets(upstream[:, None])
+            to_positive = exp_positive * tf.reduce_sum(shares, axis=0) - key_target * upstream
+            return to_positive, to_logits
+
+        return loss, gradient
+
+    return per_anchor(positive, logits)
 
 
-def _valid_count(valid: tf.Tensor | None, negatives: tf.Tensor) -> tf.Tensor:
-    """float32 [B] or [1]: how many negatives are valid."""
-    if valid is None:
-        return tf.cast(tf.shape(negatives)[1:], tf.float32)
-    rows = tf.cast(valid, tf.float32)
-    return tf.reduce_sum(rows, axis=-1) if valid.shape.rank == 2 else tf.reduce_sum(rows)[None]
+def _count(pairs: Pairs) -> tf.Tensor:
+    """float32 [B]: how many pairs of each row."""
+    return _row_sums(tf.cast(pairs(), tf.float32))
+
+
+def _row_sums(values: tf.Tensor) -> tf.Tensor:
+    """Sums [B] of the rows of [B, M].
+
+    On a CPU XLA adds the numbers of a row one after the other, as their order says, in twice the
+    time of all else here. So they are added in lanes first, and the lanes by a product: XLA would
+    join two sums into one.
+    """
+    lanes = math.gcd(values.shape[1] or 1, _LANES)
+    if lanes == 1 or not on_cpu():
+        return tf.reduce_sum(values, axis=1)
+    partial = tf.reduce_sum(tf.reshape(values, [-1, values.shape[1] // lanes, lanes]), axis=1)
+    return tf.linalg.matvec(partial, tf.ones([lanes]))
+
+
+def _masked_share(valid: tf.Tensor, same: list[Pairs]) -> tf.Tensor:
+    """Share of the valid pairs [B, M] that are false negatives, over the levels.
+
+    One integer counts both for a column, the valid ones in its upper half: two sums would take
+    twice the time.
+    """
+    levels, batch = len(same), valid.shape[0] or 1 << 16
+    kind, half = (tf.int32, 1 << 16) if levels * batch < 1 << 15 else (tf.int64, 1 << 32)
+    masked = tf.add_n([tf.cast(pairs(), kind) for pairs in same])
+    both = tf.reduce_sum(tf.where(valid, masked + half, 0), axis=0)
+    count = tf.reduce_sum(tf.cast(both // half, tf.float32))
+    most = levels * tf.maximum(count, tf.cast(tf.shape(valid)[0], tf.float32))
+    return tf.reduce_sum(tf.cast(both % half, tf.float32)) / most

@@ -37,6 +37,7 @@ class KeyMemory(tf.train.experimental.PythonState):
         num_examples: N, the size of the index space.
         width: D.
         momentum: m in [0, 1).
+        features: whether it averages the encoder's features in place of the keys.
 
     Attributes:
         rows: n, rows of a replica.
@@ -51,8 +52,9 @@ class KeyMemory(tf.train.experimental.PythonState):
         num_examples: int,
         width: int,
         momentum: float,
+        features: bool = False,
     ):
-        self._strategy, self._momentum = strategy, momentum
+        self._strategy, self._momentum, self.features = strategy, momentum, features
         self._num_examples, self.width = num_examples, width
         self.rows = math.ceil(num_examples / strategy.num_replicas_in_sync)
         with strategy.scope():

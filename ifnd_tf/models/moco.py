@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from ifnd_tf.distribute import replicas
 from ifnd_tf.models.batch_norm import interleave
-from ifnd_tf.models.contrastive import ContrastiveModel, Network
+from ifnd_tf.models.contrastive import ContrastiveModel
+from ifnd_tf.models.network import Network
 
 EMPTY = -1
 
@@ -50,17 +51,9 @@ class MoCo(ContrastiveModel):
         for query, key in zip(network, key_network, strict=True):
             key.set_weights(query.get_weights())
         dim = network.projector.output_shape[-1]
-        self.queue = self.add_weight(
-            name="queue", shape=(queue_size, dim), initializer="zeros", trainable=False,
-            dtype="float32", autocast=False,
-        )  # fmt: skip
-        self.queue_index = self.add_weight(
-            name="queue_index", shape=(queue_size,), dtype="int32",
-            initializer=keras.initializers.Constant(EMPTY), trainable=False,
-        )  # fmt: skip
-        self.queue_end = self.add_weight(
-            name="queue_end", shape=(), dtype="int32", initializer="zeros", trainable=False
-        )
+        self.queue = self.add_state("queue", (queue_size, dim), "float32")
+        self.queue_index = self.add_state("queue_index", (queue_size,), initial=EMPTY)
+        self.queue_end = self.add_state("queue_end", ())
 
     @property
     def embedding_network(self) -> Network:
@@ -98,7 +91,7 @@ class MoCo(ContrastiveModel):
 
         def outputs(images: tf.Tensor) -> list[tf.Tensor]:
             features, keys = self.key_network.outputs(images, training=True)
-            found = [keys, features] if self.remember_features else [keys]
+            found = [keys, features] if self.memory and self.memory.features else [keys]
             return [tf.stop_gradient(x) for x in found]
 
         if self.batch_norm == "shuffle" and replicas.num_replicas() > 1:

@@ -9,12 +9,14 @@ import keras
 
 from ifnd_tf.errors import UserError
 
-# blocks of each stage, bottleneck?
-IMAGENET_NETS: dict[str, tuple[tuple[int, ...], bool]] = {
-    "resnet18": ((2, 2, 2, 2), False),
-    "resnet34": ((3, 4, 6, 3), False),
-    "resnet50": ((3, 4, 6, 3), True),
-    "resnet101": ((3, 4, 23, 3), True),
+# Blocks of each stage (none: by --depth), channels of the first stage (0: by --width), bottleneck?
+RESNETS: dict[str, tuple[tuple[int, ...], int, bool]] = {
+    "resnet18": ((2, 2, 2, 2), 64, False),
+    "resnet34": ((3, 4, 6, 3), 64, False),
+    "resnet50": ((3, 4, 6, 3), 64, True),
+    "resnet101": ((3, 4, 23, 3), 64, True),
+    "resnet_small": ((), 0, False),
+    "resnet_tiny": ((1,), 0, False),
 }
 
 Norm = Callable[[str], keras.layers.Layer]
@@ -56,33 +58,25 @@ def resnet(
     else:
         x = _conv(inputs, width, 3, 2 if stem == "stride2" else 1, "stem")
         x = keras.layers.ReLU()(norm("stem_norm")(x))
-    block = _bottleneck_block if bottleneck else _basic_block
     for stage, count in enumerate(blocks):
         for number in range(count):
             stride = 2 if stage > 0 and number == 0 else 1
-            x = block(x, width * 2**stage, stride, norm, f"stage{stage + 1}_block{number + 1}")
+            block = f"stage{stage + 1}_block{number + 1}"
+            x = _block(x, width * 2**stage, stride, bottleneck, norm, block)
     # Averaging in float32: bfloat16 has too few digits for a mean over many pixels.
     x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="features")(x)
     return keras.Model(inputs, x, name=name)
 
 
-def small_resnet(*, image_size: int, depth: int, width: int, stem: str, norm: Norm) -> keras.Model:
-    """The three-stage CIFAR ResNet of He et al., section 4.2: 6n + 2 layers.
+def small_resnet_blocks(depth: int) -> list[int]:
+    """Blocks of each stage of the CIFAR ResNet of He et al., section 4.2: 6n + 2 layers.
 
     Raises:
         UserError: if `depth` is not 6n + 2.
     """
     if depth < 8 or (depth - 2) % 6:
         raise UserError(f"--depth: expected 6n + 2, so 8, 14, 20, ... Received: {depth}.")
-    return resnet(
-        image_size=image_size,
-        blocks=[(depth - 2) // 6] * 3,
-        width=width,
-        bottleneck=False,
-        stem=stem,
-        norm=norm,
-        name=f"resnet{depth}_width{width}",
-    )
+    return [(depth - 2) // 6] * 3
 
 
 def _conv(x, filters: int, kernel: int, stride: int, name: str, padding: str = "same"):
@@ -93,34 +87,23 @@ def _conv(x, filters: int, kernel: int, stride: int, name: str, padding: str = "
     if stride == 2 and kernel == 3:
         # "same" pads a strided convolution on one side only; the paper pads both.
         x, padding = keras.layers.ZeroPadding2D(1, name=f"{name}_pad")(x), "valid"
+    start = keras.initializers.VarianceScaling(2.0, "fan_out", "truncated_normal")
     return keras.layers.Conv2D(
-        filters,
-        kernel,
-        strides=stride,
-        padding=padding,
-        use_bias=False,
-        kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "truncated_normal"),
-        name=name,
+        filters, kernel, stride, padding, use_bias=False, kernel_initializer=start, name=name
     )(x)
 
 
-def _basic_block(x, filters: int, stride: int, norm: Norm, name: str):
-    y = _conv(x, filters, 3, stride, f"{name}_conv1")
-    y = keras.layers.ReLU()(norm(f"{name}_norm1")(y))
-    y = norm(f"{name}_norm2")(_conv(y, filters, 3, 1, f"{name}_conv2"))
-    return _add(x, y, filters, stride, norm, name)
-
-
-def _bottleneck_block(x, filters: int, stride: int, norm: Norm, name: str):
-    y = _conv(x, filters, 1, 1, f"{name}_conv1")
-    y = keras.layers.ReLU()(norm(f"{name}_norm1")(y))
-    y = _conv(y, filters, 3, stride, f"{name}_conv2")
-    y = keras.layers.ReLU()(norm(f"{name}_norm2")(y))
-    y = norm(f"{name}_norm3")(_conv(y, 4 * filters, 1, 1, f"{name}_conv3"))
-    return _add(x, y, 4 * filters, stride, norm, name)
-
-
-def _add(x, y, filters: int, stride: int, norm: Norm, name: str):
-    if x.shape[-1] != filters or stride != 1:
-        x = norm(f"{name}_norm0")(_conv(x, filters, 1, stride, f"{name}_conv0"))
+def _block(x, filters: int, stride: int, bottleneck: bool, norm: Norm, name: str):
+    """A residual block; its layers as (kernel, filters, stride)."""
+    layers = [(3, filters, stride), (3, filters, 1)]
+    if bottleneck:
+        layers = [(1, filters, 1), (3, filters, stride), (1, 4 * filters, 1)]
+    y = x
+    for number, (kernel, width, step) in enumerate(layers, 1):
+        if number > 1:
+            y = keras.layers.ReLU()(y)
+        y = norm(f"{name}_norm{number}")(_conv(y, width, kernel, step, f"{name}_conv{number}"))
+    width = layers[-1][1]
+    if x.shape[-1] != width or stride != 1:
+        x = norm(f"{name}_norm0")(_conv(x, width, 1, stride, f"{name}_conv0"))
     return keras.layers.ReLU()(keras.layers.Add()([x, y]))

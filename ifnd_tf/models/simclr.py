@@ -5,7 +5,8 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.distribute import replicas
-from ifnd_tf.models.contrastive import ContrastiveModel, Network
+from ifnd_tf.models.contrastive import ContrastiveModel
+from ifnd_tf.models.network import Network
 
 
 class SimCLR(ContrastiveModel):
@@ -22,10 +23,8 @@ class SimCLR(ContrastiveModel):
 
     def __init__(self, network: Network, *, batch_size: int, **kwargs):
         super().__init__(network, name="simclr", **kwargs)
-        self.newest = self.add_weight(
-            name="newest", shape=(batch_size, network.projector.output_shape[-1]),
-            initializer="zeros", trainable=False, dtype="float32", autocast=False,
-        )  # fmt: skip
+        dim = network.projector.output_shape[-1]
+        self.newest = self.add_state("newest", (batch_size, dim), "float32")
 
     def newest_embeddings(self) -> np.ndarray:
         """The first views of the last step."""
@@ -49,7 +48,7 @@ class SimCLR(ContrastiveModel):
         gradients = self.minimise(tape, share)
         self.newest.assign(_by_view(everyone)[0])
         if self.memory is not None:
-            kept = replicas.all_gather(features) if self.remember_features else everyone
+            kept = replicas.all_gather(features) if self.memory.features else everyone
             first, second = _by_view(kept)
             self.memory.update(first + second, _by_view(every_index)[0])
         return self.log(loss, views, partners, gradients)

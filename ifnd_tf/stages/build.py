@@ -13,10 +13,12 @@ from ifnd_tf.config import Config
 from ifnd_tf.data import datasets, eval_batches, photometric, recipes, train_batches
 from ifnd_tf.data.source import Source
 from ifnd_tf.detection import detectors
-from ifnd_tf.models import backbones, optimizers, projector
-from ifnd_tf.models.contrastive import ContrastiveModel, Network
+from ifnd_tf.models import backbones, optimizers
+from ifnd_tf.models.contrastive import ContrastiveModel
+from ifnd_tf.models.loss import LossSettings
 from ifnd_tf.models.memory_bank import KeyMemory
 from ifnd_tf.models.moco import MoCo
+from ifnd_tf.models.network import Network, projector
 from ifnd_tf.models.simclr import SimCLR
 from ifnd_tf.stages import sizes
 from ifnd_tf.training.learning_rate import WarmupCosine
@@ -150,18 +152,17 @@ def _contrastive(
             num_examples=num_examples,
             width=clustered_width(config, network),
             momentum=config.keys_momentum,
+            features=config.cluster_on == "features",
         )
     return framework(
         network,
         num_examples=num_examples,
         num_levels=len(levels) or detectors.named(config.detector).num_levels,
         photometric=augment,
-        temperature=config.temperature,
-        loss=config.loss,
-        rescale_negatives=config.rescale_negatives,
-        level_combination=config.level_combination,
+        loss=LossSettings(
+            config.temperature, config.loss, config.rescale_negatives, config.level_combination
+        ),
         memory=memory,
-        remember_features=memory is not None and config.cluster_on == "features",
     )
 
 
@@ -176,7 +177,7 @@ def _network(config: Config, batch_norm: str, batch_norm_splits: int) -> Network
         batch_norm_splits=batch_norm_splits,
     )
     width = encoder.output_shape[-1]
-    return Network(encoder, projector.projector(width, config.hidden_dim, config.projection_dim))
+    return Network(encoder, projector(width, config.hidden_dim, config.projection_dim))
 
 
 def _optimizer(
@@ -196,11 +197,6 @@ def _optimizer(
     if config.precision == "mixed_float16":
         return keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer
-
-
-def inference(network: Network, images: tf.Tensor) -> dict[str, tf.Tensor]:
-    """`Network.inference` on uint8 images [b, S, S, 3], as `ordered_batches` has them."""
-    return network.inference(photometric.normalise(images))
 
 
 def clustered_width(config: Config, network: Network) -> int:

@@ -86,7 +86,7 @@ def _online_knn(run: Run, model: ContrastiveModel) -> list[keras.callbacks.Callb
         return []
     rng = np.random.default_rng(config.seed)
     few = np.sort(rng.permutation(train.readable)[: config.online_knn_examples]).astype(np.int32)
-    embedder = Embedder(functools.partial(build.inference, model.network), run.strategy)
+    embedder = Embedder(model.network.inference, run.strategy)
 
     def features(source: Source, indices: np.ndarray | None = None) -> Embeddings:
         batches = build.ordered_batches(config, run.strategy, source, indices)

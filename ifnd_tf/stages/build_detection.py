@@ -74,10 +74,9 @@ def embedding_table(
     network = model.embedding_network
 
     def embed(images: tf.Tensor) -> tf.Tensor:
-        found = build.inference(network, images)
         if config.cluster_on == "features":
-            return tf.math.l2_normalize(found["features"], axis=-1)
-        return found["embedding"]
+            return tf.math.l2_normalize(network.features(images), axis=-1)
+        return network.inference(images)["embedding"]
 
     # Read anew at each detection, but traced once: that takes a fifth of a small data set's pass.
     @functools.cache

@@ -18,7 +18,7 @@ def picture_collector(run: Run, model: ContrastiveModel) -> PictureCollector:
     config, source = run.config, run.splits.train
 
     def outputs(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        embedding = build.inference(model.network, images)["embedding"]
+        embedding = model.network.inference(images)["embedding"]
         return {"embedding": embedding, "thumbnail": thumbnails(images)}
 
     embedder = Embedder(outputs, run.strategy)

@@ -105,7 +105,7 @@ def measure_steps(run: Run, model: ContrastiveModel) -> StepCost:
     compiled = time.monotonic() - start
     step_seconds = _mean_seconds(train, config.steps_per_execution) / config.steps_per_execution
     rows = source.readable[: 4 * config.batch_size]
-    embedder = Embedder(functools.partial(build.inference, model.network), strategy)
+    embedder = Embedder(model.network.inference, strategy)
 
     def embed() -> None:
         embedder(build.ordered_batches(config, strategy, source, rows), source.num_examples)

@@ -15,7 +15,7 @@ from ifnd_tf.data.datasets import Splits
 from ifnd_tf.data.source import Source
 from ifnd_tf.evaluation.duplicates import find_duplicates, fingerprint
 from ifnd_tf.evaluation.embed import LABEL, SEEN, embed
-from ifnd_tf.models.contrastive import Network
+from ifnd_tf.models.network import Network
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.stages import build, sizes
 from ifnd_tf.stages.run import Run
@@ -84,7 +84,7 @@ def write(run: Run, splits: Splits, network: Network) -> None:
 
 def _embedded(run: Run, splits: Splits, network: Network) -> Table:
     def outputs(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {**build.inference(network, images), "fingerprint": fingerprint(images)}
+        return {**network.inference(images), "fingerprint": fingerprint(images)}
 
     parts = []
     for name, source in zip(("train", "evaluation"), splits, strict=True):

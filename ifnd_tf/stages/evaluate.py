@@ -1,6 +1,5 @@
 """`--mode=evaluate`: the protocols of `--protocols`, beside an untrained encoder and raw pixels."""
 
-import functools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,7 +20,7 @@ from ifnd_tf.evaluation.knn import weighted_knn
 from ifnd_tf.evaluation.linear_probe import linear_probe
 from ifnd_tf.evaluation.saved_model import load_features
 from ifnd_tf.evaluation.transfer import one_hot, transfer, transfer_svm
-from ifnd_tf.models.contrastive import Network
+from ifnd_tf.models.network import Network
 from ifnd_tf.stages import build
 from ifnd_tf.stages.run import Run
 
@@ -106,10 +105,9 @@ def measure(run: Run, network: Network | None) -> dict[str, Any]:
             )
         outputs = _embedded(run, encode, splits)
     else:
-        fresh = functools.partial(build.inference, run.untrained_model().network)
-        untrained = _embedded(run, fresh, splits)
+        untrained = _embedded(run, run.untrained_model().network.inference, splits)
         results["untrained_knn_top1"] = knn(untrained)["knn_top1"]
-        encode = functools.partial(build.inference, network)
+        encode = network.inference
         outputs = _embedded(run, encode, splits)
         results |= health(outputs)
         results["health_warnings"] = collapse.limit_warnings(results, before=health(untrained))
@@ -190,7 +188,7 @@ def _finetune(run: Run, network: Network) -> Iterator[tuple[str, float]]:
             # SimCLR: 60 epochs for 1% of the labels, 30 for 10%.
             epochs = 60 if share < 0.05 else 30
             found = finetune(
-                network.encoder,
+                network,
                 crops=crops,
                 labels=few.labels,
                 test_batches=build.ordered_batches(config, run.strategy, test),

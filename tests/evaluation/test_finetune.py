@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from ifnd_tf.errors import UserError
 from ifnd_tf.evaluation.finetune import finetune, finetune_steps
+from ifnd_tf.models.network import Network
 
 SIZE = 8
 
@@ -44,7 +45,7 @@ def _run(encoder, steps):
     images, labels = _data(16, 0)
     return dict(
         finetune(
-            encoder,
+            Network(encoder, None),
             crops=_crops(images),
             labels=labels,
             test_batches=_test_batches(*_data(100, 1)),
@@ -78,7 +79,8 @@ def test_the_encoder_itself_is_trained_and_its_running_statistics_are_not():
 
     images, labels = _data(16, 0)
     data = {"crops": _crops(images), "labels": labels}
-    dict(finetune(encoder, **data, test_batches=test_batches(), num_test_examples=20, steps=5))
+    network = Network(encoder, None)
+    dict(finetune(network, **data, test_batches=test_batches(), num_test_examples=20, steps=5))
     # Kernel, bias, scale, offset; moving mean and variance.
     assert moved == [True, True, True, True, False, False]
 
@@ -87,7 +89,7 @@ def test_one_class_is_an_error():
     with pytest.raises(UserError, match="at least two classes"):
         dict(
             finetune(
-                _encoder(),
+                Network(_encoder(), None),
                 crops=_crops(_data(8, 0)[0]),
                 labels=np.zeros(8, np.int32),
                 test_batches=[],

@@ -16,7 +16,7 @@ from ifnd_tf.data.photometric import normalise
 from ifnd_tf.errors import UserError
 from ifnd_tf.export.saved_model import export
 from ifnd_tf.models import backbones
-from ifnd_tf.models import projector as heads
+from ifnd_tf.models.network import projector
 from tests.conftest import make_strategy
 
 SIZE = 16
@@ -26,14 +26,14 @@ def _network():
     encoder = backbones.build(
         "resnet_small", image_size=SIZE, stem="cifar", depth=8, width=16, batch_norm="sync"
     )
-    projector = heads.projector(encoder.output_shape[-1], 0, 4)
+    head = projector(encoder.output_shape[-1], 0, 4)
     # Statistics unlike any batch's, so that batch norm in training mode would show.
     for variable in encoder.variables:
         if variable.name == "moving_mean":
             variable.assign(np.linspace(-0.3, 0.3, variable.shape[0]))
         elif variable.name == "moving_variance":
             variable.assign(np.linspace(0.5, 2, variable.shape[0]))
-    return encoder, projector
+    return encoder, head
 
 
 def _images(height, width, count=3):

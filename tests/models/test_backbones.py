@@ -6,8 +6,9 @@ import pytest
 import tensorflow as tf
 
 from ifnd_tf.errors import UserError
-from ifnd_tf.models import backbones, projector
+from ifnd_tf.models import backbones
 from ifnd_tf.models.batch_norm import BatchNorm
+from ifnd_tf.models.network import projector
 
 
 def trainable(model):
@@ -38,6 +39,17 @@ def test_small_nets(depth, width, stem):
     assert len(convolutions) == depth - 1 + 2
     assert model.output_shape == (None, 4 * width)
     assert model.get_layer("features").input.shape[1] == (8 if stem == "cifar" else 4)
+
+
+def test_the_tiny_net_is_one_block_of_the_small_one():
+    tiny, small = (
+        backbones.build(name, image_size=16, width=4, stem="cifar")
+        for name in ("resnet_tiny", "resnet_small")
+    )
+    assert tiny.output_shape == (None, 4)
+    assert [v.path for v in tiny.variables] == [v.path for v in small.variables][
+        : len(tiny.variables)
+    ]
 
 
 def test_a_shortcut_is_the_strided_convolution_of_the_paper():
@@ -71,7 +83,7 @@ def test_the_projector_has_two_layers_and_ends_in_float32():
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        head = projector.projector(12, hidden_dim=0, projection_dim=5)
+        head = projector(12, hidden_dim=0, projection_dim=5)
     finally:
         keras.config.set_dtype_policy(before)
     assert trainable(head) == 12 * 12 + 12 + 12 * 5 + 5

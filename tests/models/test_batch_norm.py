@@ -7,8 +7,9 @@ import tensorflow as tf
 
 from ifnd_tf.distribute.replicas import traced_for_accelerator
 from ifnd_tf.models.batch_norm import BatchNorm, interleave
-from ifnd_tf.models.contrastive import Network
+from ifnd_tf.models.loss import LossSettings
 from ifnd_tf.models.moco import MoCo
+from ifnd_tf.models.network import Network
 from tests.conftest import make_strategy
 
 
@@ -136,7 +137,7 @@ def share_solved(strategy, policy, rows=128, splits=8, batches=12):
         networks = adversary(policy, splits), adversary(policy, splits)
         model = MoCo(
             *networks, queue_size=rows, batch_norm=policy, batch_norm_splits=splits,
-            num_examples=1, num_levels=0,
+            num_examples=1, num_levels=0, loss=LossSettings(),
         )  # fmt: skip
     rng = np.random.default_rng(0)
     replicas = strategy.num_replicas_in_sync

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ifnd_tf.models.contrastive import Network
+from ifnd_tf.models.loss import LossSettings
 from ifnd_tf.models.moco import EMPTY, MoCo
+from ifnd_tf.models.network import Network
 from ifnd_tf.models.simclr import SimCLR
 from tests import reference
 
@@ -20,20 +21,21 @@ def network():
     return Network(keras.Model(images, features), keras.Model(head, keras.layers.Dense(D)(head)))
 
 
-def moco(**options):
+def moco(num_levels=2, **loss):
     model = MoCo(
-        network(), network(), queue_size=Q, key_momentum=0.9, num_examples=N, temperature=TAU,
-        **{"num_levels": 2, **options},
+        network(), network(), queue_size=Q, key_momentum=0.9, num_examples=N,
+        num_levels=num_levels, loss=LossSettings(TAU, **loss),
     )  # fmt: skip
     model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     return model
 
 
-def simclr(**options):
+def simclr(num_levels=2, **loss):
     model = SimCLR(
-        network(), batch_size=B, num_examples=N, temperature=TAU, **{"num_levels": 2, **options}
-    )
+        network(), batch_size=B, num_examples=N, num_levels=num_levels,
+        loss=LossSettings(TAU, **loss),
+    )  # fmt: skip
     model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     return model
@@ -66,7 +68,7 @@ def fill(model, seed=5):
 
 @pytest.mark.parametrize("mode", ["eliminate", "attract"])
 def test_moco_loss_equals_the_reference(mode):
-    model = moco(loss=mode)
+    model = moco(mode=mode)
     data, table = batch(), labels()
     model.pseudo_labels.assign(table)
     queue, queue_index = fill(model)
@@ -81,7 +83,7 @@ def test_moco_loss_equals_the_reference(mode):
 
 @pytest.mark.parametrize("mode", ["eliminate", "attract"])
 def test_simclr_loss_equals_the_reference(mode):
-    model = simclr(loss=mode)
+    model = simclr(mode=mode)
     data, table = batch(), labels()
     model.pseudo_labels.assign(table)
     first, second = (model.network.embed(data["images"][:, v]).numpy() for v in (0, 1))
@@ -226,7 +228,7 @@ def slope(function, variable, direction):
 @pytest.mark.parametrize("make", [moco, simclr])
 def test_a_step_goes_down_the_gradient_of_the_reference(make, mode, rescale):
     """SGD's first step is the gradient; the reference tells its slope in a random direction."""
-    model, data, table = make(loss=mode, rescale_negatives=rescale), batch(), labels()
+    model, data, table = make(mode=mode, rescale_negatives=rescale), batch(), labels()
     model.pseudo_labels.assign(table)
     options = {"kind": mode, "rescale": rescale}
 

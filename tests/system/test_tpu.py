@@ -7,8 +7,7 @@ import tensorflow as tf
 
 from ifnd_tf.data import datasets, recipes, train_batches
 from ifnd_tf.errors import UserError
-from ifnd_tf.models.contrastive import Network
-from ifnd_tf.models.projector import projector
+from ifnd_tf.models.network import Network, projector
 from lowering import flops
 from tests.system.tpu import check, compile, epoch_model, host, roofline, verdict
 from tests.system.tpu.chips import CHIPS

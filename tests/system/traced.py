@@ -9,7 +9,6 @@ the last one of a call hold, and the last.
 
 import collections
 import dataclasses
-import functools
 import json
 import sys
 from pathlib import Path
@@ -87,7 +86,7 @@ def controls(config, strategy, directory):
 def evaluation(config, strategy, directory):
     """The step that embeds for evaluation; exports the model besides."""
     model = building.model(config, strategy, num_examples=EXAMPLES)
-    embedder = Embedder(functools.partial(building.inference, model.network), strategy)
+    embedder = Embedder(model.network.inference, strategy)
     images = tf.zeros([ROWS, config.image_size, config.image_size, 3], tf.uint8)
     values = strategy.experimental_distribute_values_from_function(lambda _: tf.identity(images))
     error = lowered(programs.Traced(embedder._step.get_concrete_function(values)), directory)
