@@ -42,17 +42,15 @@ class Embedder:
         Args:
             function: uint8 images `[b, S, S, 3]` -> dict of tensors `[b, ...]`, run on each
                 replica; it must not use the names "label" and "seen".
-            strategy: where to run it; None: on the default device.
+            strategy: where to run it; None: the current one, by default one device.
         """
-        self._strategy = strategy
-        if strategy is None:
-            self._step = tf.function(function)
-        else:
-            # Not a lambda: TPUStrategy names the cluster after it, and refuses "<lambda>".
-            def step(images):
-                return strategy.run(function, args=(images,))
+        self._strategy = strategy or tf.distribute.get_strategy()
 
-            self._step = tf.function(step)
+        # Not a lambda: TPUStrategy names the cluster after it, and refuses "<lambda>".
+        def step(images):
+            return self._strategy.run(function, args=(images,))
+
+        self._step = tf.function(step)
 
     def __call__(self, batches: Iterable[Mapping[str, Any]], num_examples: int) -> dict[str, Any]:
         """Runs one pass.
@@ -93,8 +91,7 @@ class Embedder:
 
     def _rows(self, batches: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, np.ndarray]]:
         """Yields dicts of arrays that share their first axis: all rows of all workers."""
-        strategy = self._strategy
-        several = strategy is not None and strategy.extended._in_multi_worker_mode()
+        several = self._strategy.extended._in_multi_worker_mode()
         yield from self._gathered(self._local(batches)) if several else self._local(batches)
 
     def _local(self, batches: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, np.ndarray]]:
@@ -115,34 +112,26 @@ class Embedder:
     def _fetch(self, outputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         rows = {}
         for name, value in outputs.items():
-            parts = self._strategy.experimental_local_results(value) if self._strategy else (value,)
+            parts = self._strategy.experimental_local_results(value)
             rows[name] = np.concatenate([_host(part) for part in parts])
         return rows
 
     def _gathered(self, local: Iterator[dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
         """Joins the rows of all workers, which hold equally many (`ordered_batches` pads)."""
-        strategy = self._strategy
-        assert strategy is not None
-        steps = list(local)
+        strategy, steps = self._strategy, list(local)
         if not steps:
             return
         replicas = len(strategy.extended.worker_devices)
-        joined = {name: np.concatenate([rows[name] for rows in steps]) for name in steps[0]}
-
-        def part(array: np.ndarray) -> Callable[[Any], tf.Tensor]:
-            share = len(array) // replicas
-
-            def of(context: Any) -> tf.Tensor:
-                local_id = context.replica_id_in_sync_group % replicas
-                return tf.constant(array[local_id * share : (local_id + 1) * share])
-
-            return of
-
         gather = tf.function(lambda value: strategy.gather(value, axis=0))
-        yield {
-            name: gather(strategy.experimental_distribute_values_from_function(part(array))).numpy()
-            for name, array in joined.items()
-        }
+
+        def joined(name: str) -> np.ndarray:
+            parts = np.split(np.concatenate([rows[name] for rows in steps]), replicas)
+            value = strategy.experimental_distribute_values_from_function(
+                lambda context: tf.constant(parts[context.replica_id_in_sync_group % replicas])
+            )
+            return gather(value).numpy()
+
+        yield {name: joined(name) for name in steps[0]}
 
 
 def embed(
