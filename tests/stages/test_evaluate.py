@@ -73,7 +73,8 @@ def test_transfer_to_images_of_several_labels(tmp_path):
     other = open_splits(f"list:{tmp_path}/train.txt", eval_split=f"{tmp_path}/test.txt")
     assert other.train.class_names == ("blue", "green", "red")
     assert np.all(other.train.labels == -1) and other.train.labelled
-    results = evaluate(tiny.config(protocols="knn", transfer_dataset="x"), transfer_splits=other)
+    config = tiny.config(protocols="knn", transfer_dataset="x", width=16)
+    results = evaluate(config, transfer_splits=other)
     assert results["transfer_svm_map_voc07"] > 0.95
     assert "transfer_knn_top1" not in results
 

@@ -14,7 +14,7 @@ from tests.system.tpu.environment import ROOT, Environments
 pytestmark = pytest.mark.tpu
 
 SMALL = [
-    "--backbone=resnet_tiny", "--stem=cifar", "--width=4", "--image_size=16",
+    "--backbone=resnet_small", "--stem=cifar", "--width=4", "--image_size=16",
     "--precision=float32", "--queue_size=256", "--num_clusters=3,5", "--projection_dim=16",
 ]  # fmt: skip
 
