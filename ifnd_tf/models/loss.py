@@ -75,8 +75,7 @@ def label_info_nce(
 
     if same and settings.level_combination == "union":
         same = [functools.partial(_reduced, tf.logical_or, *same)]
-    mode, rescale = settings.mode, settings.rescale_negatives
-    return _treated(positive, logits, valid_pairs, same, mode=mode, rescale=rescale)
+    return _treated(positive, logits, valid_pairs, same, settings)
 
 
 def masked_info_nce(
@@ -122,7 +121,8 @@ def masked_info_nce(
     if false_negative is not None:
         tf.debugging.assert_rank(false_negative, 3)
         levels = [functools.partial(tf.identity, mask) for mask in tf.unstack(false_negative)]
-    return _treated(positive, negatives, lambda: pairs, levels, mode=mode, rescale=rescale)
+    settings = LossSettings(mode=mode, rescale_negatives=rescale)
+    return _treated(positive, negatives, lambda: pairs, levels, settings)
 
 
 def false_negatives(anchor_labels: tf.Tensor, negative_labels: tf.Tensor) -> tf.Tensor:
@@ -143,14 +143,14 @@ def false_negatives(anchor_labels: tf.Tensor, negative_labels: tf.Tensor) -> tf.
 
 
 def _treated(
-    positive: tf.Tensor, logits: tf.Tensor, valid: Pairs, same: list[Pairs], *,
-    mode: str, rescale: bool,
-) -> ContrastiveLoss:  # fmt: skip
+    positive: tf.Tensor, logits: tf.Tensor, valid: Pairs, same: list[Pairs], settings: LossSettings
+) -> ContrastiveLoss:
     """The loss of valid pairs, of which the `same` of each level are false negatives."""
+    mode = settings.mode
     if mode not in ("eliminate", "attract"):
         raise ValueError(f"mode: expected 'eliminate' or 'attract'. Received: {mode!r}")
     treatment, share = Treatment(), tf.zeros([])
-    if same and (mode == "attract" or rescale):
+    if same and (mode == "attract" or settings.rescale_negatives):
         found = [functools.partial(_reduced, tf.logical_and, pairs, valid) for pairs in same]
         count, masked = _count(valid), tf.stack([_count(pairs) for pairs in found])
         share = tf.reduce_mean(masked) / tf.maximum(tf.reduce_mean(count), 1.0)

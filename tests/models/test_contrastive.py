@@ -107,8 +107,9 @@ def test_union_is_one_loss_of_the_pairs_found_at_any_level(make):
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     queries, keys, others = np.split(vectors, [B, 2 * B])
     loss = model.contrastive_loss(
-        tf.constant(queries), tf.constant(anchors, tf.int32), tf.constant(keys),
-        tf.constant(others), tf.constant(negatives, tf.int32), valid=tf.ones([N], tf.bool),
+        *map(tf.constant, (queries, keys, others)),
+        (tf.constant(anchors, tf.int32), tf.constant(negatives, tf.int32)),
+        valid=tf.ones([N], tf.bool),
     )  # fmt: skip
     expected = [
         reference.anchor_loss(
