@@ -6,10 +6,6 @@ from typing import NamedTuple
 import tensorflow as tf
 
 
-def _identity(tensor: tf.Tensor) -> tf.Tensor:
-    return tensor
-
-
 class Collectives(NamedTuple):
     """How replicas combine what they hold.
 
@@ -25,7 +21,7 @@ class Collectives(NamedTuple):
     loops: bool = False
 
 
-LOCAL = Collectives(_identity, _identity, loops=True)
+LOCAL = Collectives(lambda tensor: tensor, lambda tensor: tensor, loops=True)
 
 
 def replica_collectives() -> Collectives:

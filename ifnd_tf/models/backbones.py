@@ -48,14 +48,9 @@ def build(
     if name in RESNETS:
         blocks, channels, bottleneck = RESNETS[name]
         return resnet(
-            image_size=image_size,
-            blocks=blocks or small_resnet_blocks(depth),
-            width=channels or width,
-            bottleneck=bottleneck,
-            stem=stem,
-            norm=norm,
-            name=name,
-        )
+            image_size=image_size, blocks=blocks or small_resnet_blocks(depth),
+            width=channels or width, bottleneck=bottleneck, stem=stem, norm=norm, name=name,
+        )  # fmt: skip
     if name.startswith(_KERAS_PREFIX):
         return _keras_application(name.removeprefix(_KERAS_PREFIX), image_size, norm)
     known = ", ".join([*RESNETS, f"{_KERAS_PREFIX}NAME"])

@@ -95,12 +95,8 @@ class ContrastiveModel(replicas.DistributedModel):
         """The two views of each image, normalised, each [b, S, S, 3]."""
         pairs = data["images"]
         if self.photometric is not None:
-            shape = pairs.shape.as_list()
-            flat = self.photometric(
-                tf.reshape(pairs, [-1, *shape[2:]]),
-                tf.reshape(data["draws"], [-1, data["draws"].shape[-1]]),
-            )
-            pairs = tf.reshape(flat, shape)
+            crops, draws = (tf.reshape(x, [-1, *x.shape[2:]]) for x in (pairs, data["draws"]))
+            pairs = tf.reshape(self.photometric(crops, draws), pairs.shape)
         return pairs[:, 0], pairs[:, 1]
 
     def labels_of(self, index: tf.Tensor) -> tf.Tensor:
@@ -113,28 +109,25 @@ class ContrastiveModel(replicas.DistributedModel):
     def contrastive_loss(
         self,
         anchors: tf.Tensor,
-        anchor_index: tf.Tensor,
         positives: tf.Tensor,
         negatives: tf.Tensor,
-        negative_index: tf.Tensor,
+        index: tuple[tf.Tensor, tf.Tensor],
         valid: tf.Tensor,
     ) -> ContrastiveLoss:
         """The masked loss of unit vectors.
 
         Args:
             anchors, positives: float32 [b, D].
-            anchor_index: int32 [b].
             negatives: float32 [M, D].
-            negative_index: int32 [M], -1 for an empty slot.
+            index: examples of the anchors int32 [b], and of the negatives int32 [M], -1 for an
+                empty slot.
             valid: bool [M] or [b, M].
         """
         settings = self.loss_settings
         positive = tf.reduce_sum(anchors * positives, axis=-1) / settings.temperature
         logits = tf.matmul(anchors, negatives, transpose_b=True) / settings.temperature
-        # A compiled function would take the variable itself, which no lowered program has.
-        indices = anchor_index, tf.convert_to_tensor(negative_index)
-        labels = self.labels_of(anchor_index), self.labels_of(negative_index)
-        return label_info_nce(positive, logits, valid, indices, labels, settings)
+        labels = self.labels_of(index[0]), self.labels_of(index[1])
+        return label_info_nce(positive, logits, valid, index, labels, settings)
 
     def minimise(self, tape: tf.GradientTape, loss: tf.Tensor) -> list[tf.Tensor]:
         """One optimiser step on a loss that `replica_share` made; returns the gradients."""
@@ -188,12 +181,8 @@ class ContrastiveModel(replicas.DistributedModel):
     def _note_first_bad(self, bad: tf.Tensor) -> None:
         """Keeps the step and the number of the first tensor that is not finite, bool [tensors]."""
         known = self.first_bad.value
-        found = tf.stack(
-            [
-                tf.cast(self.optimizer.iterations.value, tf.int32),
-                tf.argmax(bad, output_type=tf.int32),
-            ]
-        )
+        step = tf.cast(self.optimizer.iterations.value, tf.int32)
+        found = tf.stack([step, tf.argmax(bad, output_type=tf.int32)])
         self.first_bad.assign(tf.where(tf.reduce_any(bad) & (known[0] < 0), found, known))
 
     def nonfinite(self) -> tuple[int, str] | None:

@@ -1,34 +1,17 @@
-"""InfoNCE with detected false negatives eliminated or attracted, and its gradient in closed form.
+"""InfoNCE with detected false negatives eliminated or attracted.
 
 MoCo's negatives are the queue, SimCLR's the other images of the batch. Sources: InfoNCE (van den
 Oord et al. 2018, arXiv 1807.03748), elimination and attraction as in IFND (Chen et al., ICLR 2022,
 arXiv 2106.03719).
-
-One formula holds every treatment of false negatives. With p the positive's logit, n_j the
-negatives', weights w_j, targets t_j with t_0 + sum_j t_j = 1 and a scale lambda,
-
-    loss = mean over weightings of log Z - t_0 p - sum_j t_j n_j,  Z = e^p + lambda sum_j w_j e^n_j,
-
-and its gradient is the softmax weight less the target: lambda w_j e^n_j / Z - t_j.
 """
 
 import functools
-import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
-from ifnd_tf.distribute.replicas import on_cpu
-
-# Numbers that a CPU adds side by side: a few registers full.
-_LANES = 128
-
-# bool [B, M], compared from labels at each call: inside XLA's loops that costs less than reading
-# stored masks.
-Pairs = Callable[[], tf.Tensor]
-# Multiplies numbers of the pairs, [B, M] or [B, 1], by weights or targets.
-Factor = Callable[[tf.Tensor], tf.Tensor]
+from ifnd_tf.models.info_nce import Pairs, Treatment, info_nce, row_sums
 
 
 class ContrastiveLoss(NamedTuple):
@@ -59,22 +42,6 @@ class LossSettings(NamedTuple):
     mode: str = "eliminate"
     rescale_negatives: bool = False
     level_combination: str = "mean"
-
-
-class Treatment(NamedTuple):
-    """The weights and targets of all pairs; by default those of plain InfoNCE. Without gradient.
-
-    Attributes:
-        weights: a `Factor` for each weighting, w >= 0.
-        scale: float32 [weightings, B], lambda.
-        key_target: float32 [B], t_0.
-        targets: the `Factor` of t_j; None: all are 0.
-    """
-
-    weights: Sequence[Factor] = (tf.identity,)
-    scale: tf.Tensor | float = 1.0
-    key_target: tf.Tensor | float = 1.0
-    targets: Factor | None = None
 
 
 @tf.function(jit_compile=True, autograph=False)
@@ -108,8 +75,7 @@ def label_info_nce(
 
     if same and settings.level_combination == "union":
         same = [functools.partial(_reduced, tf.logical_or, *same)]
-    mode, rescale = settings.mode, settings.rescale_negatives
-    return _treated(positive, logits, valid_pairs, same, mode=mode, rescale=rescale)
+    return _treated(positive, logits, valid_pairs, same, settings)
 
 
 def masked_info_nce(
@@ -155,7 +121,8 @@ def masked_info_nce(
     if false_negative is not None:
         tf.debugging.assert_rank(false_negative, 3)
         levels = [functools.partial(tf.identity, mask) for mask in tf.unstack(false_negative)]
-    return _treated(positive, negatives, lambda: pairs, levels, mode=mode, rescale=rescale)
+    settings = LossSettings(mode=mode, rescale_negatives=rescale)
+    return _treated(positive, negatives, lambda: pairs, levels, settings)
 
 
 def false_negatives(anchor_labels: tf.Tensor, negative_labels: tf.Tensor) -> tf.Tensor:
@@ -176,14 +143,14 @@ def false_negatives(anchor_labels: tf.Tensor, negative_labels: tf.Tensor) -> tf.
 
 
 def _treated(
-    positive: tf.Tensor, logits: tf.Tensor, valid: Pairs, same: list[Pairs], *,
-    mode: str, rescale: bool,
-) -> ContrastiveLoss:  # fmt: skip
+    positive: tf.Tensor, logits: tf.Tensor, valid: Pairs, same: list[Pairs], settings: LossSettings
+) -> ContrastiveLoss:
     """The loss of valid pairs, of which the `same` of each level are false negatives."""
+    mode = settings.mode
     if mode not in ("eliminate", "attract"):
         raise ValueError(f"mode: expected 'eliminate' or 'attract'. Received: {mode!r}")
     treatment, share = Treatment(), tf.zeros([])
-    if same and (mode == "attract" or rescale):
+    if same and (mode == "attract" or settings.rescale_negatives):
         found = [functools.partial(_reduced, tf.logical_and, pairs, valid) for pairs in same]
         count, masked = _count(valid), tf.stack([_count(pairs) for pairs in found])
         share = tf.reduce_mean(masked) / tf.maximum(tf.reduce_mean(count), 1.0)
@@ -193,7 +160,7 @@ def _treated(
             treatment = _elimination(same, count / tf.maximum(count - masked, 1.0))
     elif same:
         treatment, share = _elimination(same), _masked_share(valid(), same)
-    return ContrastiveLoss(_info_nce(positive, logits, valid, treatment), share)
+    return ContrastiveLoss(info_nce(positive, logits, valid, treatment), share)
 
 
 def _equal(anchors: tf.Tensor, negatives: tf.Tensor) -> tf.Tensor:
@@ -225,57 +192,9 @@ def _attraction(found: Sequence[Pairs], masked: tf.Tensor) -> Treatment:
     return Treatment(key_target=tf.reduce_sum(shares, axis=0), targets=targets)
 
 
-def _info_nce(
-    positive: tf.Tensor, logits: tf.Tensor, valid: Pairs, treatment: Treatment
-) -> tf.Tensor:
-    """The module's formula, float32 [B]; invalid pairs have weight and target 0."""
-    weights, scale, key_target, targets = treatment
-
-    @tf.custom_gradient
-    def per_anchor(positive: tf.Tensor, logits: tf.Tensor) -> tuple[tf.Tensor, Any]:
-        # Not a product with 0: e^0 = 1 would stay in the sum.
-        logits = tf.where(valid(), logits, float("-inf"))
-        largest = tf.maximum(positive, tf.reduce_max(logits, axis=1))
-        exp_positive = tf.exp(positive - largest)
-        exp_logits = tf.exp(logits - largest[:, None])
-        sums = tf.stack([_row_sums(weigh(exp_logits)) for weigh in weights])
-        totals = exp_positive + scale * sums
-        loss = tf.reduce_mean(tf.math.log(totals), axis=0) + largest - key_target * positive
-        if targets is not None:
-            loss -= _row_sums(targets(logits))
-
-        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            shares = upstream / (len(weights) * totals)
-            columns = tf.unstack((scale * shares)[:, :, None], len(weights))
-            weighed = tf.add_n([w(x) for w, x in zip(weights, columns, strict=True)])
-            to_logits = exp_logits * weighed
-            if targets is not None:
-                to_logits -= targets(upstream[:, None])
-            to_positive = exp_positive * tf.reduce_sum(shares, axis=0) - key_target * upstream
-            return to_positive, to_logits
-
-        return loss, gradient
-
-    return per_anchor(positive, logits)
-
-
 def _count(pairs: Pairs) -> tf.Tensor:
     """float32 [B]: how many pairs of each row."""
-    return _row_sums(tf.cast(pairs(), tf.float32))
-
-
-def _row_sums(values: tf.Tensor) -> tf.Tensor:
-    """Sums [B] of the rows of [B, M].
-
-    On a CPU XLA adds the numbers of a row one after the other, as their order says, in twice the
-    time of all else here. So they are added in lanes first, and the lanes by a product: XLA would
-    join two sums into one.
-    """
-    lanes = math.gcd(values.shape[1] or 1, _LANES)
-    if lanes == 1 or not on_cpu():
-        return tf.reduce_sum(values, axis=1)
-    partial = tf.reduce_sum(tf.reshape(values, [-1, values.shape[1] // lanes, lanes]), axis=1)
-    return tf.linalg.matvec(partial, tf.ones([lanes]))
+    return row_sums(tf.cast(pairs(), tf.float32))
 
 
 def _masked_share(valid: tf.Tensor, same: list[Pairs]) -> tf.Tensor:

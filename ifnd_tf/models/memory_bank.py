@@ -139,10 +139,8 @@ class KeyMemory(tf.train.experimental.PythonState):
 
         def own(context) -> tf.Tensor:
             start = context.replica_id_in_sync_group * self.rows
-            block = np.zeros([self.rows + 1, self.width], np.float32)
             mine = kept[start : start + self.rows]
-            block[: len(mine)] = mine
-            return tf.constant(block)
+            return tf.constant(np.pad(mine, [(0, self.rows + 1 - len(mine)), (0, 0)]))
 
         @tf.function
         def write(values):

@@ -69,10 +69,11 @@ class MoCo(ContrastiveModel):
         keys, *features = self.keys(key_views)
         with tf.GradientTape() as tape:
             queries = self.network.embed(query_views, training=True)
+            # A compiled loss would take the variable itself, which no lowered program has.
+            queued = tf.convert_to_tensor(self.queue_index.value)
             loss = self.contrastive_loss(
-                queries, index, keys, self.queue.value, self.queue_index.value,
-                valid=self.queue_index.value != EMPTY,
-            )  # fmt: skip
+                queries, keys, self.queue.value, (index, queued), queued != EMPTY
+            )
             share = self.replica_share(loss.per_anchor)
         gradients = self.minimise(tape, share)
         self.follow()

@@ -141,10 +141,9 @@ def make(
             of which the exempt ones must be told to Keras before building.
     """
     variables = list(variables)
-    if name == "sgd":
-        optimizer = MomentumSGD(learning_rate, momentum=momentum, l2=weight_decay)
-    elif name == "lars":
-        optimizer = LARS(learning_rate, momentum=momentum, l2=weight_decay)
+    if name in ("sgd", "lars"):
+        kind = MomentumSGD if name == "sgd" else LARS
+        optimizer = kind(learning_rate, momentum=momentum, l2=weight_decay)
     elif name in ("adamw", "lamb"):
         if weight_decay and not variables:
             raise UserError(

@@ -50,14 +50,11 @@ def resnet(
         [b, F], the last stage averaged over space.
     """
     inputs = keras.Input((image_size, image_size, 3), name="images")
+    kernel, stride = {"imagenet": (7, 2), "cifar": (3, 1), "stride2": (3, 2)}[stem]
+    x = _conv(inputs, width, kernel, stride, "stem")
+    x = keras.layers.ReLU()(norm("stem_norm")(x))
     if stem == "imagenet":
-        x = keras.layers.ZeroPadding2D(3)(inputs)
-        x = _conv(x, width, 7, 2, "stem", padding="valid")
-        x = keras.layers.ReLU()(norm("stem_norm")(x))
         x = keras.layers.MaxPooling2D(3, 2, padding="same")(x)
-    else:
-        x = _conv(inputs, width, 3, 2 if stem == "stride2" else 1, "stem")
-        x = keras.layers.ReLU()(norm("stem_norm")(x))
     for stage, count in enumerate(blocks):
         for number in range(count):
             stride = 2 if stage > 0 and number == 0 else 1
@@ -79,14 +76,15 @@ def small_resnet_blocks(depth: int) -> list[int]:
     return [(depth - 2) // 6] * 3
 
 
-def _conv(x, filters: int, kernel: int, stride: int, name: str, padding: str = "same"):
+def _conv(x, filters: int, kernel: int, stride: int, name: str):
+    padding = "same"
     if kernel == 1 and stride > 1:
         # The same numbers as a strided 1x1 convolution, whose backward pass corrupts memory
         # in TensorFlow 2.21's CPU library when there are few channels.
         x, stride = x[:, ::stride, ::stride], 1
-    if stride == 2 and kernel == 3:
+    if stride == 2:
         # "same" pads a strided convolution on one side only; the paper pads both.
-        x, padding = keras.layers.ZeroPadding2D(1, name=f"{name}_pad")(x), "valid"
+        x, padding = keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x), "valid"
     start = keras.initializers.VarianceScaling(2.0, "fan_out", "truncated_normal")
     return keras.layers.Conv2D(
         filters, kernel, stride, padding, use_bias=False, kernel_initializer=start, name=name

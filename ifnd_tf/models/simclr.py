@@ -41,9 +41,8 @@ class SimCLR(ContrastiveModel):
             partners = tf.concat([second, first], axis=0)
             everyone = replicas.all_gather(views)
             every_index = replicas.all_gather(index)
-            loss = self.contrastive_loss(
-                views, index, partners, everyone, every_index, valid=self._others(views.shape[0])
-            )
+            valid = self._others(views.shape[0])
+            loss = self.contrastive_loss(views, partners, everyone, (index, every_index), valid)
             share = self.replica_share(loss.per_anchor)
         gradients = self.minimise(tape, share)
         self.newest.assign(_by_view(everyone)[0])
@@ -56,11 +55,9 @@ class SimCLR(ContrastiveModel):
     def _others(self, rows: int) -> tf.Tensor:
         """bool [rows, replicas * rows]: False at the anchor itself and at its partner."""
         columns = tf.range(replicas.num_replicas() * rows)[None, :]
-        own = tf.range(rows)[:, None] + replicas.replica_id() * rows
-        partner = replicas.replica_id() * rows + tf.math.floormod(
-            tf.range(rows)[:, None] + rows // 2, rows
-        )
-        return tf.logical_and(columns != own, columns != partner)
+        place, first = tf.range(rows)[:, None], replicas.replica_id() * rows
+        partner = tf.math.floormod(place + rows // 2, rows)
+        return tf.logical_and(columns != first + place, columns != first + partner)
 
 
 def _by_view(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

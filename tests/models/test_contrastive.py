@@ -21,10 +21,10 @@ def network():
     return Network(keras.Model(images, features), keras.Model(head, keras.layers.Dense(D)(head)))
 
 
-def moco(num_levels=2, **loss):
+def moco(num_levels=2, options=(), **loss):
     model = MoCo(
-        network(), network(), queue_size=Q, key_momentum=0.9, num_examples=N,
-        num_levels=num_levels, loss=LossSettings(TAU, **loss),
+        network(), network(), key_momentum=0.9, num_examples=N, num_levels=num_levels,
+        loss=LossSettings(TAU, **loss), **{"queue_size": Q, **dict(options)},
     )  # fmt: skip
     model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
     model.optimizer.build(model.trainable_variables)
@@ -107,8 +107,9 @@ def test_union_is_one_loss_of_the_pairs_found_at_any_level(make):
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     queries, keys, others = np.split(vectors, [B, 2 * B])
     loss = model.contrastive_loss(
-        tf.constant(queries), tf.constant(anchors, tf.int32), tf.constant(keys),
-        tf.constant(others), tf.constant(negatives, tf.int32), valid=tf.ones([N], tf.bool),
+        *map(tf.constant, (queries, keys, others)),
+        (tf.constant(anchors, tf.int32), tf.constant(negatives, tf.int32)),
+        valid=tf.ones([N], tf.bool),
     )  # fmt: skip
     expected = [
         reference.anchor_loss(
@@ -163,11 +164,20 @@ def test_labels_of_minus_one_change_only_the_own_keys():
 
 
 def test_keys_enter_the_queue_in_order_and_wrap_round():
-    model = moco()
-    for seed, index in enumerate([(0, 1, 2, 3), (4, 5, 6, 7), (8, 9, 10, 11)]):
-        model.train_step(batch(seed, index))
-    np.testing.assert_array_equal(model.queue_index, [8, 9, 10, 11, 4, 5, 6, 7])
-    np.testing.assert_allclose(np.linalg.norm(model.queue, axis=1), np.ones(Q), rtol=1e-6)
+    model = moco(options={"queue_size": 3 * B})
+    for seed in range(4):
+        data = batch(seed, np.arange(seed * B, (seed + 1) * B))
+        newest = model.keys(data["images"][:, 1])[0]
+        model.train_step(data)
+    np.testing.assert_array_equal(model.queue_index, [*range(12, 16), *range(4, 12)])
+    np.testing.assert_allclose(model.queue[:B], newest, rtol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(model.queue, axis=1), np.ones(3 * B), rtol=1e-6)
+
+
+def test_split_keys_come_back_in_the_order_of_their_images():
+    model = moco(options={"batch_norm": "split", "batch_norm_splits": 2})
+    images = tf.random.stateless_normal([8, S, S, 3], seed=[1, 2])
+    np.testing.assert_allclose(model.keys(images)[0], model.key_network.embed(images), rtol=1e-5)
 
 
 def test_the_key_network_follows_and_is_not_trained():

@@ -176,17 +176,23 @@ def test_an_empty_queue_leaves_a_loss_of_zero(settings):
     assert share == 0.0 and not np.any(to_logits)
 
 
-@pytest.mark.parametrize("batch", [64, 20000])
-def test_the_masked_share_of_a_batch_of_any_size(batch):
-    """Counts of 20,000 anchors overflow the halves of 32 bits."""
-    labels = np.zeros([2, batch], np.int32)
-    labels[1, ::2] = -1
+@pytest.mark.parametrize(
+    ("levels", "batch", "settings"),
+    [
+        (2, 64, LossSettings()),
+        (1, 40000, LossSettings()),  # the halves of 32 bits would overflow
+        (2, 64, LossSettings(mode="attract")),
+    ],
+)
+def test_the_masked_share_of_a_batch_of_any_size(levels, batch, settings):
+    labels = np.zeros([levels, batch], np.int32)
+    labels[0, ::2] = -1
     loss = label_info_nce(
-        tf.zeros([batch]), tf.zeros([batch, 3]), tf.constant([True, True, False]),
-        (tf.range(batch), tf.constant([-2, -3, -4])), (labels, tf.zeros([2, 3], tf.int32)),
-        LossSettings(),
+        tf.zeros([batch]), tf.zeros([batch, 2]), tf.constant([True, False]),
+        (tf.range(batch), tf.constant([-2, -3])), (labels, tf.zeros([levels, 2], tf.int32)),
+        settings,
     )  # fmt: skip
-    np.testing.assert_allclose(loss.masked_share, 0.75, rtol=1e-6)
+    np.testing.assert_allclose(loss.masked_share, 1.0 - 0.5 / levels, rtol=1e-6)
 
 
 def test_an_unknown_mode_is_refused():

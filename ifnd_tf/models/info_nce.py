@@ -1,0 +1,90 @@
+"""InfoNCE of weighted negatives and soft targets, with its gradient in closed form.
+
+One formula holds every treatment of false negatives. With p the positive's logit, n_j the
+negatives', weights w_j, targets t_j with t_0 + sum_j t_j = 1 and a scale lambda,
+
+    loss = mean over weightings of log Z - t_0 p - sum_j t_j n_j,  Z = e^p + lambda sum_j w_j e^n_j,
+
+and its gradient is the softmax weight less the target: lambda w_j e^n_j / Z - t_j.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from ifnd_tf.distribute.replicas import on_cpu
+
+# Numbers that a CPU adds side by side: a few registers full.
+_LANES = 128
+
+# bool [B, M], compared from labels at each call: inside XLA's loops that costs less than reading
+# stored masks.
+Pairs = Callable[[], tf.Tensor]
+# Multiplies numbers of the pairs, [B, M] or [B, 1], by weights or targets.
+Factor = Callable[[tf.Tensor], tf.Tensor]
+
+
+class Treatment(NamedTuple):
+    """The weights and targets of all pairs; by default those of plain InfoNCE. Without gradient.
+
+    Attributes:
+        weights: a `Factor` for each weighting, w >= 0.
+        scale: float32 [weightings, B], lambda.
+        key_target: float32 [B], t_0.
+        targets: the `Factor` of t_j; None: all are 0.
+    """
+
+    weights: Sequence[Factor] = (tf.identity,)
+    scale: tf.Tensor | float = 1.0
+    key_target: tf.Tensor | float = 1.0
+    targets: Factor | None = None
+
+
+def info_nce(
+    positive: tf.Tensor, logits: tf.Tensor, valid: Pairs, treatment: Treatment
+) -> tf.Tensor:
+    """The module's formula, float32 [B]; invalid pairs have weight and target 0."""
+    weights, scale, key_target, targets = treatment
+
+    @tf.custom_gradient
+    def per_anchor(positive: tf.Tensor, logits: tf.Tensor) -> tuple[tf.Tensor, Any]:
+        # Not a product with 0: e^0 = 1 would stay in the sum.
+        logits = tf.where(valid(), logits, float("-inf"))
+        largest = tf.maximum(positive, tf.reduce_max(logits, axis=1))
+        exp_positive = tf.exp(positive - largest)
+        exp_logits = tf.exp(logits - largest[:, None])
+        sums = tf.stack([row_sums(weigh(exp_logits)) for weigh in weights])
+        totals = exp_positive + scale * sums
+        loss = tf.reduce_mean(tf.math.log(totals), axis=0) + largest - key_target * positive
+        if targets is not None:
+            loss -= row_sums(targets(logits))
+
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            shares = upstream / (len(weights) * totals)
+            columns = tf.unstack((scale * shares)[:, :, None], len(weights))
+            weighed = tf.add_n([w(x) for w, x in zip(weights, columns, strict=True)])
+            to_logits = exp_logits * weighed
+            if targets is not None:
+                to_logits -= targets(upstream[:, None])
+            to_positive = exp_positive * tf.reduce_sum(shares, axis=0) - key_target * upstream
+            return to_positive, to_logits
+
+        return loss, gradient
+
+    return per_anchor(positive, logits)
+
+
+def row_sums(values: tf.Tensor) -> tf.Tensor:
+    """Sums [B] of the rows of [B, M].
+
+    On a CPU XLA adds the numbers of a row one after the other, as their order says, in twice the
+    time of all else here. So they are added in lanes first, and the lanes by a product: XLA would
+    join two sums into one.
+    """
+    lanes = math.gcd(values.shape[1] or 1, _LANES)
+    if lanes == 1 or not on_cpu():
+        return tf.reduce_sum(values, axis=1)
+    partial = tf.reduce_sum(tf.reshape(values, [-1, values.shape[1] // lanes, lanes]), axis=1)
+    return tf.linalg.matvec(partial, tf.ones([lanes]))
