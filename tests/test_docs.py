@@ -21,7 +21,7 @@ SETTINGS = {each.name for _, explained in help_text.groups() for each in explain
 OTHERS = {"flagfile", "help", "helpshort"}
 OTHERS |= {"out", "data", "minutes", "write_data", "kmeans", "json"}
 OTHERS |= {"accelerator", "zone", "version", "command", "effort", "check"}
-OTHERS |= {"plots", "num", "clusters"}
+OTHERS |= {"plots", "num", "clusters", "images", "compile", "knn"}
 REQUIREMENTS = ("requirements.txt", "requirements-dev.txt")
 
 
