@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from ifnd_tf.distribute.replicas import traced_for_accelerator
+from ifnd_tf.models.info_nce import row_counts
 from ifnd_tf.models.loss import LossSettings, false_negatives, label_info_nce, masked_info_nce
 from tests import reference
 
@@ -193,6 +194,12 @@ def test_the_masked_share_of_a_batch_of_any_size(levels, batch, settings):
         settings,
     )  # fmt: skip
     np.testing.assert_allclose(loss.masked_share, 1.0 - 0.5 / levels, rtol=1e-6)
+
+
+def test_counts_that_would_overflow_half_an_integer():
+    mask = tf.ones([2, 131074], tf.bool)  # in two lanes
+    counts = row_counts([lambda: mask, lambda: ~mask, lambda: mask])
+    np.testing.assert_array_equal(counts, [[131074] * 2, [0] * 2, [131074] * 2])
 
 
 def test_an_unknown_mode_is_refused():
