@@ -178,20 +178,20 @@ def test_an_empty_queue_leaves_a_loss_of_zero(settings):
 
 
 @pytest.mark.parametrize(
-    ("levels", "batch", "settings"),
+    ("levels", "batch", "valid", "settings"),
     [
-        (2, 64, LossSettings()),
-        (1, 40000, LossSettings()),  # the halves of 32 bits would overflow
-        (2, 64, LossSettings(mode="attract")),
+        (2, 64, 1, LossSettings()),
+        (1, 40000, 2, LossSettings()),  # the halves of 32 bits would overflow
+        (2, 64, 1, LossSettings(mode="attract")),
     ],
 )
-def test_the_masked_share_of_a_batch_of_any_size(levels, batch, settings):
+def test_the_masked_share_of_a_batch_of_any_size(levels, batch, valid, settings):
     labels = np.zeros([levels, batch], np.int32)
     labels[0, ::2] = -1
     loss = label_info_nce(
-        tf.zeros([batch]), tf.zeros([batch, 2]), tf.constant([True, False]),
-        (tf.range(batch), tf.constant([-2, -3])), (labels, tf.zeros([levels, 2], tf.int32)),
-        settings,
+        tf.zeros([batch]), tf.zeros([batch, valid + 1]), tf.range(valid + 1) < valid,
+        (tf.range(batch), -2 - tf.range(valid + 1)),
+        (labels, tf.zeros([levels, valid + 1], tf.int32)), settings,
     )  # fmt: skip
     np.testing.assert_allclose(loss.masked_share, 1.0 - 0.5 / levels, rtol=1e-6)
 
