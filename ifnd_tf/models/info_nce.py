@@ -8,6 +8,7 @@ negatives', weights w_j, targets t_j with t_0 + sum_j t_j = 1 and a scale lambda
 and its gradient is the softmax weight less the target: lambda w_j e^n_j / Z - t_j.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -83,8 +84,34 @@ def row_sums(values: tf.Tensor) -> tf.Tensor:
     time of all else here. So they are added in lanes first, and the lanes by a product: XLA would
     join two sums into one.
     """
-    lanes = math.gcd(values.shape[1] or 1, _LANES)
-    if lanes == 1 or not on_cpu():
-        return tf.reduce_sum(values, axis=1)
-    partial = tf.reduce_sum(tf.reshape(values, [-1, values.shape[1] // lanes, lanes]), axis=1)
-    return tf.linalg.matvec(partial, tf.ones([lanes]))
+    lanes = _lanes(values)
+    return tf.reduce_sum(values, axis=1) if lanes == 1 else _add(_lane_sums(values, lanes))
+
+
+def row_counts(pairs: Sequence[Pairs]) -> tf.Tensor:
+    """float32 [len(pairs), B]: how many pairs of each row are True.
+
+    On a CPU two counts are taken at once, in the halves of an integer.
+    """
+    masks = [each() for each in pairs]
+    lanes = _lanes(masks[0])
+    if lanes == 1 or masks[0].shape[1] // lanes >= 1 << 15:
+        return tf.stack([row_sums(tf.cast(mask, tf.float32)) for mask in masks])
+    counts = []
+    for low, high in itertools.zip_longest(masks[::2], masks[1::2], fillvalue=False):
+        both = _lane_sums(tf.where(low, 1, 0) + tf.where(high, 1 << 16, 0), lanes)
+        counts += [both % (1 << 16), both // (1 << 16)]
+    return tf.stack([_add(tf.cast(count, tf.float32)) for count in counts[: len(masks)]])
+
+
+def _lanes(values: tf.Tensor) -> int:
+    """How many numbers of a row of `values` [B, M] are added side by side."""
+    return math.gcd(values.shape[1] or 1, _LANES) if on_cpu() else 1
+
+
+def _lane_sums(values: tf.Tensor, lanes: int) -> tf.Tensor:
+    return tf.reduce_sum(tf.reshape(values, [-1, values.shape[1] // lanes, lanes]), axis=1)
+
+
+def _add(lanes: tf.Tensor) -> tf.Tensor:
+    return tf.linalg.matvec(lanes, tf.ones(lanes.shape[1:]))

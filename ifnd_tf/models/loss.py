@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from ifnd_tf.models.info_nce import Pairs, Treatment, info_nce, row_sums
+from ifnd_tf.models.info_nce import Pairs, Treatment, info_nce, row_counts
 
 
 class ContrastiveLoss(NamedTuple):
@@ -152,7 +152,8 @@ def _treated(
     treatment, share = Treatment(), tf.zeros([])
     if same and (mode == "attract" or settings.rescale_negatives):
         found = [functools.partial(_reduced, tf.logical_and, pairs, valid) for pairs in same]
-        count, masked = _count(valid), tf.stack([_count(pairs) for pairs in found])
+        counts = row_counts([valid, *found])
+        count, masked = counts[0], counts[1:]
         share = tf.reduce_mean(masked) / tf.maximum(tf.reduce_mean(count), 1.0)
         if mode == "attract":
             treatment = _attraction(found, masked)
@@ -190,11 +191,6 @@ def _attraction(found: Sequence[Pairs], masked: tf.Tensor) -> Treatment:
         return tf.add_n([tf.where(pairs(), share * x, 0.0) for pairs, share in levels])
 
     return Treatment(key_target=tf.reduce_sum(shares, axis=0), targets=targets)
-
-
-def _count(pairs: Pairs) -> tf.Tensor:
-    """float32 [B]: how many pairs of each row."""
-    return row_sums(tf.cast(pairs(), tf.float32))
 
 
 def _masked_share(valid: tf.Tensor, same: list[Pairs]) -> tf.Tensor:

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from ifnd_tf.distribute.replicas import traced_for_accelerator
+from ifnd_tf.models.info_nce import row_counts
 from ifnd_tf.models.loss import LossSettings, false_negatives, label_info_nce, masked_info_nce
 from tests import reference
 
@@ -177,22 +178,28 @@ def test_an_empty_queue_leaves_a_loss_of_zero(settings):
 
 
 @pytest.mark.parametrize(
-    ("levels", "batch", "settings"),
+    ("levels", "batch", "valid", "settings"),
     [
-        (2, 64, LossSettings()),
-        (1, 40000, LossSettings()),  # the halves of 32 bits would overflow
-        (2, 64, LossSettings(mode="attract")),
+        (2, 64, 1, LossSettings()),
+        (1, 40000, 2, LossSettings()),  # the halves of 32 bits would overflow
+        (2, 64, 1, LossSettings(mode="attract")),
     ],
 )
-def test_the_masked_share_of_a_batch_of_any_size(levels, batch, settings):
+def test_the_masked_share_of_a_batch_of_any_size(levels, batch, valid, settings):
     labels = np.zeros([levels, batch], np.int32)
     labels[0, ::2] = -1
     loss = label_info_nce(
-        tf.zeros([batch]), tf.zeros([batch, 2]), tf.constant([True, False]),
-        (tf.range(batch), tf.constant([-2, -3])), (labels, tf.zeros([levels, 2], tf.int32)),
-        settings,
+        tf.zeros([batch]), tf.zeros([batch, valid + 1]), tf.range(valid + 1) < valid,
+        (tf.range(batch), -2 - tf.range(valid + 1)),
+        (labels, tf.zeros([levels, valid + 1], tf.int32)), settings,
     )  # fmt: skip
     np.testing.assert_allclose(loss.masked_share, 1.0 - 0.5 / levels, rtol=1e-6)
+
+
+def test_counts_that_would_overflow_half_an_integer():
+    mask = tf.ones([2, 131074], tf.bool)  # in two lanes
+    counts = row_counts([lambda: mask, lambda: ~mask, lambda: mask])
+    np.testing.assert_array_equal(counts, [[131074] * 2, [0] * 2, [131074] * 2])
 
 
 def test_an_unknown_mode_is_refused():

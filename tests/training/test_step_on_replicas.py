@@ -28,7 +28,7 @@ def after_two_steps(variant, strategy):
     """
     config = tiny.config(**VARIANTS[variant])
     strategy, source = make_strategy(strategy), tiny.splits().train
-    model = build.build(config, strategy, num_examples=160)
+    model = build.model(config, strategy, num_examples=160)
     model.pseudo_labels.assign(np.random.default_rng(0).integers(-1, 3, (2, 160)))
     batches = build.training_batches(config, strategy, source, 0)
     fit(model, batches, steps_per_epoch=2, epochs=1)
