@@ -75,7 +75,7 @@ def test_a_run_leaves_everything_behind(tmp_path, capsys, monkeypatch):
     assert "<svg" in (workdir / "report.html").read_text()
     printed = capsys.readouterr().out
     assert "ln(1 + 64 negatives) = 4.17" in printed
-    assert "kNN top-1 of raw pixels" in printed
+    assert "raw pixels: kNN accuracy" in printed
     for phase in ("training", "embedding", "evaluating"):
         assert phase in printed, phase
 
