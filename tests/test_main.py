@@ -91,7 +91,7 @@ def test_a_run_leaves_everything_behind_and_calls_nobody(tmp_path, capsys, monke
     assert "<svg" in (workdir / "report.html").read_text()
     printed = capsys.readouterr().out
     assert "ln(1 + 64 negatives) = 4.17" in printed
-    assert "kNN top-1 of raw pixels" in printed
+    assert "raw pixels: kNN accuracy" in printed
     for phase in ("training", "embedding", "evaluating"):
         assert phase in printed, phase
 

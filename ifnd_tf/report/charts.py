@@ -101,10 +101,9 @@ def line_chart(
         values = [y for line in drawn for _, y in _finite(line)]
         if min(values) >= 0 and axes[0].get_ylim()[0] < 0:
             axes[0].set_ylim(bottom=-0.03 * max(values), top=None if max(values) else 1)
+        axes[0].ticklabel_format(axis="y", style="plain", useOffset=False)
         if percent:
             axes[0].yaxis.set_major_formatter(_percent())
-        else:
-            axes[0].ticklabel_format(axis="y", style="plain", useOffset=False)
         if strip:
             _draw(axes[1], strip._replace(dashed=False), len(COLOURS) - 1, marker=False)
             axes[1].set_title(strip.name, loc="left", size=9, weight="normal")

@@ -94,7 +94,7 @@ def test_two_workers_train_then_evaluate_and_export(tmp_path):
     path = tmp_path / "run"
     codes, outputs = work(*[command(workdir=path, mode="train,evaluate,export")] * 2)
     assert codes == [0, 0], outputs
-    for words in ("epoch 2/2", "kNN top-1"):  # only the chief speaks
+    for words in ("epoch 2/2", "kNN accuracy"):  # only the chief speaks
         assert words in outputs[0] and words not in outputs[1]
     found = json.loads((path / "results.json").read_text())
     exported = tf.saved_model.load(str(path / "saved_model")).signatures["serving_default"]
