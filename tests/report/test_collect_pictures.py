@@ -25,7 +25,7 @@ def test_pictures_are_the_images(trained):
     assert found.class_names == [str(i) for i in range(10)]
     for index, picture in found.pictures.items():
         (pixels,) = pictures.decode([picture])
-        difference = pixels.astype(int) - source.pixels[int(index)]
+        difference = pixels.astype(int) - np.asarray(source.pixels)[int(index)]
         assert np.abs(difference).mean() < 20  # WebP is not exact
         assert picture.label == source.labels[int(index)]
         assert picture.name.startswith("digits ")

@@ -36,7 +36,7 @@ class DataSize(NamedTuple):
 
     num_examples: int
     readable: range
-    random_access: bool = True
+    streamed: bool = False
     pixels: None = None
     labels: None = None
 
