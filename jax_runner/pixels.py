@@ -67,7 +67,7 @@ def read(source: Path) -> dict[str, Any]:
         if unknown:
             raise UserError(f"expected the classes of train in {part}. Received: {unknown}.")
         with ThreadPoolExecutor() as pool:
-            pixels = list(pool.map(_decode, (content for _, _, content in files), chunksize=64))
+            pixels = list(pool.map(_decode, (content for _, _, content in files)))
         shapes = {image.shape for image in pixels}
         if len(shapes) > 1:
             raise UserError(f"expected images of one size. Received: {sorted(shapes)} in {part}.")

@@ -87,7 +87,7 @@ def few_labels(
         subsets: rows of the training examples [subsets, n] by the share's name, such as 1pct.
 
     Yields:
-        As `ifnd_tf.evaluation.label_subsets.label_subset_probe`, top-1 alone.
+        As `ifnd_tf.evaluation.few_labels.label_subset_probe`, top-1 alone.
     """
     features, labels = train
     for name, draws in subsets.items():

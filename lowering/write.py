@@ -54,8 +54,10 @@ def write(
         steps_per_epoch: for the schedules and the order.
         initial: file of the first values, which runs of one seed share; None: `folder`'s own.
     """
-    initial = initial or folder / INITIAL_NAME
     folder.mkdir(parents=True, exist_ok=True)
+    if initial is None:
+        initial = folder / INITIAL_NAME
+        initial.unlink(missing_ok=True)  # it may hold the values of an earlier run
     for name, program in programs.items():
         (folder / f"{name}.vhlo").write_bytes(program.content)
     owners = variables(model)
