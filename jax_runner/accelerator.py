@@ -76,9 +76,11 @@ def unpack(source: Path) -> Path:
         return source
     folder = source.with_name(source.name.removesuffix(".tar.xz"))
     if not folder.exists():
+        begun = folder.with_name(f"{folder.name}.new")  # renamed once it is whole
         try:
             with tarfile.open(source) as archive:
-                archive.extractall(folder, filter="data")
+                archive.extractall(begun, filter="data")
+            begun.rename(folder)
         except (OSError, tarfile.TarError) as error:
             raise UserError(
                 f"expected a pack, FILE.tar.xz. Received: {source} ({error})."
@@ -147,18 +149,20 @@ def pack_results(folder: Path, runs: Path, out: Path) -> None:
             write_weights(run, artifact, out / name)
 
 
-def _run(module: str, *arguments: object, timeout: float | None = None) -> None:
-    """Runs a module of this project; reports a failure or a timeout, and continues."""
+def _run(module: str, *arguments: object, timeout: float | None = None) -> bool:
+    """Runs a module of this project and reports a failure; returns whether it ended well."""
     command = [sys.executable, "-m", module, *map(str, arguments)]
     print(f"{module} ...", flush=True)
     try:
         subprocess.run(command, cwd=ROOT, check=True, timeout=timeout)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         print(f"{module}: {error}", flush=True)
+        return False
+    return True
 
 
-def run(source: Path, out: Path, runs: Path | None, minutes: float, peer: bool) -> None:
-    """Measures, trains and packs the results.
+def run(source: Path, out: Path, runs: Path | None, minutes: float, peer: bool) -> bool:
+    """Measures, trains and packs the results; a peer that fails stops nothing.
 
     Args:
         source: the pack, or its folder.
@@ -166,6 +170,9 @@ def run(source: Path, out: Path, runs: Path | None, minutes: float, peer: bool) 
         runs: run directories; None: `runs` in the pack's folder.
         minutes: until the results are packed.
         peer: whether PyTorch is measured.
+
+    Returns:
+        Whether training ended well, or in time to go on later.
     """
     started = time.monotonic()
     folder, out = unpack(source).resolve(), out.resolve()
@@ -177,8 +184,9 @@ def run(source: Path, out: Path, runs: Path | None, minutes: float, peer: bool) 
         measure_peer(data, runs)
     left = minutes - (time.monotonic() - started + _PACKING_SECONDS) / 60
     # k-means is timed before any run is trained.
-    _run("jax_runner", folder, f"--data={data}", f"--workdir={runs}", f"--minutes={left}")
+    well = _run("jax_runner", folder, f"--data={data}", f"--workdir={runs}", f"--minutes={left}")
     pack_results(folder, runs, out)
+    return well
 
 
 def main(arguments: list[str]) -> int:
@@ -201,12 +209,11 @@ def main(arguments: list[str]) -> int:
     try:
         if options.pop("verb") == "pack":
             print(f"{options['out']}: {pack(**options) / 1e6:.1f} MB")
-        else:
-            run(**options)
+            return 0
+        return 0 if run(**options) else 1
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":

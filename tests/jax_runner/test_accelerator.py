@@ -95,3 +95,11 @@ def test_the_query_network_alone_comes_back_in_small_files(lowered, tmp_path, mo
     np.testing.assert_array_equal(weights["2"], VALUES[2].astype(np.float16))
     with tarfile.open(out / "runs.tar.gz") as archive:
         assert archive.getnames() == ["none-0/results.json", "none-1/results.json"]
+
+
+def test_a_training_that_fails_is_no_success(lowered, tmp_path, capfd):
+    folder = accelerator.unpack(packed(lowered))
+    np.savez(folder / "images.npz", train_images=VALUES)  # not those of a run
+    assert accelerator.main(["run", str(folder), f"--out={tmp_path / 'out'}", "--no-peer"]) == 1
+    assert "jax_runner: Command" in capfd.readouterr().out
+    assert (tmp_path / "out" / "runs.tar.gz").exists()
