@@ -4,6 +4,9 @@ import dataclasses
 
 from ifnd_tf.config.setting import changeable, setting, share
 
+# Grey levels by name.
+BACKGROUNDS = {"white": 255, "grey": 128, "black": 0}
+
 
 @dataclasses.dataclass(frozen=True)
 class Data:
@@ -18,8 +21,12 @@ class Data:
     eval_split: str = setting(
         "", "Split to evaluate on. Empty: test, validation or val, else a held-out share of train."
     )
-    holdout_share: float = setting(
-        0.2, "Share of the images held out if there is no evaluation split.", above=0, below=1
+    holdout_share: float | None = setting(
+        None,
+        "Share of the images held out if there is no evaluation split. Empty: a fifth of labelled "
+        "images, and none of others.",
+        above=0,
+        below=1,
     )
     validation_share: float = setting(
         0.0,
@@ -42,6 +49,18 @@ class Data:
         "Train on about this many images, equally many of every class, the same ones for every "
         "seed. 0: all.",
         low=0,
+    )
+    background: str = setting(
+        "white", "What transparent pixels are composited on.", tuple(BACKGROUNDS)
+    )
+    sixteen_bits: str = setting(
+        "range",
+        "How images of more than 8 bits become 8. range: scaled by their own least and greatest "
+        "level; high_byte: divided by 256.",
+        ("range", "high_byte"),
+    )
+    max_megapixels: float = changeable(
+        256.0, "Megapixels above which an image counts as unreadable.", above=0
     )
     image_size: int = setting(16, "Side of the training views, in pixels. Digits have 8.", low=8)
     cache_megabytes: int = changeable(

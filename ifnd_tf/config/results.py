@@ -4,7 +4,7 @@ import dataclasses
 
 from ifnd_tf.config.setting import changeable
 
-EXPORTS = ("saved_model", "keras", "onnx")
+EXPORTS = ("saved_model", "keras", "onnx", "tflite")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,7 +14,8 @@ class Results:
     export_formats: str = changeable(
         "saved_model,keras",
         "What --mode=export writes, a comma list. saved_model: images of any size, needs "
-        "TensorFlow alone; keras: a model of stock layers, and its weights; onnx: needs tf2onnx.",
+        "TensorFlow alone; keras: a model of stock layers, and its weights; onnx: needs tf2onnx; "
+        "tflite: TensorFlow Lite.",
     )
     embed_dataset: str = changeable(
         "", "Images for --mode=embed, spelt as --dataset. Empty: those of the run."

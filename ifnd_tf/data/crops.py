@@ -12,7 +12,8 @@ import math
 
 import tensorflow as tf
 
-from ifnd_tf.data.decode import DCT, decode_image, refuse_bombs
+from ifnd_tf.data.decode import DCT, DECODING, Decoding, decode_image, refuse_bombs
+from ifnd_tf.data.image_headers import exif_orientation
 from ifnd_tf.data.recipes import Augmentation
 
 # Tries at a crop that fits before the central one is taken, as in Inception and torchvision.
@@ -173,17 +174,22 @@ def _sample_weights(start: tf.Tensor, extent: tf.Tensor, pixels: int, size: int)
 
 
 def two_views(
-    content: tf.Tensor, draws: tf.Tensor, augmentation: Augmentation, size: int
+    content: tf.Tensor,
+    draws: tf.Tensor,
+    augmentation: Augmentation,
+    size: int,
+    decoding: Decoding = DECODING,
 ) -> tf.Tensor:
     """Two random crops of one image.
 
-    Of a JPEG only the rectangle that holds both crops is decoded, in one go with cropping.
+    Of an upright JPEG only the rectangle that holds both crops is decoded, in one go with cropping.
 
     Args:
         content: string scalar (encoded) or uint8 `[H, W, 3]`.
         draws: float32 `[2, GEOMETRIC_DRAWS]` in [0, 1).
         augmentation: gives the crop's and the flip's parameters.
         size: S in pixels.
+        decoding: how an encoded image becomes pixels.
 
     Returns:
         uint8 `[2, S, S, 3]`.
@@ -195,9 +201,9 @@ def two_views(
 
     if content.dtype == tf.string:
         image, boxes = tf.cond(
-            tf.io.is_jpeg(content),
-            lambda: _decode_around(content, draws, augmentation),
-            lambda: whole(decode_image(content, python_fallback=True)),
+            _is_upright_jpeg(content),
+            lambda: _decode_around(content, draws, augmentation, decoding),
+            lambda: whole(decode_image(content, decoding, python_fallback=True)),
         )
         image = tf.ensure_shape(image, [None, None, 3])
     else:
@@ -206,12 +212,18 @@ def two_views(
     return tf.stack([cut_view(image, boxes[v], mirrored[v], size) for v in range(2)])
 
 
+def _is_upright_jpeg(content: tf.Tensor) -> tf.Tensor:
+    return tf.cond(
+        tf.io.is_jpeg(content), lambda: exif_orientation(content) == 1, lambda: tf.constant(False)
+    )
+
+
 def _decode_around(
-    content: tf.Tensor, draws: tf.Tensor, augmentation: Augmentation
+    content: tf.Tensor, draws: tf.Tensor, augmentation: Augmentation, decoding: Decoding
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Decodes a JPEG's smallest rectangle around both boxes; the boxes relative to it."""
     shape = tf.image.extract_jpeg_shape(content)
-    content = refuse_bombs(content, tf.reduce_prod(tf.cast(shape[:2], tf.int64)))
+    content = refuse_bombs(content, tf.reduce_prod(tf.cast(shape[:2], tf.int64)), decoding)
     boxes = crop_boxes(draws, shape[0], shape[1], augmentation)
     corner = tf.reduce_min(boxes[:, :2], axis=0)
     extent = tf.reduce_max(boxes[:, :2] + boxes[:, 2:], axis=0) - corner

@@ -5,13 +5,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ifnd_tf.data.contents import Contents
+from ifnd_tf.data.dataset_name import require_kind
+from ifnd_tf.data.decode import DECODING, Decoding
 from ifnd_tf.data.folder import open_folder
 from ifnd_tf.data.list_file import open_list
 from ifnd_tf.data.source import ArraySource, Source
 from ifnd_tf.data.tfds import open_tfds
-from ifnd_tf.errors import UserError, did_you_mean
+from ifnd_tf.errors import UserError
 
-KINDS = "digits, folder:PATH, list:FILE or tfds:NAME[/CONFIG]"
+# Share of labelled images held out where there is no evaluation split.
+_HELD_OUT = 0.2
 
 # Of the generator that chooses held-out examples and subsets: the same ones in every run.
 _FIXED_SEED = [0, 0x5EED]
@@ -31,10 +35,12 @@ def open_splits(
     data_root: str = "",
     train_split: str = "train",
     eval_split: str = "",
-    holdout_share: float = 0.2,
+    holdout_share: float | None = None,
     validation_share: float = 0.0,
     subset_classes: int = 0,
     subset_images: int = 0,
+    decoding: Decoding = DECODING,
+    workdir: str = "",
 ) -> Splits:
     """Opens a data set. Nothing is decoded yet.
 
@@ -47,59 +53,62 @@ def open_splits(
         eval_split: likewise to evaluate on; for list, another list. Empty: a split called
             test, validation or val, else a held-out share of the training split.
         holdout_share: share held out, in (0, 1), of every class alike where labels are known.
+            None: a fifth of labelled images, and nothing of others.
         validation_share: share of the training split, in [0, 1), of every class alike, that is
             kept from training and takes the evaluation split's place, so that settings can be
             chosen without a look at the latter; 0: none.
         subset_classes, subset_images: see `subset`.
+        decoding: how encoded images become pixels.
+        workdir: for folder, the run's own folder, whose pictures are no data.
 
     Returns:
-        The splits; `evaluation` is None if the share held out comes to no example.
+        The splits; `evaluation` is None if nothing is held out.
 
     Raises:
         UserError: for everything that the user can mend: an unknown name, a missing path, an empty
             folder, a bad line, a single class, tfds data that is not prepared.
     """
-    train, evaluation = _open(dataset, data_dir, data_root, train_split, eval_split)
-    if evaluation is None:
+    train, evaluation, contents = _open(
+        dataset, data_dir, data_root, train_split, eval_split, workdir
+    )
+    if holdout_share is None and train.labelled:
+        holdout_share = _HELD_OUT
+    if evaluation is None and holdout_share:
         train, evaluation = hold_out(train, holdout_share)
     if validation_share:
         train, evaluation = hold_out(train, validation_share)
     splits = Splits(train, evaluation)
     if subset_classes or subset_images:
         splits = subset(splits, num_classes=subset_classes, num_images=subset_images)
+    for source in filter(None, splits):
+        source.decoding, source.contents = decoding, contents
     return splits
 
 
 def _open(
-    dataset: str, data_dir: str, data_root: str, train_split: str, eval_split: str
-) -> tuple[Source, Source | None]:
-    """The splits as they are stored; see `open_splits`."""
-    kind, _, rest = dataset.partition(":")
+    dataset: str, data_dir: str, data_root: str, train_split: str, eval_split: str, workdir: str
+) -> tuple[Source, Source | None, Contents]:
+    """The splits as they are stored, and what was found; see `open_splits`."""
+    kind, rest = require_kind("dataset", dataset)
     if train_split != "train" and kind in ("digits", "list"):
         raise UserError(
             f"--train_split: expected train, because {kind} has no other. Received: "
             f"{train_split!r}."
         )
-    if dataset == "digits":
-        if eval_split:
-            raise UserError(
-                "--eval_split: expected none, because digits are held out by --holdout_share. "
-                f"Received: {eval_split!r}."
-            )
-        return _digits(), None
     path, evaluation = os.path.expanduser(rest), os.path.expanduser(eval_split)
-    if kind == "folder" and rest:
-        return open_folder(dataset, path, train_split, eval_split)
-    if kind == "list" and rest:
+    if kind == "folder":
+        return open_folder(dataset, path, train_split, eval_split, workdir)
+    if kind == "list":
         return open_list(dataset, path, data_dir, evaluation, os.path.expanduser(data_root))
-    if kind == "tfds" and rest:
+    if kind == "tfds":
         return open_tfds(rest, data_dir, train_split, eval_split)
-    path = os.path.expanduser(dataset)
-    kind = "folder" if os.path.isdir(path) else "list" if os.path.isfile(path) else ""
-    raise UserError(
-        f"--dataset: expected {KINDS}. Received: {dataset!r}."
-        + (f" Did you mean {kind}:{dataset}?" if kind else did_you_mean(dataset, ["digits"]))
-    )
+    if eval_split:
+        raise UserError(
+            "--eval_split: expected none, because digits are held out by --holdout_share. "
+            f"Received: {eval_split!r}."
+        )
+    digits = _digits()
+    return digits, None, Contents(("digits",), (digits.num_examples,))
 
 
 def subset(splits: Splits, *, num_classes: int = 0, num_images: int = 0) -> Splits:

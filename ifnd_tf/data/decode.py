@@ -1,188 +1,221 @@
-"""Encoded images to pixels, in graph operations; Pillow for what TensorFlow does not read."""
+"""Encoded images to pixels, with one meaning in training, evaluation, embedding and export.
 
+TensorFlow's operations read JPEG, PNG and plain BMP, GIF and WebP. Everything else goes through
+Pillow and its plug-ins, or is refused by name in an exported model, which has no Python.
+"""
+
+import functools
 import io
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-# Pillow's limit too: a quarter of a gigabyte of RGB. A few hundred bytes may declare more.
-MOST_PIXELS = 89_478_485
+from ifnd_tf.data.image_formats import unreadable_reason
+from ifnd_tf.data.image_headers import Header, exif_orientation
 
 # TensorFlow's default transform is up to 10 levels off what Pillow and libjpeg give, and no faster.
 DCT = "INTEGER_ACCURATE"
 
-# Bytes from the start that hold all header fields below.
-_HEADER_BYTES = 32
 
+class Decoding(NamedTuple):
+    """How images that are more than 8 bits of red, green and blue become just that.
 
-class _Field(NamedTuple):
-    """A number in a header: `bits` of some bytes above the lowest `shift`, increased by `plus`.
-
-    A signed number has four bytes and counts by its size.
+    Attributes:
+        background: grey level, 0 to 255, that transparent pixels are composited on.
+        sixteen_bits: "range": images of more than 8 bits are scaled by their own least and
+            greatest level; "high_byte": divided by 256.
+        max_pixels: images that declare more are refused before they take up memory: a few hundred
+            bytes may declare billions.
     """
 
-    places: range  # of the bytes, the least significant first
-    shift: int = 0
-    bits: int = 32
-    plus: int = 0
-    signed: bool = False
+    background: int = 255
+    sixteen_bits: str = "range"
+    max_pixels: int = 256_000_000
 
 
-class _Layout(NamedTuple):
-    """The fields of width and height in the header of files with `signature` at a place."""
-
-    place: int
-    signature: bytes
-    width: _Field
-    height: _Field
+DECODING = Decoding()
 
 
-_LAYOUTS = (
-    _Layout(0, b"\x89PNG", _Field(range(19, 15, -1)), _Field(range(23, 19, -1))),
-    _Layout(0, b"GIF8", _Field(range(6, 8)), _Field(range(8, 10))),
-    # The height is negative for rows from the top.
-    _Layout(0, b"BM", _Field(range(18, 22)), _Field(range(22, 26), signed=True)),
-    _Layout(8, b"WEBPVP8X", _Field(range(24, 27), plus=1), _Field(range(27, 30), plus=1)),
-    _Layout(
-        8, b"WEBPVP8L",
-        _Field(range(21, 25), bits=14, plus=1), _Field(range(21, 25), shift=14, bits=14, plus=1),
-    ),
-    _Layout(8, b"WEBPVP8 ", _Field(range(26, 28), bits=14), _Field(range(28, 30), bits=14)),
-)  # fmt: skip
-
-_BMP_HEADER_SIZE, _BMP_COMPRESSION = _Field(range(14, 15)), _Field(range(30, 31))
-_BMP_BITS_PER_PIXEL = _Field(range(28, 29))
-# Flags of the extended header (VP8X), and one of the lossless header (VP8L).
-_WEBP_ANIMATED, _WEBP_ALPHA = (_Field(range(20, 21), shift, bits=1) for shift in (1, 4))
-_WEBP_LOSSLESS_ALPHA = _Field(range(24, 25), shift=4, bits=1)
-
-
-class _Header:
-    """The first bytes of a file, zeros where there are none."""
-
-    def __init__(self, contents: tf.Tensor):
-        head = tf.strings.join([tf.strings.substr(contents, 0, _HEADER_BYTES), b"\0" * 32])
-        head = tf.strings.substr(head, 0, _HEADER_BYTES)
-        self._bytes = tf.cast(tf.io.decode_raw(head, tf.uint8), tf.int64)
-
-    def has(self, place: int, text: bytes) -> tf.Tensor:
-        """Whether `text` stands at a place: bool []."""
-        found = self._bytes[place : place + len(text)]
-        return tf.reduce_all(found == tf.constant(list(text), tf.int64))
-
-    def value(self, field: _Field) -> tf.Tensor:
-        """int64 [] of a field."""
-        number = sum(self._bytes[place] * 256**i for i, place in enumerate(field.places))
-        if field.signed:
-            return tf.minimum(number, 2**32 - number)
-        return number // 2**field.shift % 2**field.bits + field.plus
-
-
-def decode_image(contents: tf.Tensor, *, python_fallback: bool = False) -> tf.Tensor:
-    """Decodes JPEG (grey, RGB, CMYK), PNG (any kind, 16 bits cut to 8), BMP, GIF or WebP.
-
-    Alpha is dropped; an animation gives its first frame.
+def decode_image(
+    contents: tf.Tensor, decoding: Decoding = DECODING, *, python_fallback: bool = False
+) -> tf.Tensor:
+    """Decodes an image upright, on its background, the first frame of an animation.
 
     Args:
         contents: string scalar, the file's bytes.
-        python_fallback: read palette BMP, animated and transparent WebP by Pillow, because
-            TensorFlow takes a palette's numbers for grey levels and refuses the others. Not for
-            exported models: it is a Python call.
+        decoding: the meaning of transparency and of more than 8 bits.
+        python_fallback: read what TensorFlow does not (TIFF, HEIC, AVIF, JPEG 2000, palettes of
+            BMP, transparent GIF, transparent or animated WebP) by Pillow, in a Python call that
+            an exported model cannot make.
 
     Returns:
         uint8 `[H, W, 3]`.
 
     Raises:
-        tf.errors.InvalidArgumentError: when run, for bytes that are no image, are cut off, or
-            declare more than `MOST_PIXELS`, before these take up memory.
+        tf.errors.InvalidArgumentError: when run, for bytes that are no image, are cut off, cannot
+            be read without Python, or declare more than `max_pixels`, before these take up memory.
     """
-    contents = refuse_bombs(contents, declared_pixels(contents))
-
-    def decode_other() -> tf.Tensor:
-        def by_tensorflow() -> tf.Tensor:
-            return tf.io.decode_image(contents, channels=3, expand_animations=False)
-
-        if not python_fallback:
-            return by_tensorflow()
-        return tf.cond(
-            _needs_pillow(contents),
-            lambda: tf.numpy_function(_decode_with_pillow, [contents], tf.uint8, stateful=False),
-            by_tensorflow,
-        )
-
-    image = tf.cond(
-        tf.io.is_jpeg(contents),
-        lambda: tf.io.decode_jpeg(contents, channels=3, dct_method=DCT),
-        decode_other,
+    header = Header(contents)
+    contents = refuse_bombs(contents, header.declared_pixels, decoding)
+    kind = tf.where(header.is_png, 1, tf.where(header.is_plain_other, 2, 3))
+    kind = tf.where(tf.io.is_jpeg(contents), 0, kind)
+    image = tf.switch_case(
+        kind,
+        [
+            lambda: _decode_jpeg(contents, decoding),
+            lambda: _decode_png(contents, header, decoding),
+            lambda: tf.io.decode_image(contents, channels=3, expand_animations=False),
+            lambda: (_decode_with_pillow if python_fallback else _refuse)(contents, decoding),
+        ],
     )
-    # decode_image leaves the rank open: GIF and WebP could be animations.
     return tf.ensure_shape(image, [None, None, 3])
 
 
-def as_pixels(image: tf.Tensor) -> tf.Tensor:
+def as_pixels(image: tf.Tensor, decoding: Decoding = DECODING) -> tf.Tensor:
     """uint8 `[H, W, 3]` of an example's image, be it encoded or not."""
-    return decode_image(image, python_fallback=True) if image.dtype == tf.string else image
+    if image.dtype == tf.string:
+        return decode_image(image, decoding, python_fallback=True)
+    return image
 
 
-def declared_pixels(contents: tf.Tensor) -> tf.Tensor:
-    """int64 []: height times width, as the header has them; 0 for what is no image.
-
-    A JPEG's header may be anywhere, so TensorFlow looks for it, and fails if there is none.
-    """
-
-    def other() -> tf.Tensor:
-        header = _Header(contents)
-        return tf.add_n(
-            [
-                tf.where(
-                    header.has(layout.place, layout.signature),
-                    header.value(layout.width) * header.value(layout.height),
-                    0,
-                )
-                for layout in _LAYOUTS
-            ]
-        )
-
-    return tf.cond(
-        tf.io.is_jpeg(contents),
-        lambda: tf.reduce_prod(tf.cast(tf.io.extract_jpeg_shape(contents)[:2], tf.int64)),
-        other,
-    )
-
-
-def refuse_bombs(contents: tf.Tensor, declared: tf.Tensor) -> tf.Tensor:
+def refuse_bombs(contents: tf.Tensor, declared: tf.Tensor, decoding: Decoding) -> tf.Tensor:
     """The same bytes, unless they declare a decompression bomb: int64 [], pixels."""
+    most = decoding.max_pixels
     fits = tf.debugging.Assert(
-        declared <= MOST_PIXELS, [f"more than {MOST_PIXELS} pixels declared"]
+        declared <= most, [f"more than {most / 1e6:g} megapixels (--max_megapixels)"]
     )
     with tf.control_dependencies([fits] if fits is not None else []):
         return tf.identity(contents)
 
 
-def _needs_pillow(contents: tf.Tensor) -> tf.Tensor:
-    """Whether the bytes are a BMP or WebP of a kind that TensorFlow has no operation for."""
-    header = _Header(contents)
-    compression = header.value(_BMP_COMPRESSION)
-    plain_bmp = (
-        (header.value(_BMP_HEADER_SIZE) >= 40)
-        & (header.value(_BMP_BITS_PER_PIXEL) >= 24)
-        & ((compression == 0) | (compression == 3))
-    )
-    extended = header.value(_WEBP_ANIMATED) + header.value(_WEBP_ALPHA) > 0
-    lossless = header.value(_WEBP_LOSSLESS_ALPHA) > 0
-    other_webp = header.has(0, b"RIFF") & (
-        (header.has(8, b"WEBPVP8X") & extended) | (header.has(8, b"WEBPVP8L") & lossless)
-    )
-    return (header.has(0, b"BM") & ~plain_bmp) | other_webp
+def upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """Turns an image as its Exif orientation says.
+
+    Args:
+        image: `[H, W, 3]`.
+        orientation: integer scalar in 1 to 8.
+    """
+
+    def turned() -> tf.Tensor:
+        across = tf.cond(orientation >= 5, lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
+        for axis, mirrored in ((1, (2, 3, 6, 7)), (0, (3, 4, 7, 8))):
+            across = tf.cond(
+                tf.reduce_any(orientation == tf.constant(mirrored, orientation.dtype)),
+                functools.partial(tf.reverse, across, [axis]),
+                functools.partial(tf.identity, across),
+            )
+        return across
+
+    return tf.cond(orientation > 1, turned, lambda: image)
 
 
-def _decode_with_pillow(contents: bytes | np.ndarray) -> np.ndarray:
+def _decode_jpeg(contents: tf.Tensor, decoding: Decoding) -> tf.Tensor:
+    # A JPEG's header may be anywhere, so TensorFlow looks for it, and fails if there is none.
+    declared = tf.reduce_prod(tf.cast(tf.io.extract_jpeg_shape(contents)[:2], tf.int64))
+    contents = refuse_bombs(contents, declared, decoding)
+    image = tf.io.decode_jpeg(contents, channels=3, dct_method=DCT)
+    return upright(image, exif_orientation(contents))
+
+
+def _decode_png(contents: tf.Tensor, header: Header, decoding: Decoding) -> tf.Tensor:
+    def with_alpha() -> tf.Tensor:
+        return _composite(tf.io.decode_png(contents, channels=4), decoding)
+
+    def wide() -> tf.Tensor:
+        levels = tf.io.decode_png(contents, channels=4, dtype=tf.uint16)
+        colour = _to_eight_bits(tf.cast(levels[..., :3], tf.float32), decoding)
+        alpha = tf.cast(levels[..., 3:] // 257, tf.uint8)
+        return _composite(tf.concat([colour, alpha], -1), decoding)
+
+    kind = tf.where(header.is_wide_png, 2, tf.cast(header.is_transparent_png, tf.int32))
+    image = tf.switch_case(kind, [lambda: tf.io.decode_png(contents, channels=3), with_alpha, wide])
+    return upright(image, exif_orientation(contents))
+
+
+def _to_eight_bits(levels: tf.Tensor, decoding: Decoding) -> tf.Tensor:
+    """uint8 of float32 levels of 16 bits."""
+    if decoding.sixteen_bits == "high_byte":
+        return tf.cast(levels // 256.0, tf.uint8)
+    least, greatest = tf.reduce_min(levels), tf.reduce_max(levels)
+    scale = 255.0 / tf.maximum(greatest - least, 1.0)
+    return tf.cast((levels - least) * scale + 0.5, tf.uint8)
+
+
+def _composite(pixels: tf.Tensor, decoding: Decoding) -> tf.Tensor:
+    """uint8 `[H, W, 3]` of uint8 red, green, blue, alpha."""
+    return tf.cast(_mixed(tf.cast(pixels, tf.int32), decoding), tf.uint8)
+
+
+def _mixed(pixels: Any, decoding: Decoding) -> Any:
+    """Of integers wider than a byte, of TensorFlow or NumPy."""
+    colour, alpha = pixels[..., :3], pixels[..., 3:]
+    return (colour * alpha + decoding.background * (255 - alpha) + 127) // 255
+
+
+def _refuse(contents: tf.Tensor, decoding: Decoding) -> tf.Tensor:
+    """Fails when run: the stand-in for Pillow in an exported model."""
+    no = tf.debugging.Assert(
+        False,
+        [
+            "Expected a JPEG, a PNG, or a BMP, GIF or WebP without palette, transparency, Exif "
+            "data or animation. Received: other bytes, which this model cannot decode; convert "
+            "the image, or pass its pixels to the signature serving_default."
+        ],
+    )
+    with tf.control_dependencies([no] if no is not None else []):
+        return tf.zeros([1, 1, 3], tf.uint8)
+
+
+def _decode_with_pillow(contents: tf.Tensor, decoding: Decoding) -> tf.Tensor:
+    reader = functools.partial(read_with_pillow, decoding=decoding)
+    return tf.numpy_function(reader, [contents], tf.uint8, stateful=False)
+
+
+def read_with_pillow(contents: bytes | np.ndarray, decoding: Decoding) -> np.ndarray:
+    """uint8 `[H, W, 3]` of any format that Pillow and its plug-ins read; see `decode_image`.
+
+    Raises:
+        ValueError: with the reason in a line.
+    """
+    from PIL import Image, ImageOps
+
+    _register_plugins()
+    # Called eagerly, the bytes come wrapped in an array.
+    file = io.BytesIO(np.asarray(contents, object).item())
+    try:
+        with Image.open(file) as image:
+            if image.width * image.height > decoding.max_pixels:
+                raise ValueError(
+                    f"more than {decoding.max_pixels / 1e6:g} megapixels (--max_megapixels)"
+                )
+            return _eight_bit_rgb(ImageOps.exif_transpose(image), decoding)
+    except Exception as error:  # Pillow's readers raise many kinds of errors for broken files.
+        raise ValueError(unreadable_reason(file.getvalue()) or str(error)) from error
+
+
+def _eight_bit_rgb(image: Any, decoding: Decoding) -> np.ndarray:
+    if image.mode[0] in "IF":  # 16 or 32 bits, or floating point; one channel
+        levels = np.nan_to_num(np.asarray(image, np.float32))[..., None]
+        if decoding.sixteen_bits == "high_byte" and image.mode[0] == "I":
+            return np.repeat((levels // 256).clip(0, 255).astype(np.uint8), 3, axis=-1)
+        span = levels.max() - levels.min()
+        levels = (levels - levels.min()) * (255.0 / (span or 1.0)) + 0.5
+        return np.repeat(levels.astype(np.uint8), 3, axis=-1)
+    if not image.has_transparency_data:
+        return np.asarray(image.convert("RGB"), np.uint8)
+    return _mixed(np.asarray(image.convert("RGBA"), np.int32), decoding).astype(np.uint8)
+
+
+@functools.cache
+def _register_plugins() -> None:
+    """Adds HEIC where its plug-in is installed, and lets Pillow read what `Decoding` allows."""
     from PIL import Image
 
+    # `Decoding.max_pixels` is checked instead, before pixels take up memory.
+    Image.MAX_IMAGE_PIXELS = None
     try:
-        # Called eagerly, the bytes come wrapped in an array.
-        with Image.open(io.BytesIO(np.asarray(contents, object).item())) as image:
-            return np.asarray(image.convert("RGB"), np.uint8)
-    except Exception as error:  # Pillow's readers raise many kinds of errors for broken files.
-        raise ValueError(f"{type(error).__name__}: {error}") from error
+        import pillow_heif
+    except ImportError:
+        return
+    pillow_heif.register_heif_opener()

@@ -4,7 +4,6 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.data.crops import centre_view
-from ifnd_tf.data.decode import as_pixels
 from ifnd_tf.data.sharding import Sharding, read_ahead
 from ifnd_tf.data.source import Source
 
@@ -98,7 +97,7 @@ def ordered_batches(
         if source.pixels is not None:
             return read_ahead(_from_memory(source, mine, image_size, sharding.ahead), sharding)
         stored = source.fetch_all(mine[mine >= 0])
-    batches = _one_by_one(stored, steps * sharding.local, image_size, batch_size)
+    batches = _one_by_one(source, stored, steps * sharding.local, image_size, batch_size)
     return read_ahead(batches, sharding)
 
 
@@ -118,12 +117,12 @@ def _from_memory(source: Source, mine: np.ndarray, size: int, ahead: int) -> tf.
 
 
 def _one_by_one(
-    stored: tf.data.Dataset, elements: int, size: int, batch_size: int
+    source: Source, stored: tf.data.Dataset, elements: int, size: int, batch_size: int
 ) -> tf.data.Dataset:
     """Exactly so many batches of stored examples, however many turn out to be unreadable."""
 
     def view(example: Example) -> Example:
-        image = centre_view(as_pixels(example["image"]), size)
+        image = centre_view(source.decode(example["image"]), size)
         return {"index": example["index"], "images": image, "label": example["label"]}
 
     singles = stored.map(view, num_parallel_calls=tf.data.AUTOTUNE)

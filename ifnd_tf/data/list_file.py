@@ -1,5 +1,6 @@
 """Image files named in a list, with one label each, several or none."""
 
+import codecs
 import os
 import posixpath
 from collections.abc import Sequence
@@ -7,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from ifnd_tf.data.contents import Contents, Note, counted, named
 from ifnd_tf.data.source import FileSource, Source
 from ifnd_tf.errors import UserError, did_you_mean_path
 
@@ -16,8 +18,8 @@ SEPARATOR = ";"
 
 def open_list(
     name: str, path: str, data_dir: str, eval_list: str, within: str
-) -> tuple[Source, Source | None]:
-    """The images of one or two lists; see `datasets.open_splits`.
+) -> tuple[Source, Source | None, Contents]:
+    """The images of one or two lists, and what was found; see `datasets.open_splits`.
 
     Args:
         name: how the user named the data set.
@@ -46,7 +48,30 @@ def open_list(
         targets = _multi_hot(numbers, len(class_names)) if several else None
         return FileSource(name, root, paths, single, class_names, targets)
 
-    return source(*lists[0]), source(*lists[1]) if eval_list else None
+    sources = [source(*each) for each in lists]
+    return sources[0], sources[1] if eval_list else None, _contents(lists)
+
+
+def _contents(lists: Sequence[tuple[str, list[str], list[list[str]]]]) -> Contents:
+    """Paths and sizes of all images, and a note on those without a label among others."""
+    files = sorted({(path, os.path.join(root, path)) for root, paths, _ in lists for path in paths})
+    without = [
+        path for _, paths, rows in lists for path, row in zip(paths, rows, strict=True) if not row
+    ]
+    notes = []
+    if 0 < len(without) < sum(len(paths) for _, paths, _ in lists):
+        text = f"{counted(len(without), 'image')} of the list without a label: {named(without)}"
+        notes.append(Note("unlabelled", len(without), text))
+    sizes = tuple(_size(path) for _, path in files)
+    return Contents(tuple(name for name, _ in files), sizes, tuple(notes))
+
+
+def _size(path: str) -> int:
+    """Bytes of a file on disk; -1 for one that is missing or remote."""
+    try:
+        return os.stat(path).st_size
+    except (OSError, ValueError):
+        return -1
 
 
 def read_list(
@@ -70,7 +95,7 @@ def read_list(
     """
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
-            lines = file.read().split(b"\n")
+            lines = file.read().removeprefix(codecs.BOM_UTF8).split(b"\n")
     except tf.errors.OpError as error:
         raise UserError(
             f"--dataset={name}: expected a readable list. Received: {path}."

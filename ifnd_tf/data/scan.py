@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf.data.decode import as_pixels
+from ifnd_tf.data.image_formats import unreadable_reason
 from ifnd_tf.data.source import Source, Unreadable
 from ifnd_tf.distribute.strategies import ALONE, Workers
 from ifnd_tf.errors import UserError, cause
@@ -94,7 +94,7 @@ def examples(source: Source, share: tuple[int, int] = (0, 1)) -> tf.data.Dataset
 
 def _first_shape(source: Source) -> tuple[int, int, int] | None:
     """Size of the first readable image among the first few, or None."""
-    first = examples(source).take(_BATCH).map(lambda example: as_pixels(example["image"]))
+    first = examples(source).take(_BATCH).map(lambda example: source.decode(example["image"]))
     for image in first.ignore_errors().take(1):
         return tuple(image.shape)
     return None
@@ -106,7 +106,7 @@ def _decoded(
     """Batches of the readable images' indices; with a shape, also their pixels."""
 
     def decode(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        image = as_pixels(example["image"])
+        image = source.decode(example["image"])
         result = {"index": example["index"]}
         if shape is not None:
             same = tf.reduce_all(tf.shape(image) == shape)
@@ -125,10 +125,13 @@ def _reason(source: Source, index: int) -> str:
     """Why an image cannot be read, in one line."""
     if not source.random_access:
         return "cannot be decoded"
+    contents = b""
     try:
-        as_pixels(source.fetch(tf.constant(index)))
+        contents = source.fetch(tf.constant(index)).numpy()
+        source.decode(tf.constant(contents))
     except (tf.errors.OpError, ValueError) as error:
-        return cause(error)
+        known = unreadable_reason(contents) if isinstance(contents, bytes) else ""
+        return cause(error) if isinstance(error, tf.errors.NotFoundError) else known or cause(error)
     return "could not be read at first"
 
 

@@ -7,6 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from ifnd_tf.data.contents import Contents, printable
+from ifnd_tf.data.decode import DECODING, as_pixels
+
 # Names of the split to evaluate on, best first.
 EVAL_SPLITS = ("test", "validation", "val", "valid")
 
@@ -36,9 +39,13 @@ class Source:
         lost: by index, examples that could be read at first and later, while training, not.
         scanned: whether every image was tried, so that `unreadable` is complete.
         cache: what `scan` kept: `pixels` of a source that is not in memory from the start.
+        decoding: how its encoded images become pixels.
+        contents: what was found where the data set lies, of all its splits together.
     """
 
     random_access = True
+    decoding = DECODING
+    contents = Contents()
     targets: np.ndarray | None = None
 
     def __init__(
@@ -101,8 +108,12 @@ class Source:
         self.lost[index] = Unreadable(index, name, "could not be read while training")
 
     def describe(self, index: int) -> str:
-        """The path or id of an example, for people."""
+        """The path or id of an example, for people, in one line."""
         raise NotImplementedError
+
+    def decode(self, image: tf.Tensor) -> tf.Tensor:
+        """uint8 `[H, W, 3]` of an image that `fetch` or `stream` gave."""
+        return as_pixels(image, self.decoding)
 
     def fetch(self, index: tf.Tensor) -> tf.Tensor:
         """The image at an int32 scalar index: a string scalar (encoded) or uint8 `[H, W, 3]`.
@@ -214,12 +225,19 @@ class FileSource(Source):
 
     def describe(self, index: int) -> str:
         """The file's path."""
-        return str(self._paths[index])
+        return printable(self.path(index))
+
+    def path(self, index: int) -> str:
+        """The file's path, as the operating system wants it."""
+        return self._paths[index]
 
     def fetch(self, index: tf.Tensor) -> tf.Tensor:
         """The file's bytes."""
         if self._table is None:
-            self._table = _host_constant(self._paths)
+            # Names need not be UTF-8, which TensorFlow expects of a str.
+            self._table = _host_constant(
+                np.array([os.fsencode(path) for path in self._paths], object)
+            )
         return tf.io.read_file(tf.gather(self._table, index))
 
     def subset(self, indices: np.ndarray) -> "FileSource":

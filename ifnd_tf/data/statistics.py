@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ifnd_tf.data.decode import as_pixels
 from ifnd_tf.data.scan import examples
 from ifnd_tf.data.source import Source
 
@@ -37,9 +36,9 @@ def image_statistics(source: Source, count: int = 256) -> ImageStatistics:
     if source.random_access:
         readable = source.readable
         rows = readable[np.linspace(0, len(readable) - 1, min(count, len(readable))).astype(int)]
-        images = (np.asarray(as_pixels(source.fetch(row))) for row in rows)
+        images = (np.asarray(source.decode(source.fetch(row))) for row in rows)
     else:
-        decoded = examples(source).map(lambda example: as_pixels(example["image"]))
+        decoded = examples(source).map(lambda example: source.decode(example["image"]))
         images = decoded.ignore_errors().take(count).as_numpy_iterator()
     sizes, moments, gray, seen = [], np.zeros([3, 3]), 0, set()
     for image in images:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ifnd_tf.data.contents import Contents
 from ifnd_tf.data.source import EVAL_SPLITS
 from ifnd_tf.data.tfds_source import TfdsSource
 from ifnd_tf.errors import UserError, cause
@@ -9,8 +10,10 @@ from ifnd_tf.errors import UserError, cause
 
 def open_tfds(
     name: str, data_dir: str, train_split: str, eval_split: str
-) -> tuple[TfdsSource, TfdsSource | None]:
-    """The training and evaluation splits of prepared data; see `datasets.open_splits`.
+) -> tuple[TfdsSource, TfdsSource | None, Contents]:
+    """The training and evaluation splits of prepared data, and its shards.
+
+    See `datasets.open_splits`.
 
     Args:
         name: NAME[/CONFIG][:VERSION] of tfds.
@@ -27,7 +30,13 @@ def open_tfds(
     if not eval_split:
         others = [each for each in EVAL_SPLITS if each in builder.info.splits]
         eval_split = next((each for each in others if each != train_split.split("[")[0]), "")
-    return train, TfdsSource(full, builder, eval_split) if eval_split else None
+    evaluation = TfdsSource(full, builder, eval_split) if eval_split else None
+    shards = {
+        f"{split}/{shard}": length
+        for split, info in builder.info.splits.items()
+        for shard, length in enumerate(info.shard_lengths)
+    }
+    return train, evaluation, Contents(tuple(shards), tuple(shards.values()))
 
 
 def _builder(full: str, name: str, data_dir: str) -> Any:

@@ -221,7 +221,8 @@ def _crops_one_by_one(
             index, content = example["index"], example.get("image")
             if content is None:
                 content = source.fetch(index) if pixels is None else tf.gather(pixels, index)
-            return crops.two_views(content, example["geometric"], augmentation, size)
+            draws = example["geometric"]
+            return crops.two_views(content, draws, augmentation, size, source.decoding)
 
         blank = tf.zeros([2, size, size, 3], tf.uint8)
         cropped = tf.ensure_shape(tf.cond(real, both, lambda: blank), blank.shape)

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from ifnd_tf.data.crops import centre_view
-from ifnd_tf.data.decode import decode_image
+from ifnd_tf.data.decode import DECODING, Decoding, decode_image
 from ifnd_tf.errors import UserError
 from ifnd_tf.models.network import Network
 
@@ -19,10 +19,18 @@ class ExportedEncoder(tf.train.Checkpoint):
         encoder: functional model, normalised images float32 `[b, S, S, 3]` -> features `[b, F]`.
         projector: functional model, features `[b, F]` -> `[b, D]`.
         image_size: S.
+        decoding: how encoded images become pixels.
     """
 
-    def __init__(self, encoder: keras.Model, projector: keras.Model, image_size: int):
+    def __init__(
+        self,
+        encoder: keras.Model,
+        projector: keras.Model,
+        image_size: int,
+        decoding: Decoding = DECODING,
+    ):
         super().__init__()
+        self._decoding = decoding
         self._networks = Network(encoder, projector).inference
         self._image_size = image_size
         # Plain variables and no Keras object: those would be restored by Keras' own loader. The
@@ -53,24 +61,33 @@ class ExportedEncoder(tf.train.Checkpoint):
         input_signature=[tf.TensorSpec([None], tf.string, name="encoded")], autograph=False
     )
     def encoded(self, encoded: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Features of encoded images (JPEG, PNG, GIF, BMP), each of its own size.
+        """Features of encoded images, each of its own size: JPEG and PNG of any kind, upright and
+        composited as in training, and BMP, GIF and WebP without palette, transparency, Exif data
+        or animation. One image that is none of these fails the whole batch.
 
         Args:
-            encoded: string `[b]`, the files' bytes.
+            encoded: string `[b]`, the files' bytes; b may be 0.
 
         Returns:
             As `serving_default`.
         """
         size = self._image_size
         views = tf.map_fn(
-            lambda contents: centre_view(decode_image(contents), size),
+            lambda contents: centre_view(decode_image(contents, self._decoding), size),
             encoded,
             fn_output_signature=tf.TensorSpec([size, size, 3], tf.uint8),
         )
         return self._networks(views)
 
 
-def export(path: str, *, encoder: keras.Model, projector: keras.Model, image_size: int) -> None:
+def export(
+    path: str,
+    *,
+    encoder: keras.Model,
+    projector: keras.Model,
+    image_size: int,
+    decoding: Decoding = DECODING,
+) -> None:
     """Writes a SavedModel with two signatures, preprocessing included.
 
     `serving_default` takes "images" uint8 `[b, H, W, 3]` of any size, `encoded` takes "encoded",
@@ -84,11 +101,12 @@ def export(path: str, *, encoder: keras.Model, projector: keras.Model, image_siz
             may have been built under any strategy.
         projector: functional model, features `[b, F]` -> `[b, D]`.
         image_size: side S of the square view that the encoder gets, in pixels.
+        decoding: how encoded images become pixels; the run's own, so that they look as in training.
 
     Raises:
         UserError: if `path` cannot be written.
     """
-    module = ExportedEncoder(encoder, projector, image_size)
+    module = ExportedEncoder(encoder, projector, image_size, decoding)
     signatures = {"serving_default": module.serving_default, "encoded": module.encoded}
     # Variables of a remote TPU travel through this host's disk, not the TPU worker's.
     # A multi-worker job has no device of that name, and needs none.

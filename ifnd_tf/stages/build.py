@@ -10,7 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.config import Config
+from ifnd_tf.config.data import BACKGROUNDS
 from ifnd_tf.data import datasets, eval_batches, photometric, recipes, train_batches
+from ifnd_tf.data.decode import Decoding
 from ifnd_tf.data.source import Source
 from ifnd_tf.detection import detectors
 from ifnd_tf.models import backbones, optimizers
@@ -36,6 +38,17 @@ def open_splits(config: Config) -> datasets.Splits:
         validation_share=config.validation_share,
         subset_classes=config.subset_classes,
         subset_images=config.subset_images,
+        decoding=decoding(config),
+        workdir=config.run_path,
+    )
+
+
+def decoding(config: Config) -> Decoding:
+    """How the run's encoded images become pixels."""
+    return Decoding(
+        background=BACKGROUNDS[config.background],
+        sixteen_bits=config.sixteen_bits,
+        max_pixels=round(config.max_megapixels * 1e6),
     )
 
 

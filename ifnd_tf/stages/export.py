@@ -1,6 +1,7 @@
 """`--mode=export`: the trained encoder in files that need nothing of this project."""
 
-from ifnd_tf.export import keras_onnx, model_card, saved_model
+from ifnd_tf.export import keras_formats, model_card, saved_model
+from ifnd_tf.stages import build
 from ifnd_tf.stages.run import Run
 
 
@@ -14,11 +15,16 @@ def export_model(run: Run) -> None:
     if "saved_model" in names:
         written.append(run.directory.file("saved_model"))
         saved_model.export(
-            written[0], encoder=model.encoder, projector=model.projector, image_size=size
+            written[0],
+            encoder=model.encoder,
+            projector=model.projector,
+            image_size=size,
+            decoding=build.decoding(run.config),
         )
-    if {"keras", "onnx"} & set(names):
-        encoder = keras_onnx.keras_encoder(model.encoder, size)
-        written += keras_onnx.write_keras(path, encoder) if "keras" in names else []
-        written += keras_onnx.write_onnx(path, encoder) if "onnx" in names else []
+    if {"keras", "onnx", "tflite"} & set(names):
+        encoder = keras_formats.keras_encoder(model.encoder, size)
+        written += keras_formats.write_keras(path, encoder) if "keras" in names else []
+        written += keras_formats.write_onnx(path, encoder) if "onnx" in names else []
+        written += keras_formats.write_tflite(path, encoder) if "tflite" in names else []
     written.append(model_card.write(run.directory.path))
     run.progress.line("\n".join(f"exported {each}" for each in written))

@@ -1,6 +1,5 @@
 """Data sets by name: which examples, labels and splits they give, and what is refused."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -67,81 +66,6 @@ def test_digits_keep_their_levels():
     np.testing.assert_array_equal(source.pixels[5][..., 0], expected)
     np.testing.assert_array_equal(source.fetch(tf.constant(5))[..., 2], expected)
     assert source.labels[5] == load_digits().target[place]
-
-
-# --- folder -------------------------------------------------------------------------------
-
-
-def test_class_folders_give_labels_at_any_depth(class_folders):
-    splits = datasets.open_splits(f"folder:{class_folders}", holdout_share=0.2)
-    assert splits.train.class_names == ("cat", "dog", "fish")
-    # 10 of each class, a fifth of each held out.
-    assert list(np.bincount(splits.evaluation.labels)) == [2, 2, 2]
-    assert list(np.bincount(splits.train.labels)) == [8, 8, 8]
-    for split in splits:
-        for index in range(split.num_examples):
-            path = Path(split.describe(index)).relative_to(class_folders)
-            assert path.parts[0] == split.class_names[split.labels[index]]
-
-
-def test_train_and_test_roots_share_one_numbering(tmp_path):
-    save(tmp_path / "train" / "b" / "0.png")
-    save(tmp_path / "train" / "c" / "1.png")
-    save(tmp_path / "val" / "a" / "2.png")
-    save(tmp_path / "val" / "c" / "3.png")
-    splits = datasets.open_splits(f"folder:{tmp_path}")
-    assert splits.train.class_names == splits.evaluation.class_names == ("a", "b", "c")
-    assert list(splits.train.labels) == [1, 2]
-    assert list(splits.evaluation.labels) == [0, 2]
-
-
-def test_named_folders_are_used(tmp_path):
-    for i, name in enumerate(("train", "unlabeled", "test", "extra")):
-        save(tmp_path / name / f"{i}.png")
-    default = datasets.open_splits(f"folder:{tmp_path}")
-    assert names(default.train) == [str(tmp_path / "train" / "0.png")]
-    assert names(default.evaluation) == [str(tmp_path / "test" / "2.png")]
-    chosen = datasets.open_splits(f"folder:{tmp_path}", train_split="unlabeled", eval_split="extra")
-    assert names(chosen.train) == [str(tmp_path / "unlabeled" / "1.png")]
-    assert names(chosen.evaluation) == [str(tmp_path / "extra" / "3.png")]
-
-
-def test_images_without_class_folders_have_no_labels(tmp_path):
-    for i in range(10):
-        save(tmp_path / ("2020/june" if i % 2 else "") / f"{i}.png")
-    splits = datasets.open_splits(f"folder:{tmp_path}", holdout_share=0.3)
-    assert splits.train.class_names == ()
-    assert splits.train.num_examples == 7 and splits.evaluation.num_examples == 3
-    assert set(splits.train.labels) == {-1}
-
-
-def test_the_order_is_that_of_the_paths_and_hidden_files_are_left_out(tmp_path):
-    for name in ("b.PNG", "a.jpeg", "c.webp", ".hidden.png", ".cache/d.png", "note.txt.bmp"):
-        save(tmp_path / name)
-    (tmp_path / "readme.txt").write_text("no image")
-    source = datasets.open_splits(f"folder:{tmp_path}", holdout_share=0.01).train
-    found = [os.path.basename(path) for path in names(source)]
-    assert found == ["a.jpeg", "b.PNG", "c.webp", "note.txt.bmp"]
-
-
-def test_linked_folders_are_followed_once(tmp_path):
-    save(tmp_path / "real" / "0.png")
-    save(tmp_path / "data" / "a" / "1.png")
-    (tmp_path / "data" / "b").symlink_to(tmp_path / "real")
-    (tmp_path / "data" / "a" / "loop").symlink_to(tmp_path / "data")
-    source = datasets.open_splits(f"folder:{tmp_path / 'data'}", holdout_share=0.01).train
-    assert [Path(name).name for name in names(source)] == ["1.png", "0.png"]
-
-
-def test_bad_folders_are_refused(tmp_path):
-    refuses("expected a folder", f"folder:{tmp_path / 'missing'}")
-    refuses("Received: none", f"folder:{tmp_path}")
-    save(tmp_path / "only" / "0.png")
-    refuses("Received: one class, 'only'", f"folder:{tmp_path}")
-    refuses("--train_split: expected a folder", f"folder:{tmp_path}", train_split="big")
-    refuses("--eval_split: expected a folder", f"folder:{tmp_path}", eval_split="val")
-    (tmp_path / "train").mkdir()
-    refuses("Received: none", f"folder:{tmp_path}")
 
 
 # --- list ---------------------------------------------------------------------------------
@@ -268,3 +192,13 @@ def test_a_subset_keeps_the_first_classes_and_equally_many_images():
 def test_a_subset_that_the_data_cannot_give_is_refused(options, message):
     with pytest.raises(UserError, match=message):
         datasets.open_splits("digits", **options)
+
+
+def test_a_share_of_labelled_images_alone_is_held_out_unless_asked(tmp_path):
+    for i in range(10):
+        save(tmp_path / "photos" / f"{i}.png")
+        save(tmp_path / "sorted" / "ab"[i % 2] / f"{i}.png")
+    assert datasets.open_splits(f"folder:{tmp_path / 'photos'}").evaluation is None
+    asked = datasets.open_splits(f"folder:{tmp_path / 'photos'}", holdout_share=0.2)
+    assert asked.evaluation.num_examples == 2
+    assert datasets.open_splits(f"folder:{tmp_path / 'sorted'}").evaluation.num_examples == 2

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from ifnd_tf.data import recipes, train_batches
-from ifnd_tf.data.folder import find_images, folder_source
+from ifnd_tf.data.folder import open_folder
 from ifnd_tf.data.scan import scan
 from ifnd_tf.data.skip_unreadable import UNREADABLE
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.faults
 def source(class_folders):
     """30 files that could all be read when they were scanned."""
     root = str(class_folders)
-    source = folder_source("folder", root, find_images("folder", root), [])
+    source = open_folder("folder", root, ".")[0]
     scan(source, cache_megabytes=0)
     assert not source.unreadable
     return source

@@ -10,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from ifnd_tf.data.datasets import Splits
-from ifnd_tf.data.folder import find_images, folder_source
+from ifnd_tf.data.folder import open_folder
 from ifnd_tf.data.scan import scan
 from ifnd_tf.errors import UserError
 from ifnd_tf.run import checkpoints
@@ -104,7 +104,7 @@ def photos(tmp_path):
         Image.fromarray(pixels).save(root / f"{number:03d}.png")
 
     def opened():
-        source = folder_source("photos", str(root), find_images("photos", str(root)), [])
+        source = open_folder("photos", str(root), ".")[0]
         scan(source, cache_megabytes=0, max_corrupt_share=1.0)
         return Splits(source, None)
 

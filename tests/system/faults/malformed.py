@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from ifnd_tf.data import eval_batches, recipes, train_batches
-from ifnd_tf.data.folder import find_images, folder_source
+from ifnd_tf.data.folder import open_folder
 from ifnd_tf.data.scan import scan
 from tests.system.faults import child
 
@@ -206,8 +206,7 @@ def _answer(folder: pathlib.Path, path: pathlib.Path) -> None:
 
 def _read(folder: pathlib.Path) -> dict[str, list[str]]:
     """Scans a folder, then trains on it for one epoch and embeds it, without the networks."""
-    found = find_images("folder", str(folder))
-    source = folder_source("folder", str(folder), found, [])
+    source, *_ = open_folder("folder", str(folder), ".")
     scan(source, max_corrupt_share=1.0, cache_megabytes=0)
     batches = train_batches.training_batches(
         source, augmentation=recipes.recipe("moco_v2"), image_size=16, batch_size=4, seed=0

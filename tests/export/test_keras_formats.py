@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from ifnd_tf.data.photometric import normalise
 from ifnd_tf.errors import UserError
-from ifnd_tf.export import keras_onnx
+from ifnd_tf.export import keras_formats
 from ifnd_tf.stages import build
 from tests import tiny
 
@@ -37,7 +37,7 @@ def expected(encoder, images) -> np.ndarray:
 
 
 def test_the_keras_file_loads_without_this_package(encoder, images, expected, tmp_path):
-    keras_onnx.write_keras(str(tmp_path / "encoder"), keras_onnx.keras_encoder(encoder, SIZE))
+    keras_formats.write_keras(str(tmp_path / "encoder"), keras_formats.keras_encoder(encoder, SIZE))
     np.save(tmp_path / "images.npy", images)
     program = (
         "import sys, keras, numpy as np\n"
@@ -57,7 +57,7 @@ def test_the_keras_file_loads_without_this_package(encoder, images, expected, tm
 
 
 def test_the_copy_can_be_trained(encoder, images):
-    copy = keras_onnx.keras_encoder(encoder, SIZE)
+    copy = keras_formats.keras_encoder(encoder, SIZE)
     assert len(copy.trainable_variables) == len(encoder.trainable_variables)
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(copy(images, training=True) ** 2)
@@ -68,7 +68,9 @@ def test_the_copy_can_be_trained(encoder, images):
 @pytest.mark.filterwarnings("ignore")  # the converter's own
 def test_onnx_gives_the_same_features(encoder, images, expected, tmp_path):
     path = str(tmp_path / "encoder")
-    assert keras_onnx.write_onnx(path, keras_onnx.keras_encoder(encoder, SIZE)) == [f"{path}.onnx"]
+    assert keras_formats.write_onnx(path, keras_formats.keras_encoder(encoder, SIZE)) == [
+        f"{path}.onnx"
+    ]
     session = onnxruntime.InferenceSession(f"{path}.onnx")
     (features,) = session.run(None, {"images": images.astype(np.float32)})
     np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-4)
@@ -77,4 +79,4 @@ def test_onnx_gives_the_same_features(encoder, images, expected, tmp_path):
 def test_without_the_converter_the_error_says_what_to_install(encoder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
     with pytest.raises(UserError, match="pip install"):
-        keras_onnx.write_onnx(str(tmp_path / "e"), encoder)
+        keras_formats.write_onnx(str(tmp_path / "e"), encoder)

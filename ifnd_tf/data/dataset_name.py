@@ -1,0 +1,89 @@
+"""The spelling of a data set's name, checked without TensorFlow: mistakes are answered at once."""
+
+import os
+import re
+
+from ifnd_tf.data.image_formats import SIGNATURE_BYTES, format_of
+from ifnd_tf.errors import UserError, did_you_mean, did_you_mean_path
+
+KINDS = "digits, folder:PATH, list:FILE or tfds:NAME[/CONFIG]"
+
+_ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar", ".tar.xz", ".tar.bz2")
+# Names that people expect of a catalogue, of tfds.
+_CATALOGUE = (
+    "caltech101", "cifar10", "cifar100", "cars196", "dtd", "emnist", "eurosat", "fashion_mnist",
+    "food101", "imagenet2012", "imagenette", "imagewoof", "kmnist", "mnist", "omniglot",
+    "oxford_flowers102", "oxford_iiit_pet", "places365_small", "stanford_dogs", "stl10",
+    "svhn_cropped", "tf_flowers",
+)  # fmt: skip
+_ALIASES = {"imagenet": "imagenet2012", "svhn": "svhn_cropped", "flowers102": "oxford_flowers102"}
+
+
+def require_kind(flag: str, dataset: str) -> tuple[str, str]:
+    """The kind (digits, folder, list, tfds) of a data set and the rest of its name.
+
+    Args:
+        flag: that gave it, for the message.
+        dataset: as the user wrote it.
+
+    Raises:
+        UserError: for another spelling, with the right one where it can be guessed.
+    """
+    kind, _, rest = dataset.partition(":")
+    if dataset == "digits" or (rest and kind in ("folder", "list", "tfds")):
+        return kind, rest
+    raise UserError(f"--{flag}: expected {KINDS}. Received: {dataset!r}.{_meant(flag, dataset)}")
+
+
+def check_name(flag: str, dataset: str) -> None:
+    """Raises `UserError` for a spelling or a path on this machine's disk that cannot be right."""
+    kind, rest = require_kind(flag, dataset)
+    path = os.path.expanduser(rest)
+    if kind not in ("folder", "list") or _remote(path):
+        return
+    start = f"--{flag}={dataset}: expected {'a folder' if kind == 'folder' else 'a readable list'}."
+    if not os.path.exists(path):
+        raise UserError(f"{start} Received: {path}, which is not there.{did_you_mean_path(path)}")
+    if kind == "folder" and not os.path.isdir(path):
+        hint = _of_file(flag, path) or f" Did you mean --{flag}=list:{rest}?"
+        raise UserError(f"{start} Received: {path}, which is a file.{hint}")
+    if kind == "list":
+        if os.path.isdir(path):
+            hint = f" Did you mean --{flag}=folder:{rest}?"
+            raise UserError(f"{start} Received: {path}, which is a folder.{hint}")
+        if hint := _of_file(flag, path):
+            raise UserError(f"{start} Received: {path}, which is none.{hint}")
+
+
+def _meant(flag: str, dataset: str) -> str:
+    path, name = os.path.expanduser(dataset), re.sub(r"[-\s]", "_", dataset.lower())
+    if re.match(r"https?://", dataset):
+        return " Nothing is downloaded here: download and unpack it, and name its folder."
+    if os.path.isdir(path):
+        return f" Did you mean --{flag}=folder:{dataset}?"
+    if os.path.isfile(path):
+        return _of_file(flag, path) or f" Did you mean --{flag}=list:{dataset}?"
+    name = _ALIASES.get(name, name)
+    for known in (name, name.replace("_", "")):
+        if known in _CATALOGUE:
+            return f" Did you mean --{flag}=tfds:{known}?"
+    if os.sep in dataset:
+        return did_you_mean_path(path) or f" There is no {path}."
+    return did_you_mean(dataset, ["digits", *_CATALOGUE])
+
+
+def _of_file(flag: str, path: str) -> str:
+    """What to do with a file that is no list; "" for one that may be."""
+    if path.lower().endswith(_ARCHIVES):
+        return " Unpack the archive, and name the folder that comes out."
+    try:
+        with open(path, "rb") as file:
+            image = format_of(file.read(SIGNATURE_BYTES))
+    except OSError:
+        return ""
+    folder = os.path.dirname(path) or "."
+    return f" That is one image; did you mean --{flag}=folder:{folder}?" if image else ""
+
+
+def _remote(path: str) -> bool:
+    return "://" in path

@@ -1,0 +1,181 @@
+"""Finds the image files below a folder, and counts everything else that lies there."""
+
+import collections
+import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from ifnd_tf.data.contents import Note, counted, named
+from ifnd_tf.data.image_formats import (
+    EXTENSIONS,
+    SIGNATURE_BYTES,
+    format_of,
+    missing_plugin,
+    readable_extensions,
+)
+from ifnd_tf.errors import UserError, did_you_mean_path
+
+_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar", ".xz", ".zst")
+# Of a folder that holds a run of ours, whose pictures are no data.
+_RUN_FILE = "config.flags"
+
+
+class FolderFiles(NamedTuple):
+    """The images below a folder, and notes on what else lies there.
+
+    Attributes:
+        sizes: bytes of each image by its path relative to the folder, sorted; -1 on gs://.
+        notes: the files and folders that are not used.
+    """
+
+    sizes: dict[str, int]
+    notes: list[Note]
+
+
+def find_files(name: str, root: str, workdir: str = "") -> FolderFiles:
+    """Walks through a folder.
+
+    Hidden files and folders are skipped in silence; links to folders are followed, each folder
+    once.
+
+    Args:
+        name: how the user named the data set.
+        root: the folder.
+        workdir: the run's own folder, which is no data, as any other run directory.
+
+    Raises:
+        UserError: if the folder is missing, cannot be read or holds no image.
+    """
+    if not tf.io.gfile.isdir(root):
+        raise UserError(
+            f"--dataset={name}: expected a folder. Received: {root}, which is not one."
+            f"{did_you_mean_path(root)}"
+        )
+    walk = _Walk(root, workdir)
+    sizes = dict(sorted(walk.images("")))
+    if walk.unreadable.get(""):
+        raise UserError(
+            f"--dataset={name}: expected folders that can be read. Received: {walk.unreadable['']}."
+        )
+    if not sizes:
+        held = walk.others_text()
+        archive = any(extension in _ARCHIVES for extension in walk.others)
+        raise UserError(
+            f"--dataset={name}: expected image files ({', '.join(readable_extensions())}) in "
+            f"{root} or its subfolders. Received: none{f', but {held}' if held else ''}."
+            f"{' Unpack the archive and name the folder.' if archive else ''}"
+        )
+    return FolderFiles(sizes, list(walk.notes()))
+
+
+class _Walk:
+    """One pass through the folders, which counts what is no image."""
+
+    def __init__(self, root: str, workdir: str):
+        self._root = root
+        self._seen = {_real(folder) for folder in (root, workdir) if folder}
+        self.others: collections.Counter[str] = collections.Counter()
+        self.unreadable: dict[str, str] = {}
+        self._irregular: list[str] = []
+        self._runs: list[str] = []
+
+    def images(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Pairs of path and size of the images in a folder and those below it."""
+        folders = []
+        try:
+            entries = sorted(self._entries(prefix), key=lambda entry: entry.name)
+        except (OSError, tf.errors.OpError) as error:
+            self.unreadable[prefix] = getattr(error, "strerror", None) or str(error)
+            return
+        if prefix and any(entry.name == _RUN_FILE for entry in entries):
+            self._runs.append(prefix)
+            return
+        for entry in entries:
+            path = prefix + entry.name
+            if entry.name.startswith((".", "__MACOSX")):
+                continue
+            if entry.is_dir():
+                folders.append(path + "/")
+            elif not entry.is_file():
+                self._irregular.append(path)
+            elif self._is_image(path):
+                yield path, entry.stat().st_size
+            else:
+                self.others[os.path.splitext(path)[1].lower()] += 1
+        for folder in folders:
+            real = _real(os.path.join(self._root, folder))
+            if real not in self._seen:
+                self._seen.add(real)
+                yield from self.images(folder)
+
+    def _entries(self, prefix: str) -> list[Any]:
+        folder = os.path.join(self._root, prefix)
+        if _remote(folder):
+            return [_RemoteEntry(folder, name.rstrip("/")) for name in tf.io.gfile.listdir(folder)]
+        with os.scandir(folder) as entries:
+            return list(entries)
+
+    def _is_image(self, path: str) -> bool:
+        """By the extension, or by the first bytes where there is none."""
+        extension = os.path.splitext(path)[1].lower()
+        if extension:
+            return extension in readable_extensions()
+        try:
+            with tf.io.gfile.GFile(os.fsencode(os.path.join(self._root, path)), "rb") as file:
+                kind = format_of(file.read(SIGNATURE_BYTES))
+        except tf.errors.OpError:
+            return False
+        return bool(kind) and not missing_plugin(kind)
+
+    def others_text(self) -> str:
+        """The files that are no images, by extension."""
+        packages = {e: missing_plugin(kind) for kind, all_ in EXTENSIONS.items() for e in all_}
+        return ", ".join(
+            f"{count:,} {extension or 'without extension'}"
+            + (f" (pip install {packages[extension]})" if packages.get(extension) else "")
+            for extension, count in self.others.most_common(8)
+        )
+
+    def notes(self) -> Iterator[Note]:
+        """What is not used, by kind."""
+        if self.others:
+            count = sum(self.others.values())
+            yield Note(
+                "other_files", count, f"{counted(count, 'file')} not read: {self.others_text()}"
+            )
+        for kind, noun, names in (
+            ("unreadable_folders", "folder without permission to read", list(self.unreadable)),
+            ("not_regular", "name that is neither file nor folder", self._irregular),
+            ("run_directories", "run directory left out", self._runs),
+        ):
+            if names:
+                yield Note(kind, len(names), f"{counted(len(names), noun)}: {named(names)}")
+
+
+class _RemoteEntry(NamedTuple):
+    """What `os.DirEntry` tells, for a name on a remote disk."""
+
+    folder: str
+    name: str
+    st_size: int = -1
+
+    def is_dir(self) -> bool:
+        # Asking costs a request a name, so an extension is believed.
+        path = os.path.join(self.folder, self.name)
+        return not path.lower().endswith(readable_extensions()) and tf.io.gfile.isdir(path)
+
+    def is_file(self) -> bool:
+        return True
+
+    def stat(self) -> "_RemoteEntry":
+        return self
+
+
+def _remote(path: str) -> bool:
+    return "://" in path
+
+
+def _real(path: str) -> str:
+    return path.rstrip("/") if _remote(path) else os.path.realpath(path)

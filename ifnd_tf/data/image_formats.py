@@ -1,0 +1,63 @@
+"""Image formats by their extension and by their first bytes."""
+
+import importlib.util
+
+# Formats that are read, by the extensions of their files.
+EXTENSIONS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png",),
+    "BMP": (".bmp", ".dib"),
+    "GIF": (".gif",),
+    "WebP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "HEIC": (".heic", ".heif"),
+    "AVIF": (".avif",),
+    "JPEG 2000": (".jp2", ".j2k", ".jpx"),
+}
+# The first bytes that `format_of` needs.
+SIGNATURE_BYTES = 16
+_SIGNATURES = {
+    "JPEG": ((0, b"\xff\xd8\xff"),),
+    "PNG": ((0, b"\x89PNG"),),
+    "BMP": ((0, b"BM"),),
+    "GIF": ((0, b"GIF8"),),
+    "WebP": ((8, b"WEBP"),),
+    "TIFF": ((0, b"II*\0"), (0, b"MM\0*"), (0, b"II+\0"), (0, b"MM\0+")),
+    "HEIC": tuple((4, b"ftyp" + b) for b in (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heif")),
+    "AVIF": ((4, b"ftypavif"), (4, b"ftypavis")),
+    "JPEG 2000": ((4, b"jP  "), (0, b"\xff\x4f\xff\x51")),
+}
+# What Pillow needs besides itself.
+_PLUGINS = {"HEIC": ("pillow_heif", "pillow-heif")}
+
+
+def format_of(head: bytes) -> str:
+    """The format of a file that begins with `head`, or ""."""
+    for name, signatures in _SIGNATURES.items():
+        if any(head[place:].startswith(text) for place, text in signatures):
+            return name
+    return ""
+
+
+def missing_plugin(name: str) -> str:
+    """The package to install for a format, or "" if it can be read."""
+    module, package = _PLUGINS.get(name, ("", ""))
+    return package if module and importlib.util.find_spec(module) is None else ""
+
+
+def readable_extensions() -> tuple[str, ...]:
+    """Extensions of the formats that can be read here."""
+    return tuple(e for name, all_ in EXTENSIONS.items() if not missing_plugin(name) for e in all_)
+
+
+def unreadable_reason(contents: bytes) -> str:
+    """Why bytes cannot be an image that is read here, or "" where their start is in order."""
+    if not contents:
+        return "empty file"
+    name = format_of(contents[:SIGNATURE_BYTES])
+    if not name:
+        return f"no image that is read here: begins with {contents[:8]!r}"
+    if len(contents) < 32:
+        return f"truncated {name}: {len(contents)} bytes"
+    package = missing_plugin(name)
+    return f"{name} needs pip install {package}" if package else ""
