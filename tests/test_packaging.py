@@ -3,6 +3,7 @@
 import ast
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -27,16 +28,17 @@ ORDER = (
     {"detection", "evaluation", "export", "report"},
     {"training"},
     {"stages"},
-    {"api"},
+    {"api", "command_line"},
+    {"__main__"},
 )
 # Settings reach the library as named arguments; only the stages and what stands above them know
 # the whole `Config`.
-READ_CONFIG = {"config", "stages", "api"}
+READ_CONFIG = {"config", "stages", "api", "command_line"}
 # Imported by no line of ours, yet needed: tf.summary's ops live in TensorBoard, and
 # tensorflow-datasets imports importlib_resources without declaring it.
 INDIRECT = {"tensorboard", "importlib-resources"}
 # Imported where a flag asks for them, with an error that says what to install: extras.
-OPTIONAL = {"tf2onnx"}
+OPTIONAL = {"tf2onnx", "pillow_heif"}
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "absl": "absl-py",
@@ -129,13 +131,20 @@ def test_only_the_top_reads_the_whole_configuration():
     assert readers <= READ_CONFIG
 
 
-def test_flags_stay_out_of_the_library():
+def test_flags_are_read_in_one_place():
     readers = [
         str(path.relative_to(ROOT))
         for path in sources("ifnd_tf")
         if any(name.split(".")[0] in ("absl", "argparse", "main") for name in imports(path))
     ]
-    assert not readers
+    assert readers == ["ifnd_tf/command_line.py"]
+
+
+def test_a_wheel_holds_every_package_and_the_experiments():
+    text = (ROOT / "pyproject.toml").read_text()
+    listed = set(re.findall(r'^  "(ifnd_tf[\w.]*)",$', text, re.MULTILINE))
+    found = {module_name(path) for path in sources("ifnd_tf") if path.name == "__init__.py"}
+    assert listed == found | {"ifnd_tf.experiments"}
 
 
 def test_imports_bring_no_tensorflow_unasked_read_no_flags_and_start_no_device_work():

@@ -5,6 +5,8 @@ it into a flag of the same name. Empty strings and `None` mean "choose from the 
 """
 
 import dataclasses
+import os
+import re
 import typing
 from collections.abc import Mapping
 
@@ -72,7 +74,12 @@ class Config(
     @property
     def run_path(self) -> str:
         """`workdir`, or its default."""
-        return self.workdir or f"runs/{self.experiment}"
+        return self.workdir or f"runs/{self.name}"
+
+    @property
+    def name(self) -> str:
+        """`experiment`, or a name after the data set."""
+        return self.experiment or _data_name(self.dataset)
 
     def as_flags(self) -> dict[str, str]:
         """Every setting that has a value, as `config.flags` spells it."""
@@ -104,6 +111,8 @@ def free_flags() -> frozenset[str]:
 def _value(name: str, text: str, hint: typing.Any) -> typing.Any:
     """The value of a setting that is given as text."""
     kind = value_type(hint)
+    if kind is not hint and text in ("", "auto"):
+        return None
     try:
         if kind is bool:
             return {"true": True, "false": False}[text.lower()]
@@ -111,6 +120,16 @@ def _value(name: str, text: str, hint: typing.Any) -> typing.Any:
     except (KeyError, ValueError):
         word = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
         raise UserError(f"--{name}: expected {word}. Received: {text!r}.") from None
+
+
+def _data_name(dataset: str) -> str:
+    """The last part of a data set's path without its extension; of tfds, name and configuration."""
+    kind, _, rest = dataset.partition(":")
+    if kind == "tfds":
+        return "_".join(re.split(r"[/:]", re.sub(r":\d.*", "", rest)))
+    if kind == "folder" and "://" not in rest:
+        rest = os.path.abspath(os.path.expanduser(rest))
+    return os.path.splitext(os.path.basename(rest.rstrip("/")))[0] or kind
 
 
 def _listed(text: str) -> tuple[str, ...]:

@@ -5,14 +5,16 @@ import textwrap
 import typing
 from collections.abc import Iterator
 
-from ifnd_tf.config import GROUPS
+from ifnd_tf.config import GROUPS, flagfile
 from ifnd_tf.config.setting import describe_range, value_type
+from ifnd_tf.errors import UserError, did_you_mean
 
 OPENING = """\
 Pretrains an image encoder without labels; detected false negatives are masked.
 
-  python main.py                       # a first try, on handwritten digits
-  python main.py --flagfile=experiments/photos.flags --dataset=folder:PATH
+  ifnd                                        # a first try, on handwritten digits
+  ifnd --preset=photos --dataset=folder:PATH  # images of your own
+  ifnd --mode=embed --workdir=runs/photos     # a stage of a run that exists
 """
 
 # The flags of a first run; `short` must fit a terminal of 24 lines.
@@ -85,9 +87,25 @@ def full(width: int = 100) -> str:
             )
         lines.append("")
     lines.append(
-        "--flagfile=FILE reads flags from a file, one a line. Later flags override earlier ones."
+        f"--preset=NAME: the flags of an experiment ({', '.join(flagfile.presets())}).\n"
+        "--flagfile=FILE: flags from a file, one a line. Later flags override earlier ones.\n"
+        "--help=NAME: one flag."
     )
     return "\n".join(lines)
+
+
+def one(name: str) -> str:
+    """What --help=NAME prints: one flag.
+
+    Raises:
+        UserError: if there is no such flag.
+    """
+    name = name.lstrip("-")
+    explained = {each.name: each for _, settings in groups() for each in settings}
+    if name not in explained:
+        raise UserError(f"--help={name}: no such flag.{did_you_mean(name, explained)}")
+    each = explained[name]
+    return "\n".join([f"--{name}={each.default}   ({each.kind})", *textwrap.wrap(each.help, 96)])
 
 
 def short() -> str:
@@ -95,7 +113,7 @@ def short() -> str:
     defaults = {each.name: each.default for _, explained in groups() for each in explained}
     lines = [OPENING]
     lines += [f"  {f'--{n}={defaults[n]}':<38}{brief}" for n, brief in COMMON.items()]
-    lines += ["", "All flags with their ranges and reasons: python main.py --help"]
+    lines += ["", "All flags with their ranges and reasons: ifnd --help"]
     return "\n".join(lines)
 
 

@@ -16,7 +16,9 @@ class Run:
         f"Stages to run, a comma list of {', '.join(STAGES)}. Each needs the run directory only. "
         "watch and compare stand alone; compare trains and evaluates --variants.",
     )
-    experiment: str = changeable("digits", "Name of the experiment, and of its run directory.")
+    experiment: str = changeable(
+        "", "Name of the experiment, and of its run directory. Empty: the data set's."
+    )
     workdir: str = changeable("", "Run directory, local or gs://. Empty: runs/<experiment>.")
     seed: int = setting(0, "Seed of weights, order, views and clusters.", low=0)
     epochs: int = setting(80, "Passes over the training images. The digits need no more.", low=1)

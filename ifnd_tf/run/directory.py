@@ -15,6 +15,7 @@ import tensorflow as tf
 from ifnd_tf.errors import UserError
 from ifnd_tf.run import versions
 from ifnd_tf.run.records import RunReader
+from ifnd_tf.run.same_flags import require_same_flags
 
 
 class RunDirectory(RunReader):
@@ -45,7 +46,7 @@ class RunDirectory(RunReader):
             return
         try:
             tf.io.gfile.makedirs(path)
-            self._check_flags(flags, free)
+            require_same_flags(self, flags, free)
         except (tf.errors.OpError, OSError) as error:
             raise not_writable(path, error) from error
 
@@ -56,20 +57,6 @@ class RunDirectory(RunReader):
         """
         lines = [f"--{name}={value}" for name, value in sorted(self._flags.items())]
         self.write("config.flags", "\n".join([f"# {versions.text()}", *lines, ""]))
-
-    def _check_flags(self, flags: Mapping[str, str], free: frozenset[str]) -> None:
-        before = self.flags()
-        differ = [
-            f"--{name} (was {before.get(name)!r}, is {value!r})"
-            for name, value in sorted(flags.items())
-            if name not in free and before.get(name, value) != value
-        ]
-        if differ:
-            raise UserError(
-                f"--workdir: expected a new directory or a run with the same flags. {self.path!r} "
-                f"holds a run with other flags: {', '.join(differ)}; choose another --workdir, "
-                "or remove that one."
-            )
 
     def write(self, name: str, content: str | bytes) -> None:
         """Writes a file, whole or not at all, and makes its folder."""

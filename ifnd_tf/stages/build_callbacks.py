@@ -146,9 +146,9 @@ def chief_callbacks(run: Run, pictures: PictureCollector | None) -> list[keras.c
     ]
     settings = dataclasses.asdict(config)
     if config.wandb:
-        callbacks.append(trackers.WandB(config.experiment, settings, run.directory.path))
+        callbacks.append(trackers.WandB(config.name, settings, run.directory.path))
     if config.mlflow:
-        callbacks.append(trackers.MLflow(config.experiment, settings))
+        callbacks.append(trackers.MLflow(config.name, settings))
     # Workers spend their time differently, so they would not agree on when to embed together.
     if config.report_share and num_input_pipelines(run.strategy) == 1:
         refresh = functools.partial(_refresh_report, run, pictures)

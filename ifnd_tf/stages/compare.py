@@ -112,4 +112,4 @@ def _summarise(run: Run, runs: dict[Member, Run]) -> str:
     for member, each in runs.items():
         if _complete(each):
             found[member.variant][member.seed] = read_run(each.config.run_path)
-    return compare_page.write(run.directory.path, run.config.experiment, found)
+    return compare_page.write(run.directory.path, run.config.name, found)

@@ -1,0 +1,200 @@
+"""The command `ifnd`, also `python main.py` and `python -m ifnd_tf`: flags -> stages.
+
+Mistakes are answered before TensorFlow is imported, in this order: flags, the data set's name and
+path, the run directory.
+"""
+
+import contextlib
+import dataclasses
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+
+from absl import flags
+
+from ifnd_tf.config import Config, flagfile, free_flags, help_text
+from ifnd_tf.config.run import STAGES
+from ifnd_tf.data import dataset_name
+from ifnd_tf.errors import Stopped, UserError, did_you_mean
+from ifnd_tf.run.records import RunReader
+from ifnd_tf.run.same_flags import require_same_flags
+
+
+def define_flags() -> flags.FlagValues:
+    """One flag per field of `Config`, in a set of their own, as text; `Config` reads the text."""
+    values = flags.FlagValues()
+    for name, short_name in (("help", "h"), ("helpshort", None)):
+        flags.DEFINE_boolean(name, False, "", short_name=short_name, flag_values=values)
+    for field in dataclasses.fields(Config):
+        text = field.metadata["help"]
+        if field.metadata["repeats"]:
+            flags.DEFINE_multi_string(field.name, None, text, flag_values=values)
+        elif field.type is bool:
+            flags.DEFINE_boolean(field.name, None, text, flag_values=values)
+        else:
+            flags.DEFINE_string(field.name, None, text, flag_values=values)
+    return values
+
+
+def parse(arguments: list[str]) -> Config | None:
+    """The configuration of arguments and flagfiles; None after --help or --helpshort.
+
+    Stages without training take the settings of an existing run directory from its config.flags,
+    with the arguments on top.
+
+    Raises:
+        UserError: for an unknown flag, a stray argument or a value out of range.
+    """
+    arguments = flagfile.expand(arguments)
+    for argument in arguments:
+        if argument.startswith(("--help=", "-help=")):
+            print(help_text.one(argument.partition("=")[2]))
+            return None
+    values = define_flags()
+    try:
+        rest = values(["ifnd", *arguments])
+    except flags.UnrecognizedFlagError as error:
+        known = [f"--{name}" for name in values] + ["--flagfile", "--preset"]
+        raise UserError(
+            f"--{error.flagname}: no such flag.{did_you_mean('--' + error.flagname, known)} "
+            "--helpshort lists the common ones, --help all."
+        ) from error
+    except flags.Error as error:
+        raise UserError(f"{error}; --help explains all flags.") from error
+    for name, text in (("helpshort", help_text.short), ("help", help_text.full)):
+        if values[name].value:
+            print(text())
+            return None
+    if len(rest) > 1:
+        raise UserError(
+            f"expected flags only, as --name=value. Received: {' '.join(rest[1:])}."
+            f"{_meant(rest[1])}"
+        )
+    given: dict[str, str] = {}
+    for field in dataclasses.fields(Config):
+        value = values[field.name].value
+        if value is not None:
+            given[field.name] = _joined(value) if field.metadata["repeats"] else str(value)
+    return _with_run(given)
+
+
+def _meant(word: str) -> str:
+    """What a stray word was meant to be."""
+    if word in STAGES:
+        return f" Did you mean --mode={word}?"
+    if os.path.isdir(word):
+        return f" Did you mean --dataset=folder:{word}?"
+    if word in flagfile.presets():
+        return f" Did you mean --preset={word}?"
+    if word.endswith(".flags") and os.path.isfile(word):
+        return f" Did you mean --flagfile={word}?"
+    return did_you_mean(word, [f"--mode={stage}" for stage in STAGES]) if "=" in word else ""
+
+
+def _with_run(given: Mapping[str, str]) -> Config:
+    """The configuration of the flags given, and of the run directory for stages that need a run."""
+    config = Config().override(given)
+    if {"train", "compare", "watch"} & set(config.stages):
+        return config
+    before = RunReader(config.run_path).flags()
+    known = {name: text for name, text in before.items() if hasattr(config, name)}
+    return Config().override({**known, "workdir": config.run_path, **given}) if known else config
+
+
+def _joined(entries: list[str]) -> str:
+    """The values of a repeated flag as one; an empty one drops those before it."""
+    joined: list[str] = []
+    for entry in entries:
+        joined = [*joined, entry] if entry else []
+    return ",".join(joined)
+
+
+def parse_flagfile(path: str, *overrides: str) -> Config:
+    """The configuration of one flagfile, with flags that override it."""
+    config = parse([f"--flagfile={path}", *overrides])
+    assert config is not None
+    return config
+
+
+def _check_data_and_run(config: Config) -> None:
+    """Raises `UserError` for what can be seen to be wrong without TensorFlow."""
+    if "watch" in config.stages:
+        return
+    if not config.saved_model or "evaluate" in config.stages:
+        dataset_name.check_name("dataset", config.dataset)
+    for flag in ("transfer_dataset", "embed_dataset"):
+        if getattr(config, flag):
+            dataset_name.check_name(flag, getattr(config, flag))
+    if "://" not in config.run_path:
+        require_same_flags(RunReader(config.run_path), config.as_flags(), free_flags())
+
+
+@contextlib.contextmanager
+def _quiet_start() -> Iterator[None]:
+    """Hides what TensorFlow's C++ prints while it starts, unless the start fails.
+
+    It writes to file descriptor 2, before any log level takes effect.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as log, os.fdopen(os.dup(2), "wb") as stderr:
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        except BaseException as error:
+            if not isinstance(error, UserError):
+                log.seek(0)
+                stderr.write(log.read())
+            raise
+        finally:
+            os.dup2(stderr.fileno(), 2)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the stages of --mode; returns the process's exit status.
+
+    Args:
+        arguments: the command line without the program's name; None: `sys.argv`.
+    """
+    try:
+        config = parse(sys.argv[1:] if arguments is None else arguments)
+        if config is None:
+            return 0
+        _check_data_and_run(config)
+        if config.stages == ("watch",):
+            from ifnd_tf.stages.watch import watch
+
+            watch(config.run_path)
+            return 0
+        _run(config)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, Stopped) as stop:
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
+    return 0
+
+
+def _run(config: Config) -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with _quiet_start():
+        from ifnd_tf.distribute import strategies
+        from ifnd_tf.report.summary import summary
+        from ifnd_tf.stages.modes import run_stages
+        from ifnd_tf.stages.run import Run
+
+        strategy = strategies.make_strategy(
+            config.strategy,
+            tpu=config.tpu,
+            deterministic=config.deterministic,
+            worker_timeout_seconds=config.worker_timeout_seconds,
+        )
+    if config.strategy == "multiworker" or "TF_CONFIG" in os.environ:
+        strategies.check_same_settings(strategy, dataclasses.asdict(config))
+    run = Run(config, strategy)
+    run_stages(run)
+    if config.stages != ("check",):
+        path, results = run.directory.path, run.directory.results()
+        run.progress.line(summary(config.name, path, results))

@@ -1,0 +1,28 @@
+"""Whether a run directory belongs to a run with the same flags."""
+
+from collections.abc import Collection, Mapping
+
+from ifnd_tf.errors import UserError
+from ifnd_tf.run.records import RunReader
+
+
+def require_same_flags(run: RunReader, flags: Mapping[str, str], free: Collection[str]) -> None:
+    """Raises `UserError` that names the flags in which a directory's run differs.
+
+    Args:
+        run: the directory.
+        flags: of the run to come, name to value as text.
+        free: names of flags that may differ, because they do not change what is trained.
+    """
+    before = run.flags()
+    differ = [
+        f"--{name} (was {before.get(name)!r}, is {value!r})"
+        for name, value in sorted(flags.items())
+        if name not in free and before.get(name, value) != value
+    ]
+    if differ:
+        raise UserError(
+            f"--workdir: expected a new directory or a run with the same flags. {run.path!r} "
+            f"holds a run with other flags: {', '.join(differ)}. For a new run choose another "
+            f"--workdir; to go on with that one, --flagfile={run.file('config.flags')}."
+        )

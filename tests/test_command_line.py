@@ -1,0 +1,165 @@
+"""First tries that are wrong, answered at once by a message that leads to the right command."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ifnd_tf import command_line
+from ifnd_tf.config import Config, flagfile
+from ifnd_tf.errors import UserError
+
+pytestmark = pytest.mark.cases
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> pathlib.Path:
+    """A working directory with a few things in it that are no data sets, and one that is."""
+    photos = tmp_path / "photos"
+    for name in ("cat", "dog"):
+        (photos / name).mkdir(parents=True)
+        for i in range(4):
+            Image.fromarray(np.full([8, 8, 3], i, np.uint8)).save(photos / name / f"{i}.png")
+    (tmp_path / "photos.zip").write_bytes(b"PK\3\4")
+    (tmp_path / "photos.tar.gz").write_bytes(b"\x1f\x8b")
+    Image.fromarray(np.zeros([8, 8, 3], np.uint8)).save(tmp_path / "one.jpg")
+    (tmp_path / "list.txt").write_text("photos/cat/0.png\ta\nphotos/dog/0.png\tb\n")
+    (tmp_path / "my.flags").write_text("--epochs=3\n")
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "train.py").write_text("")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.flags").write_text("--epochs=7\n--dataset=folder:photos\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+# The arguments, and words that the answer must hold, the right command among them.
+WRONG = {
+    "--dataset=photos": ["--dataset=folder:photos"],
+    "--dataset=./photos": ["--dataset=folder:./photos"],
+    "--dataset=list.txt": ["--dataset=list:list.txt"],
+    "--dataset=photos.zip": ["Unpack the archive"],
+    "--dataset=folder:photos.zip": ["which is a file", "Unpack the archive"],
+    "--dataset=list:photos.tar.gz": ["Unpack the archive"],
+    "--dataset=https://example.org/photos.zip": ["Nothing is downloaded here"],
+    "--dataset=one.jpg": ["one image", "--dataset=folder:."],
+    "--dataset=folder:one.jpg": ["one image", "--dataset=folder:."],
+    "--dataset=folder:photso": ["Did you mean photos?"],
+    "--dataset=folder:list.txt": ["--dataset=list:list.txt"],
+    "--dataset=list:photos": ["--dataset=folder:photos"],
+    "--dataset=cifar10": ["--dataset=tfds:cifar10"],
+    "--dataset=CIFAR-10": ["--dataset=tfds:cifar10"],
+    "--dataset=imagenet": ["--dataset=tfds:imagenet2012"],
+    "--dataset=tfds:": ["tfds:NAME"],
+    "--dataset=digit": ["Did you mean digits?"],
+    "--dataset=": ["folder:PATH"],
+    "--transfer_dataset=photos": ["--transfer_dataset=folder:photos"],
+    "--embed_dataset=folder:nowhere": ["--embed_dataset", "nowhere"],
+    "check": ["--mode=check"],
+    "photos": ["--dataset=folder:photos"],
+    "my.flags": ["--flagfile=my.flags"],
+    "cifar10": ["--preset=cifar10"],
+    "--flagfile=photos.flags": ["--preset=photos"],
+    "--flagfile=my.flag": ["Did you mean my.flags?"],
+    "--preset=photo": ["Did you mean photos?"],
+    "--preset=my.flags": ["--flagfile=my.flags"],
+    "--presets=photos": ["--preset"],
+    "--epoch=3": ["--epochs"],
+    "--epochs=ten": ["--epochs: expected a whole number", "'ten'"],
+    "--mode=traim": ["Did you mean train?"],
+    "--help=backbones": ["Did you mean backbone?"],
+    "--workdir=run --epochs=9": ["--epochs (was '7', is '9')", "--flagfile=run/config.flags"],
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG)
+def test_a_wrong_first_try_is_led_to_the_right_command(arguments, here, capsys, monkeypatch):
+    monkeypatch.setattr(command_line, "_run", lambda config: pytest.fail("it ran"))
+    assert command_line.main(arguments.split()) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    for word in WRONG[arguments]:
+        assert word in line
+
+
+def test_answers_need_no_tensorflow(here):
+    program = (
+        "import sys\n"
+        "from ifnd_tf import command_line\n"
+        "sys.stderr = open('answers', 'w')\n"
+        f"assert all(command_line.main(each.split()) == 1 for each in {list(WRONG)!r})\n"
+        "assert 'tensorflow' not in sys.modules\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program], cwd=here, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+    )  # fmt: skip
+
+
+def test_one_flag_is_explained(capsys):
+    assert command_line.main(["--help=queue_size"]) == 0
+    assert "--queue_size=" in capsys.readouterr().out
+
+
+def test_flagfiles_are_relative_to_the_one_that_includes_them(here, monkeypatch):
+    (here / "a" / "b").mkdir(parents=True)
+    (here / "a" / "b" / "base.flags").write_text("--epochs=5\n--seed=1\n")
+    (here / "a" / "own.flags").write_text("// mine\n--flagfile=b/base.flags\n--seed=2\n")
+    config = command_line.parse(["--flagfile=a/own.flags", "--batch_size=16"])
+    assert (config.epochs, config.seed, config.batch_size) == (5, 2, 16)
+    (here / "a" / "b" / "base.flags").write_text("--flagfile=../own.flags\n")
+    with pytest.raises(UserError, match="include each other in a circle"):
+        command_line.parse(["--flagfile=a/own.flags"])
+
+
+def test_a_flagfile_with_a_byte_order_mark_is_read(here):
+    (here / "my.flags").write_text("--epochs=4\n", encoding="utf-8-sig")
+    assert command_line.parse(["--flagfile", "my.flags"]).epochs == 4
+    (here / "my.flags").write_bytes(b"--epochs=\xff\n")
+    with pytest.raises(UserError, match="expected text in UTF-8"):
+        command_line.parse(["--flagfile=my.flags"])
+
+
+def test_presets_are_reached_from_anywhere(here):
+    config = command_line.parse(["--preset=photos", "--dataset=folder:photos"])
+    assert config.augmentation == "moco_v2"
+    assert "imagenet" in flagfile.presets() and "base" not in flagfile.presets()
+
+
+@pytest.mark.parametrize("mode", ["embed", "report", "evaluate", "export", "check"])
+def test_a_stage_takes_the_settings_of_its_run(mode, here):
+    config = command_line.parse([f"--mode={mode}", "--workdir=run", "--seed=3"])
+    assert (config.epochs, config.dataset, config.seed) == (7, "folder:photos", 3)
+    assert config.stages == (mode,) and config.run_path == "run"
+    # Training never does: a directory's flags are compared, not taken.
+    assert command_line.parse(["--workdir=run"]).epochs == Config().epochs
+
+
+def test_contradictions_of_what_was_trained_alone_are_refused(here, capsys, monkeypatch):
+    ran = []
+    monkeypatch.setattr(command_line, "_run", ran.append)
+    assert command_line.main(["--mode=evaluate", "--workdir=run", "--knn_neighbors=3"]) == 0
+    assert ran[0].knn_neighbors == 3
+    assert command_line.main(["--mode=evaluate", "--workdir=run", "--epochs=8"]) == 1
+    assert "--epochs (was '7', is '8')" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "dataset, name",
+    [
+        ("digits", "digits"),
+        ("folder:/data/My photos/", "My photos"),
+        ("folder:gs://bucket/birds", "birds"),
+        ("list:/data/train.txt", "train"),
+        ("tfds:cifar10", "cifar10"),
+        ("tfds:imagenet_resized/32x32:1.0.0", "imagenet_resized_32x32"),
+    ],
+)
+def test_the_run_directory_follows_the_data_set(dataset, name):
+    assert Config(dataset=dataset).run_path == f"runs/{name}"
+    assert Config(dataset=dataset, experiment="mine").run_path == "runs/mine"
