@@ -118,11 +118,9 @@ def checkpointing(
         return Checkpointing(
             CheckpointStore(run.directory.file("checkpoints")),
             steps_per_epoch=run.steps_per_epoch,
-            share=config.checkpoint_share,
             minutes=config.checkpoint_minutes,
             steps=config.checkpoint_steps,
             keep=config.keep_checkpoints,
-            keep_every_epochs=config.keep_every_epochs,
             interruption=interruption,
             agree=any_worker(run.strategy),
             report=run.progress.line,

@@ -46,6 +46,12 @@ class Run:
         self.directory = RunDirectory(
             config.run_path, flags=config.as_flags(), free=free_flags(), writer=chief
         )
+        known = {field.name for field in dataclasses.fields(Config)}
+        if gone := sorted(self.directory.flags().keys() - known):
+            self.progress.line(
+                f"warning: {self.directory.file('config.flags')} has flags that no longer exist "
+                f"and are ignored: {', '.join(f'--{name}' for name in gone)}"
+            )
 
     @contextlib.contextmanager
     def in_progress(self) -> Iterator[None]:

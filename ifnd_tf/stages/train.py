@@ -20,6 +20,8 @@ from ifnd_tf.training.step_errors import explained
 
 # Between the seeds before and after a rollback; a prime, so that seeds people choose differ.
 _ANOTHER_SEED = 7919
+# Of a run with --on_nonfinite=rollback: a number that is not finite again is no accident.
+_ROLLBACKS = 3
 
 
 def check_fit(run: Run) -> None:
@@ -90,7 +92,7 @@ def train_model(run: Run) -> ContrastiveModel:
                 functools.partial(_fit, run, model, callbacks, last),
                 first,
                 restore=saving.restore,
-                most=config.nonfinite_retries if config.on_nonfinite == "rollback" else 0,
+                most=_ROLLBACKS if config.on_nonfinite == "rollback" else 0,
                 report=run.progress.line,
             )
         except tf.errors.OpError as error:
