@@ -142,7 +142,7 @@ class CheckpointStore:
             ) from error
 
     def prune(self, keep: int) -> None:
-        """Removes all but the `keep` newest checkpoints, and incomplete ones of killed processes."""
+        """Removes all but the newest checkpoints, and incomplete ones of killed processes."""
         for step in set(self._folders()).difference(self.steps()[-keep:]):
             self._remove(step)
 

@@ -11,7 +11,6 @@ import tensorflow as tf
 from ifnd_tf.errors import Stopped
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.stages import build, build_callbacks, build_detection, sizes
-from ifnd_tf.stages.build_pictures import picture_collector
 from ifnd_tf.stages.evaluate import check_protocols
 from ifnd_tf.stages.run import Run
 from ifnd_tf.training.loop import fit
@@ -69,7 +68,7 @@ def train_model(run: Run) -> ContrastiveModel:
     config, source, steps = run.config, run.splits.train, run.steps_per_epoch
     model = run.untrained_model()
     detector = build_detection.make_detector(config, run.strategy, model, source, run.progress.line)
-    pictures = picture_collector(run, model) if config.report_examples else None
+    pictures = build_callbacks.picture_collector(run, model) if config.report_examples else None
     stateful = build_callbacks.stateful_parts(run, detector)
     last = min(config.epochs, config.stop_after_epoch or config.epochs)
     with Interruption(run.progress.line) as interruption:

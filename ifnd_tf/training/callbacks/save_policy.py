@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 
-
 # Saves at epochs' ends take at most this share of the time; an end that comes too soon is skipped.
 _SHARE = 0.02
 
