@@ -40,21 +40,15 @@ def write(run: Run, splits: Splits, network: Network) -> None:
     copies = find_duplicates(
         table["fingerprint"], table["features"], clusters, config.duplicate_similarity
     )
-    tf.io.gfile.makedirs(directory.file("embeddings"))
     _write_table(directory, config.embed_format, table)
-    _write_csv(
-        directory.file("embeddings", "clusters.csv"),
-        ("path", "cluster", "confidence"),
-        zip(paths, clusters, np.round(confidence, 4), strict=True),
+    rows: Iterable[Sequence] = zip(paths, clusters, np.round(confidence, 4), strict=True)
+    directory.write("embeddings/clusters.csv", _csv(("path", "cluster", "confidence"), rows))
+    rows = (
+        (paths[i], paths[j], round(float(s), 4), "exact" if same else "near")
+        for i, j, s, same in zip(*copies, strict=True)
     )
-    _write_csv(
-        directory.file("embeddings", "duplicates.csv"),
-        ("path", "duplicate_of", "similarity", "kind"),
-        (
-            (paths[i], paths[j], round(float(s), 4), "exact" if same else "near")
-            for i, j, s, same in zip(*copies, strict=True)
-        ),
-    )
+    header = ("path", "duplicate_of", "similarity", "kind")
+    directory.write("embeddings/duplicates.csv", _csv(header, rows))
     run.progress.line(
         f"embedded {len(paths):,} images in {directory.file('embeddings')}: {count} clusters, "
         f"{int(copies.exact.sum())} exact and {int((~copies.exact).sum())} near duplicates"
@@ -123,14 +117,12 @@ def _write_table(directory: RunDirectory, form: str, table: dict[str, np.ndarray
         buffer = pyarrow.BufferOutputStream()
         pyarrow.parquet.write_table(pyarrow.table(arrays), buffer)
         content = buffer.getvalue().to_pybytes()
-    with tf.io.gfile.GFile(directory.file("embeddings", f"embeddings.{form}"), "wb") as file:
-        file.write(content)
+    directory.write(f"embeddings/embeddings.{form}", content)
 
 
-def _write_csv(path: str, header: Sequence[str], rows: Iterable[Sequence]) -> None:
+def _csv(header: Sequence[str], rows: Iterable[Sequence]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    with tf.io.gfile.GFile(path, "w") as file:
-        file.write(text.getvalue())
+    return text.getvalue()
