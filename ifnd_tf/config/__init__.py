@@ -15,10 +15,8 @@ from ifnd_tf.config.data import Data
 from ifnd_tf.config.detection import Detection
 from ifnd_tf.config.devices import Devices
 from ifnd_tf.config.evaluation import PROTOCOLS, Evaluation
-from ifnd_tf.config.loss import Loss
 from ifnd_tf.config.model import Model
 from ifnd_tf.config.optimisation import Optimisation
-from ifnd_tf.config.records import Records
 from ifnd_tf.config.results import EXPORTS, Results
 from ifnd_tf.config.run import STAGES, Run
 from ifnd_tf.config.setting import describe_range, in_range, value_type
@@ -28,8 +26,7 @@ from ifnd_tf.errors import UserError, did_you_mean
 
 @dataclasses.dataclass(frozen=True)
 class Config(
-    Devices, Records, Comparison, Results, Evaluation, Optimisation,
-    Detection, Loss, Model, Views, Data, Run,
+    Devices, Comparison, Results, Evaluation, Optimisation, Detection, Model, Views, Data, Run,
 ):  # fmt: skip
     """The settings of one run. Symbols (N, B, Q, D, K, L) are those of the method."""
 

@@ -1,4 +1,4 @@
-"""Every setting explained, as text for the terminal and as Markdown for the documentation."""
+"""Every setting explained, as --help prints it."""
 
 import dataclasses
 import textwrap
@@ -114,22 +114,4 @@ def short() -> str:
     lines = [OPENING]
     lines += [f"  {f'--{n}={defaults[n]}':<38}{brief}" for n, brief in COMMON.items()]
     lines += ["", "All flags with their ranges and reasons: ifnd --help"]
-    return "\n".join(lines)
-
-
-def markdown() -> str:
-    """The same as --help, as the page docs/options.md."""
-    lines: list[str] = []
-    for title, explained in groups():
-        lines += [
-            f"## {title}",
-            "",
-            "| flag | value | default | meaning |",
-            "| --- | --- | --- | --- |",
-        ]
-        for each in explained:
-            cells = (f"`--{each.name}`", each.kind, f"`{each.default}`" if each.default else "")
-            help = each.help.replace("|", "\\|").replace("<", "&lt;")
-            lines.append(f"| {' | '.join(cell.replace('<', '&lt;') for cell in cells)} | {help} |")
-        lines.append("")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Settings of the model."""
+"""Settings of the model and its loss."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ from ifnd_tf.config.setting import setting
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """Model: framework, encoder, projector, queue."""
+    """Model: framework, encoder, projector, queue, loss."""
 
     framework: str = setting(
         "moco",
@@ -40,6 +40,23 @@ class Model:
     )
     temperature: float = setting(
         0.2, "Softmax temperature tau of the loss. MoCo v2: 0.2; CIFAR: 0.1.", above=0
+    )
+    loss: str = setting(
+        "eliminate",
+        "Detected false negatives. eliminate: masked; attract: positives. Elimination is the "
+        "stable one when labels are noisy.",
+        ("eliminate", "attract"),
+    )
+    rescale_negatives: bool = setting(
+        False,
+        "Scale the sum over the kept negatives to the full count (eliminate only), unlike IFND.",
+    )
+    level_combination: str = setting(
+        "mean",
+        "mean: average the losses of the L levels, as IFND; union: one loss, in which a pair "
+        "detected at any level is a false negative. union detects more pairs, so it needs every "
+        "level to be precise.",
+        ("mean", "union"),
     )
     queue_size: int = setting(
         512,

@@ -1,4 +1,4 @@
-"""Settings of the exported model and the embedded images."""
+"""Settings of the report, trackers, the exported model and the embedded images."""
 
 import dataclasses
 
@@ -9,8 +9,23 @@ EXPORTS = ("saved_model", "keras", "onnx", "tflite")
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """Results: exported models and embeddings."""
+    """Results: report, trackers, exported models and embeddings."""
 
+    report_examples: int = changeable(
+        5000,
+        "Training images to embed for the report's map, nearest neighbours and clusters. "
+        "0: the report shows no images.",
+        low=0,
+    )
+    report_share: float = changeable(
+        0.005,
+        "Largest share of the training time for refreshing report.html; 0: written at the end "
+        "only.",
+        low=0,
+        high=0.1,
+    )
+    wandb: bool = changeable(False, "Also log to Weights & Biases; needs the package wandb.")
+    mlflow: bool = changeable(False, "Also log to MLflow; needs the package mlflow.")
     export_formats: str = changeable(
         "saved_model,keras",
         "What --mode=export writes, a comma list. saved_model: images of any size, needs "

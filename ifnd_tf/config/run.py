@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from ifnd_tf.config.setting import changeable, setting, share
+from ifnd_tf.config.setting import changeable, setting
 
 STAGES = ("check", "watch", "train", "evaluate", "export", "embed", "report", "compare")
 
@@ -25,23 +25,14 @@ class Run:
     stop_after_epoch: int = changeable(
         0, "Stop after this epoch, with the schedules of all epochs; 0: run to the end.", low=0
     )
-    checkpoint_share: float = share(
-        0.02,
-        "Largest share of the time for checkpoints at epochs' ends; an end that comes too soon "
-        "after the last checkpoint is skipped. 1: every epoch's end is saved.",
-        free=True,
-    )
     checkpoint_minutes: float = changeable(
-        10.0, "Minutes between checkpoints within an epoch; 0: only at epochs' ends.", low=0
+        10.0, "The most minutes between two checkpoints; 0: only at epochs' ends.", low=0
     )
     checkpoint_steps: int = changeable(
-        0, "Training steps between checkpoints within an epoch; 0: see checkpoint_minutes.", low=0
+        0, "The most training steps between two checkpoints; 0: see checkpoint_minutes.", low=0
     )
     keep_checkpoints: int = changeable(
         3, "Newest checkpoints to keep: if one is damaged, the one before serves.", low=1
-    )
-    keep_every_epochs: int = changeable(
-        0, "Epochs between checkpoints that are never removed; 0: none.", low=0
     )
     on_nonfinite: str = changeable(
         "stop",
@@ -49,7 +40,6 @@ class Run:
         "rollback: go on from the last checkpoint, with other views in another order.",
         ("stop", "rollback"),
     )
-    nonfinite_retries: int = changeable(3, "The most rollbacks of a run.", low=1)
     deterministic: bool = changeable(
         True,
         "The same flags and seed give the same bits on the same machine. Off: TensorFlow may use "

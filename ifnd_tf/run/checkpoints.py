@@ -141,16 +141,9 @@ class CheckpointStore:
                 "some space or mend the disk, and give the same command again."
             ) from error
 
-    def prune(self, keep: int, keep_every: int = 0) -> None:
-        """Removes all checkpoints but the newest ones, and incomplete ones of killed processes.
-
-        Args:
-            keep: how many of the newest to keep.
-            keep_every: keep those of every so many steps as well; 0: none.
-        """
-        steps = self.steps()
-        kept = {step for step in steps if keep_every and step and step % keep_every == 0}
-        for step in set(self._folders()) - kept.union(steps[-keep:]):
+    def prune(self, keep: int) -> None:
+        """Removes all but the newest checkpoints, and incomplete ones of killed processes."""
+        for step in set(self._folders()).difference(self.steps()[-keep:]):
             self._remove(step)
 
     def _folders(self) -> list[int]:

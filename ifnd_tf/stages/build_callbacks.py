@@ -1,4 +1,4 @@
-"""Builds the callbacks of training."""
+"""Builds the callbacks of training, and the collector of the report's pictures."""
 
 import dataclasses
 import functools
@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from ifnd_tf.data.source import Source
 from ifnd_tf.detection.detectors import Detector
@@ -16,7 +17,7 @@ from ifnd_tf.evaluation.embed import Embedder, Embeddings, labelled
 from ifnd_tf.evaluation.knn import weighted_knn
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.report import run_page
-from ifnd_tf.report.collect_pictures import PictureCollector
+from ifnd_tf.report.collect_pictures import PictureCollector, thumbnails
 from ifnd_tf.run.checkpoints import CheckpointStore
 from ifnd_tf.stages import build, build_detection
 from ifnd_tf.stages.run import Run
@@ -118,11 +119,9 @@ def checkpointing(
         return Checkpointing(
             CheckpointStore(run.directory.file("checkpoints")),
             steps_per_epoch=run.steps_per_epoch,
-            share=config.checkpoint_share,
             minutes=config.checkpoint_minutes,
             steps=config.checkpoint_steps,
             keep=config.keep_checkpoints,
-            keep_every_epochs=config.keep_every_epochs,
             interruption=interruption,
             agree=any_worker(run.strategy),
             report=run.progress.line,
@@ -134,6 +133,31 @@ def checkpointing(
             # Keras' metrics are no part of a checkpointed model.
             metrics=[v.value for metric in model.metrics for v in metric.variables],
         )
+
+
+def picture_collector(run: Run, model: ContrastiveModel) -> PictureCollector:
+    """A collector that embeds training images with the query network, the one that is exported."""
+    config, source = run.config, run.splits.train
+
+    def outputs(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        embedding = model.network.inference(images)["embedding"]
+        return {"embedding": embedding, "thumbnail": thumbnails(images)}
+
+    embedder = Embedder(outputs, run.strategy)
+
+    def embed(indices: np.ndarray) -> dict[str, Any]:
+        batches = build.ordered_batches(config, run.strategy, source.subset(indices))
+        return embedder(batches, len(indices))
+
+    return PictureCollector(
+        source,
+        embed,
+        run.directory,
+        examples=config.report_examples,
+        seed=config.seed,
+        steps_per_epoch=run.steps_per_epoch,
+        several_workers=num_input_pipelines(run.strategy) > 1,
+    )
 
 
 def chief_callbacks(run: Run, pictures: PictureCollector | None) -> list[keras.callbacks.Callback]:

@@ -13,12 +13,10 @@ from ifnd_tf.config import Config
 from ifnd_tf.data.datasets import Splits
 from ifnd_tf.data.source import Source
 from ifnd_tf.data.statistics import image_statistics
-from ifnd_tf.detection.detectors import DETECTORS, ClusterDetector, Detector
 from ifnd_tf.errors import UserError
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.report.view_pairs import view_pairs
 from ifnd_tf.run import machine
-from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.progress import Progress, duration
 from ifnd_tf.stages import check_cost, sizes
 from ifnd_tf.stages.check_cost import FILL, GIB
@@ -178,7 +176,9 @@ def _machine(findings: Findings, run: Run) -> None:
         f"measured, all included: at most {measured.peak_bytes / _MIB:,.0f}",
     )
     check_speed(findings, config, run.splits.train, run.steps_per_epoch, measured)
-    findings.found("views", _picture(run.directory, measured.views))
+    picture = view_pairs(measured.views[:_PAIRS])  # as the model sees them, four pairs a row
+    run.directory.write("check/views.png", tf.io.encode_png(picture).numpy())
+    findings.found("views", run.directory.file("check/views.png"))
 
 
 def _disk(findings: Findings, run: Run, model: ContrastiveModel) -> None:
@@ -186,7 +186,9 @@ def _disk(findings: Findings, run: Run, model: ContrastiveModel) -> None:
     labels = len(sizes.num_clusters(run.config, num_examples)) * num_examples
     # Two checkpoints and one that is being written, the exported encoder, and for each refresh
     # a label of 4 bytes and a confidence of 2 for every example, before they are packed.
-    needed = 4 * check_cost.variable_bytes(model) + 6 * labels * _refreshes(run.config)
+    needed = 4 * check_cost.variable_bytes(model) + 6 * labels * _refreshes(
+        run.config, num_examples
+    )
     free = machine.free_disk(path)
     findings.found(
         "disk",
@@ -206,7 +208,8 @@ def check_speed(
     """The time of the whole run, and whether the input keeps up with the device."""
     epoch = steps * measured.step_seconds
     embedding = len(source.readable) / config.batch_size * measured.embed_seconds
-    total = config.epochs * epoch + _refreshes(config) * embedding + measured.compile_seconds
+    refreshes = _refreshes(config, source.num_examples)
+    total = config.epochs * epoch + refreshes * embedding + measured.compile_seconds
     findings.found(
         "speed",
         f"{config.batch_size / measured.step_seconds:,.0f} images/s: an epoch of {steps} steps "
@@ -232,18 +235,9 @@ def check_speed(
         )
 
 
-def _refreshes(config: Config) -> int:
+def _refreshes(config: Config, num_examples: int) -> int:
     """Detections of the whole run that embed and cluster."""
-    if not issubclass(DETECTORS.get(config.detector, Detector), ClusterDetector):
-        return 0
-    return max(0, config.epochs - config.warmup_epochs) // config.refresh_epochs
-
-
-def _picture(directory: RunDirectory, pairs: np.ndarray) -> str:
-    """Writes up to 16 pairs of views, four a row, as the model sees them."""
-    path = directory.file("check", "views.png")
-    if directory.writer:
-        tf.io.gfile.makedirs(directory.file("check"))
-        with tf.io.gfile.GFile(path, "wb") as file:
-            file.write(tf.io.encode_png(view_pairs(pairs[:_PAIRS])).numpy())
-    return path
+    epochs = config.epochs - config.warmup_epochs
+    return (
+        max(0, epochs) // config.refresh_epochs if sizes.num_clusters(config, num_examples) else 0
+    )

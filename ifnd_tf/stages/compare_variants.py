@@ -1,6 +1,5 @@
 """The runs of `--mode=compare`: `--variants` and `--seeds` as configurations."""
 
-import collections
 import dataclasses
 import itertools
 import re
@@ -14,18 +13,6 @@ from ifnd_tf.errors import UserError, did_you_mean
 _FIXED = {"mode", "experiment", "workdir", "seed", "seeds", "variants", "stop_after_epoch"}
 # Names become directories.
 _NAME = r"[\w.+%-]+"
-
-
-class Variant(NamedTuple):
-    """One column of a comparison.
-
-    Attributes:
-        name: its name in tables and directories.
-        flags: its own settings, as text.
-    """
-
-    name: str
-    flags: dict[str, str]
 
 
 class Member(NamedTuple):
@@ -42,37 +29,33 @@ class Member(NamedTuple):
     config: Config
 
 
-def parse(text: str) -> list[Variant]:
+def parse(text: str) -> dict[str, dict[str, str]]:
     """Reads `--variants`.
 
     Args:
         text: a comma list of detectors and of NAME:FLAG=VALUE;FLAG=VALUE. A comma belongs to the
             value before it, unless a detector's name or a NAME: follows.
 
+    Returns:
+        Each variant's name in tables and directories, with its own settings as text.
+
     Raises:
         UserError: if it does not parse, or names a variant twice.
     """
-    known = list(detectors.DETECTORS)
-    found: list[Variant] = []
-    for entry in re.split(rf",\s*(?={_NAME}:|(?:{'|'.join(known)})\s*(?:,|$))", text):
-        if ":" in entry:
-            found.append(_with_flags(entry.strip()))
-            continue
-        for word in filter(None, map(str.strip, entry.split(","))):
-            if word not in known:
+    found: dict[str, dict[str, str]] = {}
+    detector = "|".join(detectors.DETECTORS)
+    for entry in re.split(rf",\s*(?={_NAME}:|(?:{detector})\s*(?:,|$))", text):
+        words = [entry] if ":" in entry else entry.split(",")
+        for word in filter(None, map(str.strip, words)):
+            name, flags = _variant(word)
+            if name in found:
                 raise UserError(
-                    f"--variants: expected a detector ({', '.join(known)}) or NAME:FLAG=VALUE. "
-                    f"Received: {word!r}.{did_you_mean(word, known)}"
+                    f"--variants: expected every name once. Received: {name!r} twice; rename one, "
+                    "or put an empty --variants= before the entries that replace a flagfile's."
                 )
-            found.append(Variant(word, {"detector": word}))
+            found[name] = flags
     if not found:
         raise UserError("--variants: expected at least one. Received: none; try none,ifnd.")
-    name, times = collections.Counter(variant.name for variant in found).most_common(1)[0]
-    if times > 1:
-        raise UserError(
-            f"--variants: expected every name once. Received: {name!r} {times} times; rename one, "
-            "or put an empty --variants= before the entries that replace a flagfile's."
-        )
     return found
 
 
@@ -83,7 +66,7 @@ def members(config: Config) -> list[Member]:
         UserError: as `parse`, and for an unknown flag, a value that does not fit, and variants
             that differ in nothing.
     """
-    variants = {variant.name: _apply(config, variant) for variant in parse(config.variants)}
+    variants = {n: _apply(config, n, flags) for n, flags in parse(config.variants).items()}
     for (name, one), (other_name, other) in itertools.combinations(variants.items(), 2):
         if one == other:
             raise UserError(
@@ -101,34 +84,44 @@ def members(config: Config) -> list[Member]:
     ]
 
 
-def _with_flags(entry: str) -> Variant:
-    name, _, rest = entry.partition(":")
+def _variant(entry: str) -> tuple[str, dict[str, str]]:
+    """Name and flags of a detector or of NAME:FLAG=VALUE;FLAG=VALUE."""
+    name, colon, rest = entry.partition(":")
+    if not colon:
+        known = list(detectors.DETECTORS)
+        if name not in known:
+            raise UserError(
+                f"--variants: expected a detector ({', '.join(known)}) or NAME:FLAG=VALUE. "
+                f"Received: {name!r}.{did_you_mean(name, known)}"
+            )
+        return name, {"detector": name}
     if not re.fullmatch(_NAME, name):
         raise UserError(
             "--variants: expected a name of letters, digits and . + % _ - before the colon. "
             f"Received: {name!r} in {entry!r}."
         )
-    parts = [part.strip() for part in rest.split(";") if part.strip()]
-    for part in parts:
-        if "=" not in part:
+    flags = {}
+    for part in filter(None, map(str.strip, rest.split(";"))):
+        flag, equals, value = part.partition("=")
+        if not equals:
             raise UserError(
                 f"--variants: expected FLAG=VALUE;FLAG=VALUE after {name}:. Received: {part!r}."
             )
-    pairs = (part.split("=", 1) for part in parts)
-    return Variant(name, {flag.strip().removeprefix("--"): value.strip() for flag, value in pairs})
+        flags[flag.strip().removeprefix("--")] = value.strip()
+    return name, flags
 
 
-def _apply(config: Config, variant: Variant) -> Config:
-    for flag in sorted(_FIXED & variant.flags.keys()):
+def _apply(config: Config, name: str, flags: dict[str, str]) -> Config:
+    for flag in sorted(_FIXED & flags.keys()):
         raise UserError(
-            f"--variants: {variant.name}: expected flags of the method, the data or the "
+            f"--variants: {name}: expected flags of the method, the data or the "
             f"evaluation. Received: --{flag}, which is the comparison's own."
         )
     plain = {field.name: field.default for field in dataclasses.fields(Config)}
-    own: dict[str, Any] = {name: plain[name] for name in ("mode", "variants", "seeds")}
+    own: dict[str, Any] = {each: plain[each] for each in ("mode", "variants", "seeds")}
     try:
-        found = dataclasses.replace(config.override(variant.flags), **own)
+        found = dataclasses.replace(config.override(flags), **own)
         detectors.named(found.detector)
         return found
     except UserError as error:
-        raise UserError(f"--variants: {variant.name}: {error}") from error
+        raise UserError(f"--variants: {name}: {error}") from error

@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -12,33 +11,12 @@ from ifnd_tf.clustering import kmeans
 from ifnd_tf.clustering.lloyd import RELAXATION, TOLERANCE
 from ifnd_tf.config import Config
 from ifnd_tf.data.datasets import Splits
-from ifnd_tf.data.source import Source
 from ifnd_tf.evaluation.duplicates import find_duplicates, fingerprint
-from ifnd_tf.evaluation.embed import LABEL, SEEN, embed
+from ifnd_tf.evaluation.embed import SEEN, embed
 from ifnd_tf.models.network import Network
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.stages import build, sizes
 from ifnd_tf.stages.run import Run
-
-
-class Table(NamedTuple):
-    """One row for each image that was read.
-
-    Attributes:
-        path: `[N]` text, the file's path or the example's id.
-        split: `[N]` text, train or evaluation.
-        label: int32 `[N]`, -1 where unknown.
-        features: float32 `[N, F]`.
-        embedding: float32 `[N, D]`, of unit length.
-        fingerprint: int64 `[N]`, see `duplicates.fingerprint`.
-    """
-
-    path: np.ndarray
-    split: np.ndarray
-    label: np.ndarray
-    features: np.ndarray
-    embedding: np.ndarray
-    fingerprint: np.ndarray
 
 
 def write_embeddings(run: Run) -> None:
@@ -51,38 +29,41 @@ def write(run: Run, splits: Splits, network: Network) -> None:
     config, directory = run.config, run.directory
     with run.progress.phase("embedding"):
         table = _embedded(run, splits, network)
+    paths = table["path"]
     if not directory.writer:
         return
     count = config.embed_clusters or min(
-        sizes.num_clusters(config, len(table.path)) or [max(2, len(table.path) // 100)]
+        sizes.num_clusters(config, len(paths)) or [max(2, len(paths) // 100)]
     )
     with run.progress.phase("clustering"):
-        clusters, confidence = _clustered(config, table.embedding, min(count, len(table.path)))
+        clusters, confidence = _clustered(config, table["embedding"], min(count, len(paths)))
     copies = find_duplicates(
-        table.fingerprint, table.features, clusters, config.duplicate_similarity
+        table["fingerprint"], table["features"], clusters, config.duplicate_similarity
     )
-    tf.io.gfile.makedirs(directory.file("embeddings"))
     _write_table(directory, config.embed_format, table)
-    _write_csv(
-        directory.file("embeddings", "clusters.csv"),
-        ("path", "cluster", "confidence"),
-        zip(table.path, clusters, np.round(confidence, 4), strict=True),
+    rows: Iterable[Sequence] = zip(paths, clusters, np.round(confidence, 4), strict=True)
+    directory.write("embeddings/clusters.csv", _csv(("path", "cluster", "confidence"), rows))
+    rows = (
+        (paths[i], paths[j], round(float(s), 4), "exact" if same else "near")
+        for i, j, s, same in zip(*copies, strict=True)
     )
-    _write_csv(
-        directory.file("embeddings", "duplicates.csv"),
-        ("path", "duplicate_of", "similarity", "kind"),
-        (
-            (table.path[i], table.path[j], round(float(s), 4), "exact" if same else "near")
-            for i, j, s, same in zip(*copies, strict=True)
-        ),
-    )
+    header = ("path", "duplicate_of", "similarity", "kind")
+    directory.write("embeddings/duplicates.csv", _csv(header, rows))
     run.progress.line(
-        f"embedded {len(table.path):,} images in {directory.file('embeddings')}: {count} clusters, "
+        f"embedded {len(paths):,} images in {directory.file('embeddings')}: {count} clusters, "
         f"{int(copies.exact.sum())} exact and {int((~copies.exact).sum())} near duplicates"
     )
 
 
-def _embedded(run: Run, splits: Splits, network: Network) -> Table:
+def _embedded(run: Run, splits: Splits, network: Network) -> dict[str, np.ndarray]:
+    """Columns with a row for each image that was read.
+
+    Returns:
+        "path": text, the file's path or the example's id; "split": train or evaluation; "label":
+        int32, -1 where unknown; "features" float32 `[N, F]`; "embedding" float32 `[N, D]`, of unit
+        length; "fingerprint": int64, see `duplicates.fingerprint`.
+    """
+
     def outputs(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {**network.inference(images), "fingerprint": fingerprint(images)}
 
@@ -91,17 +72,11 @@ def _embedded(run: Run, splits: Splits, network: Network) -> Table:
         if source is not None:
             batches = build.ordered_batches(run.config, run.strategy, source)
             found = embed(outputs, batches, source.num_examples, run.strategy)
-            parts.append(_rows(name, source, found))
-    return Table(*map(np.concatenate, zip(*parts, strict=True)))
-
-
-def _rows(name: str, source: Source, found: dict[str, Any]) -> Table:
-    seen = np.flatnonzero(found[SEEN])
-    return Table(
-        np.array([source.describe(int(i)) for i in seen]),
-        np.full(len(seen), name),
-        *(found[key][seen] for key in (LABEL, "features", "embedding", "fingerprint")),
-    )
+            seen = np.flatnonzero(found.pop(SEEN))
+            paths = np.array([source.describe(int(i)) for i in seen])
+            columns = {"path": paths, "split": np.full(len(seen), name)}
+            parts.append(columns | {key: value[seen] for key, value in found.items()})
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
 
 def _clustered(config: Config, embedding: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -126,11 +101,10 @@ def _clustered(config: Config, embedding: np.ndarray, count: int) -> tuple[np.nd
     return rank[found.assignments.numpy()], found.confidence.numpy()
 
 
-def _write_table(directory: RunDirectory, form: str, table: Table) -> None:
-    columns = table._asdict()
+def _write_table(directory: RunDirectory, form: str, table: dict[str, np.ndarray]) -> None:
     if form == "npz":
         packed = io.BytesIO()  # the archive's writer seeks, which gs:// files cannot
-        np.savez(packed, **columns)
+        np.savez(packed, **table)  # type: ignore[arg-type]
         content = packed.getvalue()
     else:
         import pyarrow
@@ -138,19 +112,17 @@ def _write_table(directory: RunDirectory, form: str, table: Table) -> None:
 
         arrays = {
             name: pyarrow.array(list(value) if value.ndim > 1 else value)
-            for name, value in columns.items()
+            for name, value in table.items()
         }
         buffer = pyarrow.BufferOutputStream()
         pyarrow.parquet.write_table(pyarrow.table(arrays), buffer)
         content = buffer.getvalue().to_pybytes()
-    with tf.io.gfile.GFile(directory.file("embeddings", f"embeddings.{form}"), "wb") as file:
-        file.write(content)
+    directory.write(f"embeddings/embeddings.{form}", content)
 
 
-def _write_csv(path: str, header: Sequence[str], rows: Iterable[Sequence]) -> None:
+def _csv(header: Sequence[str], rows: Iterable[Sequence]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    with tf.io.gfile.GFile(path, "w") as file:
-        file.write(text.getvalue())
+    return text.getvalue()

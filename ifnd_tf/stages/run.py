@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -46,6 +46,12 @@ class Run:
         self.directory = RunDirectory(
             config.run_path, flags=config.as_flags(), free=free_flags(), writer=chief
         )
+        known = {field.name for field in dataclasses.fields(Config)}
+        if gone := sorted(self.directory.flags().keys() - known):
+            self.progress.line(
+                f"warning: {self.directory.file('config.flags')} has flags that no longer exist "
+                f"and are ignored: {', '.join(f'--{name}' for name in gone)}"
+            )
 
     @contextlib.contextmanager
     def in_progress(self) -> Iterator[None]:
@@ -79,40 +85,23 @@ class Run:
     @functools.cached_property
     def splits(self) -> datasets.Splits:
         """The data, opened and scanned once for all stages."""
-        splits = self._open_once("", self._open)
-        sources = [source for source in splits if source is not None]
-        self.directory.write_unreadable([row for each in sources for row in each.unreadable])
-        return splits
-
-    def _open_once(self, name: str, opener: Callable[[], datasets.Splits]) -> datasets.Splits:
-        """Opens data, unless a run with the same settings of data has."""
-        key = (name, *(getattr(self.config, f.name) for f in dataclasses.fields(Data)))
-        if key not in self.opened:
-            self.opened[key] = opener()
-        return self.opened[key]
-
-    def _open(self) -> datasets.Splits:
-        splits = build.open_splits(self.config)
-        self._scan(splits, self.config.cache_megabytes)
-        lost = sum(len(source.unreadable) for source in splits if source is not None)
-        where = self.directory.file("unreadable.tsv")
-        if lost:
-            self.progress.line(f"{lost} unreadable images are skipped; see {where}")
+        splits = self._opened()
+        unreadable = [row for source in filter(None, splits) for row in source.unreadable]
+        self.directory.write_unreadable(unreadable)
+        if unreadable:
+            self.progress.line(
+                f"{len(unreadable)} unreadable images are skipped; see "
+                f"{self.directory.file('unreadable.tsv')}"
+            )
         return splits
 
     @functools.cached_property
     def transfer_splits(self) -> datasets.Splits | None:
         """The data of `--transfer_dataset`, if there is one."""
-        if not self.config.transfer_dataset:
+        dataset = self.config.transfer_dataset
+        if not dataset:
             return None
-        return self._open_once(self.config.transfer_dataset, self._open_transfer)
-
-    def _open_transfer(self) -> datasets.Splits:
-        config, dataset = self.config, self.config.transfer_dataset
-        splits = datasets.open_splits(
-            dataset, data_dir=config.data_dir, holdout_share=config.holdout_share
-        )
-        self._scan(splits, cache_megabytes=0)
+        splits = self._opened(dataset)
         if any(each is None or not each.labelled for each in splits):
             raise UserError(
                 "--transfer_dataset: expected labelled images to train a classifier on, and "
@@ -123,28 +112,39 @@ class Run:
     @property
     def embed_splits(self) -> datasets.Splits:
         """The data to embed: the run's own, or that of `--embed_dataset`."""
-        config = self.config
-        if not config.embed_dataset:
-            return self.splits
-        splits = datasets.open_splits(config.embed_dataset, data_dir=config.data_dir)
-        self._scan(splits, config.cache_megabytes)
-        return splits
+        dataset = self.config.embed_dataset
+        return self._opened(dataset) if dataset else self.splits
 
-    def _scan(self, splits: datasets.Splits, cache_megabytes: int) -> None:
-        """Decodes all images once, unless `--noscan_images`."""
-        if not self.config.scan_images:
-            return
-        with self.progress.phase("reading images"):
-            for source in filter(None, splits):
-                scan(
-                    source,
-                    max_corrupt_share=self.config.max_corrupt_share,
-                    cache_megabytes=cache_megabytes,
-                    progress=lambda done, total: self.progress.status(
-                        f"reading images {done:,}/{total:,}"
-                    ),
-                    workers=workers(self.strategy),
-                )
+    def _opened(self, dataset: str = "") -> datasets.Splits:
+        """The run's data, or another, unless a run with the same settings of data opened it.
+
+        All images are decoded once, unless `--noscan_images`. Those of another data set are read
+        once more only, so none are kept in memory.
+        """
+        config = self.config
+        key = (dataset, *(getattr(config, field.name) for field in dataclasses.fields(Data)))
+        if key in self.opened:
+            return self.opened[key]
+        if dataset:
+            splits = datasets.open_splits(
+                dataset, data_dir=config.data_dir, holdout_share=config.holdout_share
+            )
+        else:
+            splits = build.open_splits(config)
+        if config.scan_images:
+            with self.progress.phase("reading images"):
+                for source in filter(None, splits):
+                    scan(
+                        source,
+                        max_corrupt_share=config.max_corrupt_share,
+                        cache_megabytes=0 if dataset else config.cache_megabytes,
+                        progress=lambda done, total: self.progress.status(
+                            f"reading images {done:,}/{total:,}"
+                        ),
+                        workers=workers(self.strategy),
+                    )
+        self.opened[key] = splits
+        return splits
 
     @property
     def labelled(self) -> bool:

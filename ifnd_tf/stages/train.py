@@ -11,7 +11,6 @@ import tensorflow as tf
 from ifnd_tf.errors import Stopped
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.stages import build, build_callbacks, build_detection, sizes
-from ifnd_tf.stages.build_pictures import picture_collector
 from ifnd_tf.stages.evaluate import check_protocols
 from ifnd_tf.stages.run import Run
 from ifnd_tf.training.loop import fit
@@ -20,6 +19,8 @@ from ifnd_tf.training.step_errors import explained
 
 # Between the seeds before and after a rollback; a prime, so that seeds people choose differ.
 _ANOTHER_SEED = 7919
+# Of a run with --on_nonfinite=rollback: a number that is not finite again is no accident.
+_ROLLBACKS = 3
 
 
 def check_fit(run: Run) -> None:
@@ -67,7 +68,7 @@ def train_model(run: Run) -> ContrastiveModel:
     config, source, steps = run.config, run.splits.train, run.steps_per_epoch
     model = run.untrained_model()
     detector = build_detection.make_detector(config, run.strategy, model, source, run.progress.line)
-    pictures = picture_collector(run, model) if config.report_examples else None
+    pictures = build_callbacks.picture_collector(run, model) if config.report_examples else None
     stateful = build_callbacks.stateful_parts(run, detector)
     last = min(config.epochs, config.stop_after_epoch or config.epochs)
     with Interruption(run.progress.line) as interruption:
@@ -90,7 +91,7 @@ def train_model(run: Run) -> ContrastiveModel:
                 functools.partial(_fit, run, model, callbacks, last),
                 first,
                 restore=saving.restore,
-                most=config.nonfinite_retries if config.on_nonfinite == "rollback" else 0,
+                most=_ROLLBACKS if config.on_nonfinite == "rollback" else 0,
                 report=run.progress.line,
             )
         except tf.errors.OpError as error:

@@ -103,11 +103,11 @@ def test_an_empty_folder_is_a_new_start(tmp_path):
     assert CheckpointStore(str(tmp_path / "none")).latest() is None
 
 
-def test_the_newest_are_kept_and_every_so_many(store, variable):
+def test_the_newest_are_kept(store, variable):
     for step in (40, 50, 60, 70):
         write(store, variable, step)
-    store.prune(keep=2, keep_every=20)
-    assert store.steps() == [20, 40, 60, 70]
+    store.prune(keep=2)
+    assert store.steps() == [60, 70]
     store.prune(keep=1)
     assert store.steps() == [70]
 

@@ -1,5 +1,6 @@
 """Evaluation and export of one checkpoint, under every strategy."""
 
+import io
 import shutil
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from ifnd_tf.run.directory import RunDirectory
+from ifnd_tf.run.progress import Progress
 from ifnd_tf.stages.evaluate import evaluate
 from ifnd_tf.stages.export import export_model
 from tests import tiny
@@ -41,3 +43,13 @@ def test_evaluation_and_export_do_not_depend_on_replicas(shared, tmp_path):
         assert found[name] == pytest.approx(expected[name], rel=1e-5), name
     for name, value in features.items():
         np.testing.assert_array_equal(same[name], value, err_msg=name)
+
+
+def test_flags_that_no_longer_exist_are_named(tmp_path):
+    config = tiny.config(workdir=str(tmp_path), seed=3)
+    tiny.run(config, make_strategy("default")).directory.claim()
+    with (tmp_path / "config.flags").open("a") as file:
+        file.write("--checkpoint_share=0.02\n")
+    stream = io.StringIO()
+    tiny.run(config, make_strategy("default"), Progress(stream))
+    assert "no longer exist and are ignored: --checkpoint_share\n" in stream.getvalue()

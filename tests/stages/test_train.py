@@ -259,7 +259,7 @@ def test_a_gradient_that_is_not_finite_is_named(strategy, tmp_path, monkeypatch)
     with pytest.raises(
         NonFinite, match="at step 8, first in the gradient of .*/(gamma|beta|kernel)"
     ):
-        config = tiny.config(detector="none", checkpoint_share=1.0)
+        config = tiny.config(detector="none", checkpoint_steps=6)
         tiny.train(config, make_strategy(strategy), tmp_path)
     assert CheckpointStore(str(tmp_path / "checkpoints")).latest() == 5
 
@@ -273,9 +273,8 @@ def test_a_run_goes_back_and_on_with_other_views(finished, tmp_path, monkeypatch
 
     monkeypatch.setattr(ContrastiveModel, "nonfinite", asked)
     strategy = make_strategy("default")
-    outcome(
-        "moco-eliminate", strategy, tmp_path / "back", on_nonfinite="rollback", checkpoint_share=1.0
-    )
+    settings = {"on_nonfinite": "rollback", "checkpoint_steps": 6}
+    outcome("moco-eliminate", strategy, tmp_path / "back", **settings)
     records, expected = without_times(tmp_path / "back"), without_times(finished[0])
     assert [record["epoch"] for record in records] == [1, 2]
     assert records[0]["loss"] == expected[0]["loss"]

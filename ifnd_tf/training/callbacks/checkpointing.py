@@ -37,7 +37,7 @@ class Checkpointing(keras.callbacks.Callback):
     Args:
         store: where checkpoints go.
         steps_per_epoch: steps of an epoch.
-        share, minutes, steps, keep_every_epochs: see `SavePolicy`.
+        minutes, steps: see `SavePolicy`.
         keep: how many of the newest checkpoints to keep.
         interruption: asks to save and stop, if given.
         agree: for each flag, whether it is set on any worker; all workers call it at the same
@@ -54,11 +54,9 @@ class Checkpointing(keras.callbacks.Callback):
         store: CheckpointStore,
         *,
         steps_per_epoch: int,
-        share: float = 1.0,
         minutes: float = 0.0,
         steps: int = 0,
         keep: int = 2,
-        keep_every_epochs: int = 0,
         interruption: Interruption | None = None,
         agree: Callable[[Sequence[bool]], Sequence[bool]] | None = None,
         report: Callable[[str], None] = lambda text: None,
@@ -68,16 +66,10 @@ class Checkpointing(keras.callbacks.Callback):
     ):
         super().__init__()
         self._store, self._steps_per_epoch = store, steps_per_epoch
-        self._keep, self._keep_every = keep, keep_every_epochs * steps_per_epoch
+        self._keep = keep
         self._interruption, self._agree = interruption, agree or (lambda flags: flags)
         self._agree_every, self._calls = 1 if agree is None else _AGREE_EVERY, 0
-        self._policy = SavePolicy(
-            share=share,
-            minutes=minutes,
-            steps=steps,
-            keep_every=self._keep_every,
-            lead=self._agree_every - 1,
-        )
+        self._policy = SavePolicy(minutes=minutes, steps=steps, lead=self._agree_every - 1)
         self._report, self._writer, self._states = report, writer, states or {}
         self._checkpoint = tf.train.Checkpoint(**objects)
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "checkpoints")
@@ -181,7 +173,7 @@ class Checkpointing(keras.callbacks.Callback):
             self._store.write(snapshot)
         finally:
             snapshot.drop()
-        self._store.prune(self._keep, self._keep_every)
+        self._store.prune(self._keep)
         self._policy.cost += time.thread_time() - begin
 
     def _wait(self) -> None:

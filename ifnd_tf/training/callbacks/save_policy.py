@@ -3,19 +3,19 @@
 import time
 from collections.abc import Callable
 
+# Saves at epochs' ends take at most this share of the time; an end that comes too soon is skipped.
+_SHARE = 0.02
+
 
 class SavePolicy:
-    """Decides by steps, minutes, the share of time and the ends of epochs kept.
+    """Decides by steps, minutes and the share of time.
 
     A crash costs the training since the last checkpoint on disk, so a save within an epoch is due
     before its interval is over, by as much as the last one took to reach the disk.
 
     Args:
-        share: at most this share of the time goes into saves at epochs' ends; an end that comes
-            too soon is skipped. 1: none is.
         minutes: the most training to lose within an epoch; 0: any.
         steps: the most training steps to lose; 0: any.
-        keep_every: a save at an epoch's end is always due at multiples of so many steps; 0: never.
         lead: further steps that may pass before `due` is asked again.
         clock: seconds that never go back.
 
@@ -26,15 +26,13 @@ class SavePolicy:
     def __init__(
         self,
         *,
-        share: float = 1.0,
         minutes: float = 0.0,
         steps: int = 0,
-        keep_every: int = 0,
         lead: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ):
-        self._share, self._seconds, self._steps = share, 60 * minutes, steps
-        self._keep_every, self._lead, self._clock = keep_every, lead, clock
+        self._seconds, self._steps = 60 * minutes, steps
+        self._lead, self._clock = lead, clock
         self.cost = 0.0
         self._saved_step, self._saved_at, self._on_disk = -1, clock(), -1
         # Steps and seconds from a save to the disk; a guess before the first.
@@ -77,6 +75,4 @@ class SavePolicy:
 
     def due_at_epoch_end(self, step: int) -> bool:
         """Whether to save at the end of an epoch other than the last."""
-        if self._share >= 1 or (self._keep_every and step % self._keep_every == 0):
-            return True
-        return self.cost <= self._share * (self._clock() - self._saved_at)
+        return self.due(step) or self.cost <= _SHARE * (self._clock() - self._saved_at)

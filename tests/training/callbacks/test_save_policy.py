@@ -76,11 +76,18 @@ def test_minutes_are_counted_less_the_way_to_the_disk(clock):
 
 
 def test_epochs_ends_are_skipped_until_their_share_of_time_has_passed(clock):
-    policy = SavePolicy(share=0.1, keep_every=20, clock=clock)
+    policy = SavePolicy(clock=clock)
     policy.saved(0, 2.0)
     policy.cost += 1.0  # of writing
-    clock.seconds = 29.0
+    clock.seconds = 149.0
     assert not policy.due_at_epoch_end(10)
-    assert policy.due_at_epoch_end(20)  # kept for good
-    clock.seconds = 30.0
+    clock.seconds = 150.0
     assert policy.due_at_epoch_end(10)
+
+
+def test_an_epochs_end_is_saved_when_the_steps_or_minutes_have_passed(clock):
+    policy = SavePolicy(steps=10, minutes=1, clock=clock)
+    policy.saved(0, 100.0)
+    assert not policy.due_at_epoch_end(8) and policy.due_at_epoch_end(9)
+    clock.seconds = 60.0
+    assert policy.due_at_epoch_end(8)
