@@ -12,7 +12,7 @@ from ifnd_tf.errors import UserError, did_you_mean
 OPENING = """\
 Pretrains an image encoder without labels; detected false negatives are masked.
 
-  ifnd                                        # a first try, on handwritten digits
+  ifnd                                        # a first try, on digits
   ifnd --preset=photos --dataset=folder:PATH  # images of your own
   ifnd --mode=embed --workdir=runs/photos     # a stage of a run that exists
 """
