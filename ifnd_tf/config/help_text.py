@@ -82,9 +82,7 @@ def full(width: int = 100) -> str:
         lines += [title, ""]
         for each in explained:
             lines.append(f"  --{each.name}={each.default}   ({each.kind})")
-            lines += textwrap.wrap(
-                each.help, width, initial_indent=" " * 6, subsequent_indent=" " * 6
-            )
+            lines.append(textwrap.indent(textwrap.fill(each.help, width - 6), " " * 6))
         lines.append("")
     lines.append(
         f"--preset=NAME: the flags of an experiment ({', '.join(flagfile.presets())}).\n"

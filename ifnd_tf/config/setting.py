@@ -12,12 +12,9 @@ def setting(
     help: str,
     choices: tuple[str, ...] = (),
     *,
-    low: float | None = None,
-    above: float | None = None,
-    high: float | None = None,
-    below: float | None = None,
     free: bool = False,
     repeats: bool = False,
+    **bounds: float,
 ) -> Any:
     """A dataclass field that describes a flag.
 
@@ -25,15 +22,14 @@ def setting(
         default: value without the flag.
         help: unit and the reason for the default; the range is said by `describe_range`.
         choices: the values that a string may have; empty: any.
-        low, above: least value, itself allowed or not; None: unbounded.
-        high, below: greatest value, itself allowed or not; None: unbounded.
         free: whether a run may be continued with another value, because the flag changes how a
             result is reached or shown, not what is trained.
         repeats: whether the flag may be given several times; its values are joined by commas.
+        **bounds: the range of a number: low or above, the least value, itself allowed or not; high
+            or below, the greatest, itself allowed or not.
     """
     metadata = {
-        "help": help, "choices": choices, "low": low, "above": above, "high": high, "below": below,
-        "free": free, "repeats": repeats,
+        "help": help, "choices": choices, "free": free, "repeats": repeats, "bounds": bounds
     }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -59,14 +55,10 @@ _BOUNDS = {
 
 def describe_range(field: dataclasses.Field) -> str:
     """A setting's bounds in words, such as ">= 0 and < 1"; empty if it has none."""
-    bounds = {name: field.metadata[name] for name in _BOUNDS if field.metadata[name] is not None}
-    return " and ".join(f"{_BOUNDS[name][0]} {bound:g}" for name, bound in bounds.items())
+    bounds = field.metadata["bounds"].items()
+    return " and ".join(f"{_BOUNDS[name][0]} {bound:g}" for name, bound in bounds)
 
 
 def in_range(field: dataclasses.Field, value: float) -> bool:
     """Whether a number meets the setting's bounds; NaN meets none."""
-    return all(
-        meets(value, field.metadata[name])
-        for name, (_, meets) in _BOUNDS.items()
-        if field.metadata[name] is not None
-    )
+    return all(_BOUNDS[name][1](value, bound) for name, bound in field.metadata["bounds"].items())

@@ -20,8 +20,7 @@ from ifnd_tf.run.directory import not_writable
 _RENEWED, _STALE = 60.0, 300.0
 
 
-@contextlib.contextmanager
-def alone(folder: str) -> Iterator[None]:
+def alone(folder: str) -> contextlib.AbstractContextManager[None]:
     """Holds a run directory; a second process is refused and told which one holds it.
 
     On disk this is an flock, which the kernel drops with the process, so no stale lock is left.
@@ -35,8 +34,7 @@ def alone(folder: str) -> Iterator[None]:
         UserError: if another process holds it.
     """
     path = f"{folder.rstrip('/')}/lock"
-    with _remote(path) if "://" in folder else _local(path):
-        yield
+    return _remote(path) if "://" in folder else _local(path)
 
 
 @contextlib.contextmanager

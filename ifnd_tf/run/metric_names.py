@@ -1,6 +1,7 @@
 """The names in results.json and metrics.jsonl in words, and their numbers as text."""
 
 import math
+import re
 from typing import NamedTuple
 
 
@@ -22,16 +23,9 @@ class Metric(NamedTuple):
         return number_text(value, self.percent) + self.unit
 
 
-# Of the names <name>_top1 and <name>_top5.
-_ACCURACIES = {
-    "knn": "kNN accuracy",
-    "linear": "linear probe accuracy",
-    "linear_10pct": "linear probe accuracy, 10% of the labels",
-    "linear_1pct": "linear probe accuracy, 1% of the labels",
-    "finetune": "fine-tuning accuracy",
-    "finetune_10pct": "fine-tuning accuracy, 10% of the labels",
-    "finetune_1pct": "fine-tuning accuracy, 1% of the labels",
-}
+# Of the names <protocol>_top1 and <protocol>_<share>pct_top1, and _top5.
+_PROTOCOLS = {"knn": "kNN", "linear": "linear probe", "finetune": "fine-tuning"}
+_ACCURACY = re.compile(rf"({'|'.join(_PROTOCOLS)})(?:_([\d.]+)pct)?_top([15])")
 # Metrics whose own name is no good description; shares are shown in percent.
 _SHARES = {
     "precision": "precision of pairs",
@@ -72,9 +66,11 @@ _UNITS = {"_per_second": " images/s", "_seconds": " s"}
 
 def describe(name: str) -> Metric:
     """The metric `name` in words; an unknown one keeps its own name."""
-    stem, _, rank = name.rpartition("_")
-    if stem in _ACCURACIES and rank in ("top1", "top5"):
-        return Metric(_ACCURACIES[stem] + (", top-5" if rank == "top5" else ""), percent=True)
+    if accuracy := _ACCURACY.fullmatch(name):
+        protocol, share, rank = accuracy.groups()
+        labels = f", {share}% of the labels" if share else ""
+        top = ", top-5" if rank == "5" else ""
+        return Metric(f"{_PROTOCOLS[protocol]} accuracy{labels}{top}", percent=True)
     if name in _SHARES:
         return Metric(_SHARES[name], percent=True)
     unit = next((unit for end, unit in _UNITS.items() if name.endswith(end)), "")

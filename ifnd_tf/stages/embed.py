@@ -7,10 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf.clustering import kmeans
-from ifnd_tf.clustering.lloyd import RELAXATION, TOLERANCE
-from ifnd_tf.config import Config
 from ifnd_tf.data.datasets import Splits
+from ifnd_tf.detection.from_arrays import array_detector
 from ifnd_tf.evaluation.duplicates import find_duplicates, fingerprint
 from ifnd_tf.evaluation.embed import SEEN, embed
 from ifnd_tf.models.network import Network
@@ -35,8 +33,7 @@ def write(run: Run, splits: Splits, network: Network) -> None:
     count = config.embed_clusters or min(
         sizes.num_clusters(config, len(paths)) or [max(2, len(paths) // 100)]
     )
-    with run.progress.phase("clustering"):
-        clusters, confidence = _clustered(config, table["embedding"], min(count, len(paths)))
+    clusters, confidence = _clustered(run, table["embedding"], min(count, len(paths)))
     copies = find_duplicates(
         table["fingerprint"], table["features"], clusters, config.duplicate_similarity
     )
@@ -79,26 +76,21 @@ def _embedded(run: Run, splits: Splits, network: Network) -> dict[str, np.ndarra
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
 
-def _clustered(config: Config, embedding: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _clustered(run: Run, embedding: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Cluster int `[N]` and confidence float `[N]` of every image, largest cluster first."""
-    index = tf.range(len(embedding))
-
-    @tf.function
-    def cluster(points: tf.Tensor) -> kmeans.KMeansResult:
-        start = kmeans.initial_centroids(points, index, num_clusters=count, seed=config.seed)
-        return kmeans.kmeans(
-            points,
-            index,
-            start,
-            num_iterations=config.kmeans_iterations,
-            confidence_temperature=config.confidence_temperature,
-            tolerance=TOLERANCE,
-            relaxation=RELAXATION,
-        )
-
-    found = cluster(tf.constant(embedding))
-    rank = np.argsort(np.argsort(-found.counts.numpy(), kind="stable"), kind="stable")
-    return rank[found.assignments.numpy()], found.confidence.numpy()
+    detector = array_detector(
+        tf.identity,
+        embedding,
+        width=embedding.shape[1],
+        num_clusters=[count],
+        confidence_temperature=run.config.confidence_temperature,
+        iterations=run.config.kmeans_iterations,
+        seed=run.config.seed,
+    )
+    found = detector.detect(1.0, run.progress.phase)
+    counts = np.bincount(found.labels[0], minlength=count)
+    rank = np.argsort(np.argsort(-counts, kind="stable"), kind="stable")
+    return rank[found.labels[0]], found.confidence[0]
 
 
 def _write_table(directory: RunDirectory, form: str, table: dict[str, np.ndarray]) -> None:
