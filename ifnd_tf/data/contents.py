@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 from ifnd_tf.errors import UserError
 
-# File of a run directory that holds `Contents.pack`.
-FILE_NAME = "data.tsv.gz"
 _NAMED = 3
+_WAY_OUT = (
+    "Which images were trained on would not be known any more: restore the files, or begin a new "
+    "run in another --workdir."
+)
 
 
 class Note(NamedTuple):
@@ -80,9 +82,32 @@ def require_same(dataset: str, before: Contents, now: Contents, where: str) -> N
     if changes:
         raise UserError(
             f"--dataset={dataset}: expected the {len(before.names):,} files that {where} was "
-            f"begun with. Received: {len(now.names):,}; {changes}. Which images were trained on "
-            "not be known any more. Restore the files, or begin a new run in another --workdir."
+            f"begun with. Received: {len(now.names):,}; {changes}. {_WAY_OUT}"
         )
+
+
+class SameData:
+    """The fingerprint of the data in a checkpoint.
+
+    Args:
+        dataset: how the user named the data set.
+        contents: what is there now.
+    """
+
+    def __init__(self, dataset: str, contents: Contents):
+        self._dataset, self._fingerprint = dataset, contents.fingerprint
+
+    def get_state(self) -> str:
+        """The fingerprint."""
+        return self._fingerprint
+
+    def set_state(self, state: str) -> None:
+        """Raises `UserError` if a checkpoint was written with other data."""
+        if state != self._fingerprint:
+            raise UserError(
+                f"--dataset={self._dataset}: expected the data that the checkpoint was trained on. "
+                f"Received: other files. {_WAY_OUT}"
+            )
 
 
 def counted(count: int, noun: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf.data.image_formats import unreadable_reason
+from ifnd_tf.data.image_formats import pillow, unreadable_reason
 from ifnd_tf.data.image_headers import Header, exif_orientation
 
 # TensorFlow's default transform is up to 10 levels off what Pillow and libjpeg give, and no faster.
@@ -178,13 +178,12 @@ def read_with_pillow(contents: bytes | np.ndarray, decoding: Decoding) -> np.nda
     Raises:
         ValueError: with the reason in a line.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    _register_plugins()
     # Called eagerly, the bytes come wrapped in an array.
     file = io.BytesIO(np.asarray(contents, object).item())
     try:
-        with Image.open(file) as image:
+        with pillow().open(file) as image:
             if image.width * image.height > decoding.max_pixels:
                 raise ValueError(
                     f"more than {decoding.max_pixels / 1e6:g} megapixels (--max_megapixels)"
@@ -205,17 +204,3 @@ def _eight_bit_rgb(image: Any, decoding: Decoding) -> np.ndarray:
     if not image.has_transparency_data:
         return np.asarray(image.convert("RGB"), np.uint8)
     return _mixed(np.asarray(image.convert("RGBA"), np.int32), decoding).astype(np.uint8)
-
-
-@functools.cache
-def _register_plugins() -> None:
-    """Adds HEIC where its plug-in is installed, and lets Pillow read what `Decoding` allows."""
-    from PIL import Image
-
-    # `Decoding.max_pixels` is checked instead, before pixels take up memory.
-    Image.MAX_IMAGE_PIXELS = None
-    try:
-        import pillow_heif
-    except ImportError:
-        return
-    pillow_heif.register_heif_opener()

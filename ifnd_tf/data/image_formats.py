@@ -1,6 +1,10 @@
 """Image formats by their extension and by their first bytes."""
 
+import contextlib
+import functools
 import importlib.util
+import io
+from typing import Any
 
 # Formats that are read, by the extensions of their files.
 EXTENSIONS = {
@@ -48,6 +52,31 @@ def missing_plugin(name: str) -> str:
 def readable_extensions() -> tuple[str, ...]:
     """Extensions of the formats that can be read here."""
     return tuple(e for name, all_ in EXTENSIONS.items() if not missing_plugin(name) for e in all_)
+
+
+@functools.cache
+def pillow() -> Any:
+    """The module PIL.Image, with the plug-ins that are installed, for images of any size.
+
+    Whoever opens images checks their size before decoding (`decode.Decoding`).
+    """
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = None
+    with contextlib.suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    return Image
+
+
+def more_than_eight_bits(contents: bytes) -> bool:
+    """Whether an image has more than 8 bits a channel, by its header."""
+    if format_of(contents[:SIGNATURE_BYTES]) == "PNG":
+        return contents[24:25] == b"\x10"
+    with contextlib.suppress(OSError), pillow().open(io.BytesIO(contents)) as image:
+        return image.mode[0] in "IF"
+    return False
 
 
 def unreadable_reason(contents: bytes) -> str:

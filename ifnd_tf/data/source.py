@@ -234,11 +234,13 @@ class FileSource(Source):
     def fetch(self, index: tf.Tensor) -> tf.Tensor:
         """The file's bytes."""
         if self._table is None:
-            # Names need not be UTF-8, which TensorFlow expects of a str.
-            self._table = _host_constant(
-                np.array([os.fsencode(path) for path in self._paths], object)
-            )
+            self._table = _host_constant(self._encoded_paths())
         return tf.io.read_file(tf.gather(self._table, index))
+
+    @tf.autograph.experimental.do_not_convert
+    def _encoded_paths(self) -> np.ndarray:
+        # Names need not be UTF-8, which TensorFlow expects of a str.
+        return np.array([os.fsencode(path) for path in self._paths], object)
 
     def subset(self, indices: np.ndarray) -> "FileSource":
         """A source of its own with these examples, renumbered from 0."""

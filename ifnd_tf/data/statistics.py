@@ -1,11 +1,16 @@
 """Sizes, colours and copies of the images of a data set, measured on a sample of them."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
+from ifnd_tf.data.image_formats import more_than_eight_bits
 from ifnd_tf.data.scan import examples
 from ifnd_tf.data.source import Source
+
+# A standard deviation of pixels in [0, 1]: two of 255 levels.
+_NO_VARIANCE = 2 / 255
 
 
 class ImageStatistics(NamedTuple):
@@ -16,6 +21,8 @@ class ImageStatistics(NamedTuple):
         mean, spread: float `[3]`, mean and standard deviation of all pixels' channels in [0, 1].
         gray_share: share of the images without colour.
         copies: how many of them equal an earlier one, pixel by pixel.
+        plain: how many have next to no variance.
+        wide: how many have more than 8 bits a channel.
     """
 
     heights: np.ndarray
@@ -24,6 +31,8 @@ class ImageStatistics(NamedTuple):
     spread: np.ndarray
     gray_share: float
     copies: int
+    plain: int
+    wide: int
 
 
 def image_statistics(source: Source, count: int = 256) -> ImageStatistics:
@@ -33,23 +42,31 @@ def image_statistics(source: Source, count: int = 256) -> ImageStatistics:
         source: the examples; at least one is readable.
         count: how many.
     """
-    if source.random_access:
-        readable = source.readable
-        rows = readable[np.linspace(0, len(readable) - 1, min(count, len(readable))).astype(int)]
-        images = (np.asarray(source.decode(source.fetch(row))) for row in rows)
-    else:
-        decoded = examples(source).map(lambda example: source.decode(example["image"]))
-        images = decoded.ignore_errors().take(count).as_numpy_iterator()
-    sizes, moments, gray, seen = [], np.zeros([3, 3]), 0, set()
-    for image in images:
+    sizes, moments, gray, plain, wide, seen = [], np.zeros([3, 3]), 0, 0, 0, set()
+    for stored, image in _sample(source, count):
         unit = image.reshape(-1, 3) / 255.0
         sizes.append(image.shape[:2])
         moments += [np.full(3, len(unit)), unit.sum(0), (unit**2).sum(0)]
         gray += bool((image[..., :1] == image).all())
+        plain += bool(unit.std() < _NO_VARIANCE)
+        wide += isinstance(stored, bytes) and more_than_eight_bits(stored)
         seen.add((image.shape, image.tobytes()))
     mean, square = moments[1:] / moments[0]
     heights, widths = np.array(sizes).T
     return ImageStatistics(
         heights, widths, mean, np.sqrt(np.maximum(square - mean**2, 0.0)),
-        gray / len(sizes), len(sizes) - len(seen),
+        gray / len(sizes), len(sizes) - len(seen), plain, wide,
     )  # fmt: skip
+
+
+def _sample(source: Source, count: int) -> Iterator[tuple[bytes | np.ndarray, np.ndarray]]:
+    """Pairs of an image as it is stored and its pixels."""
+    if source.random_access:
+        readable = source.readable
+        rows = readable[np.linspace(0, len(readable) - 1, min(count, len(readable))).astype(int)]
+        for row in rows:
+            stored = source.fetch(row)
+            yield stored.numpy(), np.asarray(source.decode(stored))
+        return
+    both = examples(source).map(lambda each: (each["image"], source.decode(each["image"])))
+    yield from both.ignore_errors().take(count).as_numpy_iterator()

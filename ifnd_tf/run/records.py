@@ -102,6 +102,10 @@ class RunReader:
         """Rows (index, name, reason) of unreadable images, from unreadable.tsv."""
         return [line.split("\t") for line in self._text("unreadable.tsv").splitlines()[1:]]
 
+    def data(self) -> bytes:
+        """Names and sizes of the data's files, from data.tsv.gz; see `data.contents`."""
+        return self._bytes("data.tsv.gz")
+
     def pictures(self) -> dict[str, Any]:
         """The pictures of the report as JSON holds them; see `report.pictures`."""
         return self._object(PICTURES)

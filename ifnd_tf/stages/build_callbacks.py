@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ifnd_tf.data.contents import SameData
 from ifnd_tf.data.source import Source
 from ifnd_tf.detection.detectors import Detector
 from ifnd_tf.distribute.strategies import any_worker, is_chief, num_input_pipelines
@@ -53,6 +54,7 @@ def stateful_parts(run: Run, detector: Detector) -> dict[str, Any]:
             directory, progress, steps_per_epoch=run.steps_per_epoch, epochs=config.epochs
         ),
         "rollbacks": Rollbacks(),
+        "data": SameData(config.dataset, run.splits.train.contents),
     }
 
 

@@ -111,6 +111,23 @@ def check_data(findings: Findings, config: Config, splits: Splits) -> None:
             f"{found.copies} of {len(found.widths)} sampled images are copies of others; "
             "--mode=embed lists them after training"
         )
+    if found.wide:
+        findings.found(
+            "levels",
+            f"{found.wide} of {len(found.widths)} sampled images have more than 8 bits; "
+            + (
+                "each is scaled by its own least and greatest level (--sixteen_bits=high_byte "
+                "divides by 256 instead)"
+                if config.sixteen_bits == "range"
+                else "they are divided by 256 (--sixteen_bits=range scales each by its own range)"
+            ),
+        )
+    if found.plain:
+        findings.advice.append(
+            f"{found.plain} of {len(found.widths)} sampled images have next to no variance; look "
+            "at the pictures of views. Transparent images are composited on "
+            f"--background={config.background}"
+        )
     short = float(np.median(np.minimum(found.heights, found.widths)))
     lost = short >= 4 * config.image_size
     if lost or max(32, 2 * short) <= config.image_size - 1:

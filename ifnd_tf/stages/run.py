@@ -11,6 +11,7 @@ import tensorflow as tf
 from ifnd_tf.config import Config, free_flags
 from ifnd_tf.config.data import Data
 from ifnd_tf.data import datasets
+from ifnd_tf.data.contents import Contents, require_same
 from ifnd_tf.data.scan import scan
 from ifnd_tf.distribute.strategies import is_chief, workers
 from ifnd_tf.errors import UserError
@@ -86,6 +87,12 @@ class Run:
     def splits(self) -> datasets.Splits:
         """The data, opened and scanned once for all stages."""
         splits = self._opened()
+        contents = splits.train.contents
+        if before := self.directory.data():
+            unpacked = Contents.unpack(before)
+            require_same(self.config.dataset, unpacked, contents, self.directory.path)
+        for note in contents.notes:
+            self.progress.line(f"note: {note.text}")
         unreadable = [row for source in filter(None, splits) for row in source.unreadable]
         self.directory.write_unreadable(unreadable)
         if unreadable:

@@ -47,6 +47,7 @@ def train(run: Run) -> None:
         {
             "epochs": last["epoch"],
             "num_examples": len(run.splits.train.readable),
+            "data_notes": [note._asdict() for note in run.splits.train.contents.notes],
             "num_parameters": model.encoder.count_params(),
             "train_loss": last["loss"],
             "random_loss": sizes.loss_at_chance(run.config, run.splits.train.num_examples),
@@ -79,6 +80,7 @@ def train_model(run: Run) -> ContrastiveModel:
                 f"training: {first // steps} of {config.epochs} epochs done already"
             )
             return model
+        run.directory.write("data.tsv.gz", source.contents.pack())
         run.directory.claim()
         run.progress.detail(_opening(run, model, first))
         callbacks = [

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a request: save, then stop."""
+"""SIGTERM, SIGHUP and Ctrl-C as a request: save, then stop."""
 
 import signal
 import threading
@@ -9,9 +9,10 @@ from ifnd_tf.errors import Stopped
 
 
 class Interruption:
-    """Turns the first SIGTERM or SIGINT into a request; the second stops at once.
+    """Turns the first SIGTERM, SIGINT or SIGHUP (the terminal was closed) into a request.
 
-    A context manager, which restores the former handlers at its end. Python delivers signals
+    The second stops at once. A signal that the process was told to ignore, as by nohup, stays
+    ignored. A context manager, which restores the former handlers at its end. Python delivers signals
     to the main thread only; in another thread this does nothing.
 
     Args:
@@ -28,8 +29,9 @@ class Interruption:
 
     def __enter__(self) -> "Interruption":
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._hear)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._hear)
         return self
 
     def __exit__(self, *error: object) -> None:

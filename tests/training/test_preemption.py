@@ -12,7 +12,7 @@ from ifnd_tf.training.preemption import Interruption
 pytestmark = pytest.mark.faults
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_the_first_signal_asks_and_the_second_stops(number):
     said = []
     before = signal.getsignal(number)
@@ -24,6 +24,17 @@ def test_the_first_signal_asks_and_the_second_stops(number):
         os.kill(os.getpid(), number)
     assert stopped.value.number == number and len(said) == 1
     assert signal.getsignal(number) is before
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interruption() as interruption:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert interruption.received is None
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_another_thread_than_the_main_one_takes_no_signals():

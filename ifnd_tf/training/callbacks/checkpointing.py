@@ -97,7 +97,8 @@ class Checkpointing(keras.callbacks.Callback):
             ) from error
         notes = self._store.notes(step)
         for name, callback in self._states.items():
-            callback.set_state(notes["callbacks"][name])
+            if name in notes["callbacks"]:  # Not in checkpoints of an earlier version.
+                callback.set_state(notes["callbacks"][name])
         epoch, done = divmod(step, notes["steps_per_epoch"])
         if notes["steps_per_epoch"] != self._steps_per_epoch:
             self._report(
