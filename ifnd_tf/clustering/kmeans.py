@@ -93,14 +93,7 @@ def initial_centroids(
     index = tf.convert_to_tensor(index, tf.int32)
     points, index = sample(points, index, size, seed, collectives)
     start = spread_centroids(points, index, num_clusters, seed)
-    return iterate_lloyd(
-        points,
-        index,
-        start,
-        num_iterations=num_iterations,
-        tolerance=TOLERANCE,
-        relaxation=RELAXATION,
-    )[0]
+    return iterate_lloyd(points, index, start, num_iterations=num_iterations)[0]
 
 
 @tf.autograph.experimental.do_not_convert
@@ -111,8 +104,8 @@ def kmeans(
     *,
     num_iterations: int,
     confidence_temperature: float | tf.Tensor,
-    tolerance: float = 0.0,
-    relaxation: float = 1.0,
+    tolerance: float = TOLERANCE,
+    relaxation: float = RELAXATION,
     chunk_size: int | None = None,
     collectives: Collectives = LOCAL,
 ) -> KMeansResult:
@@ -131,11 +124,11 @@ def kmeans(
         num_iterations: updates of the centroids, at most; >= 0. 0 only assigns.
         confidence_temperature: tau_c > 0.
         tolerance: iterations end when moving the centroids lowers the inertia by no more than
-            this share of it; `TOLERANCE` suits most, 0 goes on until nothing moves. Where
-            collectives cannot loop, all iterations are done.
+            this share of it; 0 goes on until nothing moves. Where collectives cannot loop, all
+            iterations are done.
         relaxation: in (0, 2); how far centroids move, 1 being to their members' mean. Farther
-            still lowers the inertia, as far as 2, and foresees where the members will go:
-            `RELAXATION` saves a quarter of the iterations and ends lower (docs/performance.md).
+            still lowers the inertia, as far as 2, and foresees where the members will go: the
+            default saves a quarter of the iterations and ends lower (docs/performance.md).
         chunk_size: rows at a time; the largest intermediate is [chunk_size, K]. None: 4 to
             8 MB of float32 scores.
         collectives: how replicas combine; `replica_collectives()` inside `strategy.run`.

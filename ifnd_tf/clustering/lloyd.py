@@ -83,7 +83,7 @@ def move_centroids(
     index: tf.Tensor,
     centroids: tf.Tensor,
     *,
-    relaxation: float = 1.0,
+    relaxation: float = RELAXATION,
     chunk_size: int | None = None,
     collectives: Collectives = LOCAL,
 ) -> Moved:
@@ -142,7 +142,7 @@ def iterate_lloyd(
     centroids: tf.Tensor,
     *,
     num_iterations: int,
-    tolerance: float,
+    tolerance: float = TOLERANCE,
     collectives: Collectives = LOCAL,
     **options: Any,
 ) -> tuple[tf.Tensor, tf.Tensor]:

@@ -6,7 +6,7 @@ hosts and a TPU pod.
 
 import contextlib
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -129,6 +129,35 @@ def _permute(x: tf.Tensor, shift: int, replicas: int) -> tf.Tensor:
         return x
     pairs = [[sender, (sender + shift) % replicas] for sender in range(replicas)]
     return tf.raw_ops.CollectivePermute(input=x, source_target_pairs=pairs)
+
+
+# --- from the host ----------------------------------------------------------------------------
+
+
+def own_variable(value: tf.Tensor, name: str) -> tf.Variable:
+    """In a strategy's scope: a variable that each replica has for itself, never read across."""
+    return tf.Variable(
+        value,
+        trainable=False,
+        name=name,
+        synchronization=tf.VariableSynchronization.ON_READ,
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )
+
+
+def on_replicas(strategy: tf.distribute.Strategy, function: Callable) -> Any:
+    """A compiled function that runs `function` on every replica."""
+
+    # Not a lambda: TPUStrategy names the cluster after the function, and refuses "<lambda>".
+    def run(*args):
+        return strategy.run(function, args=args)
+
+    return tf.function(run)
+
+
+def first(strategy: tf.distribute.Strategy, value: Any) -> Any:
+    """The first replica's part of what `on_replicas` returned."""
+    return tf.nest.map_structure(lambda v: strategy.experimental_local_results(v)[0], value)
 
 
 # --- the model's host loop ------------------------------------------------------------------

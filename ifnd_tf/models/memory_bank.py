@@ -60,14 +60,7 @@ class KeyMemory(tf.train.experimental.PythonState):
         with strategy.scope():
             # A row of zeros has not been seen. The last one takes the keys that belong to other
             # replicas: a scatter out of range is dropped by XLA, yet an error on a CPU.
-            self.kept = tf.Variable(
-                tf.zeros([self.rows + 1, width]),
-                trainable=False,
-                name="kept_keys",
-                # Each replica has a component of its own, never read across them.
-                synchronization=tf.VariableSynchronization.ON_READ,
-                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-            )
+            self.kept = replicas.own_variable(tf.zeros([self.rows + 1, width]), "kept_keys")
 
     # --- on a replica ----------------------------------------------------------------------------
 
@@ -110,7 +103,7 @@ class KeyMemory(tf.train.experimental.PythonState):
         by_replica = [self._strategy.num_replicas_in_sync, -1, self.width]
         parts = []
         for start in range(0, self.rows, _SAVED_ROWS):
-            part = self._strategy.experimental_local_results(self._part(tf.constant(start)))[0]
+            part = replicas.first(self._strategy, self._part(tf.constant(start)))
             parts.append(part.numpy().reshape(by_replica))
         everything = np.concatenate(parts, axis=1)[:, : self.rows]
         return everything.reshape([-1, self.width])[: self._num_examples]
@@ -123,12 +116,10 @@ class KeyMemory(tf.train.experimental.PythonState):
             place = tf.minimum(start + tf.range(_SAVED_ROWS), self.rows)
             return replica_collectives().concat(self._gather(place))
 
-        def on_replicas(start):
-            return self._strategy.run(part, args=(start,))
-
         # A concrete function, since one is made for each memory: TensorFlow takes those of one
         # line for one function, and warns of retracing.
-        return tf.function(on_replicas).get_concrete_function(tf.TensorSpec([], tf.int32))
+        on_replicas = replicas.on_replicas(self._strategy, part)
+        return on_replicas.get_concrete_function(tf.TensorSpec([], tf.int32))
 
     def serialize(self) -> bytes:
         return self.numpy().tobytes()
@@ -142,8 +133,5 @@ class KeyMemory(tf.train.experimental.PythonState):
             mine = kept[start : start + self.rows]
             return tf.constant(np.pad(mine, [(0, self.rows + 1 - len(mine)), (0, 0)]))
 
-        @tf.function
-        def write(values):
-            strategy.run(self.kept.assign, args=(values,))
-
-        write(strategy.experimental_distribute_values_from_function(own))
+        values = strategy.experimental_distribute_values_from_function(own)
+        replicas.on_replicas(strategy, self.kept.assign)(values)

@@ -34,6 +34,8 @@ def run(points, centroids, iterations, index=None, chunk=None, collectives=lib.L
         tf.convert_to_tensor(centroids, tf.float32),
         num_iterations=iterations,
         confidence_temperature=TAU,
+        tolerance=0.0,
+        relaxation=1.0,
         chunk_size=chunk,
         collectives=collectives,
     )
@@ -253,7 +255,9 @@ def test_a_start_is_clustered_on_its_sample():
 
 def test_gain_is_what_means_take_off_the_inertia_of_the_same_members():
     points, centroids = points_of(300, 5), points_of(8, 5, seed=1)
-    moved = lloyd.move_centroids(tf.constant(points), tf.range(300), tf.constant(centroids))
+    moved = lloyd.move_centroids(
+        tf.constant(points), tf.range(300), tf.constant(centroids), relaxation=1.0
+    )
     labels = np.asarray(run(points, centroids, 0).assignments)
     before, after = (
         np.sum((points - np.asarray(c)[labels]) ** 2) for c in (centroids, moved.centroids)
@@ -271,6 +275,7 @@ def test_iterations_end_when_the_inertia_settles(tolerance, expected):
         num_iterations=50,
         confidence_temperature=TAU,
         tolerance=tolerance,
+        relaxation=1.0,
     )
     np.testing.assert_allclose(found.centroids, run(points, points[:8], expected).centroids)
 
@@ -286,6 +291,7 @@ def test_inertia_never_rises_however_far_centroids_go(relaxation):
             points[:60],
             num_iterations=iterations,
             confidence_temperature=TAU,
+            tolerance=0.0,
             relaxation=relaxation,
         )
         return float(found.inertia)
@@ -493,7 +499,9 @@ def test_same_clusters_on_any_number_of_replicas(strategy):
         first = lib.initial_centroids(
             points, index, num_clusters=k, seed=7, sample_size=sample, collectives=collectives
         )
-        moved = lloyd.move_centroids(points, index, first, chunk_size=16, collectives=collectives)
+        moved = lloyd.move_centroids(
+            points, index, first, relaxation=1.0, chunk_size=16, collectives=collectives
+        )
         return first, *moved[:2], lib.count_non_finite(points, index, collectives)
 
     def finish(points, index, centroids):
@@ -503,6 +511,7 @@ def test_same_clusters_on_any_number_of_replicas(strategy):
             centroids,
             num_iterations=1,
             confidence_temperature=TAU,
+            relaxation=1.0,
             chunk_size=16,
             collectives=replica_collectives(),
         )
