@@ -13,7 +13,7 @@ import tensorflow as tf
 from ifnd_tf.clustering.initialization import sample, spread_centroids
 from ifnd_tf.clustering.lloyd import RELAXATION, TOLERANCE, iterate_lloyd, members_per_cluster
 from ifnd_tf.clustering.nearest import nearest_centroids
-from ifnd_tf.distribute.collectives import LOCAL, Collectives
+from ifnd_tf.distribute.replicas import LOCAL, Collectives
 
 # Examples for each cluster in the sample that a cold start clusters first.
 _SAMPLED = 8
@@ -37,24 +37,6 @@ class KMeansResult(NamedTuple):
     counts: tf.Tensor
     inertia: tf.Tensor
     reseeded: tf.Tensor
-
-
-@tf.autograph.experimental.do_not_convert
-def count_non_finite(
-    points: tf.Tensor, index: tf.Tensor, collectives: Collectives = LOCAL
-) -> tf.Tensor:
-    """Counts the examples with a NaN or infinite coordinate; k-means needs this to be 0.
-
-    Args:
-        points: float [n, D], this replica's rows.
-        index: int32 [n], the examples' indices, -1 for padding.
-        collectives: how replicas combine.
-
-    Returns:
-        int32 [], over all replicas.
-    """
-    finite = tf.reduce_all(tf.math.is_finite(points), axis=1)
-    return collectives.sum(tf.reduce_sum(tf.cast(~finite & (index >= 0), tf.int32)))
 
 
 @tf.autograph.experimental.do_not_convert

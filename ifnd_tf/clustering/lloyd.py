@@ -9,8 +9,7 @@ import tensorflow as tf
 
 from ifnd_tf.clustering.initialization import UNUSED
 from ifnd_tf.clustering.nearest import nearest_centroids
-from ifnd_tf.distribute.collectives import LOCAL, Collectives
-from ifnd_tf.distribute.replicas import on_cpu
+from ifnd_tf.distribute.replicas import LOCAL, Collectives, on_cpu
 
 # An iteration whose moves lower the inertia by less than this share is not worth its time.
 TOLERANCE = 5e-4

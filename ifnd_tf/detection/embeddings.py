@@ -12,9 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.clustering import initialization
-from ifnd_tf.clustering.kmeans import count_non_finite
 from ifnd_tf.distribute import replicas
-from ifnd_tf.distribute.collectives import replica_collectives
 from ifnd_tf.errors import NonFinite
 from ifnd_tf.models.memory_bank import KeyMemory
 
@@ -84,7 +82,7 @@ class EmbeddingTable:
 
     def sample(self) -> Sample:
         """Up to 2048 embedded examples, the same ones at each refresh."""
-        points, index = map(np.asarray, replicas.first(self.strategy, self._draw()))
+        points, index = (v.numpy() for v in replicas.first(self.strategy, self._draw()))
         return Sample(points[index >= 0], index[index >= 0])
 
     def read(self) -> tuple[tf.Tensor, tf.Tensor]:
@@ -92,10 +90,14 @@ class EmbeddingTable:
         return self._points.read_value(), self._index.read_value()
 
     def _count_bad_step(self) -> tf.Tensor:
-        return count_non_finite(*self.read(), replica_collectives())
+        points, index = self.read()
+        bad = ~tf.reduce_all(tf.math.is_finite(points), axis=1) & (index >= 0)
+        return replicas.replica_collectives().sum(tf.reduce_sum(tf.cast(bad, tf.int32)))
 
     def _sample_step(self) -> tuple[tf.Tensor, tf.Tensor]:
-        return initialization.sample(*self.read(), _SAMPLE_SIZE, self._seed, replica_collectives())
+        return initialization.sample(
+            *self.read(), _SAMPLE_SIZE, self._seed, replicas.replica_collectives()
+        )
 
 
 class ImagePass(EmbeddingTable):
@@ -138,19 +140,14 @@ class MemoryBank(EmbeddingTable):
     """Source `keys`: the keys that training computed, averaged for each example.
 
     Args:
-        strategy: whose replicas hold the rows.
         memory: the averages.
-        num_examples: N.
         seed: of the sample.
     """
 
-    def __init__(
-        self, strategy: tf.distribute.Strategy, memory: KeyMemory, *, num_examples: int, seed: int
-    ):
-        super().__init__(
-            strategy, num_examples=num_examples, rows=memory.rows, width=memory.width, seed=seed
-        )
-        self._memory, self._load = memory, replicas.on_replicas(strategy, self._load_step)
+    def __init__(self, memory: KeyMemory, *, seed: int):
+        sizes = {"rows": memory.rows, "width": memory.width, "seed": seed}
+        super().__init__(memory.strategy, num_examples=memory.num_examples, **sizes)
+        self._memory, self._load = memory, replicas.on_replicas(self.strategy, self._load_step)
 
     def fill(self) -> None:
         self._load()

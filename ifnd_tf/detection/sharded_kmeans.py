@@ -15,7 +15,6 @@ from ifnd_tf.clustering.lloyd import TOLERANCE, Moved, move_centroids
 from ifnd_tf.clustering.nearest import default_chunk
 from ifnd_tf.detection.embeddings import EmbeddingTable
 from ifnd_tf.distribute import replicas
-from ifnd_tf.distribute.collectives import replica_collectives
 from ifnd_tf.distribute.strategies import workers
 from ifnd_tf.errors import UserError, cause
 
@@ -95,7 +94,7 @@ class ShardedKMeans:
             confidence_temperature=self.temperature,
         )
         nearest = self._collect(parents.centroids)
-        own = np.asarray(parents.assignments)[fine.assignments]
+        own = parents.assignments.numpy()[fine.assignments]
         own = np.where(fine.assignments < 0, -1, own).astype(np.int32)
         return nearest._replace(
             assignments=own,
@@ -111,14 +110,14 @@ class ShardedKMeans:
             *self.table.read(),
             centroids,
             chunk_size=self._chunks.get(centroids.shape[0]),
-            collectives=replica_collectives(),
+            collectives=replicas.replica_collectives(),
         )
 
     def cluster_step(
         self, centroids: tf.Tensor, iterations: int = 0
     ) -> tuple[tf.Tensor, KMeansResult]:
         """k-means over all replicas; the index of each row, and the result with all rows."""
-        collectives = replica_collectives()
+        collectives = replicas.replica_collectives()
         points, index = self.table.read()
         result = kmeans(
             points,
@@ -144,7 +143,7 @@ class ShardedKMeans:
                 *self.table.read(),
                 num_clusters=num_clusters,
                 seed=seed,
-                collectives=replica_collectives(),
+                collectives=replicas.replica_collectives(),
             )
 
         # A concrete function, as in `_within_memory`: TensorFlow takes functions made at one
@@ -189,7 +188,7 @@ class ShardedKMeans:
     def _collect(self, centroids: tf.Tensor) -> KMeansResult:
         """The clusters of these centroids as NumPy arrays, rows in the order of the examples."""
         found = self._within_memory(self.cluster_step, centroids)
-        index, clusters = tf.nest.map_structure(np.asarray, found)
+        index, clusters = tf.nest.map_structure(lambda value: value.numpy(), found)
         embedded = index >= 0
         assignments = np.full(self.table.num_examples, -1, np.int32)
         confidence = np.zeros(self.table.num_examples, np.float32)

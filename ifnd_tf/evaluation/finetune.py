@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.errors import UserError
-from ifnd_tf.evaluation.embed import embed, labelled
+from ifnd_tf.evaluation.embed import Embedder, labelled
 from ifnd_tf.evaluation.linear_probe import accuracies
 from ifnd_tf.models.network import Network
 
@@ -69,7 +69,7 @@ def finetune(
     before = [variable.numpy() for variable in encoder.variables]
     try:
         _fit(network, head, crops, labels, steps)
-        found = labelled(embed(classify, test_batches, num_test_examples), "scores")
+        found = labelled(Embedder(classify)(test_batches, num_test_examples), "scores")
     finally:
         for variable, value in zip(encoder.variables, before, strict=True):
             variable.assign(value)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ifnd_tf.data.source import Source
 from ifnd_tf.detection.detectors import Detector
-from ifnd_tf.distribute.strategies import any_worker, is_chief, num_input_pipelines
+from ifnd_tf.distribute.strategies import is_chief, num_input_pipelines, workers
 from ifnd_tf.evaluation import collapse
 from ifnd_tf.evaluation.embed import Embedder, Embeddings, labelled
 from ifnd_tf.evaluation.knn import weighted_knn
@@ -124,7 +124,7 @@ def checkpointing(
             keep=config.keep_checkpoints,
             keep_every_epochs=config.keep_every_epochs,
             interruption=interruption,
-            agree=any_worker(run.strategy),
+            workers=workers(run.strategy),
             report=run.progress.line,
             writer=is_chief(run.strategy),
             states=stateful,

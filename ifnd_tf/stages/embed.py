@@ -9,12 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.clustering import kmeans
-from ifnd_tf.clustering.lloyd import RELAXATION, TOLERANCE
 from ifnd_tf.config import Config
 from ifnd_tf.data.datasets import Splits
 from ifnd_tf.data.source import Source
 from ifnd_tf.evaluation.duplicates import find_duplicates, fingerprint
-from ifnd_tf.evaluation.embed import LABEL, SEEN, embed
+from ifnd_tf.evaluation.embed import LABEL, SEEN, Embedder
 from ifnd_tf.models.network import Network
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.stages import build, sizes
@@ -90,7 +89,7 @@ def _embedded(run: Run, splits: Splits, network: Network) -> Table:
     for name, source in zip(("train", "evaluation"), splits, strict=True):
         if source is not None:
             batches = build.ordered_batches(run.config, run.strategy, source)
-            found = embed(outputs, batches, source.num_examples, run.strategy)
+            found = Embedder(outputs, run.strategy)(batches, source.num_examples)
             parts.append(_rows(name, source, found))
     return Table(*map(np.concatenate, zip(*parts, strict=True)))
 
@@ -117,8 +116,6 @@ def _clustered(config: Config, embedding: np.ndarray, count: int) -> tuple[np.nd
             start,
             num_iterations=config.kmeans_iterations,
             confidence_temperature=config.confidence_temperature,
-            tolerance=TOLERANCE,
-            relaxation=RELAXATION,
         )
 
     found = cluster(tf.constant(embedding))
