@@ -1,5 +1,6 @@
 """Weighted k-nearest-neighbour classification of frozen features."""
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,18 +42,11 @@ def weighted_knn(
     """
     num_classes = int(max(train.labels.max(), test.labels.max())) + 1
     memory = knn_memory(train.features, train.labels, chunk)
-    ranks = [
-        query_ranks(
-            memory,
-            test.features[i : i + QUERIES],
-            test.labels[i : i + QUERIES],
-            neighbors=neighbors,
-            temperature=temperature,
-            num_classes=num_classes,
-        ).numpy()
-        for i in range(0, len(test.labels), QUERIES)
-    ]
-    rank = np.concatenate(ranks)
+    vote = functools.partial(
+        query_ranks, memory, neighbors=neighbors, temperature=temperature, num_classes=num_classes
+    )
+    batches = [slice(i, i + QUERIES) for i in range(0, len(test.labels), QUERIES)]
+    rank = np.concatenate([vote(test.features[at], test.labels[at]) for at in batches])
     yield "knn_top1", float(np.mean(rank < 1))
     if num_classes > 5:
         yield "knn_top5", float(np.mean(rank < 5))
@@ -101,15 +95,23 @@ def query_ranks(
     """
     neighbors = min(neighbors, sum(chunk[1].shape[0] for chunk in memory))
     queries = tf.math.l2_normalize(features, axis=1)
-    nearest = tf.zeros([queries.shape[0], 0])
-    voters = tf.zeros([queries.shape[0], 0], tf.int32)
+    similarity, voters = [], []
     for rows, row_labels in memory:
         found, at = _largest(tf.matmul(queries, rows, transpose_b=True), neighbors)
-        nearest = tf.concat([nearest, found], axis=1)
-        voters = tf.concat([voters, tf.gather(row_labels, at)], axis=1)
-        nearest, at = _largest(nearest, neighbors)
-        voters = tf.gather(voters, at, batch_dims=1)
-    return _ranks(nearest, voters, tf.cast(labels, tf.int32), temperature, num_classes)
+        similarity.append(found)
+        voters.append(tf.gather(row_labels, at))
+    nearest, at = _largest(tf.concat(similarity, axis=1), neighbors)
+    voting = tf.gather(tf.concat(voters, axis=1), at, batch_dims=1)
+    # The nearest counts 1, whatever tau: e^{1/tau} itself overflows below tau = 0.012.
+    closest = tf.reduce_max(nearest, axis=1, keepdims=True)
+    weights = tf.exp((nearest - closest) / temperature)
+    count = queries.shape[0]
+    cells = tf.reshape(tf.range(count)[:, None] * num_classes + voting, [-1])
+    votes = tf.math.unsorted_segment_sum(tf.reshape(weights, [-1]), cells, count * num_classes)
+    votes = tf.reshape(votes, [-1, num_classes])
+    own = tf.gather(votes, tf.cast(labels, tf.int32), batch_dims=1)[:, None]
+    rank = tf.reduce_sum(tf.cast(votes > own, tf.int32), axis=1)
+    return tf.where(own[:, 0] > 0, rank, num_classes)
 
 
 def _largest(similarity: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -126,32 +128,3 @@ def _largest(similarity: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
     candidates = tf.reshape(tf.gather(grouped, kept, batch_dims=1), [-1, count * _GROUP])
     values, at = tf.math.top_k(candidates, count, sorted=False)
     return values, tf.gather(kept, at // _GROUP, batch_dims=1) * _GROUP + at % _GROUP
-
-
-def _ranks(
-    similarity: tf.Tensor, labels: tf.Tensor, truth: tf.Tensor, temperature: float, num_classes: int
-) -> tf.Tensor:
-    """The true class's rank among the votes, from 0; `num_classes` where it got no vote.
-
-    Args:
-        similarity: `[q, k]` cosines.
-        labels: int32 `[q, k]`.
-        truth: int32 `[q]`.
-        temperature: tau.
-        num_classes: C.
-
-    Returns:
-        int32 `[q]`.
-    """
-    # The nearest counts 1, whatever tau: e^{1/tau} itself overflows below tau = 0.012.
-    nearest = tf.reduce_max(similarity, axis=1, keepdims=True)
-    weights = tf.exp((similarity - nearest) / temperature)
-    rows = tf.range(tf.shape(labels)[0])
-    cells = tf.reshape(rows[:, None] * num_classes + labels, [-1])
-    votes = tf.math.unsorted_segment_sum(
-        tf.reshape(weights, [-1]), cells, tf.shape(labels)[0] * num_classes
-    )
-    votes = tf.reshape(votes, [-1, num_classes])
-    own = tf.gather(votes, truth, batch_dims=1)[:, None]
-    rank = tf.reduce_sum(tf.cast(votes > own, tf.int32), axis=1)
-    return tf.where(own[:, 0] > 0, rank, num_classes)
