@@ -49,12 +49,8 @@ def _worst_fitted(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The worst-fitted rows of all replicas, at most `count`: [M, D] worst first, distances [M]."""
     _, rows = tf.math.top_k(distances, min(count, distances.shape[0]))
-    offered = collectives.concat(
-        tf.concat(
-            [tf.cast(tf.gather(points, rows), tf.float32), tf.gather(distances, rows)[:, None]],
-            axis=1,
-        )
-    )
+    own = [tf.cast(tf.gather(points, rows), tf.float32), tf.gather(distances, rows)[:, None]]
+    offered = collectives.concat(tf.concat(own, axis=1))
     ids = collectives.concat(tf.gather(index, rows))
     # Order by index first: top_k breaks ties by position, which depends on the replicas.
     offered = tf.gather(offered, tf.argsort(ids))

@@ -113,17 +113,15 @@ class ShardedKMeans:
             collectives=replicas.replica_collectives(),
         )
 
-    def cluster_step(
-        self, centroids: tf.Tensor, iterations: int = 0
-    ) -> tuple[tf.Tensor, KMeansResult]:
-        """k-means over all replicas; the index of each row, and the result with all rows."""
+    def cluster_step(self, centroids: tf.Tensor) -> tuple[tf.Tensor, KMeansResult]:
+        """The clusters of these centroids over all replicas: each row's index, and all rows."""
         collectives = replicas.replica_collectives()
         points, index = self.table.read()
         result = kmeans(
             points,
             index,
             centroids,
-            num_iterations=iterations,
+            num_iterations=0,
             confidence_temperature=self.temperature,
             chunk_size=self._chunks.get(centroids.shape[0]),
             collectives=collectives,
