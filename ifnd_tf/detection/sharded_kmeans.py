@@ -146,9 +146,8 @@ class ShardedKMeans:
 
         # A concrete function, as in `_within_memory`: TensorFlow takes functions made at one
         # line for one function, and warns of retracing.
-        start = replicas.on_replicas(self.table.strategy, start_step).get_concrete_function(
-            tf.TensorSpec([], tf.int32)
-        )
+        on_replicas = replicas.on_replicas(self.table.strategy, start_step)
+        start = on_replicas.get_concrete_function(tf.TensorSpec([], tf.int32))
         return replicas.first(self.table.strategy, start(tf.constant(seed)))
 
     def _within_memory(self, step: Callable, centroids: tf.Tensor) -> Any:
