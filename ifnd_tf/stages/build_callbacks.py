@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from ifnd_tf.data.source import Source
 from ifnd_tf.detection.detectors import Detector
-from ifnd_tf.distribute.strategies import any_worker, is_chief, num_input_pipelines
+from ifnd_tf.distribute.strategies import is_chief, num_input_pipelines, workers
 from ifnd_tf.evaluation import collapse
 from ifnd_tf.evaluation.embed import Embedder, Embeddings, labelled
 from ifnd_tf.evaluation.knn import weighted_knn
@@ -123,7 +123,7 @@ def checkpointing(
             steps=config.checkpoint_steps,
             keep=config.keep_checkpoints,
             interruption=interruption,
-            agree=any_worker(run.strategy),
+            workers=workers(run.strategy),
             report=run.progress.line,
             writer=is_chief(run.strategy),
             states=stateful,

@@ -13,9 +13,7 @@ def export_model(run: Run) -> None:
     written = []
     if "saved_model" in names:
         written.append(run.directory.file("saved_model"))
-        saved_model.export(
-            written[0], encoder=model.encoder, projector=model.projector, image_size=size
-        )
+        saved_model.export(written[0], model.network, size)
     if {"keras", "onnx"} & set(names):
         encoder = keras_onnx.keras_encoder(model.encoder, size)
         written += keras_onnx.write_keras(path, encoder) if "keras" in names else []

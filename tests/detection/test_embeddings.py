@@ -30,7 +30,7 @@ def test_a_sample_of_more_than_there_are_is_all():
 
 def test_embeddings_that_are_not_finite_are_counted():
     table = corners.table(tf.distribute.get_strategy(), lambda batch: corners.embed(batch) * np.nan)
-    with pytest.raises(UserError, match=f"{corners.N} of {corners.N} examples"):
+    with pytest.raises(UserError, match=f"{corners.N} of {corners.N} examples"):  # no padding
         table.refresh()
 
 

@@ -6,7 +6,6 @@ import tensorflow as tf
 
 from ifnd_tf.clustering import nearest
 from ifnd_tf.clustering.kmeans import initial_centroids, kmeans
-from ifnd_tf.clustering.lloyd import RELAXATION, TOLERANCE
 from ifnd_tf.detection import sharded_kmeans
 from ifnd_tf.errors import UserError
 from tests import corners
@@ -17,15 +16,7 @@ def whole(num_clusters):
     """The same k-means on all points at once."""
     points, index = corners.embed(corners.images()), tf.range(corners.N)
     start = initial_centroids(points, index, num_clusters=num_clusters, seed=0)
-    return kmeans(
-        points,
-        index,
-        start,
-        num_iterations=5,
-        confidence_temperature=0.2,
-        tolerance=TOLERANCE,
-        relaxation=RELAXATION,
-    )
+    return kmeans(points, index, start, num_iterations=5, confidence_temperature=0.2)
 
 
 def test_sharded_clusters_equal_those_of_the_whole(strategy):
