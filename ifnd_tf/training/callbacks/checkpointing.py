@@ -36,8 +36,8 @@ class Checkpointing(keras.callbacks.Callback):
 
     Args:
         store: where checkpoints go.
+        policy: when to save; all that it keeps for good is kept.
         steps_per_epoch: steps of an epoch.
-        share, minutes, steps, keep_every_epochs: see `SavePolicy`.
         keep: how many of the newest checkpoints to keep.
         interruption: asks to save and stop, if given.
         agree: for each flag, whether it is set on any worker; all workers call it at the same
@@ -52,13 +52,10 @@ class Checkpointing(keras.callbacks.Callback):
     def __init__(
         self,
         store: CheckpointStore,
+        policy: SavePolicy,
         *,
         steps_per_epoch: int,
-        share: float = 1.0,
-        minutes: float = 0.0,
-        steps: int = 0,
         keep: int = 2,
-        keep_every_epochs: int = 0,
         interruption: Interruption | None = None,
         agree: Callable[[Sequence[bool]], Sequence[bool]] | None = None,
         report: Callable[[str], None] = lambda text: None,
@@ -67,17 +64,11 @@ class Checkpointing(keras.callbacks.Callback):
         **objects: Any,
     ):
         super().__init__()
-        self._store, self._steps_per_epoch = store, steps_per_epoch
-        self._keep, self._keep_every = keep, keep_every_epochs * steps_per_epoch
-        self._interruption, self._agree = interruption, agree or (lambda flags: flags)
+        self._store, self._policy = store, policy
+        self._steps_per_epoch, self._keep = steps_per_epoch, keep
+        self._interruption = interruption or Interruption()
+        self._agree = agree or (lambda flags: flags)
         self._agree_every, self._calls = 1 if agree is None else _AGREE_EVERY, 0
-        self._policy = SavePolicy(
-            share=share,
-            minutes=minutes,
-            steps=steps,
-            keep_every=self._keep_every,
-            lead=self._agree_every - 1,
-        )
         self._report, self._writer, self._states = report, writer, states or {}
         self._checkpoint = tf.train.Checkpoint(**objects)
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "checkpoints")
@@ -137,8 +128,8 @@ class Checkpointing(keras.callbacks.Callback):
             return  # The epoch's end comes next.
         self._calls += 1
         if self._calls % self._agree_every == 0:
-            due = self._writer and self._writing is None and self._policy.due(step)
-            self._save_if(step, due)
+            idle = self._writer and self._writing is None
+            self._save_if(step, idle and self._policy.due(step, lead=self._agree_every - 1))
 
     def on_epoch_end(self, epoch, logs=None):
         step, last = (epoch + 1) * self._steps_per_epoch, (self.params or {}).get("epochs")
@@ -154,8 +145,7 @@ class Checkpointing(keras.callbacks.Callback):
 
     def _save_if(self, step: int, due: bool, surely: bool = False) -> None:
         """Saves if any worker says so or was interrupted; the latter ends training."""
-        interrupted = self._interruption is not None and self._interruption.received is not None
-        due, stop = self._agree([due, interrupted])
+        due, stop = self._agree([due, self._interruption.received is not None])
         if stop:
             self.model.stop_training = True
         if due or stop or surely:
@@ -181,7 +171,7 @@ class Checkpointing(keras.callbacks.Callback):
             self._store.write(snapshot)
         finally:
             snapshot.drop()
-        self._store.prune(self._keep, self._keep_every)
+        self._store.prune(self._keep, self._policy.keep_every)
         self._policy.cost += time.thread_time() - begin
 
     def _wait(self) -> None:

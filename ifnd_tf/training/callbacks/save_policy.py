@@ -15,8 +15,8 @@ class SavePolicy:
             too soon is skipped. 1: none is.
         minutes: the most training to lose within an epoch; 0: any.
         steps: the most training steps to lose; 0: any.
-        keep_every: a save at an epoch's end is always due at multiples of so many steps; 0: never.
-        lead: further steps that may pass before `due` is asked again.
+        keep_every: steps between checkpoints that are kept for good; one is due at an epoch's end
+            whose step is a multiple. 0: none.
         clock: seconds that never go back.
 
     Attributes:
@@ -30,11 +30,10 @@ class SavePolicy:
         minutes: float = 0.0,
         steps: int = 0,
         keep_every: int = 0,
-        lead: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ):
         self._share, self._seconds, self._steps = share, 60 * minutes, steps
-        self._keep_every, self._lead, self._clock = keep_every, lead, clock
+        self.keep_every, self._clock = keep_every, clock
         self.cost = 0.0
         self._saved_step, self._saved_at, self._on_disk = -1, clock(), -1
         # Steps and seconds from a save to the disk; a guess before the first.
@@ -65,11 +64,11 @@ class SavePolicy:
         """Whether a crash in the next step would cost too much, so that it must wait."""
         return bool(self._steps) and step - self._on_disk >= self._steps
 
-    def due(self, step: int) -> bool:
-        """Whether to save within an epoch."""
+    def due(self, step: int, *, lead: int = 0) -> bool:
+        """Whether to save within an epoch; `lead` further steps may pass before this is asked."""
         steps, seconds = self._delay
         # Waiting for a slow disk is better than more than twice as many saves.
-        early = min(steps + self._lead, self._steps // 2)
+        early = min(steps + lead, self._steps // 2)
         if self._steps and step - self._saved_step >= max(1, self._steps - early):
             return True
         passed = self._clock() - self._saved_at
@@ -77,6 +76,6 @@ class SavePolicy:
 
     def due_at_epoch_end(self, step: int) -> bool:
         """Whether to save at the end of an epoch other than the last."""
-        if self._share >= 1 or (self._keep_every and step % self._keep_every == 0):
+        if self._share >= 1 or (self.keep_every and step % self.keep_every == 0):
             return True
         return self.cost <= self._share * (self._clock() - self._saved_at)
