@@ -37,8 +37,8 @@ class Checkpointing(keras.callbacks.Callback):
 
     Args:
         store: where checkpoints go.
+        policy: when to save.
         steps_per_epoch: steps of an epoch.
-        minutes, steps: see `SavePolicy`.
         keep: how many of the newest checkpoints to keep.
         interruption: asks to save and stop, if given.
         workers: the processes of the run, which must save at the same step.
@@ -52,10 +52,9 @@ class Checkpointing(keras.callbacks.Callback):
     def __init__(
         self,
         store: CheckpointStore,
+        policy: SavePolicy,
         *,
         steps_per_epoch: int,
-        minutes: float = 0.0,
-        steps: int = 0,
         keep: int = 2,
         interruption: Interruption | None = None,
         workers: Workers = ALONE,
@@ -65,11 +64,10 @@ class Checkpointing(keras.callbacks.Callback):
         **objects: Any,
     ):
         super().__init__()
-        self._store, self._steps_per_epoch = store, steps_per_epoch
-        self._keep = keep
-        self._interruption, self._workers = interruption, workers
+        self._store, self._policy = store, policy
+        self._steps_per_epoch, self._keep = steps_per_epoch, keep
+        self._interruption, self._workers = interruption or Interruption(), workers
         self._agree_every, self._calls = 1 if workers.count == 1 else _AGREE_EVERY, 0
-        self._policy = SavePolicy(minutes=minutes, steps=steps, lead=self._agree_every - 1)
         self._report, self._writer, self._states = report, writer, states or {}
         self._checkpoint = tf.train.Checkpoint(**objects)
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "checkpoints")
@@ -129,8 +127,8 @@ class Checkpointing(keras.callbacks.Callback):
             return  # The epoch's end comes next.
         self._calls += 1
         if self._calls % self._agree_every == 0:
-            due = self._writer and self._writing is None and self._policy.due(step)
-            self._save_if(step, due)
+            idle = self._writer and self._writing is None
+            self._save_if(step, idle and self._policy.due(step, lead=self._agree_every - 1))
 
     def on_epoch_end(self, epoch, logs=None):
         step, last = (epoch + 1) * self._steps_per_epoch, (self.params or {}).get("epochs")
@@ -146,8 +144,7 @@ class Checkpointing(keras.callbacks.Callback):
 
     def _save_if(self, step: int, due: bool, surely: bool = False) -> None:
         """Saves if any worker says so or was interrupted; the latter ends training."""
-        interrupted = self._interruption is not None and self._interruption.received is not None
-        due, stop = self._workers.any([due, interrupted])
+        due, stop = self._workers.any([due, self._interruption.received is not None])
         if stop:
             self.model.stop_training = True
         if due or stop or surely:
