@@ -4,18 +4,15 @@ import dataclasses
 import os
 import shutil
 import signal
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from ifnd_tf.detection.callback import IncrementalDetection
 from ifnd_tf.errors import NonFinite, Stopped, UserError
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.run.checkpoints import CheckpointStore
 from ifnd_tf.run.directory import RunDirectory
-from ifnd_tf.run.progress import Progress
 from ifnd_tf.stages import build, sizes
 from tests import tiny
 from tests.conftest import make_strategy
@@ -163,36 +160,6 @@ def test_detection_is_compared_with_nearest_neighbours(tmp_path):
     assert last["detection_sampled_precision"] == pytest.approx(last["detection_precision"])
     assert 0 < last["detection_neighbour_precision"] <= 1
     assert last["masked_share"] > 0
-
-
-def test_acceptance_may_be_complete_before_the_end():
-    detector = SimpleNamespace(incremental=True, num_levels=1)
-    callback = IncrementalDetection(
-        detector, true_labels=np.zeros(4), warmup_epochs=2, refresh_epochs=1, epochs=10,
-        schedule="linear", start=0.0, end=0.8, end_epoch=7, progress=Progress(enabled=False),
-    )  # fmt: skip
-    # Epochs count from 0 here: the seventh is 6, four after the warm-up.
-    assert [callback.rate(epoch) for epoch in (2, 4, 6, 9)] == pytest.approx([0, 0.4, 0.8, 0.8])
-
-
-def test_images_that_were_not_embedded_again_are_spoken_of(capsys):
-    found = SimpleNamespace(labels=np.zeros([1, 4]), confidence=np.ones([1, 4]), sample=None)
-    counts = iter([4, 4, 1])
-
-    def detect(rate, phase):
-        found.statistics = {"embedded": next(counts)}
-        return found
-
-    callback = IncrementalDetection(
-        SimpleNamespace(incremental=True, num_levels=1, detect=detect), epochs=3,
-        progress=Progress(),
-    )  # fmt: skip
-    callback.set_model(SimpleNamespace(pseudo_labels=tf.Variable(np.full([1, 4], -1.0))))
-    said = []
-    for epoch in range(3):
-        callback.on_epoch_begin(epoch)
-        said.append("3 fewer images could be read" in capsys.readouterr().out)
-    assert said == [False, False, True]
 
 
 def test_nested_labels_keep_fine_clusters_together(tmp_path):
