@@ -39,8 +39,11 @@ def test_sharded_clusters_equal_those_of_the_whole(strategy):
     assert found.counts.sum() == corners.N
 
 
-def test_a_nested_level_keeps_fine_clusters_together(strategy):
-    clusters = corners.sharded_kmeans(strategy)
+@pytest.mark.parametrize(
+    "replicas", ["default", pytest.param("mirrored-2", marks=pytest.mark.slow)]
+)
+def test_a_nested_level_keeps_fine_clusters_together(replicas):
+    clusters = corners.sharded_kmeans(make_strategy(replicas))
     clusters.table.refresh()
     fine = clusters.cluster(12, None)
     coarse = clusters.coarsen(fine, 4)
