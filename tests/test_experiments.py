@@ -186,12 +186,13 @@ def test_pipeline_has_static_shapes(path):
 # Features that the networks end in (He et al. 2016, table 1); resnet_small's last stage is four
 # times its first.
 WIDTHS = {"resnet18": 512, "resnet50": 2048}
-# A ResNet-50 takes seconds to build, so by default imagenet.flags stands for both.
-slow = {"imagenet_tpu": [pytest.mark.slow]}
+# Networks take a second or more to build, so by default one file stands for each backbone.
+QUICK = {"digits", "cifar10", "imagenet"}
 
 
 @pytest.mark.parametrize(
-    "path", [pytest.param(p, marks=slow.get(p.stem, []), id=p.stem) for p in RUNS]
+    "path",
+    [pytest.param(p, marks=[] if p.stem in QUICK else pytest.mark.slow, id=p.stem) for p in RUNS],
 )
 def test_model_has_the_experiments_shapes(path):
     config = main.parse_flagfile(f"experiments/{path.name}")
