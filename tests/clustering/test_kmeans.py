@@ -436,6 +436,11 @@ def test_compiled_sums_are_the_plain_ones(dtype):
     assert np.isfinite(plain).all()
 
 
+def test_chunks_hold_few_scores_but_not_few_rows():
+    # On a CPU 2^20 scores at a time, in whole 256 rows, of which at most 32.
+    assert [default_chunk(k) for k in (1, 1000, 4000, 10**6)] == [8192, 1024, 256, 256]
+
+
 def graphs_of(function):
     yield function.graph
     for each in function.graph._functions.values():

@@ -52,7 +52,7 @@ PARTS = {
     "crops": Part(
         tuple(f"ifnd_tf/data/{name}.py" for name in ("crops", "photometric", "recipes")),
         tuple(f"tests/data/test_{name}.py" for name in
-              ("crops", "photometric", "simclr_views", "train_batches")),
+              ("crops", "photometric", "recipes", "simclr_views", "train_batches")),
         ("tests/data", *_RUNS),
     ),
     "schedules": Part(
