@@ -46,7 +46,9 @@ def _expected(encoder, projector, images):
     return features, embedding / np.linalg.norm(embedding, axis=1, keepdims=True)
 
 
-@pytest.fixture(scope="module", params=["default", "mirrored-2"])
+@pytest.fixture(
+    scope="module", params=["default", pytest.param("mirrored-2", marks=pytest.mark.slow)]
+)
 def exported(request, tmp_path_factory):
     """A network built under a strategy, and where it was exported to."""
     path = tmp_path_factory.mktemp("export") / "saved_model"

@@ -73,6 +73,20 @@ def test_lars_equals_numpy_over_steps():
     np.testing.assert_allclose(got[1], b, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        (optimizers.MomentumSGD, {"learning_rate": 0.03, "momentum": 0.9, "l2": 0.0}),
+        (optimizers.LARS, {"learning_rate": 0.3, "momentum": 0.9, "l2": 0.0, "trust": 0.001}),
+    ],
+)
+def test_defaults_are_the_papers(kind, settings):
+    for ours, theirs in zip(after(kind(), 3), after(kind(**settings), 3), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    for name, value in settings.items():
+        assert kind().get_config()[name] == pytest.approx(value)
+
+
 def test_lars_step_has_the_weights_length_whatever_the_gradients():
     small, large = weights(), weights()
     optimizers.LARS(0.1).apply([tf.constant(g, tf.float32) for g in GRADIENTS[0]], small)
