@@ -18,6 +18,7 @@ from benchmarks.rows import Row, in_turn, row, seconds
 from benchmarks.run_parts import RunParts, parts
 from ifnd_tf.detection.detectors import ClusterDetector, Detector
 from ifnd_tf.detection.embeddings import ImagePass
+from ifnd_tf.distribute.replicas import on_replicas
 from ifnd_tf.stages import build_detection
 
 _FLAGS = ("--flagfile=experiments/cifar10_cpu.flags",)
@@ -37,7 +38,7 @@ def bare_pass(run: RunParts) -> Callable[[], None]:
     """The forward pass over all images, whose results nobody keeps."""
     table = build_detection.embedding_table(run.config, run.strategy, run.model, run.source)
     assert isinstance(table, ImagePass)
-    embed = table.on_replicas(table.embed)
+    embed = on_replicas(run.strategy, table.embed)
 
     def call() -> None:
         for batch in table.batches():

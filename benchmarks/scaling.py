@@ -22,7 +22,7 @@ from benchmarks.kmeans import Ours, embeddings
 from benchmarks.memory import apart
 from benchmarks.rows import Row, in_turn, row, seconds
 from ifnd_tf.clustering.lloyd import move_centroids
-from ifnd_tf.distribute.collectives import replica_collectives
+from ifnd_tf.distribute.replicas import replica_collectives
 
 
 def exponent(sizes: Sequence[float], times: Sequence[float]) -> float:

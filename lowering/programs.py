@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from ifnd_tf.clustering import kmeans, lloyd
+from ifnd_tf.clustering import kmeans
 from ifnd_tf.config import Config
 from ifnd_tf.data import crops, train_batches
 from ifnd_tf.data.source import Source
@@ -164,7 +164,6 @@ def clustering(
     def cluster(points: tf.Tensor, index: tf.Tensor, start: tf.Tensor) -> dict[str, tf.Tensor]:
         return kmeans.kmeans(
             points, index, start, num_iterations=iterations, confidence_temperature=temperature,
-            tolerance=lloyd.TOLERANCE, relaxation=lloyd.RELAXATION,
             chunk_size=max(1, _SCORES // clusters),
         )._asdict()  # fmt: skip
 

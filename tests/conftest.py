@@ -112,9 +112,9 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     params=[
         "default",
         pytest.param("mirrored-2", marks=pytest.mark.distribution),
-        pytest.param("mirrored-4", marks=pytest.mark.distribution),
+        pytest.param("mirrored-4", marks=[pytest.mark.distribution, pytest.mark.slow]),
     ]
 )
 def strategy(request) -> tf.distribute.Strategy:
-    """Runs the test under 1, 2 and 4 replicas."""
+    """Runs the test under 1 and 2 replicas, and under 4 among the slow tests."""
     return make_strategy(request.param)

@@ -186,12 +186,13 @@ def test_pipeline_has_static_shapes(path):
 # Features that the networks end in (He et al. 2016, table 1); resnet_small's last stage is four
 # times its first.
 WIDTHS = {"resnet18": 512, "resnet50": 2048}
-# A ResNet-50 takes seconds to build, so by default imagenet.flags stands for both.
-slow = {"imagenet_tpu": [pytest.mark.slow]}
+# Networks take a second or more to build, so by default one file stands for each backbone.
+QUICK = {"digits", "cifar10", "imagenet"}
 
 
 @pytest.mark.parametrize(
-    "path", [pytest.param(p, marks=slow.get(p.stem, []), id=p.stem) for p in RUNS]
+    "path",
+    [pytest.param(p, marks=[] if p.stem in QUICK else pytest.mark.slow, id=p.stem) for p in RUNS],
 )
 def test_model_has_the_experiments_shapes(path):
     config = main.parse_flagfile(f"experiments/{path.name}")
@@ -208,13 +209,30 @@ def test_model_has_the_experiments_shapes(path):
     assert model.queue.shape == (queue, config.projection_dim)
 
 
+# Settings that decide what a step is made of, beside sizes.
+PARTS = (
+    "framework", "loss", "rescale_negatives", "level_combination", "embedding_source",
+    "augmentation", "blur_probability", "infeed_dtype", "precision", "optimizer",
+)  # fmt: skip
+
+
+def of_each_kind() -> list[str]:
+    """The first file of one replica of each kind of step."""
+    kinds: dict[tuple, str] = {}
+    for name in [*sorted(QUICK), *SIZES]:
+        config = main.parse_flagfile(f"experiments/{name}.flags")
+        if SIZES[name][2] == 1:
+            kinds.setdefault(tuple(getattr(config, part) for part in PARTS), name)
+    return sorted(kinds.values())
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name, (*_, r) in SIZES.items() if r == 1])
+@pytest.mark.parametrize("name", of_each_kind())
 def test_the_step_takes_what_the_pipeline_gives(name):
     # Traced, not run: shapes and types must meet from the crops to the queue. One block stands
     # for each encoder, whose own shapes the test above holds, but for one of each kind.
     config = main.parse_flagfile(f"experiments/{name}.flags")
-    if name not in ("digits", "cifar10", "imagenet"):
+    if name not in QUICK:
         config = dataclasses.replace(config, backbone="resnet_tiny")
     model = build.model(config, Replicas(1), num_examples=SIZES[name][0])
     spec = pipeline(config, SIZES[name][0], 1).element_spec

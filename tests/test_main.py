@@ -104,6 +104,7 @@ def test_a_run_leaves_everything_behind_and_calls_nobody(tmp_path, capsys, monke
     assert "--mode" not in message and "--queue_size" not in message
 
 
+@pytest.mark.slow
 def test_a_folder_without_labels_trains_and_exports(tmp_path, capsys):
     save_images(tmp_path / "photos" / "a", 40)
     workdir = tmp_path / "run"

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from ifnd_tf.distribute import stateless_random
-from ifnd_tf.distribute.collectives import Collectives
+from ifnd_tf.distribute.replicas import Collectives
 
 # Every coordinate of an unused centroid, as when K exceeds the number of distinct points. A
 # finite mark survives checkpoints and all-reduces, where NaN would not.

@@ -13,7 +13,7 @@ import tensorflow as tf
 from ifnd_tf.clustering.initialization import sample, spread_centroids
 from ifnd_tf.clustering.lloyd import RELAXATION, TOLERANCE, iterate_lloyd, members_per_cluster
 from ifnd_tf.clustering.nearest import nearest_centroids
-from ifnd_tf.distribute.collectives import LOCAL, Collectives
+from ifnd_tf.distribute.replicas import LOCAL, Collectives
 
 # Examples for each cluster in the sample that a cold start clusters first.
 _SAMPLED = 8
@@ -37,24 +37,6 @@ class KMeansResult(NamedTuple):
     counts: tf.Tensor
     inertia: tf.Tensor
     reseeded: tf.Tensor
-
-
-@tf.autograph.experimental.do_not_convert
-def count_non_finite(
-    points: tf.Tensor, index: tf.Tensor, collectives: Collectives = LOCAL
-) -> tf.Tensor:
-    """Counts the examples with a NaN or infinite coordinate; k-means needs this to be 0.
-
-    Args:
-        points: float [n, D], this replica's rows.
-        index: int32 [n], the examples' indices, -1 for padding.
-        collectives: how replicas combine.
-
-    Returns:
-        int32 [], over all replicas.
-    """
-    finite = tf.reduce_all(tf.math.is_finite(points), axis=1)
-    return collectives.sum(tf.reduce_sum(tf.cast(~finite & (index >= 0), tf.int32)))
 
 
 @tf.autograph.experimental.do_not_convert
@@ -93,14 +75,7 @@ def initial_centroids(
     index = tf.convert_to_tensor(index, tf.int32)
     points, index = sample(points, index, size, seed, collectives)
     start = spread_centroids(points, index, num_clusters, seed)
-    return iterate_lloyd(
-        points,
-        index,
-        start,
-        num_iterations=num_iterations,
-        tolerance=TOLERANCE,
-        relaxation=RELAXATION,
-    )[0]
+    return iterate_lloyd(points, index, start, num_iterations=num_iterations)[0]
 
 
 @tf.autograph.experimental.do_not_convert
@@ -111,8 +86,8 @@ def kmeans(
     *,
     num_iterations: int,
     confidence_temperature: float | tf.Tensor,
-    tolerance: float = 0.0,
-    relaxation: float = 1.0,
+    tolerance: float = TOLERANCE,
+    relaxation: float = RELAXATION,
     chunk_size: int | None = None,
     collectives: Collectives = LOCAL,
 ) -> KMeansResult:
@@ -131,11 +106,11 @@ def kmeans(
         num_iterations: updates of the centroids, at most; >= 0. 0 only assigns.
         confidence_temperature: tau_c > 0.
         tolerance: iterations end when moving the centroids lowers the inertia by no more than
-            this share of it; `TOLERANCE` suits most, 0 goes on until nothing moves. Where
-            collectives cannot loop, all iterations are done.
+            this share of it; 0 goes on until nothing moves. Where collectives cannot loop, all
+            iterations are done.
         relaxation: in (0, 2); how far centroids move, 1 being to their members' mean. Farther
-            still lowers the inertia, as far as 2, and foresees where the members will go:
-            `RELAXATION` saves a quarter of the iterations and ends lower (docs/performance.md).
+            still lowers the inertia, as far as 2, and foresees where the members will go: the
+            default saves a quarter of the iterations and ends lower (docs/performance.md).
         chunk_size: rows at a time; the largest intermediate is [chunk_size, K]. None: 4 to
             8 MB of float32 scores.
         collectives: how replicas combine; `replica_collectives()` inside `strategy.run`.

@@ -9,8 +9,7 @@ import tensorflow as tf
 
 from ifnd_tf.clustering.initialization import UNUSED
 from ifnd_tf.clustering.nearest import nearest_centroids
-from ifnd_tf.distribute.collectives import LOCAL, Collectives
-from ifnd_tf.distribute.replicas import on_cpu
+from ifnd_tf.distribute.replicas import LOCAL, Collectives, on_cpu
 
 # An iteration whose moves lower the inertia by less than this share is not worth its time.
 TOLERANCE = 5e-4
@@ -50,12 +49,8 @@ def _worst_fitted(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The worst-fitted rows of all replicas, at most `count`: [M, D] worst first, distances [M]."""
     _, rows = tf.math.top_k(distances, min(count, distances.shape[0]))
-    offered = collectives.concat(
-        tf.concat(
-            [tf.cast(tf.gather(points, rows), tf.float32), tf.gather(distances, rows)[:, None]],
-            axis=1,
-        )
-    )
+    own = [tf.cast(tf.gather(points, rows), tf.float32), tf.gather(distances, rows)[:, None]]
+    offered = collectives.concat(tf.concat(own, axis=1))
     ids = collectives.concat(tf.gather(index, rows))
     # Order by index first: top_k breaks ties by position, which depends on the replicas.
     offered = tf.gather(offered, tf.argsort(ids))
@@ -83,7 +78,7 @@ def move_centroids(
     index: tf.Tensor,
     centroids: tf.Tensor,
     *,
-    relaxation: float = 1.0,
+    relaxation: float = RELAXATION,
     chunk_size: int | None = None,
     collectives: Collectives = LOCAL,
 ) -> Moved:
@@ -142,7 +137,7 @@ def iterate_lloyd(
     centroids: tf.Tensor,
     *,
     num_iterations: int,
-    tolerance: float,
+    tolerance: float = TOLERANCE,
     collectives: Collectives = LOCAL,
     **options: Any,
 ) -> tuple[tf.Tensor, tf.Tensor]:

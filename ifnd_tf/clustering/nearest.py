@@ -51,9 +51,8 @@ def nearest_centroids(
     centroids = tf.where(valid[:, None], centroids, 0.0)
     # argmin |x - c|^2 = argmax x.(c - m) - (|c - m|^2 / 2 + m.(c - m)) for any m. Embeddings that
     # share a direction, as they do early in training, differ by less than the rounding of x.c.
-    middle = tf.reduce_sum(centroids, 0) / tf.maximum(
-        tf.reduce_sum(tf.cast(valid, tf.float32)), 1.0
-    )
+    count = tf.reduce_sum(tf.cast(valid, tf.float32))
+    middle = tf.reduce_sum(centroids, 0) / tf.maximum(count, 1.0)
     apart = tf.where(valid[:, None], centroids - middle, 0.0)
     transposed = tf.transpose(apart)
     # -inf keeps unused rows from winning.
@@ -74,9 +73,8 @@ def nearest_centroids(
         return found
 
     kinds = [tf.int32, tf.float32] + [tf.float32] * (temperature is not None)
-    return Nearest(
-        *_by_chunks(fit, points, index, size or default_chunk(centroids.shape[0]), kinds)
-    )
+    size = size or default_chunk(centroids.shape[0])
+    return Nearest(*_by_chunks(fit, points, index, size, kinds))
 
 
 @tf.function(jit_compile=True, autograph=False)

@@ -9,9 +9,10 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from ifnd_tf.clustering.kmeans import KMeansResult
 from ifnd_tf.detection import pseudo_labels
 from ifnd_tf.detection.embeddings import Sample
-from ifnd_tf.detection.sharded_kmeans import Clusters, ShardedKMeans
+from ifnd_tf.detection.sharded_kmeans import ShardedKMeans
 from ifnd_tf.errors import UserError, did_you_mean
 
 # A context manager that shows the name of a phase on the terminal.
@@ -136,13 +137,13 @@ class ClusterDetector(Detector):
     def _start(self, level: int) -> tf.Tensor | None:
         return tf.convert_to_tensor(self._centroids[level]) if self._started.numpy() else None
 
-    def _independent(self) -> list[Clusters]:
+    def _independent(self) -> list[KMeansResult]:
         return [
             self.kmeans.cluster(k, self._start(level), salt=level)
             for level, k in enumerate(self._num_clusters)
         ]
 
-    def _nested(self) -> list[Clusters]:
+    def _nested(self) -> list[KMeansResult]:
         *coarser, finest = self._num_clusters
         levels = [self.kmeans.cluster(finest, self._start(-1))]
         for k in reversed(coarser):
@@ -184,7 +185,7 @@ def named(name: str) -> type[Detector]:
     return DETECTORS[name]
 
 
-def _cluster_statistics(levels: Sequence[Clusters]) -> dict[str, Any]:
+def _cluster_statistics(levels: Sequence[KMeansResult]) -> dict[str, Any]:
     counts = [level.counts for level in levels]
     return {
         "embedded": int(counts[0].sum()),
@@ -192,6 +193,6 @@ def _cluster_statistics(levels: Sequence[Clusters]) -> dict[str, Any]:
         "empty_clusters": int(sum(np.sum(c == 0) for c in counts)),
         "largest_cluster": [int(c.max()) for c in counts],
         "smallest_cluster": [int(c.min()) for c in counts],
-        "inertia": [level.inertia for level in levels],
+        "inertia": [float(level.inertia) for level in levels],
         "reseeded": int(sum(level.reseeded for level in levels)),
     }

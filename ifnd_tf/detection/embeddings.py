@@ -5,15 +5,14 @@ numbers.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.clustering import initialization
-from ifnd_tf.clustering.kmeans import count_non_finite
-from ifnd_tf.distribute.collectives import replica_collectives
+from ifnd_tf.distribute import replicas
 from ifnd_tf.errors import NonFinite
 from ifnd_tf.models.memory_bank import KeyMemory
 
@@ -57,17 +56,11 @@ class EmbeddingTable:
     ):
         self.strategy, self.num_examples = strategy, num_examples
         self.rows, self.width, self._seed = rows, width, seed
-        # ON_READ gives each replica a component of its own; it is never read across them.
-        own = {
-            "trainable": False,
-            "synchronization": tf.VariableSynchronization.ON_READ,
-            "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA,
-        }
         with strategy.scope():
-            self._points = tf.Variable(tf.zeros([rows, width]), name="embeddings", **own)
-            self._index = tf.Variable(tf.fill([rows], -1), name="embedded_index", **own)
-        self._count_bad = self.on_replicas(self._count_bad_step)
-        self._draw = self.on_replicas(self._sample_step)
+            self._points = replicas.own_variable(tf.zeros([rows, width]), "embeddings")
+            self._index = replicas.own_variable(tf.fill([rows], -1), "embedded_index")
+        self._count_bad = replicas.on_replicas(strategy, self._count_bad_step)
+        self._draw = replicas.on_replicas(strategy, self._sample_step)
 
     def fill(self) -> None:
         """Writes the current embeddings and their examples into the rows of all replicas."""
@@ -80,7 +73,7 @@ class EmbeddingTable:
             NonFinite: if an embedding is not finite: the training has diverged.
         """
         self.fill()
-        bad = int(self.first(self._count_bad()))
+        bad = int(replicas.first(self.strategy, self._count_bad()))
         if bad:
             raise NonFinite(
                 f"Expected finite embeddings. Received: {bad} of {self.num_examples} examples with "
@@ -89,7 +82,7 @@ class EmbeddingTable:
 
     def sample(self) -> Sample:
         """Up to 2048 embedded examples, the same ones at each refresh."""
-        points, index = (value.numpy() for value in self.first(self._draw()))
+        points, index = (v.numpy() for v in replicas.first(self.strategy, self._draw()))
         return Sample(points[index >= 0], index[index >= 0])
 
     def read(self) -> tuple[tf.Tensor, tf.Tensor]:
@@ -97,24 +90,13 @@ class EmbeddingTable:
         return self._points.read_value(), self._index.read_value()
 
     def _count_bad_step(self) -> tf.Tensor:
-        return count_non_finite(*self.read(), replica_collectives())
+        points, index = self.read()
+        bad = ~tf.reduce_all(tf.math.is_finite(points), axis=1) & (index >= 0)
+        return replicas.replica_collectives().sum(tf.reduce_sum(tf.cast(bad, tf.int32)))
 
     def _sample_step(self) -> tuple[tf.Tensor, tf.Tensor]:
-        return initialization.sample(*self.read(), _SAMPLE_SIZE, self._seed, replica_collectives())
-
-    def on_replicas(self, function: Callable) -> Any:
-        """A compiled function that runs `function` on every replica."""
-
-        # Not a lambda: TPUStrategy names the cluster after the function, and refuses "<lambda>".
-        def run(*args):
-            return self.strategy.run(function, args=args)
-
-        return tf.function(run)
-
-    def first(self, value: Any) -> Any:
-        """The first replica's part of what `on_replicas` returned."""
-        return tf.nest.map_structure(
-            lambda v: self.strategy.experimental_local_results(v)[0], value
+        return initialization.sample(
+            *self.read(), _SAMPLE_SIZE, self._seed, replicas.replica_collectives()
         )
 
 
@@ -140,7 +122,7 @@ class ImagePass(EmbeddingTable):
     ):
         super().__init__(strategy, **sizes)
         self.batches, self.embed, self.batch_size = batches, embed, batch_size
-        self._embed = self.on_replicas(self.embed_step)
+        self._embed = replicas.on_replicas(strategy, self.embed_step)
 
     def fill(self) -> None:
         for step, batch in enumerate(self.batches()):
@@ -158,19 +140,14 @@ class MemoryBank(EmbeddingTable):
     """Source `keys`: the keys that training computed, averaged for each example.
 
     Args:
-        strategy: whose replicas hold the rows.
         memory: the averages.
-        num_examples: N.
         seed: of the sample.
     """
 
-    def __init__(
-        self, strategy: tf.distribute.Strategy, memory: KeyMemory, *, num_examples: int, seed: int
-    ):
-        super().__init__(
-            strategy, num_examples=num_examples, rows=memory.rows, width=memory.width, seed=seed
-        )
-        self._memory, self._load = memory, self.on_replicas(self._load_step)
+    def __init__(self, memory: KeyMemory, *, seed: int):
+        sizes = {"rows": memory.rows, "width": memory.width, "seed": seed}
+        super().__init__(memory.strategy, num_examples=memory.num_examples, **sizes)
+        self._memory, self._load = memory, replicas.on_replicas(self.strategy, self._load_step)
 
     def fill(self) -> None:
         self._load()

@@ -4,42 +4,22 @@ Only one label and one confidence per example and level leave the devices.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.clustering import initialization
-from ifnd_tf.clustering.kmeans import initial_centroids, kmeans
-from ifnd_tf.clustering.lloyd import RELAXATION, TOLERANCE, Moved, move_centroids
+from ifnd_tf.clustering.kmeans import KMeansResult, initial_centroids, kmeans
+from ifnd_tf.clustering.lloyd import TOLERANCE, Moved, move_centroids
 from ifnd_tf.clustering.nearest import default_chunk
 from ifnd_tf.detection.embeddings import EmbeddingTable
-from ifnd_tf.distribute.collectives import replica_collectives
+from ifnd_tf.distribute import replicas
 from ifnd_tf.distribute.strategies import workers
 from ifnd_tf.errors import UserError, cause
 
 # Rows at a time below which a smaller chunk saves hardly any memory.
 _LEAST_CHUNK = 64
-
-
-class Clusters(NamedTuple):
-    """One level's clusters of the whole data set.
-
-    Attributes:
-        assignments: int32 [N], -1 for an example that was not embedded.
-        confidence: float32 [N] in [0, 1].
-        centroids: float32 [K, D], for the next warm start.
-        counts: int32 [K].
-        inertia: sum of squared distances.
-        reseeded: empty clusters that were given a new centroid.
-    """
-
-    assignments: np.ndarray
-    confidence: np.ndarray
-    centroids: tf.Tensor
-    counts: np.ndarray
-    inertia: float
-    reseeded: int
 
 
 class ShardedKMeans:
@@ -52,7 +32,7 @@ class ShardedKMeans:
     Args:
         table: the rows.
         confidence_temperature: tau_c > 0.
-        iterations: the most of Lloyd's algorithm in one clustering; see `kmeans.TOLERANCE`.
+        iterations: the most of Lloyd's algorithm in one clustering.
         seed: of the initial centroids.
         report: prints a line each time that memory ran out.
     """
@@ -71,7 +51,7 @@ class ShardedKMeans:
         self._compiled: dict[tuple[str, int], Callable] = {}
         self._chunks: dict[int, int] = {}  # rows at a time by K, where fewer than by default
 
-    def cluster(self, num_clusters: int, start: tf.Tensor | None, salt: int = 0) -> Clusters:
+    def cluster(self, num_clusters: int, start: tf.Tensor | None, salt: int = 0) -> KMeansResult:
         """k-means of the rows, from `start` [K, D] or, if None, from k-means of a sample.
 
         Args:
@@ -94,7 +74,7 @@ class ShardedKMeans:
                 break
         return self._collect(centroids)._replace(reseeded=reseeded)
 
-    def coarsen(self, fine: Clusters, num_clusters: int) -> Clusters:
+    def coarsen(self, fine: KMeansResult, num_clusters: int) -> KMeansResult:
         """Clusters the centroids of `fine`: examples of one fine cluster stay together.
 
         As HCSC does (Guo et al. 2022). The confidence is that of the coarse centroids, and 0
@@ -112,8 +92,6 @@ class ShardedKMeans:
             start,
             num_iterations=self.iterations,
             confidence_temperature=self.temperature,
-            tolerance=TOLERANCE,
-            relaxation=RELAXATION,
         )
         nearest = self._collect(parents.centroids)
         own = parents.assignments.numpy()[fine.assignments]
@@ -131,32 +109,26 @@ class ShardedKMeans:
         return move_centroids(
             *self.table.read(),
             centroids,
-            relaxation=RELAXATION,
             chunk_size=self._chunks.get(centroids.shape[0]),
-            collectives=replica_collectives(),
+            collectives=replicas.replica_collectives(),
         )
 
-    def cluster_step(self, centroids: tf.Tensor, iterations: int = 0) -> tuple[tf.Tensor, ...]:
-        """k-means over all replicas; index, assignments and confidence are gathered."""
-        collectives = replica_collectives()
+    def cluster_step(self, centroids: tf.Tensor) -> tuple[tf.Tensor, KMeansResult]:
+        """The clusters of these centroids over all replicas: each row's index, and all rows."""
+        collectives = replicas.replica_collectives()
         points, index = self.table.read()
         result = kmeans(
             points,
             index,
             centroids,
-            num_iterations=iterations,
+            num_iterations=0,
             confidence_temperature=self.temperature,
             chunk_size=self._chunks.get(centroids.shape[0]),
             collectives=collectives,
         )
-        return (
-            collectives.concat(index),
-            collectives.concat(result.assignments),
-            collectives.concat(result.confidence),
-            result.centroids,
-            result.counts,
-            result.inertia,
-            result.reseeded,
+        return collectives.concat(index), result._replace(
+            assignments=collectives.concat(result.assignments),
+            confidence=collectives.concat(result.confidence),
         )
 
     # --- on the host -----------------------------------------------------------------------------
@@ -169,27 +141,26 @@ class ShardedKMeans:
                 *self.table.read(),
                 num_clusters=num_clusters,
                 seed=seed,
-                collectives=replica_collectives(),
+                collectives=replicas.replica_collectives(),
             )
 
         # A concrete function, as in `_within_memory`: TensorFlow takes functions made at one
         # line for one function, and warns of retracing.
-        start = self.table.on_replicas(start_step).get_concrete_function(
-            tf.TensorSpec([], tf.int32)
-        )
-        return self.table.first(start(tf.constant(seed)))
+        on_replicas = replicas.on_replicas(self.table.strategy, start_step)
+        start = on_replicas.get_concrete_function(tf.TensorSpec([], tf.int32))
+        return replicas.first(self.table.strategy, start(tf.constant(seed)))
 
     def _within_memory(self, step: Callable, centroids: tf.Tensor) -> Any:
         """The first replica's result of a step, with as many rows at a time as memory holds."""
-        num_clusters = centroids.shape[0]
+        num_clusters, strategy = centroids.shape[0], self.table.strategy
         key = step.__name__, num_clusters  # shapes are static, so one compiled function per K
         while True:
             try:
                 if key not in self._compiled:
-                    self._compiled[key] = self.table.on_replicas(step).get_concrete_function(
-                        tf.TensorSpec(centroids.shape)
-                    )
-                return self.table.first(self._compiled[key](centroids))
+                    on_replicas = replicas.on_replicas(strategy, step)
+                    shape = tf.TensorSpec(centroids.shape)
+                    self._compiled[key] = on_replicas.get_concrete_function(shape)
+                return replicas.first(strategy, self._compiled[key](centroids))
             except tf.errors.ResourceExhaustedError as error:
                 self._halve_chunk(num_clusters, error)
                 for name, k in list(self._compiled):
@@ -211,16 +182,13 @@ class ShardedKMeans:
         )
         self._chunks[num_clusters] = chunk
 
-    def _collect(self, centroids: tf.Tensor) -> Clusters:
-        """The clusters of these centroids, in the order of the examples."""
+    def _collect(self, centroids: tf.Tensor) -> KMeansResult:
+        """The clusters of these centroids as NumPy arrays, rows in the order of the examples."""
         found = self._within_memory(self.cluster_step, centroids)
-        index, labels, confidence, centroids, counts, inertia, reseeded = found
-        index = index.numpy()
-        real = index >= 0
+        index, clusters = tf.nest.map_structure(lambda value: value.numpy(), found)
+        embedded = index >= 0
         assignments = np.full(self.table.num_examples, -1, np.int32)
-        confidences = np.zeros(self.table.num_examples, np.float32)
-        assignments[index[real]] = labels.numpy()[real]
-        confidences[index[real]] = confidence.numpy()[real]
-        return Clusters(
-            assignments, confidences, centroids, counts.numpy(), float(inertia), int(reseeded)
-        )
+        confidence = np.zeros(self.table.num_examples, np.float32)
+        assignments[index[embedded]] = clusters.assignments[embedded]
+        confidence[index[embedded]] = clusters.confidence[embedded]
+        return clusters._replace(assignments=assignments, confidence=confidence)

@@ -6,8 +6,8 @@ hosts and a TPU pod.
 
 import contextlib
 import contextvars
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -129,6 +129,81 @@ def _permute(x: tf.Tensor, shift: int, replicas: int) -> tf.Tensor:
         return x
     pairs = [[sender, (sender + shift) % replicas] for sender in range(replicas)]
     return tf.raw_ops.CollectivePermute(input=x, source_target_pairs=pairs)
+
+
+# --- what k-means needs -----------------------------------------------------------------------
+
+
+class Collectives(NamedTuple):
+    """How replicas combine what they hold.
+
+    Attributes:
+        sum: adds a tensor over all replicas.
+        concat: joins the replicas' tensors on axis 0, in the same order everywhere.
+        loops: whether `sum` and `concat` may run inside a `tf.while_loop`. False for
+            MirroredStrategy, whose replicas meet in Python: there iterations are unrolled.
+    """
+
+    sum: Callable[[tf.Tensor], tf.Tensor]
+    concat: Callable[[tf.Tensor], tf.Tensor]
+    loops: bool = False
+
+
+# Not lambdas: AutoGraph cannot tell two of them on one line apart, and warns.
+LOCAL = Collectives(tf.identity, tf.identity, loops=True)
+
+
+def replica_collectives() -> Collectives:
+    """The collectives of the replica that calls this, to be used inside `strategy.run`."""
+    context = tf.distribute.get_replica_context()
+    if context is None:
+        raise RuntimeError("Expected a replica context. Call this inside `strategy.run`.")
+    replicas = context.num_replicas_in_sync
+    if replicas == 1:
+        return LOCAL
+
+    own = tf.range(replicas) == context.replica_id_in_sync_group
+
+    def total(tensor: tf.Tensor) -> tf.Tensor:
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, tensor)
+
+    def concat(tensor: tf.Tensor) -> tf.Tensor:
+        # A sum of otherwise empty slots, as TPUs gather anyway. `all_gather` also allows for
+        # unequal shapes: a hundred more ops per call, which MirroredStrategy traces slowly.
+        # `where`, not a product with 0, which would keep a NaN.
+        slots = tf.where(tf.reshape(own, [replicas] + [1] * tensor.shape.rank), tensor[None], 0)
+        return tf.reshape(total(slots), [replicas * tensor.shape[0], *tensor.shape[1:]])
+
+    return Collectives(total, concat, loops=isinstance(context.strategy, tf.distribute.TPUStrategy))
+
+
+# --- from the host ----------------------------------------------------------------------------
+
+
+def own_variable(value: tf.Tensor, name: str) -> tf.Variable:
+    """In a strategy's scope: a variable that each replica has for itself, never read across."""
+    return tf.Variable(
+        value,
+        trainable=False,
+        name=name,
+        synchronization=tf.VariableSynchronization.ON_READ,
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )
+
+
+def on_replicas(strategy: tf.distribute.Strategy, function: Callable) -> Any:
+    """A compiled function that runs `function` on every replica."""
+
+    # Not a lambda: TPUStrategy names the cluster after the function, and refuses "<lambda>".
+    def run(*args):
+        return strategy.run(function, args=args)
+
+    return tf.function(run)
+
+
+def first(strategy: tf.distribute.Strategy, value: Any) -> Any:
+    """The first replica's part of what `on_replicas` returned."""
+    return tf.nest.map_structure(lambda v: strategy.experimental_local_results(v)[0], value)
 
 
 # --- the model's host loop ------------------------------------------------------------------

@@ -89,7 +89,8 @@ def wait_for_workers(timeout_seconds: float) -> None:
             f"Received: {os.environ.get('TF_CONFIG')!r}."
         ) from error
     deadline = time.monotonic() + timeout_seconds
-    with socket.create_server(("", _port(workers[index])), reuse_port=True):
+    port = int(workers[index].rsplit(":", 1)[1])
+    with socket.create_server(("", port), reuse_port=True):
         waiting = [address for i, address in enumerate(workers) if i != index]
         while waiting := [address for address in waiting if not _listens(address)]:
             if time.monotonic() > deadline:
@@ -141,6 +142,10 @@ class Workers:
     count: int
     gather: Callable[[np.ndarray], np.ndarray]
 
+    def any(self, flags: Sequence[bool]) -> list[bool]:
+        """For each flag, whether it is set on any worker; all must call it at the same step."""
+        return [bool(found) for found in self.gather(np.array(flags, np.int32)).max(axis=0)]
+
 
 ALONE = Workers(0, 1, lambda own: own[None])
 
@@ -149,47 +154,22 @@ def workers(strategy: tf.distribute.Strategy) -> Workers:
     """The processes that share a strategy; a TPU pod has one, which directs all hosts."""
     if not strategy.extended._in_multi_worker_mode():
         return ALONE
-    local = len(strategy.extended.worker_devices)
-    ids = strategy.experimental_distribute_values_from_function(
-        lambda context: tf.constant(context.replica_id_in_sync_group)
-    )
-    first = int(strategy.experimental_local_results(ids)[0])
 
     @tf.function  # these collectives warn when they run eagerly
     def join(own: tf.Tensor) -> tf.Tensor:
         return strategy.gather(strategy.run(lambda x: x[None], args=(own,)), axis=0)
 
     return Workers(
-        first // local,
-        strategy.num_replicas_in_sync // local,
+        strategy.cluster_resolver.task_id,
+        num_input_pipelines(strategy),
         lambda own: join(tf.convert_to_tensor(own)).numpy(),
     )
 
 
-def any_worker(
-    strategy: tf.distribute.Strategy,
-) -> Callable[[Sequence[bool]], list[bool]] | None:
-    """A function that tells each worker, flag by flag, whether any of them says so.
-
-    All workers must call it at the same step: it is a collective. None for a single worker.
-    """
-    found = workers(strategy)
-    if found.count == 1:
-        return None
-
-    def agree(flags: Sequence[bool]) -> list[bool]:
-        return [bool(said) for said in found.gather(np.array(flags, np.int32)).max(axis=0)]
-
-    return agree
-
-
-def _port(address: str) -> int:
-    return int(address.rsplit(":", 1)[1])
-
-
 def _listens(address: str) -> bool:
+    host, port = address.rsplit(":", 1)
     try:
-        with socket.create_connection((address.rsplit(":", 1)[0], _port(address)), timeout=1):
+        with socket.create_connection((host, int(port)), timeout=1):
             return True
     except OSError:
         return False
@@ -206,9 +186,4 @@ def num_input_pipelines(strategy: tf.distribute.Strategy) -> int:
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process writes the run directory."""
-    resolver = strategy.cluster_resolver
-    if resolver is None or not resolver.task_type:
-        return True
-    return resolver.task_type == "chief" or (
-        resolver.task_type == "worker" and resolver.task_id == 0
-    )
+    return workers(strategy).index == 0

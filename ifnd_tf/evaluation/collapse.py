@@ -1,6 +1,7 @@
 """Measures of collapse, and warnings about values beyond their limits."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -10,26 +11,21 @@ import numpy as np
 _UNIFORMITY_SAMPLE = 4096
 
 
-def collapse_measures(
-    embedding: np.ndarray, other_view: np.ndarray | None = None, *, seed: int = 0
-) -> Iterator[tuple[str, float]]:
-    """Spread, rank, uniformity and alignment of embeddings.
+def collapse_measures(embedding: np.ndarray, *, seed: int = 0) -> Iterator[tuple[str, float]]:
+    """Spread, rank and uniformity of embeddings.
 
     Args:
         embedding: float `[N, D]`, N >= 2; brought to unit length here.
-        other_view: float `[N, D]`, embeddings of another view of the same images, for alignment.
         seed: of the sample of pairs when N exceeds 4096.
 
     Yields:
-        ("health_embedding_std", ...), ("health_effective_rank", ...), ("health_uniformity", ...)
-        and, with another view, ("health_alignment", ...); see the functions of these names.
+        ("health_embedding_std", ...), ("health_effective_rank", ...), ("health_uniformity",
+        ...); see the functions of these names.
     """
     unit = _unit(embedding)
     yield "health_embedding_std", embedding_std(unit)
     yield "health_effective_rank", effective_rank(unit)
     yield "health_uniformity", uniformity(unit, seed=seed)
-    if other_view is not None:
-        yield "health_alignment", alignment(unit, _unit(other_view))
 
 
 def embedding_std(unit: np.ndarray) -> float:
@@ -98,19 +94,6 @@ def uniformity(unit: np.ndarray, *, seed: int = 0) -> float:
     return math.log(max(total - count, 1e-300) / (count * (count - 1)))
 
 
-def alignment(unit: np.ndarray, other_view: np.ndarray) -> float:
-    """E |x - y|^2 over pairs of views of one image (Wang & Isola 2020, L_align, alpha = 2).
-
-    Args:
-        unit: `[N, D]`, rows of unit length.
-        other_view: the same of another view, row by row.
-
-    Returns:
-        In `[0, 4]`: 0 when views coincide, 2 when they are unrelated.
-    """
-    return float(np.mean(np.sum((unit - other_view) ** 2, axis=1, dtype=np.float64)))
-
-
 class Limit(NamedTuple):
     """The border of the healthy values of a metric.
 
@@ -160,8 +143,6 @@ LIMITS = {
         "--warmup_epochs or lower --num_clusters",
     ),
 }  # fmt: skip
-
-_PREFIXES = ("health_", "detection_", "final_")
 
 
 def limit_warnings(
@@ -216,9 +197,8 @@ def training_warnings(name: str, values: Sequence[float], last: bool) -> list[st
 
 def _limit(name: str) -> tuple[str, Limit | None]:
     """A metric's name without its prefix, and its limit if it has one."""
-    for prefix in _PREFIXES:
-        name = name.removeprefix(prefix)
-    return name, LIMITS.get(name)
+    short = re.sub("^(health|detection|final)_", "", name)
+    return short, LIMITS.get(short)
 
 
 def _unit(embedding: np.ndarray) -> np.ndarray:

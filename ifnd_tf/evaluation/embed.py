@@ -73,7 +73,10 @@ class Embedder:
             LABEL: np.full([num_examples], -1, np.int32),
             SEEN: np.zeros([num_examples], bool),
         }
-        for rows in self._rows(batches):
+        found = self._local(batches)
+        if self._strategy.extended._in_multi_worker_mode():
+            found = self._gathered(found)
+        for rows in found:
             index = rows.pop("index")
             kept = index >= 0
             index = index[kept]
@@ -88,11 +91,6 @@ class Embedder:
                 "and its split."
             )
         return result
-
-    def _rows(self, batches: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, np.ndarray]]:
-        """Yields dicts of arrays that share their first axis: all rows of all workers."""
-        several = self._strategy.extended._in_multi_worker_mode()
-        yield from self._gathered(self._local(batches)) if several else self._local(batches)
 
     def _local(self, batches: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, np.ndarray]]:
         """Yields this worker's rows, fetched one step late so that the device need not wait."""
@@ -134,21 +132,11 @@ class Embedder:
         yield {name: joined(name) for name in steps[0]}
 
 
-def embed(
-    function: Callable[[tf.Tensor], Mapping[str, tf.Tensor]],
-    batches: Iterable[Mapping[str, Any]],
-    num_examples: int,
-    strategy: tf.distribute.Strategy | None = None,
-) -> dict[str, Any]:
-    """Embeds a data set once; see `Embedder`, which this traces anew at every call."""
-    return Embedder(function, strategy)(batches, num_examples)
-
-
 def labelled(outputs: Mapping[str, np.ndarray], output: str = "features") -> Embeddings:
     """Picks the examples that were read and have a label.
 
     Args:
-        outputs: what `embed` returned.
+        outputs: what an `Embedder` returned.
         output: the entry to take as features, `[N, ...]`; flattened to `[N, F]`.
 
     Returns:

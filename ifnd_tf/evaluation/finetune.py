@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.errors import UserError
-from ifnd_tf.evaluation.embed import embed, labelled
+from ifnd_tf.evaluation.embed import Embedder, labelled
 from ifnd_tf.evaluation.linear_probe import accuracies
 from ifnd_tf.models.network import Network
 
@@ -18,7 +18,7 @@ _LEARNING_RATE, _MOMENTUM = 0.05, 0.9
 def finetune(
     network: Network,
     *,
-    crops: Iterable[Mapping[str, tf.Tensor]],
+    crops: tf.data.Dataset,
     labels: np.ndarray,
     test_batches: Iterable[Mapping[str, tf.Tensor]],
     num_test_examples: int,
@@ -60,16 +60,15 @@ def finetune(
             f"{classes}; choose a labelled data set."
         )
     encoder = network.encoder
-    head = keras.layers.Dense(int(labels.max()) + 1, kernel_initializer="zeros", dtype="float32")
-    head.build(encoder.output_shape)
+    classifier = _Classifier(network, int(labels.max()) + 1)
 
     def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"scores": head(network.features(images))}
+        return {"scores": classifier(images)}
 
     before = [variable.numpy() for variable in encoder.variables]
     try:
-        _fit(network, head, crops, labels, steps)
-        found = labelled(embed(classify, test_batches, num_test_examples), "scores")
+        _fit(classifier, crops, labels, steps)
+        found = labelled(Embedder(classify)(test_batches, num_test_examples), "scores")
     finally:
         for variable, value in zip(encoder.variables, before, strict=True):
             variable.assign(value)
@@ -90,30 +89,28 @@ def finetune_steps(num_examples: int, batch_size: int, *, epochs: int = 60) -> i
     return max(300, epochs * num_examples // batch_size)
 
 
-def _fit(
-    network: Network,
-    head: keras.Layer,
-    crops: Iterable[Mapping[str, tf.Tensor]],
-    labels: np.ndarray,
-    steps: int,
-) -> None:
-    variables = network.encoder.trainable_variables + head.trainable_variables
-    batches = iter(crops)
-    first = next(batches)
-    images = 2 * int(first["images"].shape[0])
-    rate = keras.optimizers.schedules.CosineDecay(_LEARNING_RATE * max(images, 256) / 256, steps)
-    optimizer = keras.optimizers.SGD(rate, momentum=_MOMENTUM, nesterov=True, global_clipnorm=1.0)
-    optimizer.build(variables)
+class _Classifier(keras.Model):
+    """Scores of images [b, S, S, 3] in 0 to 255; batch norm keeps its running statistics."""
 
-    @tf.function
-    def step(batch: Mapping[str, tf.Tensor]) -> None:
+    def __init__(self, network: Network, classes: int):
+        super().__init__(name="classifier")
+        self.encoder, self._features = network.encoder, network.features
+        self.head = keras.layers.Dense(classes, kernel_initializer="zeros", dtype="float32")
+
+    def call(self, images):
+        return self.head(self._features(images))
+
+
+def _fit(classifier: _Classifier, crops: tf.data.Dataset, labels: np.ndarray, steps: int) -> None:
+    def both_crops(batch: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         images = tf.reshape(batch["images"], [-1, *batch["images"].shape[2:]])
-        truth = tf.repeat(tf.gather(labels, batch["index"]), 2)
-        with tf.GradientTape() as tape:
-            scores = head(network.features(images))
-            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(truth, scores))
-        optimizer.apply(tape.gradient(loss, variables), variables)
+        return images, tf.repeat(tf.gather(labels, batch["index"]), 2)
 
-    step(first)
-    for _ in range(steps - 1):
-        step(next(batches))
+    images = 2 * crops.element_spec["images"].shape[0]
+    rate = keras.optimizers.schedules.CosineDecay(_LEARNING_RATE * max(images, 256) / 256, steps)
+    classifier.compile(
+        keras.optimizers.SGD(rate, momentum=_MOMENTUM, nesterov=True, global_clipnorm=1.0),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=False,
+    )
+    classifier.fit(crops.map(both_crops), steps_per_epoch=steps, shuffle=False, verbose=0)

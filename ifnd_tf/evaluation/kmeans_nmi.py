@@ -36,8 +36,10 @@ def clustering(examples: Embeddings, *, seed: int = 0) -> Iterator[tuple[str, fl
     @tf.function
     def cluster(seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         centroids = initial_centroids(points, index, num_clusters=clusters, seed=seed)
-        options = {"num_iterations": _ITERATIONS, "confidence_temperature": 1.0}
-        result = kmeans(points, index, centroids, **options)
+        result = kmeans(
+            points, index, centroids, num_iterations=_ITERATIONS, confidence_temperature=1.0,
+            tolerance=0.0, relaxation=1.0,
+        )  # fmt: skip
         return result.inertia, result.assignments
 
     found = [cluster(tf.constant(seed + restart)) for restart in range(_RESTARTS)]

@@ -1,12 +1,18 @@
 """Weighted k-nearest-neighbour classification of frozen features."""
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.evaluation.embed import Embeddings
+
+# Queries compared at a time: enough rows for a full matmul.
+QUERIES = 512
+# Columns that share a maximum in `_largest`.
+_GROUP = 16
 
 
 def weighted_knn(
@@ -36,18 +42,11 @@ def weighted_knn(
     """
     num_classes = int(max(train.labels.max(), test.labels.max())) + 1
     memory = knn_memory(train.features, train.labels, chunk)
-    ranks = [
-        query_ranks(
-            memory,
-            test.features[i : i + QUERIES],
-            test.labels[i : i + QUERIES],
-            neighbors=neighbors,
-            temperature=temperature,
-            num_classes=num_classes,
-        ).numpy()
-        for i in range(0, len(test.labels), QUERIES)
-    ]
-    rank = np.concatenate(ranks)
+    vote = functools.partial(
+        query_ranks, memory, neighbors=neighbors, temperature=temperature, num_classes=num_classes
+    )
+    batches = [slice(i, i + QUERIES) for i in range(0, len(test.labels), QUERIES)]
+    rank = np.concatenate([vote(test.features[at], test.labels[at]) for at in batches])
     yield "knn_top1", float(np.mean(rank < 1))
     if num_classes > 5:
         yield "knn_top5", float(np.mean(rank < 5))
@@ -61,12 +60,12 @@ def knn_memory(features: Any, labels: Any, chunk: int = 65536) -> list[tuple[tf.
         labels: int32 `[N]`.
         chunk: rows of the memory compared at a time.
     """
-    # Whole groups first, the few rows left over last: see `_grouped_top_k`.
+    # Whole groups first, the few rows left over last: see `_largest`.
     whole = labels.shape[0] // _GROUP * _GROUP
     step = max(chunk // _GROUP, 1) * _GROUP
     starts = [*range(0, whole, step), whole]
     return [
-        (_unit(features[i:j]), tf.cast(labels[i:j], tf.int32))
+        (tf.math.l2_normalize(features[i:j], axis=1), tf.cast(labels[i:j], tf.int32))
         for i, j in zip(starts, [*starts[1:], labels.shape[0]], strict=True)
         if i < j
     ]
@@ -95,112 +94,37 @@ def query_ranks(
         int32 `[q]`.
     """
     neighbors = min(neighbors, sum(chunk[1].shape[0] for chunk in memory))
-    queries = _unit(features)
-    count = features.shape[0]
-    best = tf.zeros([count, 0]), tf.zeros([count, 0], tf.int32)
+    queries = tf.math.l2_normalize(features, axis=1)
+    similarity, voters = [], []
     for rows, row_labels in memory:
-        # Decided here, where shapes are known, not in the graph.
-        size = row_labels.shape[0]
-        grouped = size % _GROUP == 0 and size > neighbors * _GROUP
-        nearest = _nearest_by_groups if grouped else _nearest
-        best = nearest(queries, rows, row_labels, *best, neighbors)
-    return _ranks(*best, tf.cast(labels, tf.int32), temperature, num_classes)
+        found, at = _largest(tf.matmul(queries, rows, transpose_b=True), neighbors)
+        similarity.append(found)
+        voters.append(tf.gather(row_labels, at))
+    nearest, at = _largest(tf.concat(similarity, axis=1), neighbors)
+    voting = tf.gather(tf.concat(voters, axis=1), at, batch_dims=1)
+    # The nearest counts 1, whatever tau: e^{1/tau} itself overflows below tau = 0.012.
+    closest = tf.reduce_max(nearest, axis=1, keepdims=True)
+    weights = tf.exp((nearest - closest) / temperature)
+    count = queries.shape[0]
+    cells = tf.reshape(tf.range(count)[:, None] * num_classes + voting, [-1])
+    votes = tf.math.unsorted_segment_sum(tf.reshape(weights, [-1]), cells, count * num_classes)
+    votes = tf.reshape(votes, [-1, num_classes])
+    own = tf.gather(votes, tf.cast(labels, tf.int32), batch_dims=1)[:, None]
+    rank = tf.reduce_sum(tf.cast(votes > own, tf.int32), axis=1)
+    return tf.where(own[:, 0] > 0, rank, num_classes)
 
 
-# Queries compared at a time: enough rows for a full matmul.
-QUERIES = 512
-# Columns that share a maximum in `_grouped_top_k`.
-_GROUP = 16
-
-
-def _rows(dtype: tf.DType = tf.float32) -> tf.TensorSpec:
-    return tf.TensorSpec([None, None], dtype)
-
-
-_LABELS, _NUMBER = tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32)
-# Similarities and labels of the best so far, and how many to keep.
-_NEAREST = [_rows(), _rows(), _LABELS, _rows(), _rows(tf.int32), _NUMBER]
-
-
-@tf.function(input_signature=[_rows()])
-def _unit(features: tf.Tensor) -> tf.Tensor:
-    return tf.math.l2_normalize(features, axis=1)
-
-
-def _top_k(similarity: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The `count` largest values of each row, or all, unsorted, and their columns."""
-    return tf.math.top_k(similarity, tf.minimum(count, tf.shape(similarity)[1]), sorted=False)
-
-
-def _grouped_top_k(similarity: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The `count` largest values `[q, count]` of each row, unsorted, and their columns.
+def _largest(similarity: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """The `count` largest values of each row, or all, unsorted, and their columns.
 
     A row's k largest values lie in the k groups of columns with the largest maxima: one cheap
     maximum per group spares `top_k`, the slowest part by far, most of the columns. Exact.
     """
-    grouped = tf.reshape(similarity, [-1, tf.shape(similarity)[1] // _GROUP, _GROUP])
+    columns = similarity.shape[1]
+    if columns % _GROUP or columns <= count * _GROUP:
+        return tf.math.top_k(similarity, min(count, columns), sorted=False)
+    grouped = tf.reshape(similarity, [-1, columns // _GROUP, _GROUP])
     _, kept = tf.math.top_k(tf.reduce_max(grouped, axis=2), count, sorted=False)
     candidates = tf.reshape(tf.gather(grouped, kept, batch_dims=1), [-1, count * _GROUP])
     values, at = tf.math.top_k(candidates, count, sorted=False)
     return values, tf.gather(kept, at // _GROUP, batch_dims=1) * _GROUP + at % _GROUP
-
-
-def _merging(largest: Callable[..., tuple[tf.Tensor, tf.Tensor]]) -> Callable[..., Any]:
-    """Makes the function that merges one chunk of the memory into the best neighbours so far.
-
-    Args:
-        largest: `_top_k`, or `_grouped_top_k`, which needs m > 16 k and divisible by 16.
-    """
-
-    @tf.function(input_signature=_NEAREST)
-    def merge(queries, features, labels, best, best_labels, neighbors):
-        """Similarities `[q, k'']` and labels of the nearest, `k'' <= neighbors`.
-
-        Args:
-            queries: `[q, F]`, unit rows.
-            features: `[m, F]`, unit rows.
-            labels: int32 `[m]`.
-            best: the similarities `[q, k']` found so far, `k' <= neighbors`.
-            best_labels: int32 `[q, k']`.
-            neighbors: int32 [], k.
-        """
-        found, at = largest(tf.matmul(queries, features, transpose_b=True), neighbors)
-        best = tf.concat([best, found], axis=1)
-        best_labels = tf.concat([best_labels, tf.gather(labels, at)], axis=1)
-        best, at = _top_k(best, neighbors)
-        return best, tf.gather(best_labels, at, batch_dims=1)
-
-    return merge
-
-
-_nearest, _nearest_by_groups = _merging(_top_k), _merging(_grouped_top_k)
-
-
-@tf.function(
-    input_signature=[_rows(), _rows(tf.int32), _LABELS, tf.TensorSpec([], tf.float32), _NUMBER]
-)
-def _ranks(similarity, labels, truth, temperature, num_classes) -> tf.Tensor:
-    """The true class's rank among the votes, from 0; `num_classes` where it got no vote.
-
-    Args:
-        similarity: `[q, k]` cosines.
-        labels: int32 `[q, k]`.
-        truth: int32 `[q]`.
-        temperature: float32 [], tau.
-        num_classes: int32 [], C.
-
-    Returns:
-        int32 `[q]`.
-    """
-    # The nearest counts 1, whatever tau: e^{1/tau} itself overflows below tau = 0.012.
-    nearest = tf.reduce_max(similarity, axis=1, keepdims=True)
-    weights = tf.exp((similarity - nearest) / temperature)
-    rows = tf.range(tf.shape(labels)[0])
-    cells = tf.reshape(rows[:, None] * num_classes + labels, [-1])
-    votes = tf.math.unsorted_segment_sum(
-        tf.reshape(weights, [-1]), cells, tf.shape(labels)[0] * num_classes
-    )
-    votes = tf.reshape(votes, [-1, num_classes])
-    own = tf.gather(votes, truth, batch_dims=1)[:, None]
-    rank = tf.reduce_sum(tf.cast(votes > own, tf.int32), axis=1)
-    return tf.where(own[:, 0] > 0, rank, num_classes)

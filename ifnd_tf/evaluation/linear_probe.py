@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -18,13 +19,7 @@ LBFGS_LIMIT = 100_000
 
 
 def linear_probe(
-    train: Embeddings,
-    test: Embeddings,
-    *,
-    solver: str = "auto",
-    epochs: int = 100,
-    learning_rate: float = 30.0,
-    seed: int = 0,
+    train: Embeddings, test: Embeddings, *, solver: str = "auto", **sgd: Any
 ) -> Iterator[tuple[str, float]]:
     """Trains a linear classifier on frozen features and tests it once.
 
@@ -32,9 +27,7 @@ def linear_probe(
         train: N training examples of two classes or more.
         test: the examples to test on; they play no part in any choice.
         solver: "lbfgs", "sgd", or "auto": lbfgs up to 100,000 training examples.
-        epochs: of sgd; >= 1.
-        learning_rate: of sgd, at a batch of 256; > 0.
-        seed: of sgd's order.
+        **sgd: options of `sgd_scores`.
 
     Yields:
         ("linear_top1", share in `[0, 1]`) and, with more than five classes, ("linear_top5", share).
@@ -53,9 +46,7 @@ def linear_probe(
     if solver == "lbfgs":
         scores = lbfgs_scores(train, test.features)
     elif solver == "sgd":
-        scores = sgd_scores(
-            train, test.features, epochs=epochs, learning_rate=learning_rate, seed=seed
-        )
+        scores = sgd_scores(train, test.features, **sgd)
     else:
         raise UserError(f"Expected a solver of auto, lbfgs, sgd. Received: {solver!r}.")
     yield from accuracies("linear", scores, test.labels)

@@ -1,6 +1,7 @@
 """Features from any SavedModel, so that every protocol runs on encoders of others too."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import tensorflow as tf
 
@@ -10,7 +11,7 @@ from ifnd_tf.errors import UserError
 def load_features(
     path: str, signature: str = "serving_default", output: str = "features"
 ) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
-    """Makes a SavedModel's signature a function for `embed`.
+    """Makes a SavedModel's signature a function for `Embedder`.
 
     Images are brought to what the signature's one input takes: resized if it has a fixed size,
     and divided by 255 if it is of floats (the convention of TensorFlow Hub; a model that wants
@@ -35,23 +36,13 @@ def load_features(
             f"{path!r}, which has no saved_model.pb; correct the path."
         )
     model = tf.saved_model.load(path)
-    if signature not in model.signatures:
-        raise UserError(
-            f"--saved_model_signature: expected one that {path!r} has. Received: {signature!r}. "
-            f"It has: {', '.join(sorted(model.signatures)) or 'none'}; name one of those."
-        )
-    call = model.signatures[signature]
-    if output not in call.structured_outputs:
-        raise UserError(
-            f"--saved_model_output: expected one of signature {signature!r} of {path!r}. Received: "
-            f"{output!r}. It has: "
-            f"{', '.join(sorted(call.structured_outputs))}; name one of those."
-        )
-    width = call.structured_outputs[output].shape.rank
-    if width not in (None, 2, 4):
+    call = _named("--saved_model_signature", signature, model.signatures, repr(path))
+    source = f"signature {signature!r} of {path!r}"
+    shape = _named("--saved_model_output", output, call.structured_outputs, source).shape
+    if shape.rank not in (None, 2, 4):
         raise UserError(
             f"--saved_model_output: expected {output!r} to be [b, F] or [b, h, w, F]. Received: "
-            f"{call.structured_outputs[output].shape}; name another output."
+            f"{shape}; name another output."
         )
     name, spec = _image_input(call, path, signature)
 
@@ -64,6 +55,15 @@ def load_features(
     # The signature alone does not keep the model's variables alive.
     features.model = model  # type: ignore[attr-defined]
     return features
+
+
+def _named(flag: str, name: str, known: Mapping[str, Any], source: str) -> Any:
+    if name not in known:
+        raise UserError(
+            f"{flag}: expected one that {source} has. Received: {name!r}. It has: "
+            f"{', '.join(sorted(known)) or 'none'}; name one of those."
+        )
+    return known[name]
 
 
 def _image_input(

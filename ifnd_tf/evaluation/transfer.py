@@ -1,16 +1,14 @@
-"""Classification of another data set by frozen features, of one label per image or several."""
+"""Classification of another data set's images, of one label or several, by frozen features."""
 
-import itertools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.svm import LinearSVC
 
 from ifnd_tf.errors import UserError
 from ifnd_tf.evaluation.embed import Embeddings
-from ifnd_tf.evaluation.knn import weighted_knn
-from ifnd_tf.evaluation.linear_probe import linear_probe
 
 # Penalties among which each class's SVM chooses on its training examples.
 COSTS = (0.01, 0.1, 1.0, 10.0)
@@ -18,40 +16,8 @@ COSTS = (0.01, 0.1, 1.0, 10.0)
 ABSENT, PRESENT, IGNORED = 0, 1, -1
 
 
-def transfer(
-    train: Embeddings,
-    test: Embeddings,
-    *,
-    neighbors: int = 200,
-    temperature: float = 0.1,
-    solver: str = "auto",
-) -> Iterator[tuple[str, float]]:
-    """kNN and linear probe on features of another data set.
-
-    Args:
-        train: that data set's training examples, embedded by the frozen encoder.
-        test: its test examples.
-        neighbors: of kNN; clipped to N.
-        temperature: of kNN's votes.
-        solver: of the linear probe.
-
-    Yields:
-        ("transfer_knn_top1", share), ("transfer_linear_top1", share) and, with more than five
-        classes, the top-5 shares.
-    """
-    nearest = weighted_knn(train, test, neighbors=neighbors, temperature=temperature)
-    for name, value in itertools.chain(nearest, linear_probe(train, test, solver=solver)):
-        yield f"transfer_{name}", value
-
-
 def transfer_svm(
-    train_features: np.ndarray,
-    train_targets: np.ndarray,
-    test_features: np.ndarray,
-    test_targets: np.ndarray,
-    *,
-    costs: Sequence[float] = COSTS,
-    seed: int = 0,
+    train: Embeddings, test: Embeddings, *, costs: Sequence[float] = COSTS, seed: int = 0
 ) -> Iterator[tuple[str, float]]:
     """One linear SVM per class on unit-length features; mean average precision over classes.
 
@@ -61,11 +27,9 @@ def transfer_svm(
     examples. Here the costs are four powers of ten.
 
     Args:
-        train_features: float `[N, F]`.
-        train_targets: int `[N, C]`: 1 present, 0 absent, -1 ignored ("difficult" in VOC). For
-            one label per image see `one_hot`.
-        test_features: float `[M, F]`.
-        test_targets: int `[M, C]`.
+        train: N examples; their labels are int `[N, C]`: 1 present, 0 absent, -1 ignored
+            ("difficult" in VOC). For one label per image see `one_hot`.
+        test: M examples, likewise.
         costs: penalties C to choose from.
         seed: of folds and solver.
 
@@ -76,25 +40,23 @@ def transfer_svm(
     Raises:
         UserError: if no class has both present and absent examples in both parts.
     """
-    train_features, test_features = _unit(train_features), _unit(test_features)
-    areas, points = [], []
-    for one in range(train_targets.shape[1]):
-        shown, asked = train_targets[:, one] != IGNORED, test_targets[:, one] != IGNORED
-        truth, test_truth = train_targets[shown, one], test_targets[asked, one]
-        if len(np.unique(truth)) < 2 or len(np.unique(test_truth)) < 2:
+    features, test_features = _unit(train.features), _unit(test.features)
+    found = []
+    for targets, test_targets in zip(train.labels.T, test.labels.T, strict=True):
+        shown, asked = targets != IGNORED, test_targets != IGNORED
+        if len(np.unique(targets[shown])) < 2 or len(np.unique(test_targets[asked])) < 2:
             continue
-        scores = _svm_scores(
-            train_features[shown], truth, test_features[asked], costs=costs, seed=seed
-        )
-        areas.append(average_precision(scores, test_truth))
-        points.append(average_precision_voc07(scores, test_truth))
-    if not areas:
+        svm = _svm(features[shown], targets[shown], costs, seed)
+        scores = svm.decision_function(test_features[asked])
+        found.append(average_precision(scores, test_targets[asked]))
+    if not found:
         raise UserError(
             "Expected a class with present and absent images in both splits for the SVM protocol. "
-            f"Received: none among {train_targets.shape[1]} classes; choose another data set."
+            f"Received: none among {train.labels.shape[1]} classes; choose another data set."
         )
-    yield "transfer_svm_map", float(np.mean(areas))
-    yield "transfer_svm_map_voc07", float(np.mean(points))
+    area, points = np.mean(found, axis=0)
+    yield "transfer_svm_map", float(area)
+    yield "transfer_svm_map_voc07", float(points)
 
 
 def one_hot(labels: np.ndarray, num_classes: int) -> np.ndarray:
@@ -103,76 +65,39 @@ def one_hot(labels: np.ndarray, num_classes: int) -> np.ndarray:
     return np.where(labels[:, None] < 0, IGNORED, targets)
 
 
-def average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
-    """Area under the interpolated precision-recall curve, as VOC since 2010.
+def average_precision(scores: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """VOC's two summaries of the interpolated precision-recall curve.
 
     Args:
         scores: float `[M]`, higher means present.
         truth: `[M]`, 1 present, 0 absent; at least one present.
 
     Returns:
-        In `[0, 1]`.
+        The area under the curve, as VOC since 2010, and the mean of the precision at recall
+        0, 0.1, ..., 1, as VOC2007 (Everingham et al. 2010), both in `[0, 1]`.
     """
-    recall, precision = _interpolated(scores, truth)
-    steps = np.diff(recall, prepend=0.0)
-    return float(np.sum(steps * precision))
-
-
-def average_precision_voc07(scores: np.ndarray, truth: np.ndarray) -> float:
-    """Mean of the interpolated precision at recall 0, 0.1, ..., 1 (Everingham et al. 2010).
-
-    Args:
-        scores: float `[M]`, higher means present.
-        truth: `[M]`, 1 present, 0 absent; at least one present.
-
-    Returns:
-        In `[0, 1]`.
-    """
-    recall, precision = _interpolated(scores, truth)
-    # The first place whose recall suffices; the tolerance makes 0.3 reach 0.1 * 3.
-    at = np.searchsorted(recall, np.linspace(0, 1, 11) - 1e-9)
-    return float(np.mean(precision[at]))
-
-
-def _interpolated(scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Recall at every rank and the best precision at that recall or more, both `[M]`."""
     order = np.argsort(-scores, kind="stable")
     hits = np.cumsum(truth[order] == PRESENT)
-    precision = hits / np.arange(1, len(truth) + 1)
-    return hits / hits[-1], np.maximum.accumulate(precision[::-1])[::-1]
+    recall, precision = hits / hits[-1], hits / np.arange(1, len(truth) + 1)
+    precision = np.maximum.accumulate(precision[::-1])[::-1]  # the best at that recall or more
+    area = float(np.sum(np.diff(recall, prepend=0.0) * precision))
+    # The first place whose recall suffices; the tolerance makes 0.3 reach 0.1 * 3.
+    at = np.searchsorted(recall, np.linspace(0, 1, 11) - 1e-9)
+    return area, float(np.mean(precision[at]))
 
 
-def _svm_scores(
-    features: np.ndarray,
-    truth: np.ndarray,
-    test_features: np.ndarray,
-    *,
-    costs: Sequence[float],
-    seed: int,
-) -> np.ndarray:
-    def fitted(cost: float, rows: np.ndarray) -> LinearSVC:
-        model = LinearSVC(C=cost, class_weight={0: 1, 1: 2}, random_state=seed, max_iter=5000)
-        return model.fit(features[rows], truth[rows])
-
-    everything = np.arange(len(truth))
-    best = costs[0]
+def _svm(features: np.ndarray, truth: np.ndarray, costs: Sequence[float], seed: int) -> Any:
+    """A fitted SVM whose cost cross-validation chose; the first where a class has one example."""
+    model = LinearSVC(C=costs[0], class_weight={0: 1, 1: 2}, random_state=seed, max_iter=5000)
     folds = min(3, int(np.bincount(truth).min()))
-    if len(costs) > 1 and folds > 1:
-        splits = list(
-            StratifiedKFold(folds, shuffle=True, random_state=seed).split(everything, truth)
-        )
+    if folds > 1:
 
-        def quality(cost: float) -> float:
-            found = [
-                average_precision(
-                    fitted(cost, shown).decision_function(features[asked]), truth[asked]
-                )
-                for shown, asked in splits
-            ]
-            return float(np.mean(found))
+        def quality(model: LinearSVC, features: np.ndarray, truth: np.ndarray) -> float:
+            return average_precision(model.decision_function(features), truth)[0]
 
-        best = max(costs, key=quality)
-    return fitted(best, everything).decision_function(test_features)
+        parts = StratifiedKFold(folds, shuffle=True, random_state=seed)
+        model = GridSearchCV(model, {"C": costs}, scoring=quality, cv=parts)
+    return model.fit(features, truth)
 
 
 def _unit(features: np.ndarray) -> np.ndarray:

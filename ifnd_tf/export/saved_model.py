@@ -1,6 +1,5 @@
 """The encoder as a SavedModel that needs neither Keras nor this package."""
 
-import keras
 import tensorflow as tf
 
 from ifnd_tf.data.crops import centre_view
@@ -16,30 +15,20 @@ class ExportedEncoder(tf.train.Checkpoint):
     always uses its running statistics.
 
     Args:
-        encoder: functional model, normalised images float32 `[b, S, S, 3]` -> features `[b, F]`.
-        projector: functional model, features `[b, F]` -> `[b, D]`.
+        network: the encoder and its projector.
         image_size: S.
         decoding: how encoded images become pixels.
     """
 
-    def __init__(
-        self,
-        encoder: keras.Model,
-        projector: keras.Model,
-        image_size: int,
-        decoding: Decoding = DECODING,
-    ):
+    def __init__(self, network: Network, image_size: int, decoding: Decoding = DECODING):
         super().__init__()
         self._decoding = decoding
-        self._networks = Network(encoder, projector).inference
+        self._outputs = network.inference
         self._image_size = image_size
         # Plain variables and no Keras object: those would be restored by Keras' own loader. The
         # names are the ones that a loaded Keras model has.
-        networks = (encoder, projector)
-        self.trainable_variables = [v.value for n in networks for v in n.trainable_variables]
-        self.non_trainable_variables = [
-            v.value for n in networks for v in n.non_trainable_variables
-        ]
+        self.trainable_variables = [v.value for n in network for v in n.trainable_variables]
+        self.non_trainable_variables = [v.value for n in network for v in n.non_trainable_variables]
         self.variables = self.trainable_variables + self.non_trainable_variables
 
     @tf.function(
@@ -55,7 +44,7 @@ class ExportedEncoder(tf.train.Checkpoint):
         Returns:
             "features" float32 `[b, F]`; "embedding" float32 `[b, D]`, of unit length.
         """
-        return self._networks(centre_view(images, self._image_size))
+        return self._outputs(centre_view(images, self._image_size))
 
     @tf.function(
         input_signature=[tf.TensorSpec([None], tf.string, name="encoded")], autograph=False
@@ -77,17 +66,10 @@ class ExportedEncoder(tf.train.Checkpoint):
             encoded,
             fn_output_signature=tf.TensorSpec([size, size, 3], tf.uint8),
         )
-        return self._networks(views)
+        return self._outputs(views)
 
 
-def export(
-    path: str,
-    *,
-    encoder: keras.Model,
-    projector: keras.Model,
-    image_size: int,
-    decoding: Decoding = DECODING,
-) -> None:
+def export(path: str, network: Network, image_size: int, decoding: Decoding = DECODING) -> None:
     """Writes a SavedModel with two signatures, preprocessing included.
 
     `serving_default` takes "images" uint8 `[b, H, W, 3]` of any size, `encoded` takes "encoded",
@@ -97,16 +79,14 @@ def export(
 
     Args:
         path: the SavedModel's directory, local or gs://; overwritten.
-        encoder: functional model, normalised images float32 `[b, S, S, 3]` -> features `[b, F]`;
-            may have been built under any strategy.
-        projector: functional model, features `[b, F]` -> `[b, D]`.
+        network: the encoder and its projector, which may have been built under any strategy.
         image_size: side S of the square view that the encoder gets, in pixels.
         decoding: how encoded images become pixels; the run's own, so that they look as in training.
 
     Raises:
         UserError: if `path` cannot be written.
     """
-    module = ExportedEncoder(encoder, projector, image_size, decoding)
+    module = ExportedEncoder(network, image_size, decoding)
     signatures = {"serving_default": module.serving_default, "encoded": module.encoded}
     # Variables of a remote TPU travel through this host's disk, not the TPU worker's.
     # A multi-worker job has no device of that name, and needs none.

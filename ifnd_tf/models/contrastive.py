@@ -87,10 +87,6 @@ class ContrastiveModel(replicas.DistributedModel):
         """Unit vectors [n, D] that training made last, of different images, on the host."""
         raise NotImplementedError
 
-    def call(self, images, training=False):
-        """Unit vectors [b, D] of normalised images [b, S, S, 3]."""
-        return self.network.embed(images, training=training)
-
     def views(self, data: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         """The two views of each image, normalised, each [b, S, S, 3]."""
         pairs = data["images"]

@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.distribute import replicas
-from ifnd_tf.distribute.collectives import replica_collectives
 
 # Rows of each replica that meet in one call when the memory is saved. Gathered at once, all
 # N x D numbers would have to fit on every device.
@@ -40,8 +39,8 @@ class KeyMemory(tf.train.experimental.PythonState):
         features: whether it averages the encoder's features in place of the keys.
 
     Attributes:
+        strategy, num_examples, width: as given.
         rows: n, rows of a replica.
-        width: D.
         kept: float32 [n + 1, D] of this replica, not normalised; 0 where none was seen.
     """
 
@@ -54,20 +53,13 @@ class KeyMemory(tf.train.experimental.PythonState):
         momentum: float,
         features: bool = False,
     ):
-        self._strategy, self._momentum, self.features = strategy, momentum, features
-        self._num_examples, self.width = num_examples, width
+        self.strategy, self._momentum, self.features = strategy, momentum, features
+        self.num_examples, self.width = num_examples, width
         self.rows = math.ceil(num_examples / strategy.num_replicas_in_sync)
         with strategy.scope():
             # A row of zeros has not been seen. The last one takes the keys that belong to other
             # replicas: a scatter out of range is dropped by XLA, yet an error on a CPU.
-            self.kept = tf.Variable(
-                tf.zeros([self.rows + 1, width]),
-                trainable=False,
-                name="kept_keys",
-                # Each replica has a component of its own, never read across them.
-                synchronization=tf.VariableSynchronization.ON_READ,
-                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-            )
+            self.kept = replicas.own_variable(tf.zeros([self.rows + 1, width]), "kept_keys")
 
     # --- on a replica ----------------------------------------------------------------------------
 
@@ -107,13 +99,13 @@ class KeyMemory(tf.train.experimental.PythonState):
 
     def numpy(self) -> np.ndarray:
         """All averages, float32 [N, D], not normalised; zeros where none was seen."""
-        by_replica = [self._strategy.num_replicas_in_sync, -1, self.width]
+        by_replica = [self.strategy.num_replicas_in_sync, -1, self.width]
         parts = []
         for start in range(0, self.rows, _SAVED_ROWS):
-            part = self._strategy.experimental_local_results(self._part(tf.constant(start)))[0]
+            part = replicas.first(self.strategy, self._part(tf.constant(start)))
             parts.append(part.numpy().reshape(by_replica))
         everything = np.concatenate(parts, axis=1)[:, : self.rows]
-        return everything.reshape([-1, self.width])[: self._num_examples]
+        return everything.reshape([-1, self.width])[: self.num_examples]
 
     @functools.cached_property
     def _part(self) -> Any:
@@ -121,29 +113,24 @@ class KeyMemory(tf.train.experimental.PythonState):
 
         def part(start):
             place = tf.minimum(start + tf.range(_SAVED_ROWS), self.rows)
-            return replica_collectives().concat(self._gather(place))
-
-        def on_replicas(start):
-            return self._strategy.run(part, args=(start,))
+            return replicas.replica_collectives().concat(self._gather(place))
 
         # A concrete function, since one is made for each memory: TensorFlow takes those of one
         # line for one function, and warns of retracing.
-        return tf.function(on_replicas).get_concrete_function(tf.TensorSpec([], tf.int32))
+        on_replicas = replicas.on_replicas(self.strategy, part)
+        return on_replicas.get_concrete_function(tf.TensorSpec([], tf.int32))
 
     def serialize(self) -> bytes:
         return self.numpy().tobytes()
 
     def deserialize(self, string_value: bytes) -> None:
-        kept = np.frombuffer(string_value, np.float32).reshape([self._num_examples, self.width])
-        strategy = self._strategy
+        kept = np.frombuffer(string_value, np.float32).reshape([self.num_examples, self.width])
+        strategy = self.strategy
 
         def own(context) -> tf.Tensor:
             start = context.replica_id_in_sync_group * self.rows
             mine = kept[start : start + self.rows]
             return tf.constant(np.pad(mine, [(0, self.rows + 1 - len(mine)), (0, 0)]))
 
-        @tf.function
-        def write(values):
-            strategy.run(self.kept.assign, args=(values,))
-
-        write(strategy.experimental_distribute_values_from_function(own))
+        values = strategy.experimental_distribute_values_from_function(own)
+        replicas.on_replicas(strategy, self.kept.assign)(values)

@@ -1,6 +1,6 @@
 """SGD as MoCo uses it, LARS as SimCLR uses it, and the choice of an optimizer by name."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -8,8 +8,6 @@ import tensorflow as tf
 from keras import ops
 
 from ifnd_tf.errors import UserError
-
-NAMES = ("sgd", "lars", "adamw", "lamb")
 
 
 @keras.saving.register_keras_serializable(package="ifnd_tf")
@@ -73,21 +71,14 @@ class LARS(MomentumSGD):
 
     Args:
         learning_rate: > 0, a float or a schedule. SimCLR: 0.3 * B / 256.
-        momentum: in [0, 1).
-        l2: coefficient of the penalty, >= 0. SimCLR: 1e-6.
         trust: the trust coefficient, > 0. You et al. and SimCLR: 0.001.
+        **kwargs: as for `MomentumSGD`. SimCLR: l2 = 1e-6.
     """
 
     def __init__(
-        self,
-        learning_rate: Any = 0.3,
-        momentum: float = 0.9,
-        l2: float = 0.0,
-        trust: float = 0.001,
-        name: str = "lars",
-        **kwargs: Any,
+        self, learning_rate: Any = 0.3, *, trust: float = 0.001, name: str = "lars", **kwargs: Any
     ):
-        super().__init__(learning_rate=learning_rate, momentum=momentum, l2=l2, name=name, **kwargs)
+        super().__init__(learning_rate, name=name, **kwargs)
         self.trust = trust
 
     def _direction(self, gradient: tf.Tensor, variable: keras.Variable) -> tf.Tensor:
@@ -117,45 +108,43 @@ def is_exempt(variable: keras.Variable) -> bool:
     return len(variable.shape) <= 1
 
 
+OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
+    "sgd": MomentumSGD,
+    "lars": LARS,
+    "adamw": keras.optimizers.AdamW,
+    "lamb": keras.optimizers.Lamb,
+}
+
+
 def make(
     name: str,
+    variables: Sequence[keras.Variable],
     *,
     learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
     momentum: float = 0.9,
     weight_decay: float = 0.0,
-    variables: Iterable[keras.Variable] = (),
 ) -> keras.optimizers.Optimizer:
-    """The optimizer of this name.
+    """The optimizer of this name, built, as it must be before a step is traced under a strategy.
 
     Args:
         name: sgd (`MomentumSGD`, coupled L2 on all weights), lars (`LARS`), adamw or lamb
             (Keras', with decoupled decay; biases and batch norm exempt).
+        variables: the trainable variables. Call this in their strategy's scope.
         learning_rate: > 0, or a schedule.
         momentum: of sgd and lars, in [0, 1); adamw and lamb keep Keras' 0.9 and 0.999.
         weight_decay: >= 0.
-        variables: the trainable variables. If given, the optimizer is built, as it must be
-            before a step is traced under a strategy (call this in the strategy's scope).
 
     Raises:
-        UserError: the name is unknown, or adamw or lamb should decay without `variables`,
-            of which the exempt ones must be told to Keras before building.
+        UserError: the name is unknown.
     """
-    variables = list(variables)
+    if name not in OPTIMIZERS:
+        raise UserError(
+            f"Expected optimizer to be one of {', '.join(OPTIMIZERS)}. Received: {name!r}."
+        )
     if name in ("sgd", "lars"):
-        kind = MomentumSGD if name == "sgd" else LARS
-        optimizer = kind(learning_rate, momentum=momentum, l2=weight_decay)
-    elif name in ("adamw", "lamb"):
-        if weight_decay and not variables:
-            raise UserError(
-                f"Expected `variables` with {name} and weight_decay={weight_decay}, to exempt "
-                "biases and batch norm. Received: none."
-            )
-        kind = keras.optimizers.AdamW if name == "adamw" else keras.optimizers.Lamb
-        optimizer = kind(learning_rate, weight_decay=weight_decay)
+        optimizer = OPTIMIZERS[name](learning_rate, momentum=momentum, l2=weight_decay)
     else:
-        raise UserError(f"Expected optimizer to be one of {', '.join(NAMES)}. Received: {name!r}.")
-    if variables:
-        if name in ("adamw", "lamb") and weight_decay:
-            optimizer.exclude_from_weight_decay([v for v in variables if is_exempt(v)])
-        optimizer.build(variables)
+        optimizer = OPTIMIZERS[name](learning_rate, weight_decay=weight_decay)
+        optimizer.exclude_from_weight_decay([v for v in variables if is_exempt(v)])
+    optimizer.build(variables)
     return optimizer

@@ -90,7 +90,7 @@ class PictureCollector:
             projection=projection,
             class_names=list(self._source.class_names),
             pictures={
-                str(index): self._thumbnail(index, rows["thumbnail"][row[index]])
+                index: self._thumbnail(index, rows["thumbnail"][row[index]])
                 for index in sorted(shown & set(row))
             },
             clusters=clusters,

@@ -94,23 +94,17 @@ def _page(title: str, summary: dict[str, Any], charts: dict[str, Chart]) -> str:
     counts = {len(variant["seeds"]) for variant in summary["variants"].values()}
     seeds = " to ".join(map(str, sorted({min(counts), max(counts)})))
     # A section for each table: alone in it, a table gets the page's whole width.
-    sections = [
-        Section(
-            name,
-            name,
-            notes=[f"{table.caption}.", *([_NOTE] if name == "Differences" else [])],
-            tables=[table._replace(caption="")],
-        )
-        for name, table in _tables(summary).items()
-    ]
-    band = "Mean over seeds; the band is one standard deviation."
+    sections = [Section(name, name, tables=[table]) for name, table in _tables(summary).items()]
     for short, heading in (("Learning", "Learning"), ("Detection", "Detection of false negatives")):
         own = [chart for name, chart in charts.items() if _CURVES[name][0] == short]
-        sections.append(Section(short, heading, notes=[band], charts=own))
+        sections.append(Section(short, heading, charts=own))
     return html.render(
-        f"{title}: comparison",
-        lead=[f"{len(summary['variants'])} variants, seeds per variant: {seeds}."],
+        "compare.html",
+        title=f"{title}: comparison",
         sections=[section for section in sections if not section.empty],
+        variants=len(summary["variants"]),
+        seeds=seeds,
+        differences=_NOTE,
     )
 
 

@@ -46,16 +46,9 @@ def quality_section(run: RunRecords, names: Sequence[str]) -> Section:
         Series("negatives masked", run.values("masked_share") if run.detection else []),
     ]
     churn = [Series("detected pairs changed", run.refreshes("label_churn"))]
-    note = (
-        "A pair of images is detected when both carry the same accepted pseudo-label. Precision: "
-        "the share of detected pairs whose images share a true class. Recall: the share of pairs "
-        "of one true class that are detected. Only the oracle detector uses true labels; for all "
-        "others they serve these curves alone."
-    )
     return Section(
         "Detection",
         "Detection of false negatives",
-        notes=[note],
         charts=[
             quality("precision"),
             quality("recall"),

@@ -10,14 +10,6 @@ from typing import Any, NamedTuple
 import jinja2
 
 
-class Tile(NamedTuple):
-    """A large number: value, name, and the baselines beside it."""
-
-    value: str
-    text: str
-    beside: str = ""
-
-
 class Table(NamedTuple):
     """A table of plain text; not shown without rows.
 
@@ -48,54 +40,21 @@ class Chart(NamedTuple):
     numbers: Table
 
 
-class Image(NamedTuple):
-    """An image: WebP in base64, its description, and "right", "wrong" or "" for its mark."""
-
-    webp: str
-    alt: str
-    mark: str = ""
-
-
-class Group(NamedTuple):
-    """Images that belong together."""
-
-    title: str
-    images: list[Image]
-
-
-class Row(NamedTuple):
-    """One entry of a gallery; groups without images are not shown."""
-
-    title: str
-    detail: str
-    groups: list[Group]
-
-
-class Gallery(NamedTuple):
-    """Rows that fold away together; not shown without rows."""
-
-    title: str
-    rows: list[Row]
-
-
-class Map(NamedTuple):
-    """One colouring of the embedding's map."""
-
-    title: str
-    svg: str
-
-
 class Section(NamedTuple):
-    """A part of the page, of whatever kinds of content it has; `short` names it in the menu."""
+    """A part of a page; the page's template adds the texts, and draws the pictures.
+
+    Attributes:
+        short: its name in the menu.
+        title: its heading.
+        charts, tables: those with nothing to show are left out.
+        pictures: whatever the template draws.
+    """
 
     short: str
     title: str
-    notes: Sequence[str] = ()
     charts: Sequence[Chart] = ()
     tables: Sequence[Table] = ()
-    galleries: Sequence[Gallery] = ()
-    maps: Sequence[Map] = ()
-    map_data: Any = None
+    pictures: Sequence[Any] = ()
 
     @property
     def id(self) -> str:
@@ -104,11 +63,9 @@ class Section(NamedTuple):
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to show but notes."""
+        """Whether there is nothing to show."""
         charts = any(chart.svg for chart in self.charts)
-        tables = any(table.rows for table in self.tables)
-        galleries = any(gallery.rows for gallery in self.galleries)
-        return not (charts or tables or galleries or self.maps)
+        return not (charts or any(table.rows for table in self.tables) or self.pictures)
 
 
 @functools.cache
@@ -122,25 +79,11 @@ def _templates() -> jinja2.Environment:
     )
 
 
-def render(
-    title: str,
-    *,
-    lead: Sequence[str],
-    sections: Sequence[Section],
-    warnings: Sequence[str] = (),
-    tiles: Sequence[Tile] = (),
-) -> str:
-    """The whole page, with its style and script inside and no reference to any other file.
+def render(template: str, **values: Any) -> str:
+    """A page, with its style and script inside and no reference to any other file.
 
     Args:
-        title: plain text, as all texts here.
-        lead: the run and its results in a few sentences.
-        sections: in their order.
-        warnings: shown at the top.
-        tiles: the main numbers.
+        template: one that extends page.html.
+        **values: what the template shows, `title` and `sections` among them.
     """
-    return (
-        _templates()
-        .get_template("report.html")
-        .render(title=title, lead=lead, sections=sections, warnings=warnings, tiles=tiles)
-    )
+    return _templates().get_template(template).render(values)

@@ -1,5 +1,7 @@
 """The report's sections of numbers: results, training, health, cost and settings."""
 
+from collections.abc import Collection
+
 from ifnd_tf.report.charts import Series, line_chart
 from ifnd_tf.report.html import Section, Table
 from ifnd_tf.run.metric_names import describe
@@ -21,25 +23,16 @@ def result_text(run: RunRecords, name: str) -> str:
 
 def results(run: RunRecords) -> Section:
     """The encoder beside its baselines, then all other results."""
-    baselines, of_encoder, of_detection = [], [], []
-    for name, value in sorted(run.results.items()):
-        others = [prefix + name for prefix in _BASELINES]
-        row = [describe(name).text, result_text(run, name)]
-        if name.startswith((*_BASELINES, "health_")) or isinstance(value, dict | list):
-            continue
-        if any(other in run.results for other in others):
-            baselines.append([*row, *(result_text(run, other) for other in others)])
-        elif name.startswith(("detection_", "masked_")):
-            of_detection.append(row)
-        elif not name.endswith("_std") and name.startswith(
-            ("knn", "linear", "cluster", "transfer", "finetune", "label")
-        ):
-            of_encoder.append(row)
-    header = ["", "trained", "untrained", "raw pixels"]
+    compared = [n for n in sorted(run.results) if any(p + n in run.results for p in _BASELINES)]
+    beside = [
+        [describe(name).text, *(result_text(run, prefix + name) for prefix in ("", *_BASELINES))]
+        for name in compared
+    ]
+    encoder = ("knn", "linear", "cluster", "transfer", "finetune", "label")
     tables = [
-        Table(baselines, header, "Baselines", numbers=[1, 2, 3]),
-        Table(of_detection, caption="Detection, last refresh", numbers=[1]),
-        Table(of_encoder, caption="Encoder", numbers=[1]),
+        Table(beside, ["", "trained", "untrained", "raw pixels"], "Baselines", numbers=[1, 2, 3]),
+        _numbers(run, "Detection, last refresh", starts=("detection_", "masked_")),
+        _numbers(run, "Encoder", starts=encoder, without=compared),
     ]
     return Section("Results", "Results", tables=tables)
 
@@ -56,11 +49,9 @@ def training(run: RunRecords) -> Section:
         Series("loss", run.values("loss")),
         _level(run, "loss at chance, ln(1 + negatives)", "random_loss"),
     ]
-    note = "Masking negatives lowers the loss by itself: judge by accuracy, not by the loss."
     return Section(
         "Training",
         "Training",
-        notes=[note] if rate.points else [],
         charts=[
             line_chart("Contrastive loss", loss, beneath=rate),
             line_chart("kNN accuracy while training", knn, percent=True, beneath=rate),
@@ -84,14 +75,9 @@ def health(run: RunRecords) -> Section:
         Series("standard deviation (0: collapsed)", run.values("embedding_std")),
         Series("cosine of two views", run.values("positive_similarity")),
     ]
-    note = (
-        "A standard deviation near 0, or an effective rank near 1, means that the encoder maps all "
-        "images to one point: it has collapsed. The cosine of two views should rise."
-    )
     return Section(
         "Health",
         "Health of the embedding",
-        notes=[note],
         charts=[
             line_chart("Embeddings while training", spread),
             *(line_chart(describe(n).text, [Series(n, run.values(n))]) for n in names),
@@ -117,13 +103,18 @@ def cost(run: RunRecords) -> Section:
 
 
 def _numbers(
-    run: RunRecords, caption: str, starts: tuple[str, ...] = ("",), ends: tuple[str, ...] = ("",)
+    run: RunRecords,
+    caption: str,
+    starts: tuple[str, ...] = ("",),
+    ends: tuple[str, ...] = ("",),
+    without: Collection[str] = (),
 ) -> Table:
-    """The numbers of results.json whose names start and end so."""
+    """The numbers of results.json whose names start and end so; deviations beside their means."""
     rows = [
         [describe(name).text, result_text(run, name)]
-        for name in sorted(run.results)
+        for name in sorted(set(run.results) - set(without))
         if name.startswith(starts) and name.endswith(ends) and run.result(name) is not None
+        if not (name.endswith("_std") and name.removesuffix("_std") in run.results)
     ]
     return Table(rows, caption=caption, numbers=[1])
 
@@ -144,6 +135,5 @@ def settings(run: RunRecords) -> Section:
     return Section(
         "Settings",
         "Settings and versions",
-        notes=[f"Run with {run.versions}."] if run.versions else [],
         tables=[Table(rows, caption=caption, code=[0, 1], folded=True)],
     )

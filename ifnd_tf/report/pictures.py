@@ -4,7 +4,7 @@ import base64
 import dataclasses
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -106,7 +106,7 @@ class Pictures:
         searched: embedded images, of which map and neighbours are drawn.
         projection: how the map's two dimensions came about.
         class_names: the classes, by label.
-        pictures: thumbnails by the example's index, as text since JSON has no other keys.
+        pictures: thumbnails by the example's index; unreadable images have none.
         clusters: of each level.
         removed: detected false negatives.
         neighbours: of random queries.
@@ -118,7 +118,7 @@ class Pictures:
     searched: int
     projection: str
     class_names: list[str]
-    pictures: dict[str, Thumbnail]
+    pictures: dict[int, Thumbnail]
     clusters: list[list[Cluster]]
     removed: list[Removed]
     neighbours: list[Neighbours]
@@ -129,6 +129,17 @@ class Pictures:
         if label < 0:
             return ""
         return self.class_names[label] if label < len(self.class_names) else f"class {label}"
+
+    def known(self, indices: Iterable[int]) -> list[int]:
+        """The images among these that have a thumbnail."""
+        return [index for index in indices if index in self.pictures]
+
+    def mark(self, index: int, anchor: int | None) -> str:
+        """Whether an image has an anchor's class: "right" or "wrong"; "" where that is unknown."""
+        own, other = (self.pictures[i].label if i in self.pictures else -1 for i in (index, anchor))
+        if own < 0 or other < 0:
+            return ""
+        return "right" if own == other else "wrong"
 
     def to_json(self) -> str:
         """The content of the file."""
@@ -146,10 +157,11 @@ def read(path: str) -> Pictures | None:
     if not content:
         return None
     try:
-        content["pictures"] = {i: Thumbnail(*row) for i, row in content["pictures"].items()}
+        content["pictures"] = {int(i): Thumbnail(*row) for i, row in content["pictures"].items()}
         content["clusters"] = [[Cluster(*row) for row in level] for level in content["clusters"]]
         for name, kind in (("removed", Removed), ("neighbours", Neighbours), ("map", Point)):
             content[name] = [kind(*row) for row in content[name]]
+        content["map"] = [p for p in content["map"] if p.example in content["pictures"]]
         return Pictures(**content)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
@@ -169,9 +181,6 @@ def encode(pixels: np.ndarray) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-def decode(thumbnails: Sequence[Thumbnail]) -> list[np.ndarray]:
-    """Thumbnails as uint8 [h, w, 3]."""
-    return [
-        np.asarray(Image.open(io.BytesIO(base64.b64decode(each.webp))).convert("RGB"))
-        for each in thumbnails
-    ]
+def decode(thumbnail: Thumbnail) -> Image.Image:
+    """The image of a thumbnail, RGB."""
+    return Image.open(io.BytesIO(base64.b64decode(thumbnail.webp))).convert("RGB")

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageOps
 from tensorboard.plugins import projector
 
 from ifnd_tf.report.pictures import Pictures, decode
 
 _ROWS = 24
 _FRAME = 3  # Pixels around each image of a gallery, in the colour of its mark.
-_PAPER, _RIGHT, _WRONG = (255, 255, 255), (0, 158, 115), (213, 94, 0)  # Okabe and Ito
+_COLOURS = {"": "#ffffff", "right": "#009e73", "wrong": "#d55e00"}  # Okabe and Ito
 
 
 def write_pictures(folder: str, pictures: Pictures, embedding: np.ndarray, step: int) -> None:
@@ -27,56 +27,49 @@ def write_pictures(folder: str, pictures: Pictures, embedding: np.ndarray, step:
     """
     galleries = {
         f"clusters/level {level}": [
-            [_framed(pictures, index) for index in (*cluster.most, *cluster.least)]
-            for cluster in clusters[:_ROWS]
+            _framed(pictures, [*c.most, *c.least]) for c in clusters[:_ROWS]
         ]
         for level, clusters in enumerate(pictures.clusters, start=1)
     }
     galleries["removed negatives (anchor first)"] = [
-        [_framed(pictures, index, each.anchor) for index in (each.anchor, *each.shown)]
+        _framed(pictures, [each.anchor]) + _framed(pictures, each.shown, each.anchor)
         for each in pictures.removed[:_ROWS]
     ]
     galleries["nearest neighbours (query first)"] = [
-        [_framed(pictures, index) for index in (found.query, *found.nearest)]
-        for found in pictures.neighbours[:_ROWS]
+        _framed(pictures, [found.query, *found.nearest]) for found in pictures.neighbours[:_ROWS]
     ]
     writer = tf.summary.create_file_writer(folder)
     with writer.as_default(step):
-        for name, rows in galleries.items():
-            known = [[image for image in row if image is not None] for row in rows]
-            if any(known):
-                tf.summary.image(name, _sheet([row for row in known if row], 255)[None])
+        for name, gallery in galleries.items():
+            if rows := [row for row in gallery if row]:
+                tf.summary.image(name, np.asarray(_sheet(rows, "white"))[None])
     writer.close()
     if pictures.map:
         _write_projector(folder, pictures, embedding)
 
 
-def _framed(pictures: Pictures, index: int, anchor: int | None = None) -> np.ndarray | None:
-    """An image in a frame, coloured if its class and that of another anchor are known."""
-    own, other = (pictures.pictures.get(str(each)) for each in (index, anchor))
-    if own is None:
-        return None
-    frame = _PAPER
-    if other is not None and index != anchor and min(own.label, other.label) >= 0:
-        frame = _RIGHT if own.label == other.label else _WRONG
-    (pixels,) = decode([own])
-    framed = np.full(np.add(pixels.shape, [2 * _FRAME, 2 * _FRAME, 0]), frame, np.uint8)
-    framed[_FRAME:-_FRAME, _FRAME:-_FRAME] = pixels
-    return framed
+def _framed(
+    pictures: Pictures, indices: Sequence[int], anchor: int | None = None
+) -> list[Image.Image]:
+    """Images in frames, coloured if their class and that of another anchor are known."""
+    return [
+        ImageOps.expand(decode(pictures.pictures[i]), _FRAME, _COLOURS[pictures.mark(i, anchor)])
+        for i in pictures.known(indices)
+    ]
 
 
-def _sheet(rows: Sequence[Sequence[np.ndarray]], background: int) -> np.ndarray:
-    """uint8 [H, W, 3]: rows of square images of one size, one under the other."""
-    side = rows[0][0].shape[0]
-    sheet = np.full([side * len(rows), side * max(map(len, rows)), 3], background, np.uint8)
+def _sheet(rows: Sequence[Sequence[Image.Image]], background: str) -> Image.Image:
+    """Rows of square images of one size, one under the other."""
+    side = rows[0][0].width
+    sheet = Image.new("RGB", (side * max(map(len, rows)), side * len(rows)), background)
     for y, row in enumerate(rows):
         for x, image in enumerate(row):
-            sheet[y * side : (y + 1) * side, x * side : (x + 1) * side] = image
+            sheet.paste(image, (side * x, side * y))
     return sheet
 
 
 def _write_projector(folder: str, pictures: Pictures, embedding: np.ndarray) -> None:
-    shown = [pictures.pictures[str(point.example)] for point in pictures.map]
+    shown = [pictures.pictures[point.example] for point in pictures.map]
     levels = len(pictures.map[0].clusters)
     header = ["image", "class", *(f"cluster, level {level + 1}" for level in range(levels))]
     rows = [
@@ -84,12 +77,12 @@ def _write_projector(folder: str, pictures: Pictures, embedding: np.ndarray) -> 
         for each, point in zip(shown, pictures.map, strict=True)
     ]
     lines = ["\t".join(" ".join(cell.split()) for cell in row) for row in [header, *rows]]
-    thumbnails = decode(shown)
+    thumbnails = [decode(each) for each in shown]
     across = math.ceil(math.sqrt(len(thumbnails)))
     starts = range(0, len(thumbnails), across)
-    sprite = _sheet([thumbnails[start : start + across] for start in starts], 0)
+    sprite = _sheet([thumbnails[start : start + across] for start in starts], "black")
     file = io.BytesIO()
-    Image.fromarray(sprite).save(file, "PNG")
+    sprite.save(file, "PNG")
     tensors = "\n".join("\t".join(f"{value:.4g}" for value in row) for row in embedding)
     for name, content in (
         ("embedding.tsv", tensors.encode()),
@@ -103,5 +96,5 @@ def _write_projector(folder: str, pictures: Pictures, embedding: np.ndarray) -> 
     entry.tensor_name, entry.tensor_path = "embedding", "embedding.tsv"
     entry.metadata_path = "images.tsv"
     entry.sprite.image_path = "sprite.png"
-    entry.sprite.single_image_dim.extend(thumbnails[0].shape[:2])
+    entry.sprite.single_image_dim.extend(thumbnails[0].size)
     projector.visualize_embeddings(folder, config)

@@ -198,6 +198,7 @@ def _optimizer(
 ) -> keras.optimizers.Optimizer:
     optimizer = optimizers.make(
         config.optimizer,
+        variables,
         learning_rate=WarmupCosine(
             peak=config.learning_rate,
             steps=config.epochs * steps_per_epoch,
@@ -205,7 +206,6 @@ def _optimizer(
         ),
         momentum=config.sgd_momentum,
         weight_decay=config.weight_decay,
-        variables=variables,
     )
     if config.precision == "mixed_float16":
         return keras.optimizers.LossScaleOptimizer(optimizer)

@@ -12,8 +12,7 @@ import tensorflow as tf
 from ifnd_tf.data.contents import SameData
 from ifnd_tf.data.source import Source
 from ifnd_tf.detection.detectors import Detector
-from ifnd_tf.distribute.strategies import any_worker, is_chief, num_input_pipelines
-from ifnd_tf.evaluation import collapse
+from ifnd_tf.distribute.strategies import is_chief, num_input_pipelines, workers
 from ifnd_tf.evaluation.embed import Embedder, Embeddings, labelled
 from ifnd_tf.evaluation.knn import weighted_knn
 from ifnd_tf.models.contrastive import ContrastiveModel
@@ -31,6 +30,7 @@ from ifnd_tf.training.callbacks.live_report import LiveReport
 from ifnd_tf.training.callbacks.lost_images import LostImages
 from ifnd_tf.training.callbacks.nonfinite import StopAtNonFinite
 from ifnd_tf.training.callbacks.online_knn import OnlineKNN
+from ifnd_tf.training.callbacks.save_policy import SavePolicy
 from ifnd_tf.training.callbacks.terminal import Terminal
 from ifnd_tf.training.preemption import Interruption
 from ifnd_tf.training.rollback import Rollbacks
@@ -43,13 +43,7 @@ def stateful_parts(run: Run, detector: Detector) -> dict[str, Any]:
         "detection": build_detection.make_callback(
             config, detector, run.splits.train.labels, progress=progress, run=directory
         ),
-        "health": Health(
-            functools.partial(collapse.collapse_measures, seed=config.seed),
-            collapse.training_warnings,
-            epochs=config.epochs,
-            progress=progress,
-            run=directory,
-        ),
+        "health": Health(epochs=config.epochs, progress=progress, run=directory),
         "records": Records(
             directory, progress, steps_per_epoch=run.steps_per_epoch, epochs=config.epochs
         ),
@@ -66,9 +60,8 @@ def training_callbacks(
     return [
         StopAtNonFinite(),
         LostImages(
-            source.lost,
+            source,
             [bad for each in run.splits if each is not None for bad in each.unreadable],
-            num_examples=source.num_examples,
             max_share=config.max_corrupt_share,
             run=run.directory,
             progress=run.progress,
@@ -120,12 +113,11 @@ def checkpointing(
     with run.strategy.scope():
         return Checkpointing(
             CheckpointStore(run.directory.file("checkpoints")),
+            SavePolicy(minutes=config.checkpoint_minutes, steps=config.checkpoint_steps),
             steps_per_epoch=run.steps_per_epoch,
-            minutes=config.checkpoint_minutes,
-            steps=config.checkpoint_steps,
             keep=config.keep_checkpoints,
             interruption=interruption,
-            agree=any_worker(run.strategy),
+            workers=workers(run.strategy),
             report=run.progress.line,
             writer=is_chief(run.strategy),
             states=stateful,
@@ -172,9 +164,9 @@ def chief_callbacks(run: Run, pictures: PictureCollector | None) -> list[keras.c
     ]
     settings = dataclasses.asdict(config)
     if config.wandb:
-        callbacks.append(trackers.WandB(config.name, settings, run.directory.path))
+        callbacks.append(trackers.wandb(config.name, settings, run.directory.path))
     if config.mlflow:
-        callbacks.append(trackers.MLflow(config.name, settings))
+        callbacks.append(trackers.mlflow(config.name, settings))
     # Workers spend their time differently, so they would not agree on when to embed together.
     if config.report_share and num_input_pipelines(run.strategy) == 1:
         refresh = functools.partial(_refresh_report, run, pictures)

@@ -70,7 +70,7 @@ def embedding_table(
     """The embeddings to cluster, from `--embedding_source`."""
     examples = source.num_examples
     if model.memory is not None:
-        return MemoryBank(strategy, model.memory, num_examples=examples, seed=config.seed)
+        return MemoryBank(model.memory, seed=config.seed)
     network = model.embedding_network
 
     def embed(images: tf.Tensor) -> tf.Tensor:

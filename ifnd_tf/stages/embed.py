@@ -10,7 +10,7 @@ import tensorflow as tf
 from ifnd_tf.data.datasets import Splits
 from ifnd_tf.detection.from_arrays import array_detector
 from ifnd_tf.evaluation.duplicates import find_duplicates, fingerprint
-from ifnd_tf.evaluation.embed import SEEN, embed
+from ifnd_tf.evaluation.embed import SEEN, Embedder
 from ifnd_tf.models.network import Network
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.stages import build, sizes
@@ -68,7 +68,7 @@ def _embedded(run: Run, splits: Splits, network: Network) -> dict[str, np.ndarra
     for name, source in zip(("train", "evaluation"), splits, strict=True):
         if source is not None:
             batches = build.ordered_batches(run.config, run.strategy, source)
-            found = embed(outputs, batches, source.num_examples, run.strategy)
+            found = Embedder(outputs, run.strategy)(batches, source.num_examples)
             seen = np.flatnonzero(found.pop(SEEN))
             paths = np.array([source.describe(int(i)) for i in seen])
             columns = {"path": paths, "split": np.full(len(seen), name)}

@@ -1,5 +1,6 @@
 """`--mode=evaluate`: the protocols of `--protocols`, beside an untrained encoder and raw pixels."""
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,13 +14,13 @@ from ifnd_tf.data.datasets import Splits
 from ifnd_tf.data.source import Source
 from ifnd_tf.errors import UserError
 from ifnd_tf.evaluation import collapse, few_labels
-from ifnd_tf.evaluation.embed import SEEN, embed, labelled, raw_pixels
+from ifnd_tf.evaluation.embed import SEEN, Embedder, Embeddings, labelled, raw_pixels
 from ifnd_tf.evaluation.finetune import finetune, finetune_steps
 from ifnd_tf.evaluation.kmeans_nmi import clustering
 from ifnd_tf.evaluation.knn import weighted_knn
 from ifnd_tf.evaluation.linear_probe import linear_probe
 from ifnd_tf.evaluation.saved_model import load_features
-from ifnd_tf.evaluation.transfer import one_hot, transfer, transfer_svm
+from ifnd_tf.evaluation.transfer import one_hot, transfer_svm
 from ifnd_tf.models.network import Network
 from ifnd_tf.stages import build
 from ifnd_tf.stages.run import Run
@@ -29,7 +30,7 @@ _MOST_RAW_PIXELS = 200_000
 # VOC07 has 5,011 training images; an SVM for each class takes minutes on ten times as many.
 _MOST_SVM = 10_000
 
-# Results of `embed` for the training and for the test images.
+# Results of an `Embedder` for the training and for the test images.
 Outputs = tuple[dict[str, Any], dict[str, Any]]
 
 
@@ -131,11 +132,8 @@ def expected(config: Config) -> list[str]:
 
 def _embedded(run: Run, function: Callable, splits: Splits) -> Outputs:
     train, test = (
-        embed(
-            function,
-            build.ordered_batches(run.config, run.strategy, source),
-            source.num_examples,
-            run.strategy,
+        Embedder(function, run.strategy)(
+            build.ordered_batches(run.config, run.strategy, source), source.num_examples
         )
         for source in splits
         if source is not None
@@ -204,20 +202,20 @@ def _transfer(config: Config, outputs: Outputs, splits: Splits) -> Iterator[tupl
     train, test = splits
     assert test is not None
     if train.targets is None:
-        yield from transfer(
-            *map(labelled, outputs),
-            neighbors=config.knn_neighbors,
-            temperature=config.knn_temperature,
-            solver=config.linear_solver,
-        )
+        both = [labelled(found) for found in outputs]
+        neighbors, temperature = config.knn_neighbors, config.knn_temperature
+        nearest = weighted_knn(*both, neighbors=neighbors, temperature=temperature)
+        linear = linear_probe(*both, solver=config.linear_solver)
+        for name, value in itertools.chain(nearest, linear):
+            yield f"transfer_{name}", value
         if train.num_examples > _MOST_SVM:
             return
-    parts: list[np.ndarray] = []
+    parts = []
     for found, source in zip(outputs, (train, test), strict=True):
         targets = source.targets
         if targets is None:
             targets = one_hot(source.labels, len(source.class_names))
-        parts += [found["features"][found[SEEN]], targets[found[SEEN]]]
+        parts.append(Embeddings(found["features"][found[SEEN]], targets[found[SEEN]]))
     yield from transfer_svm(*parts, seed=config.seed)
 
 

@@ -14,13 +14,7 @@ def export_model(run: Run) -> None:
     written = []
     if "saved_model" in names:
         written.append(run.directory.file("saved_model"))
-        saved_model.export(
-            written[0],
-            encoder=model.encoder,
-            projector=model.projector,
-            image_size=size,
-            decoding=build.decoding(run.config),
-        )
+        saved_model.export(written[0], model.network, size, build.decoding(run.config))
     if {"keras", "onnx", "tflite"} & set(names):
         encoder = keras_formats.keras_encoder(model.encoder, size)
         written += keras_formats.write_keras(path, encoder) if "keras" in names else []

@@ -2,6 +2,7 @@
 
 import functools
 
+import pytest
 import tensorflow as tf
 
 from benchmarks import input as benchmark
@@ -17,6 +18,7 @@ def test_files_have_their_size_and_the_content_of_photographs(tmp_path):
         assert min(image.std() for image in decoded) > 10
 
 
+@pytest.mark.slow
 def test_without_peers_our_side_is_shown_and_what_installs_them(tmp_path, monkeypatch, capsys):
     nowhere = functools.partial(peer.started, environment=tmp_path)
     monkeypatch.setattr(peer, "started", nowhere)

@@ -15,7 +15,7 @@ from ifnd_tf.clustering import kmeans as lib
 from ifnd_tf.clustering.initialization import used
 from ifnd_tf.clustering.nearest import default_chunk
 from ifnd_tf.distribute import stateless_random
-from ifnd_tf.distribute.collectives import replica_collectives
+from ifnd_tf.distribute.replicas import replica_collectives
 from tests import reference
 
 TAU = 0.2
@@ -34,6 +34,8 @@ def run(points, centroids, iterations, index=None, chunk=None, collectives=lib.L
         tf.convert_to_tensor(centroids, tf.float32),
         num_iterations=iterations,
         confidence_temperature=TAU,
+        tolerance=0.0,
+        relaxation=1.0,
         chunk_size=chunk,
         collectives=collectives,
     )
@@ -125,7 +127,7 @@ def test_start_finds_every_one_of_far_apart_blobs():
 # --- properties -----------------------------------------------------------------------------
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     seed=st.integers(0, 2**31 - 1),
     n=st.integers(1, 60),
@@ -253,7 +255,9 @@ def test_a_start_is_clustered_on_its_sample():
 
 def test_gain_is_what_means_take_off_the_inertia_of_the_same_members():
     points, centroids = points_of(300, 5), points_of(8, 5, seed=1)
-    moved = lloyd.move_centroids(tf.constant(points), tf.range(300), tf.constant(centroids))
+    moved = lloyd.move_centroids(
+        tf.constant(points), tf.range(300), tf.constant(centroids), relaxation=1.0
+    )
     labels = np.asarray(run(points, centroids, 0).assignments)
     before, after = (
         np.sum((points - np.asarray(c)[labels]) ** 2) for c in (centroids, moved.centroids)
@@ -271,6 +275,7 @@ def test_iterations_end_when_the_inertia_settles(tolerance, expected):
         num_iterations=50,
         confidence_temperature=TAU,
         tolerance=tolerance,
+        relaxation=1.0,
     )
     np.testing.assert_allclose(found.centroids, run(points, points[:8], expected).centroids)
 
@@ -286,6 +291,7 @@ def test_inertia_never_rises_however_far_centroids_go(relaxation):
             points[:60],
             num_iterations=iterations,
             confidence_temperature=TAU,
+            tolerance=0.0,
             relaxation=relaxation,
         )
         return float(found.inertia)
@@ -388,13 +394,6 @@ def test_collapsed_embeddings_still_start_from_different_points():
     assert np.all(np.asarray(used(tf.constant(first))))
 
 
-def test_count_non_finite():
-    points = points_of(6, 3)
-    points[1, 0], points[3, 2], points[5, 1] = np.nan, np.inf, np.nan
-    index = tf.constant([0, 1, 2, 3, 4, -1])  # The last is padding: not counted.
-    assert int(lib.count_non_finite(tf.constant(points), index)) == 2
-
-
 # --- eager = graph = XLA, and no N x K matrix ------------------------------------------------
 
 
@@ -434,6 +433,11 @@ def test_compiled_sums_are_the_plain_ones(dtype):
     plain, compiled = lloyd._sums(*arguments), lloyd._compiled_sums(*arguments)
     np.testing.assert_allclose(compiled, plain, rtol=1e-6, atol=1e-6)
     assert np.isfinite(plain).all()
+
+
+def test_chunks_hold_few_scores_but_not_few_rows():
+    # On a CPU 2^20 scores at a time, in whole 256 rows, of which at most 32.
+    assert [default_chunk(k) for k in (1, 1000, 4000, 10**6)] == [8192, 1024, 256, 256]
 
 
 def graphs_of(function):
@@ -493,8 +497,10 @@ def test_same_clusters_on_any_number_of_replicas(strategy):
         first = lib.initial_centroids(
             points, index, num_clusters=k, seed=7, sample_size=sample, collectives=collectives
         )
-        moved = lloyd.move_centroids(points, index, first, chunk_size=16, collectives=collectives)
-        return first, *moved[:2], lib.count_non_finite(points, index, collectives)
+        moved = lloyd.move_centroids(
+            points, index, first, relaxation=1.0, chunk_size=16, collectives=collectives
+        )
+        return first, *moved[:2]
 
     def finish(points, index, centroids):
         return lib.kmeans(
@@ -503,6 +509,7 @@ def test_same_clusters_on_any_number_of_replicas(strategy):
             centroids,
             num_iterations=1,
             confidence_temperature=TAU,
+            relaxation=1.0,
             chunk_size=16,
             collectives=replica_collectives(),
         )
@@ -514,7 +521,7 @@ def test_same_clusters_on_any_number_of_replicas(strategy):
         )
 
     data = split(points), split(index)
-    first, moved, reseeded, bad = tf.function(lambda *args: strategy.run(begin, args=args))(*data)
+    first, moved, reseeded = tf.function(lambda *args: strategy.run(begin, args=args))(*data)
     result = tf.function(lambda *args: strategy.run(finish, args=args))(*data, moved)
     local = strategy.experimental_local_results
     expected_first = start(points, k, seed=7, index=index, sample_size=sample)
@@ -524,7 +531,6 @@ def test_same_clusters_on_any_number_of_replicas(strategy):
         np.testing.assert_allclose(local(result.centroids)[replica], expected.centroids, atol=1e-5)
         np.testing.assert_array_equal(local(result.counts)[replica], expected.counts)
         np.testing.assert_allclose(local(result.inertia)[replica], expected.inertia, rtol=1e-5)
-        assert int(local(bad)[replica]) == 0
         total = int(local(reseeded)[replica]) + int(local(result.reseeded)[replica])
         assert total == int(expected.reseeded) >= k - sample
     for name in ("assignments", "confidence"):

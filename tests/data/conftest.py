@@ -23,12 +23,17 @@ def memory_source() -> ArraySource:
     return ArraySource("memory", images, np.arange(40) % 4, ["a", "b", "c", "d"])
 
 
-@pytest.fixture
-def class_folders(tmp_path: Path) -> Path:
-    """30 JPEGs of different sizes in 3 class folders, one of them nested."""
+def write_class_folders(path: Path) -> Path:
+    """Writes 30 JPEGs of different sizes in 3 class folders, one of them nested."""
     for i in range(30):
-        folder = tmp_path / "pictures" / ("cat/wild", "dog", "fish")[i % 3]
+        folder = path / ("cat/wild", "dog", "fish")[i % 3]
         folder.mkdir(parents=True, exist_ok=True)
         image = Image.fromarray(picture(i, 20 + i, 50 - i))
         image.save(folder / f"{i:03}.jpg", quality=95)
-    return tmp_path / "pictures"
+    return path
+
+
+@pytest.fixture
+def class_folders(tmp_path: Path) -> Path:
+    """A test's own class folders, whose files it may damage."""
+    return write_class_folders(tmp_path / "pictures")

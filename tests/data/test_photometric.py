@@ -7,7 +7,6 @@ import pytest
 import tensorflow as tf
 
 from ifnd_tf.data import photometric, recipes
-from ifnd_tf.errors import UserError
 
 STILL = {
     "jitter_probability": 0.0,
@@ -114,6 +113,24 @@ def test_probability_zero_is_exactly_the_identity():
     np.testing.assert_array_equal(still, photometric.normalise(images))
 
 
+@pytest.mark.parametrize("static", [False, True])
+def test_a_change_of_probability_0_costs_nothing(static):
+    def products(**overrides):
+        recipe = recipes.recipe("moco_v2", **{**STILL, **overrides})
+        function = tf.function(
+            lambda images, draws: photometric.augment(images, draws, recipe, static=static)
+        ).get_concrete_function(
+            tf.TensorSpec([2, 8, 8, 3], tf.uint8),
+            tf.TensorSpec([2, photometric.PHOTOMETRIC_DRAWS], tf.float32),
+        )
+        return [op.type for op in function.graph.get_operations() if "MatMul" in op.type]
+
+    assert len(products()) == 0
+    # One for the colours, one along each axis for the blur.
+    assert len(products(jitter_probability=0.5)) == len(products(gray_probability=0.5)) == 1
+    assert len(products(blur_probability=0.5)) == 2
+
+
 def test_an_image_that_is_left_alone_beside_changed_ones_is_unchanged():
     images = tf.constant(np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8))
     left_alone = np.float32(
@@ -156,21 +173,3 @@ def test_normalise_uses_imagenets_mean_and_deviation():
     red[..., 0] = 255
     expected = [(1 - 0.485) / 0.229, -0.456 / 0.224, -0.406 / 0.225]
     np.testing.assert_allclose(photometric.normalise(red)[0, 0], expected, rtol=1e-6)
-
-
-def test_recipe_overrides_only_what_is_given():
-    changed = recipes.recipe("moco_v2", crop_min_area=0.5, flip_probability=None)
-    assert changed == recipes.RECIPES["moco_v2"]._replace(crop_min_area=0.5)
-
-
-@pytest.mark.parametrize(
-    ("name", "overrides", "message"),
-    [
-        ("mocov2", {}, "moco_v2, simclr, digits. Received: 'mocov2'"),
-        ("moco_v2", {"hue": 0.1}, "Received: hue"),
-        ("moco_v2", {"blur_sigma_max": 0.05}, "at least --blur_sigma_min=0.1. Received: 0.05"),
-    ],
-)
-def test_bad_recipes_are_named(name, overrides, message):
-    with pytest.raises(UserError, match=message.replace("(", r"\(")):
-        recipes.recipe(name, **overrides)

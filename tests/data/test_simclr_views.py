@@ -3,7 +3,7 @@
 That is google-research/simclr, tf2/data_util.py: crops by TensorFlow's bounding boxes, resized
 bicubically, then brightness, contrast, saturation and hue one by one in random order, clipped
 after each. What differs by design (one clip, hue in YIQ, bilinear) must stay within the bounds.
-Crops are torchvision's (tests/data/test_augment.py); TensorFlow draws their heights uniformly
+Crops are torchvision's (tests/data/test_crops.py); TensorFlow draws their heights uniformly
 instead of their areas, so that areas come out smaller.
 """
 

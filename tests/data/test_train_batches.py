@@ -19,6 +19,7 @@ from ifnd_tf.data.scan import scan
 from ifnd_tf.data.source import ArraySource
 from ifnd_tf.distribute import stateless_random
 from ifnd_tf.errors import UserError
+from tests.data.conftest import write_class_folders
 
 SIZE = 16
 RECIPE = recipes.recipe("moco_v2")
@@ -40,16 +41,19 @@ def contexts(workers: int, replicas: int) -> list[tf.distribute.InputContext]:
     return [tf.distribute.InputContext(workers, w, workers * replicas) for w in range(workers)]
 
 
-@pytest.fixture(params=["memory", "files"])
+@pytest.fixture(scope="module")
+def scanned_files(tmp_path_factory):
+    folder = write_class_folders(tmp_path_factory.mktemp("scanned"))
+    result = datasets.open_splits(f"folder:{folder}", holdout_share=0.01).train
+    scan(result)
+    assert result.pixels is None  # Their sizes differ.
+    return result
+
+
+@pytest.fixture(params=["memory_source", "scanned_files"], ids=["memory", "files"])
 def source(request):
     """Images in memory that are cut a batch at a time, and files that are cut one by one."""
-    if request.param == "files":
-        folder = request.getfixturevalue("class_folders")
-        result = datasets.open_splits(f"folder:{folder}", holdout_share=0.01).train
-        scan(result)
-        assert result.pixels is None  # Their sizes differ.
-        return result
-    return request.getfixturevalue("memory_source")
+    return request.getfixturevalue(request.param)
 
 
 def test_elements_have_static_shapes(source):

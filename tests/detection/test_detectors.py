@@ -7,6 +7,7 @@ import tensorflow as tf
 from ifnd_tf.detection import detectors, metrics
 from ifnd_tf.errors import UserError
 from tests import corners
+from tests.conftest import make_strategy
 
 
 def test_oracle_gives_the_truth_at_once():
@@ -29,8 +30,12 @@ def test_an_unknown_name_is_answered_with_those_there_are():
         detectors.named("orcale")
 
 
+@pytest.mark.parametrize(
+    "strategy", ["default", pytest.param("mirrored-2", marks=pytest.mark.slow)]
+)
 def test_ifnd_accepts_the_most_confident_and_starts_where_it_ended(strategy):
-    detector = detectors.ClusterDetector(corners.sharded_kmeans(strategy), [2, 4])
+    clusters = corners.sharded_kmeans(make_strategy(strategy))
+    detector = detectors.ClusterDetector(clusters, [2, 4])
     half = detector.detect(0.5, corners.no_phase)
     n = corners.N
     assert half.labels.shape == half.confidence.shape == (2, n)
@@ -48,6 +53,15 @@ def test_ifnd_accepts_the_most_confident_and_starts_where_it_ended(strategy):
     assert everything.statistics["clusters"] == [2, 4]
     assert everything.statistics["empty_clusters"] == 0
     np.testing.assert_array_equal(everything.sample.examples, np.arange(n))
+
+
+def test_nested_levels_agree_and_start_where_they_ended():
+    kmeans = corners.sharded_kmeans(tf.distribute.get_strategy())
+    detector = detectors.ClusterDetector(kmeans, [2, 4], hierarchy="nested")
+    first, second = (detector.detect(1.0, corners.no_phase).labels for _ in range(2))
+    for fine in range(4):
+        assert len(np.unique(first[0, first[1] == fine])) == 1
+    np.testing.assert_array_equal(second[1], first[1])
 
 
 def test_random_keeps_sizes_and_loses_the_meaning():

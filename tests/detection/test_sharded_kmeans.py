@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ifnd_tf.clustering import nearest
+from ifnd_tf.clustering import initialization, nearest
 from ifnd_tf.clustering.kmeans import initial_centroids, kmeans
-from ifnd_tf.clustering.lloyd import RELAXATION, TOLERANCE
 from ifnd_tf.detection import sharded_kmeans
 from ifnd_tf.errors import UserError
 from tests import corners
@@ -17,15 +16,7 @@ def whole(num_clusters):
     """The same k-means on all points at once."""
     points, index = corners.embed(corners.images()), tf.range(corners.N)
     start = initial_centroids(points, index, num_clusters=num_clusters, seed=0)
-    return kmeans(
-        points,
-        index,
-        start,
-        num_iterations=5,
-        confidence_temperature=0.2,
-        tolerance=TOLERANCE,
-        relaxation=RELAXATION,
-    )
+    return kmeans(points, index, start, num_iterations=5, confidence_temperature=0.2)
 
 
 def test_sharded_clusters_equal_those_of_the_whole(strategy):
@@ -39,8 +30,11 @@ def test_sharded_clusters_equal_those_of_the_whole(strategy):
     assert found.counts.sum() == corners.N
 
 
-def test_a_nested_level_keeps_fine_clusters_together(strategy):
-    clusters = corners.sharded_kmeans(strategy)
+@pytest.mark.parametrize(
+    "replicas", ["default", pytest.param("mirrored-2", marks=pytest.mark.slow)]
+)
+def test_a_nested_level_keeps_fine_clusters_together(replicas):
+    clusters = corners.sharded_kmeans(make_strategy(replicas))
     clusters.table.refresh()
     fine = clusters.cluster(12, None)
     coarse = clusters.coarsen(fine, 4)
@@ -48,6 +42,20 @@ def test_a_nested_level_keeps_fine_clusters_together(strategy):
         assert len(np.unique(coarse.assignments[fine.assignments == cluster])) <= 1
     np.testing.assert_array_equal(coarse.counts, np.bincount(coarse.assignments, minlength=4))
     assert np.all((coarse.confidence >= 0) & (coarse.confidence <= 1))
+
+
+def test_unused_fine_centroids_are_nobodys_parents():
+    clusters = corners.sharded_kmeans(tf.distribute.get_strategy())
+    clusters.table.refresh()
+    fine = clusters.cluster(4, None)
+    unused = tf.fill([2, corners.WIDTH], initialization.UNUSED)
+    padded = fine._replace(
+        centroids=tf.concat([fine.centroids, unused], 0), counts=np.append(fine.counts, [0, 0])
+    )
+    found, expected = clusters.coarsen(padded, 2), clusters.coarsen(fine, 2)
+    np.testing.assert_array_equal(found.assignments, expected.assignments)
+    np.testing.assert_allclose(found.centroids, expected.centroids, atol=1e-6)
+    assert np.all(found.counts > 0)
 
 
 def scarce(monkeypatch, most):

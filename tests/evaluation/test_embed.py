@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from ifnd_tf.errors import UserError
-from ifnd_tf.evaluation.embed import Embedder, embed, labelled, raw_pixels
+from ifnd_tf.evaluation.embed import Embedder, labelled, raw_pixels
 
 
 def _batches(index, label=None, batch=2):
@@ -23,7 +23,7 @@ def _mean(images):
 
 
 def test_rows_land_at_their_index_and_padding_nowhere():
-    outputs = embed(_mean, _batches([3, 1, 0, -1], [7, 8, 9, 5]), num_examples=5)
+    outputs = Embedder(_mean)(_batches([3, 1, 0, -1], [7, 8, 9, 5]), num_examples=5)
     np.testing.assert_array_equal(outputs["features"][:, 0], [0, 1, 0, 3, 0])
     np.testing.assert_array_equal(outputs["seen"], [True, True, False, True, False])
     np.testing.assert_array_equal(outputs["label"], [9, 8, -1, 7, -1])
@@ -33,7 +33,7 @@ def test_half_precision_comes_back_as_float32():
     def half(images):
         return {"features": tf.cast(images, tf.bfloat16)}
 
-    outputs = embed(half, _batches([0, 1]), num_examples=2)
+    outputs = Embedder(half)(_batches([0, 1]), num_examples=2)
     assert outputs["features"].dtype == np.float32
     assert outputs["features"][1].max() == 1
 
@@ -59,7 +59,7 @@ def test_replicas_share_the_work():
     strategy = tf.distribute.MirroredStrategy([device.name for device in devices[:2]])
     index = [5, 4, 3, 2, 1, -1, 0, -1]
     data = strategy.distribute_datasets_from_function(lambda _: _batches(index, index))
-    outputs = embed(_mean, data, num_examples=6, strategy=strategy)
+    outputs = Embedder(_mean, strategy)(data, num_examples=6)
     np.testing.assert_array_equal(outputs["features"][:, 2], np.arange(6))
     np.testing.assert_array_equal(outputs["label"], np.arange(6))
     assert outputs["seen"].all()
@@ -67,18 +67,18 @@ def test_replicas_share_the_work():
 
 def test_nothing_to_embed_is_an_error():
     with pytest.raises(UserError, match="at least one readable image"):
-        embed(_mean, _batches([-1, -1]), num_examples=3)
+        Embedder(_mean)(_batches([-1, -1]), num_examples=3)
 
 
 def test_labelled_keeps_seen_and_labelled_rows_only():
-    outputs = embed(_mean, _batches([0, 1, 3, -1], [2, -1, 0, 1]), num_examples=4)
+    outputs = Embedder(_mean)(_batches([0, 1, 3, -1], [2, -1, 0, 1]), num_examples=4)
     features, labels = labelled(outputs)
     np.testing.assert_array_equal(features[:, 0], [0, 3])
     np.testing.assert_array_equal(labels, [2, 0])
 
 
 def test_labelled_needs_labels():
-    outputs = embed(_mean, _batches([0, 1]), num_examples=2)
+    outputs = Embedder(_mean)(_batches([0, 1]), num_examples=2)
     with pytest.raises(UserError, match="labelled images"):
         labelled(outputs)
 

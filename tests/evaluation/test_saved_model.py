@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from ifnd_tf.errors import UserError
-from ifnd_tf.evaluation.embed import embed
+from ifnd_tf.evaluation.embed import Embedder
 from ifnd_tf.evaluation.saved_model import load_features
 
 
@@ -63,7 +63,7 @@ def test_serves_the_embedding_pass(path):
     batches = tf.data.Dataset.from_tensor_slices(
         {"index": np.array([4, 2, 0, -1], np.int32), "images": images[:4]}
     ).batch(2)
-    outputs = embed(load_features(path), batches, num_examples=5)
+    outputs = Embedder(load_features(path))(batches, num_examples=5)
     np.testing.assert_array_equal(outputs["features"][[4, 2, 0]], images[:3, 0, 0])
 
 

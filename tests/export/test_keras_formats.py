@@ -36,6 +36,7 @@ def expected(encoder, images) -> np.ndarray:
     return encoder(normalise(tf.constant(images)), training=False).numpy()
 
 
+@pytest.mark.slow
 def test_the_keras_file_loads_without_this_package(encoder, images, expected, tmp_path):
     keras_formats.write_keras(str(tmp_path / "encoder"), keras_formats.keras_encoder(encoder, SIZE))
     np.save(tmp_path / "images.npy", images)

@@ -16,7 +16,7 @@ from ifnd_tf.data.photometric import normalise
 from ifnd_tf.errors import UserError
 from ifnd_tf.export.saved_model import export
 from ifnd_tf.models import backbones
-from ifnd_tf.models.network import projector
+from ifnd_tf.models.network import Network, projector
 from tests.conftest import make_strategy
 
 SIZE = 16
@@ -46,13 +46,15 @@ def _expected(encoder, projector, images):
     return features, embedding / np.linalg.norm(embedding, axis=1, keepdims=True)
 
 
-@pytest.fixture(scope="module", params=["default", "mirrored-2"])
+@pytest.fixture(
+    scope="module", params=["default", pytest.param("mirrored-2", marks=pytest.mark.slow)]
+)
 def exported(request, tmp_path_factory):
     """A network built under a strategy, and where it was exported to."""
     path = tmp_path_factory.mktemp("export") / "saved_model"
     with make_strategy(request.param).scope():
         encoder, projector = _network()
-        export(str(path), encoder=encoder, projector=projector, image_size=SIZE)
+        export(str(path), Network(encoder, projector), SIZE)
     return encoder, projector, path
 
 
@@ -170,6 +172,5 @@ def test_is_a_keras_layer_to_keras_users(exported):
 def test_an_unwritable_path_is_an_error(tmp_path):
     blocked = pathlib.Path(tmp_path, "file")
     blocked.write_text("")
-    encoder, projector = _network()
     with pytest.raises(UserError, match="can be written"):
-        export(str(blocked / "model"), encoder=encoder, projector=projector, image_size=SIZE)
+        export(str(blocked / "model"), Network(*_network()), SIZE)

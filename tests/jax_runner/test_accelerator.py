@@ -13,7 +13,7 @@ from jax_runner import accelerator
 from jax_runner.artifact import artifacts_in
 from jax_runner.run_folder import read_weights, weight_files
 
-VALUES = np.random.default_rng(0).normal(size=(3, 500, 1000)).astype(np.float32)
+VALUES = np.random.default_rng(0).normal(size=(3, 200, 600)).astype(np.float32)
 
 
 def write_run(folder: pathlib.Path, seed: int = 0, initial: str = "../initial.npz") -> None:

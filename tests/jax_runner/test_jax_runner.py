@@ -16,7 +16,7 @@ import tensorflow as tf
 import main
 from ifnd_tf.data import photometric
 from ifnd_tf.evaluation import few_labels, linear_probe
-from ifnd_tf.evaluation.embed import Embeddings, embed, labelled
+from ifnd_tf.evaluation.embed import Embedder, Embeddings, labelled
 from ifnd_tf.evaluation.knn import weighted_knn
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.progress import Progress
@@ -167,8 +167,7 @@ def test_both_reach_the_same_knn(config, splits, ran, fitted):
 
     train, test = (
         labelled(
-            embed(
-                features,
+            Embedder(features)(
                 build.ordered_batches(config, tf.distribute.get_strategy(), source),
                 source.num_examples,
             )

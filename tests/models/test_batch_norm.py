@@ -97,6 +97,13 @@ def test_statistics_over_replicas(strategy, policy):
         np.testing.assert_allclose(value, x.mean((0, 1, 2)), atol=1e-5)
 
 
+def test_a_batch_of_one_pixel_has_a_variance_of_zero():
+    layer = BatchNorm("sync", momentum=0.0)
+    outputs = layer(np.full((1, 1, 1, 5), 3.0, np.float32), training=True)
+    np.testing.assert_array_equal(outputs, np.zeros((1, 1, 1, 5)))
+    np.testing.assert_array_equal(layer.moving_variance, np.zeros(5))
+
+
 def test_interleave_deals_like_cards_and_back():
     x = tf.range(12)
     dealt = interleave(x, 3)

@@ -125,6 +125,18 @@ def test_union_is_one_loss_of_the_pairs_found_at_any_level(make):
     assert either[7].sum() == 3 and found[0, 7].sum() == 2  # itself, 3 and, by the union, 11
 
 
+def test_a_step_tells_how_alike_the_views_are_and_how_spread_the_embeddings():
+    model, data = simclr(), batch()
+    first, second = (model.network.embed(data["images"][:, v]).numpy() for v in (0, 1))
+    found = model.train_step(data)
+    anchors, positives = np.concatenate([first, second]), np.concatenate([second, first])
+    np.testing.assert_allclose(
+        found["positive_similarity"], np.mean(np.sum(anchors * positives, axis=1)), rtol=1e-5
+    )
+    spread = np.sqrt(np.mean(np.var(anchors, axis=0))) * np.sqrt(D)
+    np.testing.assert_allclose(found["embedding_std"], spread, rtol=1e-5)
+
+
 def test_the_newest_embeddings_are_those_of_the_last_step():
     data, model = batch(), simclr()
     expected = model.network.embed(data["images"][:, 0]).numpy()

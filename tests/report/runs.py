@@ -69,7 +69,7 @@ def write_pictures(
         projection=projection,
         class_names=["<b>cat</b>", "dog", "emu", "fox"][:classes] if labelled else [],
         pictures={
-            str(i): Thumbnail(
+            i: Thumbnail(
                 EVIL if i == 0 else f"a/{i}.jpg",
                 int(truth[i]),
                 pictures.encode(rng.integers(0, 256, (side, side, 3), np.uint8)),

@@ -97,7 +97,7 @@ def test_galleries_show_the_pictures(run, labelled):
     assert bool(marks) == labelled
     assert ("not marked" in page.words) != labelled
     right = [
-        gathered.pictures[str(i)].label == gathered.pictures[str(each.anchor)].label
+        gathered.pictures[i].label == gathered.pictures[each.anchor].label
         for each in gathered.removed
         for i in each.shown
     ]

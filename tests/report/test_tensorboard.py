@@ -45,7 +45,7 @@ def test_galleries_hold_the_pictures(tmp_path, gathered):
     side = 16 + 6
     assert sheet.shape == (4 * side, 6 * side, 3)
     query = gathered.neighbours[0].query
-    (picture,) = pictures.decode([gathered.pictures[str(query)]])
+    picture = pictures.decode(gathered.pictures[query])
     assert np.array_equal(sheet[3 : side - 3, 3 : side - 3], picture)
 
 
@@ -53,9 +53,9 @@ def test_removed_images_are_framed_by_right_and_wrong(tmp_path, gathered):
     (event,) = events(tmp_path).Tensors("removed negatives (anchor first)")
     sheet = np.asarray(Image.open(io.BytesIO(tf.make_ndarray(event.tensor_proto)[2])))
     first = gathered.removed[0]
-    own = gathered.pictures[str(first.anchor)].label
+    own = gathered.pictures[first.anchor].label
     for place, index in enumerate(first.shown, start=1):
-        right = gathered.pictures[str(index)].label == own
+        right = gathered.pictures[index].label == own
         assert tuple(sheet[0, place * 22]) == ((0, 158, 115) if right else (213, 94, 0))
 
 
@@ -73,8 +73,8 @@ def test_the_projector_gets_vectors_names_and_thumbnails(tmp_path, gathered):
     width, height = entry.sprite.single_image_dim
     place = 25
     y, x = divmod(place, sprite.shape[1] // width)
-    index = str(gathered.map[place].example)
-    (picture,) = pictures.decode([gathered.pictures[index]])
+    index = gathered.map[place].example
+    picture = pictures.decode(gathered.pictures[index])
     assert np.array_equal(
         sprite[y * height : (y + 1) * height, x * width : (x + 1) * width], picture
     )

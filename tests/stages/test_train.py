@@ -4,18 +4,15 @@ import dataclasses
 import os
 import shutil
 import signal
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from ifnd_tf.detection.callback import IncrementalDetection
 from ifnd_tf.errors import NonFinite, Stopped, UserError
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.run.checkpoints import CheckpointStore
 from ifnd_tf.run.directory import RunDirectory
-from ifnd_tf.run.progress import Progress
 from ifnd_tf.stages import build, sizes
 from tests import tiny
 from tests.conftest import make_strategy
@@ -25,13 +22,14 @@ from tests.outcomes import SPLIT, alone, assert_same, outcome
 KEYS = {"embedding_source": "keys", "batch_size": 24, "queue_size": 72}
 
 
+@pytest.mark.slow
 @pytest.mark.distribution
 @pytest.mark.parametrize(
     ("variant", "replicas"),
     [
         ("moco-eliminate", 2),
-        pytest.param("simclr-attract", 2, marks=pytest.mark.slow),
-        pytest.param("simclr-keys", 2, marks=pytest.mark.slow),
+        ("simclr-attract", 2),
+        ("simclr-keys", 2),
     ],
 )
 def test_replicas_change_nothing(variant, replicas, tmp_path, shared):
@@ -52,7 +50,9 @@ def without_times(path):
     ]
 
 
-@pytest.mark.parametrize("variant", ["moco-eliminate", "moco-keys"])
+@pytest.mark.parametrize(
+    "variant", ["moco-eliminate", pytest.param("moco-keys", marks=pytest.mark.slow)]
+)
 def test_a_run_stopped_at_any_step_ends_bit_for_bit_the_same(variant, tmp_path):
     # 3 epochs of 5 steps; labels are refreshed before the second, and hold for two epochs, so
     # that step 12 resumes an epoch whose labels and statistics are of a refresh before.
@@ -85,7 +85,9 @@ def test_a_finished_run_is_not_trained_again(finished):
     assert len(again["epochs"]) == 2
 
 
-@pytest.mark.parametrize("detector", ["none", "oracle", "random"])
+@pytest.mark.parametrize(
+    "detector", ["none", "oracle", pytest.param("random", marks=pytest.mark.slow)]
+)
 def test_every_detector_trains(detector, tmp_path):
     config = tiny.config(detector=detector, acceptance_end=1.0)
     data = tiny.splits()
@@ -106,34 +108,30 @@ def test_every_detector_trains(detector, tmp_path):
         assert last["detection_precision"] < 0.25
 
 
+OPTIONS = {
+    "simclr": {
+        "embedding_source": "keys",
+        "framework": "simclr",
+        "infeed_dtype": "float32",
+        "optimizer": "lars",
+        "learning_rate_warmup_epochs": 0.5,
+        "rescale_negatives": True,
+    },
+    "pass": {"acceptance_scope": "cluster"},
+    "keys": {
+        "embedding_source": "keys",
+        "batch_norm": "split",
+        "batch_norm_splits": 4,
+        "precision": "mixed_bfloat16",
+    },
+}
+
+
 @pytest.mark.parametrize(
-    "overrides",
-    [
-        {
-            "cluster_on": "features",
-            "acceptance_scope": "cluster",
-            "optimizer": "lars",
-            "learning_rate_warmup_epochs": 0.5,
-            "rescale_negatives": True,
-        },
-        {
-            "embedding_source": "keys",
-            "cluster_on": "features",
-            "framework": "simclr",
-            "infeed_dtype": "float32",
-        },
-        {
-            "embedding_source": "keys",
-            "cluster_on": "features",
-            "batch_norm": "split",
-            "batch_norm_splits": 4,
-            "precision": "mixed_bfloat16",
-        },
-    ],
-    ids=["pass", "simclr", "keys"],
+    "name", ["simclr", *(pytest.param(name, marks=pytest.mark.slow) for name in ("pass", "keys"))]
 )
-def test_options_train_and_detect(overrides, tmp_path):
-    config = tiny.config(**{"batch_norm": "local", **overrides})
+def test_options_train_and_detect(name, tmp_path):
+    config = tiny.config(**{"batch_norm": "local", "cluster_on": "features", **OPTIONS[name]})
     model, run = tiny.train(config, make_strategy("default"), tmp_path)
     last = run.metrics()[-1]
     assert np.isfinite(last["loss"])
@@ -154,6 +152,7 @@ def test_images_without_a_key_are_not_accepted(tmp_path):
         assert len(np.unique(labels[labels >= 0])) == clusters
 
 
+@pytest.mark.slow
 def test_detection_is_compared_with_nearest_neighbours(tmp_path):
     config = tiny.config(num_clusters="auto", level_combination="union", acceptance_end=1.0)
     _, run = tiny.train(config, make_strategy("default"), tmp_path)
@@ -165,36 +164,7 @@ def test_detection_is_compared_with_nearest_neighbours(tmp_path):
     assert last["masked_share"] > 0
 
 
-def test_acceptance_may_be_complete_before_the_end():
-    detector = SimpleNamespace(incremental=True, num_levels=1)
-    callback = IncrementalDetection(
-        detector, true_labels=np.zeros(4), warmup_epochs=2, refresh_epochs=1, epochs=10,
-        schedule="linear", start=0.0, end=0.8, end_epoch=7, progress=Progress(enabled=False),
-    )  # fmt: skip
-    # Epochs count from 0 here: the seventh is 6, four after the warm-up.
-    assert [callback.rate(epoch) for epoch in (2, 4, 6, 9)] == pytest.approx([0, 0.4, 0.8, 0.8])
-
-
-def test_images_that_were_not_embedded_again_are_spoken_of(capsys):
-    found = SimpleNamespace(labels=np.zeros([1, 4]), confidence=np.ones([1, 4]), sample=None)
-    counts = iter([4, 4, 1])
-
-    def detect(rate, phase):
-        found.statistics = {"embedded": next(counts)}
-        return found
-
-    callback = IncrementalDetection(
-        SimpleNamespace(incremental=True, num_levels=1, detect=detect), epochs=3,
-        progress=Progress(),
-    )  # fmt: skip
-    callback.set_model(SimpleNamespace(pseudo_labels=tf.Variable(np.full([1, 4], -1.0))))
-    said = []
-    for epoch in range(3):
-        callback.on_epoch_begin(epoch)
-        said.append("3 fewer images could be read" in capsys.readouterr().out)
-    assert said == [False, False, True]
-
-
+@pytest.mark.slow
 def test_nested_labels_keep_fine_clusters_together(tmp_path):
     config = tiny.config(hierarchy="nested", acceptance_end=1.0)
     model, _ = tiny.train(config, make_strategy("default"), tmp_path)
@@ -204,6 +174,7 @@ def test_nested_labels_keep_fine_clusters_together(tmp_path):
         assert len(np.unique(parents)) <= 1
 
 
+@pytest.mark.slow
 def test_infeed_of_float32_and_of_uint8_train_alike(tmp_path, shared):
     expected = alone("moco-eliminate", shared)
     found = outcome("moco-eliminate", make_strategy("default"), tmp_path, infeed_dtype="float32")
@@ -247,7 +218,9 @@ def test_a_diverged_run_names_the_step_and_keeps_the_checkpoint_before(tmp_path)
     assert CheckpointStore(str(tmp_path / "checkpoints")).steps() == [0]
 
 
-@pytest.mark.parametrize("strategy", ["default", "mirrored-2"])
+@pytest.mark.parametrize(
+    "strategy", ["default", pytest.param("mirrored-2", marks=pytest.mark.slow)]
+)
 def test_a_gradient_that_is_not_finite_is_named(strategy, tmp_path, monkeypatch):
     def poisoned(self, tape, loss):
         gradients = minimise(self, tape, loss)
@@ -264,6 +237,7 @@ def test_a_gradient_that_is_not_finite_is_named(strategy, tmp_path, monkeypatch)
     assert CheckpointStore(str(tmp_path / "checkpoints")).latest() == 5
 
 
+@pytest.mark.slow
 def test_a_run_goes_back_and_on_with_other_views(finished, tmp_path, monkeypatch):
     poison = iter([True])
 

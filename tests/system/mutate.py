@@ -50,10 +50,15 @@ PARTS = {
         ("ifnd_tf/models/*.py",), ("tests/models",), ("tests/distribute", "tests/test_exp*", *_RUNS)
     ),
     "crops": Part(
-        tuple(f"ifnd_tf/data/{name}*.py" for name in ("augment", "crop", "photometric", "recipes")),
-        ("tests/data/test_augment*", "tests/data/test_crop*", "tests/data/test_simclr*",
-         "tests/data/test_photometric*", "tests/data/test_recipes*", "tests/data/test_train_b*"),
+        tuple(f"ifnd_tf/data/{name}.py" for name in ("crops", "photometric", "recipes")),
+        tuple(f"tests/data/test_{name}.py" for name in
+              ("crops", "photometric", "recipes", "simclr_views", "train_batches")),
         ("tests/data", *_RUNS),
+    ),
+    "schedules": Part(
+        ("ifnd_tf/detection/schedule.py", "ifnd_tf/training/learning_rate.py"),
+        ("tests/detection/test_schedule.py", "tests/training/test_learning_rate.py"),
+        ("tests/detection", "tests/models", *_RUNS),
     ),
 }  # fmt: skip
 # Architectures are Keras' or He et al.'s: their sizes are tables, not decisions of the method.

@@ -122,6 +122,7 @@ def test_a_run_outlives_its_data(photos, tmp_path):
     np.testing.assert_array_equal(trained(tmp_path / "run", opened()), whole)
 
 
+@pytest.mark.slow
 def test_an_image_lost_in_the_middle_is_listed_and_the_run_ends(photos, tmp_path):
     root, opened = photos
     lost = tiny.AtStep(2, lambda: (root / "007.png").write_bytes(b"gone"))

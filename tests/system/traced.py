@@ -90,10 +90,7 @@ def evaluation(config, strategy, directory):
     images = tf.zeros([ROWS, config.image_size, config.image_size, 3], tf.uint8)
     values = strategy.experimental_distribute_values_from_function(lambda _: tf.identity(images))
     error = lowered(programs.Traced(embedder._step.get_concrete_function(values)), directory)
-    saved_model.export(
-        str(directory / "saved_model"), encoder=model.encoder, projector=model.projector,
-        image_size=config.image_size,
-    )  # fmt: skip
+    saved_model.export(str(directory / "saved_model"), model.network, config.image_size)
     return error
 
 

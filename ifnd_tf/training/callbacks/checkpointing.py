@@ -2,12 +2,13 @@
 
 import concurrent.futures
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
 
+from ifnd_tf.distribute.strategies import ALONE, Workers
 from ifnd_tf.errors import UserError
 from ifnd_tf.run.checkpoints import CheckpointStore, Snapshot
 from ifnd_tf.training.callbacks.save_policy import SavePolicy
@@ -36,12 +37,11 @@ class Checkpointing(keras.callbacks.Callback):
 
     Args:
         store: where checkpoints go.
+        policy: when to save.
         steps_per_epoch: steps of an epoch.
-        minutes, steps: see `SavePolicy`.
         keep: how many of the newest checkpoints to keep.
         interruption: asks to save and stop, if given.
-        agree: for each flag, whether it is set on any worker; all workers call it at the same
-            step. None: there is one worker.
+        workers: the processes of the run, which must save at the same step.
         report: called with warnings.
         writer: whether this process is the chief. Other workers take part in copying, as
             collectives demand, and write nothing.
@@ -52,24 +52,22 @@ class Checkpointing(keras.callbacks.Callback):
     def __init__(
         self,
         store: CheckpointStore,
+        policy: SavePolicy,
         *,
         steps_per_epoch: int,
-        minutes: float = 0.0,
-        steps: int = 0,
         keep: int = 2,
         interruption: Interruption | None = None,
-        agree: Callable[[Sequence[bool]], Sequence[bool]] | None = None,
+        workers: Workers = ALONE,
         report: Callable[[str], None] = lambda text: None,
         writer: bool = True,
         states: Mapping[str, Stateful] | None = None,
         **objects: Any,
     ):
         super().__init__()
-        self._store, self._steps_per_epoch = store, steps_per_epoch
-        self._keep = keep
-        self._interruption, self._agree = interruption, agree or (lambda flags: flags)
-        self._agree_every, self._calls = 1 if agree is None else _AGREE_EVERY, 0
-        self._policy = SavePolicy(minutes=minutes, steps=steps, lead=self._agree_every - 1)
+        self._store, self._policy = store, policy
+        self._steps_per_epoch, self._keep = steps_per_epoch, keep
+        self._interruption, self._workers = interruption or Interruption(), workers
+        self._agree_every, self._calls = 1 if workers.count == 1 else _AGREE_EVERY, 0
         self._report, self._writer, self._states = report, writer, states or {}
         self._checkpoint = tf.train.Checkpoint(**objects)
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "checkpoints")
@@ -130,8 +128,8 @@ class Checkpointing(keras.callbacks.Callback):
             return  # The epoch's end comes next.
         self._calls += 1
         if self._calls % self._agree_every == 0:
-            due = self._writer and self._writing is None and self._policy.due(step)
-            self._save_if(step, due)
+            idle = self._writer and self._writing is None
+            self._save_if(step, idle and self._policy.due(step, lead=self._agree_every - 1))
 
     def on_epoch_end(self, epoch, logs=None):
         step, last = (epoch + 1) * self._steps_per_epoch, (self.params or {}).get("epochs")
@@ -147,8 +145,7 @@ class Checkpointing(keras.callbacks.Callback):
 
     def _save_if(self, step: int, due: bool, surely: bool = False) -> None:
         """Saves if any worker says so or was interrupted; the latter ends training."""
-        interrupted = self._interruption is not None and self._interruption.received is not None
-        due, stop = self._agree([due, interrupted])
+        due, stop = self._workers.any([due, self._interruption.received is not None])
         if stop:
             self.model.stop_training = True
         if due or stop or surely:

@@ -1,11 +1,11 @@
 """Signs of collapse while training: numbers every epoch, and warnings."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import keras
-import numpy as np
 
+from ifnd_tf.evaluation import collapse
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.progress import Progress
 
@@ -20,24 +20,13 @@ class Health(keras.callbacks.Callback):
     warming up. The warnings are kept in results.json, as `training_warnings`.
 
     Args:
-        measure: float32 [n, D] unit vectors -> (name, value) pairs for the logs.
-        judge: name, values so far, whether training ends -> warnings.
         epochs: the run's length.
         progress: the terminal.
         run: the run directory.
     """
 
-    def __init__(
-        self,
-        measure: Callable[[np.ndarray], Iterable[tuple[str, float]]],
-        judge: Callable[[str, Sequence[float], bool], list[str]],
-        *,
-        epochs: int,
-        progress: Progress,
-        run: RunDirectory,
-    ):
+    def __init__(self, *, epochs: int, progress: Progress, run: RunDirectory):
         super().__init__()
-        self._measure, self._judge = measure, judge
         self._epochs = epochs
         self._progress, self._run = progress, run
         self._warned: dict[str, str] = {}
@@ -59,7 +48,7 @@ class Health(keras.callbacks.Callback):
         before = [record for record in self._run.metrics() if record["epoch"] <= epoch]
         for name in [name for name in logs if name not in self._warned]:
             values = [record[name] for record in (*before, logs) if name in record]
-            for text in self._judge(name, values, epoch + 1 == self._epochs):
+            for text in collapse.training_warnings(name, values, epoch + 1 == self._epochs):
                 self._warned[name] = f"epoch {epoch + 1}: {text}"
                 self._progress.line(f"warning: {self._warned[name]}")
         if self._warned:
@@ -72,7 +61,7 @@ class Health(keras.callbacks.Callback):
             return {}
         # Evenly spaced, not the first ones: a queue's neighbours come from one step.
         rows = newest[:: max(1, len(newest) // _ROWS)][:_ROWS]
-        found = dict(self._measure(rows))
+        found = dict(collapse.collapse_measures(rows))
         if "positive_similarity" in logs:
             # |x - y|^2 = 2 - 2 x.y of unit vectors, over all views of the epoch.
             found["health_alignment"] = 2.0 - 2.0 * float(logs["positive_similarity"])

@@ -1,9 +1,10 @@
 """Images that became unreadable while training: listed, and an error above some share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import keras
 
+from ifnd_tf.data.source import Source
 from ifnd_tf.errors import UserError
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.progress import Progress
@@ -13,9 +14,8 @@ class LostImages(keras.callbacks.Callback):
     """At an epoch's end, adds newly unreadable images to unreadable.tsv.
 
     Args:
-        lost: rows (index, name, reason) of the images lost so far, by index; updated by others.
-        known: the rows listed before training.
-        num_examples: training images.
+        source: the training images, which note those that are lost.
+        known: rows (index, name, reason) that were listed before training.
         max_share: largest tolerated share of unreadable images, in [0, 1].
         run: the run directory.
         progress: the terminal.
@@ -23,22 +23,20 @@ class LostImages(keras.callbacks.Callback):
 
     def __init__(
         self,
-        lost: Mapping[int, tuple],
+        source: Source,
         known: Sequence[tuple],
         *,
-        num_examples: int,
         max_share: float,
         run: RunDirectory,
         progress: Progress,
     ):
         super().__init__()
-        self._lost, self._known = lost, known
-        self._num_examples, self._max_share = num_examples, max_share
+        self._source, self._known, self._max_share = source, known, max_share
         self._run, self._progress = run, progress
         self._listed = 0
 
     def on_epoch_end(self, epoch, logs=None):
-        lost = [self._lost[index] for index in sorted(self._lost)]
+        lost = [self._source.lost[index] for index in sorted(self._source.lost)]
         if len(lost) == self._listed:
             return
         self._listed = len(lost)
@@ -48,9 +46,9 @@ class LostImages(keras.callbacks.Callback):
             f"{lost[0][1]}; others take their places. See {self._run.file('unreadable.tsv')}"
         )
         bad = len(self._known) + len(lost)
-        if bad > self._max_share * self._num_examples:
+        if bad > self._max_share * self._source.num_examples:
             raise UserError(
                 f"Expected at most --max_corrupt_share={self._max_share} unreadable images. "
-                f"Received: {bad} of {self._num_examples}, such as {lost[0][1]}; mend "
+                f"Received: {bad} of {self._source.num_examples}, such as {lost[0][1]}; mend "
                 "them or raise the share, and give the same command again."
             )

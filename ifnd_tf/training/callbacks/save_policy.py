@@ -16,7 +16,6 @@ class SavePolicy:
     Args:
         minutes: the most training to lose within an epoch; 0: any.
         steps: the most training steps to lose; 0: any.
-        lead: further steps that may pass before `due` is asked again.
         clock: seconds that never go back.
 
     Attributes:
@@ -28,11 +27,10 @@ class SavePolicy:
         *,
         minutes: float = 0.0,
         steps: int = 0,
-        lead: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ):
         self._seconds, self._steps = 60 * minutes, steps
-        self._lead, self._clock = lead, clock
+        self._clock = clock
         self.cost = 0.0
         self._saved_step, self._saved_at, self._on_disk = -1, clock(), -1
         # Steps and seconds from a save to the disk; a guess before the first.
@@ -63,11 +61,11 @@ class SavePolicy:
         """Whether a crash in the next step would cost too much, so that it must wait."""
         return bool(self._steps) and step - self._on_disk >= self._steps
 
-    def due(self, step: int) -> bool:
-        """Whether to save within an epoch."""
+    def due(self, step: int, *, lead: int = 0) -> bool:
+        """Whether to save within an epoch; `lead` further steps may pass before this is asked."""
         steps, seconds = self._delay
         # Waiting for a slow disk is better than more than twice as many saves.
-        early = min(steps + self._lead, self._steps // 2)
+        early = min(steps + lead, self._steps // 2)
         if self._steps and step - self._saved_step >= max(1, self._steps - early):
             return True
         passed = self._clock() - self._saved_at

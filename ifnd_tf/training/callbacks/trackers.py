@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
-import keras
+from keras.callbacks import LambdaCallback
 
 from ifnd_tf.errors import UserError
 
 
-class WandB(keras.callbacks.Callback):
+def wandb(experiment: str, settings: Mapping[str, Any], workdir: str) -> LambdaCallback:
     """Weights & Biases, set up by its own variables (WANDB_MODE, WANDB_ENTITY, ...).
 
     Args:
@@ -19,42 +19,32 @@ class WandB(keras.callbacks.Callback):
         settings: the run's flags.
         workdir: where wandb keeps its files.
     """
-
-    def __init__(self, experiment: str, settings: Mapping[str, Any], workdir: str):
-        super().__init__()
-        with _opening("wandb"):
-            self._run = installed("wandb").init(
-                project="ifnd_tf", name=experiment, config=dict(settings), dir=workdir
-            )
-
-    def on_epoch_end(self, epoch, logs=None):
-        self._run.log(_numbers(logs), step=epoch + 1)
-
-    def on_train_end(self, logs=None):
-        self._run.finish()
+    with _opening("wandb"):
+        run = installed("wandb").init(
+            project="ifnd_tf", name=experiment, config=dict(settings), dir=workdir
+        )
+    return LambdaCallback(
+        on_epoch_end=lambda epoch, logs: run.log(_numbers(logs), step=epoch + 1),
+        on_train_end=lambda logs: run.finish(),
+    )
 
 
-class MLflow(keras.callbacks.Callback):
+def mlflow(experiment: str, settings: Mapping[str, Any]) -> LambdaCallback:
     """MLflow, at MLFLOW_TRACKING_URI or in its default place.
 
     Args:
         experiment: the run's name.
         settings: the run's flags.
     """
-
-    def __init__(self, experiment: str, settings: Mapping[str, Any]):
-        super().__init__()
-        self._mlflow = installed("mlflow")
-        with _opening("mlflow"):
-            self._mlflow.set_experiment("ifnd_tf")
-            self._mlflow.start_run(run_name=experiment)
-            self._mlflow.log_params(dict(settings))
-
-    def on_epoch_end(self, epoch, logs=None):
-        self._mlflow.log_metrics(_numbers(logs), step=epoch + 1)
-
-    def on_train_end(self, logs=None):
-        self._mlflow.end_run()
+    tracker = installed("mlflow")
+    with _opening("mlflow"):
+        tracker.set_experiment("ifnd_tf")
+        tracker.start_run(run_name=experiment)
+        tracker.log_params(dict(settings))
+    return LambdaCallback(
+        on_epoch_end=lambda epoch, logs: tracker.log_metrics(_numbers(logs), step=epoch + 1),
+        on_train_end=lambda logs: tracker.end_run(),
+    )
 
 
 def installed(package: str) -> ModuleType:

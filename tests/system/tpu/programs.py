@@ -130,9 +130,12 @@ def clustering_step(config: Config, strategy: tf.distribute.Strategy, num_exampl
     width = kmeans.table.width
     clusters = num_clusters(config, num_examples)[-1]
 
+    def both(centroids):
+        return kmeans.cluster_step(kmeans.move_step(centroids).centroids)
+
     @tf.function
     def step(centroids):
-        return strategy.run(kmeans.cluster_step, args=(centroids, 1))
+        return strategy.run(both, args=(centroids,))
 
     # Two passes of n x K products: one to move the centroids, one to score.
     rows = math.ceil(num_examples / strategy.num_replicas_in_sync)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from ifnd_tf.errors import UserError
 from ifnd_tf.run.checkpoints import CheckpointStore, Snapshot
 from ifnd_tf.training.callbacks.checkpointing import Checkpointing
+from ifnd_tf.training.callbacks.save_policy import SavePolicy
 
 pytestmark = pytest.mark.faults
 
@@ -28,6 +29,12 @@ class Disk(CheckpointStore):
         time.sleep(take)
         super().write(snapshot)
         self.written.append(snapshot.step)
+
+
+def checkpointing(disk, steps_per_epoch, **rules):
+    """The callback under such rules, saving a variable."""
+    policy = SavePolicy(**rules)
+    return Checkpointing(disk, policy, steps_per_epoch=steps_per_epoch, v=tf.Variable(0.0))
 
 
 def train(saving, epochs, steps=10, seconds=0.0):
@@ -49,7 +56,7 @@ def train(saving, epochs, steps=10, seconds=0.0):
 @pytest.mark.parametrize("takes", [[0.0], [0.02], [0.0, 0.05]])
 def test_a_crash_costs_no_more_steps_than_the_interval(takes, tmp_path):
     disk = Disk(tmp_path, takes)
-    saving = Checkpointing(disk, steps_per_epoch=10, steps=4, v=tf.Variable(0.0))
+    saving = checkpointing(disk, 10, steps=4)
     lost = [step - disk.written[-1] for step in train(saving, epochs=3, seconds=0.005)]
     assert max(lost) <= 4
     assert disk.written[0] == 0 and disk.written[-1] == 30
@@ -57,14 +64,14 @@ def test_a_crash_costs_no_more_steps_than_the_interval(takes, tmp_path):
 
 def test_a_quick_disk_is_not_written_more_often_than_asked(tmp_path):
     disk = Disk(tmp_path, [0.0])
-    saving = Checkpointing(disk, steps_per_epoch=100, steps=20, v=tf.Variable(0.0))
+    saving = checkpointing(disk, 100, steps=20)
     list(train(saving, epochs=1, steps=100, seconds=0.01))
     assert len(disk.written) == 7  # before the first step, 5 within, at the end
 
 
 def test_minutes_count_from_what_is_on_disk(tmp_path):
     disk = Disk(tmp_path, [0.02])
-    saving = Checkpointing(disk, steps_per_epoch=100, minutes=0.1 / 60, v=tf.Variable(0.0))
+    saving = checkpointing(disk, 100, minutes=0.1 / 60)
     begin, within = time.monotonic(), 0
     for _ in train(saving, epochs=1, steps=100, seconds=0.005):
         within = len(disk.written)
@@ -82,7 +89,7 @@ def test_epochs_ends_take_no_more_than_their_share(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Snapshot, "take", slow)
     disk = Disk(tmp_path, [0.0])
-    saving = Checkpointing(disk, steps_per_epoch=2, v=tf.Variable(0.0))
+    saving = checkpointing(disk, 2)
     begin = time.monotonic()
     list(train(saving, epochs=60, steps=2, seconds=0.02))
     within = [step for step in disk.written if 0 < step < 120]
@@ -92,7 +99,7 @@ def test_epochs_ends_take_no_more_than_their_share(tmp_path, monkeypatch):
 
 def test_a_run_stopped_at_an_epochs_end_is_saved_there(tmp_path):
     disk = Disk(tmp_path, [0.0])
-    saving = Checkpointing(disk, steps_per_epoch=2, v=tf.Variable(0.0))
+    saving = checkpointing(disk, 2)
     for step in train(saving, epochs=5, steps=2):
         if step == 6:
             saving.model.stop_training = True
@@ -104,7 +111,7 @@ def test_a_run_stopped_at_an_epochs_end_is_saved_there(tmp_path):
 
 def test_a_failed_write_stops_training_at_the_next_step_or_the_end(tmp_path):
     disk = Disk(tmp_path, [0.0, UserError("full")])
-    saving = Checkpointing(disk, steps_per_epoch=10, steps=4, v=tf.Variable(0.0))
+    saving = checkpointing(disk, 10, steps=4)
     done = []
     with pytest.raises(UserError, match="full"):
         for step in train(saving, epochs=2, seconds=0.005):

@@ -54,9 +54,9 @@ def test_what_is_not_on_disk_yet_makes_training_wait(clock):
 
 
 def test_workers_that_are_asked_seldom_save_as_much_earlier(clock):
-    policy = SavePolicy(steps=100, lead=9, clock=clock)
+    policy = SavePolicy(steps=100, clock=clock)
     policy.saved(0, 0.0)
-    assert not policy.due(89) and policy.due(90)
+    assert not policy.due(89, lead=9) and policy.due(90, lead=9)
 
 
 def test_minutes_are_counted_less_the_way_to_the_disk(clock):

@@ -47,9 +47,9 @@ def test_a_missing_package_is_named_with_the_way_out(package, monkeypatch):
 
 def test_wandb_gets_settings_and_every_epoch(fake):
     module = fake("wandb")
-    tracking = trackers.WandB("mine", {"seed": 3}, "/run")
+    tracking = trackers.wandb("mine", {"seed": 3}, "/run")
     tracking.on_epoch_end(0, {"loss": 2})
-    tracking.on_train_end()
+    tracking.on_train_end({})
     init, log, finish = module.calls
     assert init == (
         "init", (), {"project": "ifnd_tf", "name": "mine", "config": {"seed": 3}, "dir": "/run"}
@@ -60,9 +60,9 @@ def test_wandb_gets_settings_and_every_epoch(fake):
 
 def test_mlflow_gets_settings_and_every_epoch(fake):
     module = fake("mlflow")
-    tracking = trackers.MLflow("mine", {"seed": 3})
+    tracking = trackers.mlflow("mine", {"seed": 3})
     tracking.on_epoch_end(4, {"loss": 2})
-    tracking.on_train_end()
+    tracking.on_train_end({})
     assert [name for name, _, _ in module.calls] == [
         "set_experiment", "start_run", "log_params", "log_metrics", "end_run"
     ]  # fmt: skip
@@ -76,4 +76,4 @@ def test_a_tracker_that_does_not_start_says_why_in_a_line(fake, monkeypatch):
 
     monkeypatch.setattr(fake("mlflow"), "set_experiment", refuse, raising=False)
     with pytest.raises(UserError, match="--mlflow: .* no server at http://nowhere Set it up"):
-        trackers.MLflow("mine", {})
+        trackers.mlflow("mine", {})
