@@ -12,7 +12,9 @@ class Interruption:
     """Turns the first SIGTERM, SIGINT or SIGHUP (the terminal was closed) into a request.
 
     The second stops at once. A signal that the process was told to ignore, as by nohup, stays
-    ignored. A context manager, which restores the former handlers at its end. Python delivers signals
+    ignored.
+
+    A context manager, which restores the former handlers at its end. Python delivers signals
     to the main thread only; in another thread this does nothing.
 
     Args:
