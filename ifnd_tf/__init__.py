@@ -3,7 +3,7 @@
 Importing this package reads no flags, starts no device work and does not import TensorFlow:
 what is named in `__all__` comes in when it is first asked for.
 
-- `pretrain`: a whole run in one call.
+- `pretrain`: a whole run in one call; `embed`: features by its encoder.
 - `IncrementalDetection`, `array_detector`: detection for a Keras model of your own.
 - `masked_info_nce`, `false_negatives`, `ContrastiveLoss`: the loss without detected negatives.
 - `kmeans`: the module of k-means on the devices.
@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # What `__getattr__` brings in, for type checkers and editors.
-    from ifnd_tf.api import Pretrained, pretrain
+    from ifnd_tf.api import Pretrained, embed, pretrain
     from ifnd_tf.clustering import kmeans
     from ifnd_tf.detection.callback import IncrementalDetection
     from ifnd_tf.detection.from_arrays import array_detector
@@ -29,6 +29,7 @@ __all__ = [
     "Pretrained",
     "UserError",
     "array_detector",
+    "embed",
     "false_negatives",
     "kmeans",
     "masked_info_nce",
@@ -41,6 +42,7 @@ _HOMES = {
     "Pretrained": "api",
     "UserError": "errors",
     "array_detector": "detection.from_arrays",
+    "embed": "api",
     "false_negatives": "models.loss",
     "masked_info_nce": "models.loss",
     "pretrain": "api",

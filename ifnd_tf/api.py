@@ -1,16 +1,19 @@
-"""A whole run as one call, for programs and notebooks: what main.py does, without flags."""
+"""A whole run as one call, for programs and notebooks: what the command does, without flags."""
 
 import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from ifnd_tf.config import Config
+from ifnd_tf.command_line import parse_flagfile
+from ifnd_tf.config import Config, flagfile
 from ifnd_tf.distribute import strategies
 from ifnd_tf.errors import UserError, did_you_mean
 from ifnd_tf.run.progress import Progress
+from ifnd_tf.run.records import RunReader
 from ifnd_tf.stages.modes import run_stages
 from ifnd_tf.stages.run import Run
 
@@ -35,6 +38,7 @@ def pretrain(
     dataset: str,
     workdir: str,
     *,
+    preset: str = "",
     mode: Sequence[str] = ("train", "evaluate", "export", "report"),
     strategy: tf.distribute.Strategy | None = None,
     verbose: bool = True,
@@ -46,18 +50,19 @@ def pretrain(
         ```python
         import ifnd_tf
 
-        trained = ifnd_tf.pretrain("folder:photos", "runs/photos", image_size=64, batch_size=64,
-                                   queue_size=0, num_clusters="auto", augmentation="moco_v2")
+        trained = ifnd_tf.pretrain("folder:photos", "runs/photos", preset="photos")
         ```
 
     Args:
         dataset: digits | folder:PATH | list:FILE | tfds:NAME[/CONFIG].
         workdir: run directory, local or gs://.
+        preset: an experiment whose settings are the defaults, as `--preset=`: "photos" for images
+            of your own; empty: the defaults of the digits.
         mode: the stages to run, in order.
         strategy: where to compute; None: chosen as `--strategy=auto` does.
         verbose: whether to print progress.
-        **settings: any flag of main.py by name; its unit, range and default are in
-            `python main.py --help`. The defaults are those of the digits.
+        **settings: any flag of the command by name; its unit, range and default are in
+            `ifnd --help`.
 
     Returns:
         `Pretrained`.
@@ -65,16 +70,69 @@ def pretrain(
     Raises:
         UserError: for wrong input, with what to change, on one line.
     """
+    run = _run(dataset, workdir, preset, mode, strategy, verbose, settings)
+    model = run.trained_model()
+    return Pretrained(model.encoder, model.projector, run.directory.results(), run.directory.path)
+
+
+def embed(
+    workdir: str,
+    dataset: str = "",
+    *,
+    strategy: tf.distribute.Strategy | None = None,
+    verbose: bool = True,
+) -> dict[str, np.ndarray]:
+    """Features of all images of a run, or of other images, by its trained encoder.
+
+    Args:
+        workdir: directory of a trained run; its settings are taken from there.
+        dataset: images to embed, spelt as for `pretrain`; empty: those of the run.
+        strategy, verbose: as for `pretrain`.
+
+    Returns:
+        What `--mode=embed` writes to embeddings.npz, by column: path, split, label, features
+        float32 `[N, F]`, embedding float32 `[N, D]` of unit length, and more.
+
+    Raises:
+        UserError: if there is no trained run, or the images cannot be read.
+    """
+    before = RunReader(workdir).flags()
+    if not before:
+        raise UserError(f"workdir: expected the directory of a run. Received: {workdir!r}.")
+    known = {field.name for field in dataclasses.fields(Config)}
+    flags = {name: text for name, text in before.items() if name in known}
+    changed = {"workdir": workdir, "mode": "embed", "embed_dataset": dataset, "embed_format": "npz"}
+    run = _started(Config().override({**flags, **changed}), strategy, verbose)
+    with np.load(run.directory.file("embeddings", "embeddings.npz")) as table:
+        return dict(table)
+
+
+def _run(
+    dataset: str,
+    workdir: str,
+    preset: str,
+    mode: Sequence[str],
+    strategy: tf.distribute.Strategy | None,
+    verbose: bool,
+    settings: dict[str, Any],
+) -> Run:
     known = [field.name for field in dataclasses.fields(Config)]
     for name in settings:
         if name not in known:
             raise UserError(f"{name}: no such setting.{did_you_mean(name, known)}")
-    config = Config(dataset=dataset, workdir=workdir, mode=",".join(mode), **settings)
+    config = parse_flagfile(str(flagfile.preset_path(preset))) if preset else Config()
+    config = dataclasses.replace(
+        config, dataset=dataset, workdir=workdir, mode=",".join(mode), **settings
+    )
+    return _started(config, strategy, verbose)
+
+
+def _started(config: Config, strategy: tf.distribute.Strategy | None, verbose: bool) -> Run:
+    """A run whose stages are done."""
     if strategy is None:
         strategy = strategies.make_strategy(
             config.strategy, tpu=config.tpu, worker_timeout_seconds=config.worker_timeout_seconds
         )
     run = Run(config, strategy, None if verbose else Progress(enabled=False))
     run_stages(run)
-    model = run.trained_model()
-    return Pretrained(model.encoder, model.projector, run.directory.results(), run.directory.path)
+    return run

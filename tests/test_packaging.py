@@ -28,7 +28,8 @@ ORDER = (
     {"detection", "evaluation", "export", "report"},
     {"training"},
     {"stages"},
-    {"api", "command_line"},
+    {"command_line"},
+    {"api"},
     {"__main__"},
 )
 # Settings reach the library as named arguments; only the stages and what stands above them know

@@ -48,8 +48,26 @@ def open_list(
         targets = _multi_hot(numbers, len(class_names)) if several else None
         return FileSource(name, root, paths, single, class_names, targets)
 
+    if eval_list:
+        _require_apart(path, eval_list, *(_real_paths(root, paths) for root, paths, _ in lists))
     sources = [source(*each) for each in lists]
     return sources[0], sources[1] if eval_list else None, _contents(lists)
+
+
+def _real_paths(root: str, paths: Sequence[str]) -> set[str]:
+    joined = (os.path.join(root, path) for path in paths)
+    return {path if "://" in path else os.path.realpath(path) for path in joined}
+
+
+def _require_apart(train: str, evaluation: str, trained: set[str], evaluated: set[str]) -> None:
+    """Raises `UserError` if an image would be evaluated on that was trained on."""
+    both = sorted(trained & evaluated)
+    if both:
+        raise UserError(
+            f"--eval_split={evaluation}: expected images that are not trained on. Received: "
+            f"{counted(len(both), 'image')} of {train} too: {named(both)}; remove them from one of "
+            "the lists."
+        )
 
 
 def _contents(lists: Sequence[tuple[str, list[str], list[list[str]]]]) -> Contents:

@@ -31,6 +31,12 @@ def open_tfds(
         others = [each for each in EVAL_SPLITS if each in builder.info.splits]
         eval_split = next((each for each in others if each != train_split.split("[")[0]), "")
     evaluation = TfdsSource(full, builder, eval_split) if eval_split else None
+    if evaluation and train.overlaps(evaluation):
+        raise UserError(
+            f"--eval_split: expected examples that are not trained on. Received: {eval_split!r}, "
+            f"which shares some with --train_split={train_split}; choose slices apart, such as "
+            "train[:90%] and train[90%:]."
+        )
     shards = {
         f"{split}/{shard}": length
         for split, info in builder.info.splits.items()

@@ -92,6 +92,18 @@ class TfdsSource(Source):
         place = raw - self._files.offset[file] + self._files.skip[file]
         return f"{self._files.path[file].rpartition('/')[2]}__{place}"
 
+    def overlaps(self, other: "TfdsSource") -> bool:
+        """Whether both read a record of the same file."""
+        spans = [
+            {path: (skip, skip + take) for path, skip, take in zip(*each._files[:3], strict=True)}
+            for each in (self, other)
+        ]
+        shared = spans[0].keys() & spans[1].keys()
+        return any(
+            max(spans[0][path][0], spans[1][path][0]) < min(spans[0][path][1], spans[1][path][1])
+            for path in shared
+        )
+
     def subset(self, indices: np.ndarray) -> "TfdsSource":
         """A source of its own with these examples, renumbered from 0; `indices` ascend."""
         return TfdsSource(
