@@ -1,5 +1,8 @@
 """The encoder as a Keras model of stock layers, its weights, ONNX and TensorFlow Lite."""
 
+import contextlib
+import io
+
 import keras
 import tensorflow as tf
 
@@ -65,10 +68,13 @@ def write_onnx(path: str, model: keras.Model) -> list[str]:
             "--export_formats=onnx: expected the package tf2onnx. Received: none installed; "
             'pip install "tf2onnx>=1.17", or leave onnx out.'
         ) from error
-    features = _features(model)
-    proto, _ = tf2onnx.convert.from_function(
-        features, input_signature=features.input_signature, opset=_ONNX_OPSET
-    )
+    spec = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32, name="images")
+
+    @tf.function(input_signature=[spec], autograph=False)
+    def features(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"features": model(images, training=False)}
+
+    proto, _ = tf2onnx.convert.from_function(features, input_signature=[spec], opset=_ONNX_OPSET)
     return [_write(f"{path}.onnx", proto.SerializeToString())]
 
 
@@ -78,20 +84,9 @@ def write_tflite(path: str, model: keras.Model) -> list[str]:
     The SavedModel itself cannot be converted: TensorFlow Lite has no operation that resizes images
     of any size with antialiasing.
     """
-    # Not from_keras_model, which prints all variables.
-    function = _features(model).get_concrete_function()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
-    return [_write(f"{path}.tflite", converter.convert())]
-
-
-def _features(model: keras.Model) -> tf.types.experimental.PolymorphicFunction:
-    spec = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32, name="images")
-
-    @tf.function(input_signature=[spec], autograph=False)
-    def features(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"features": model(images, training=False)}
-
-    return features
+    with contextlib.redirect_stdout(io.StringIO()):  # It prints all variables.
+        converted = tf.lite.TFLiteConverter.from_keras_model(model).convert()
+    return [_write(f"{path}.tflite", converted)]
 
 
 def _write(path: str, contents: bytes) -> str:

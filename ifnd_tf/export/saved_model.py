@@ -44,7 +44,7 @@ class ExportedEncoder(tf.train.Checkpoint):
         Returns:
             "features" float32 `[b, F]`; "embedding" float32 `[b, D]`, of unit length.
         """
-        return self._outputs(centre_view(images, self._image_size))
+        return self._of_views(centre_view(images, self._image_size))
 
     @tf.function(
         input_signature=[tf.TensorSpec([None], tf.string, name="encoded")], autograph=False
@@ -66,7 +66,13 @@ class ExportedEncoder(tf.train.Checkpoint):
             encoded,
             fn_output_signature=tf.TensorSpec([size, size, 3], tf.uint8),
         )
-        return self._outputs(views)
+        return self._of_views(views)
+
+    def _of_views(self, views: tf.Tensor) -> dict[str, tf.Tensor]:
+        # TensorFlow's fused convolutions fail on a batch of none, so it gets a black image.
+        count = tf.shape(views)[0]
+        filled = tf.pad(views, [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
+        return {name: value[:count] for name, value in self._outputs(filled).items()}
 
 
 def export(path: str, network: Network, image_size: int, decoding: Decoding = DECODING) -> None:

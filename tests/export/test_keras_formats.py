@@ -77,6 +77,21 @@ def test_onnx_gives_the_same_features(encoder, images, expected, tmp_path):
     np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore")  # of an interpreter that another package will hold
+def test_tensorflow_lite_gives_the_same_features(encoder, images, expected, tmp_path):
+    copy = keras_formats.keras_encoder(encoder, SIZE)
+    (path,) = keras_formats.write_tflite(str(tmp_path / "encoder"), copy)
+    interpreter = tf.lite.Interpreter(path)
+    (given,) = interpreter.get_input_details()
+    interpreter.resize_tensor_input(given["index"], images.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(given["index"], images.astype(np.float32))
+    interpreter.invoke()
+    (made,) = interpreter.get_output_details()
+    found = interpreter.get_tensor(made["index"])
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
 def test_without_the_converter_the_error_says_what_to_install(encoder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
     with pytest.raises(UserError, match="pip install"):

@@ -84,6 +84,17 @@ def test_encoded_images_of_several_sizes_and_formats(exported):
         np.testing.assert_allclose(found["embedding"][i], embedding[0], atol=1e-5)
 
 
+@pytest.mark.cases
+@pytest.mark.parametrize("exported", ["default"], indirect=True)
+def test_an_encoded_batch_may_be_empty_and_one_bad_file_fails_it(exported):
+    encoded = tf.saved_model.load(str(exported[2])).signatures["encoded"]
+    nothing = encoded(encoded=tf.zeros([0], tf.string))
+    assert nothing["features"].shape == (0, exported[0].output_shape[-1])
+    good = tf.io.encode_png(_images(9, 9, count=1)[0])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Expected a JPEG, a PNG"):
+        encoded(encoded=tf.stack([good, tf.constant(b"no image")]))
+
+
 def test_no_collectives_remain(exported):
     path = exported[2]
     for signature in tf.saved_model.load(str(path)).signatures.values():
