@@ -18,7 +18,7 @@ PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONT
 SETTINGS = {each.name for _, explained in help_text.groups() for each in explained}
 # Options of other commands that a page shows: absl's, lowering's and jax_runner's, the system
 # tests', gcloud's.
-OTHERS = {"flagfile", "help", "helpshort"}
+OTHERS = {"flagfile", "preset", "help", "helpshort"}
 OTHERS |= {"out", "data", "minutes", "write_data", "kmeans", "json"}
 OTHERS |= {"accelerator", "zone", "version", "command", "effort", "check"}
 OTHERS |= {"plots", "num", "clusters", "images", "compile", "knn"}

@@ -75,7 +75,6 @@ class Replicas:
 
 @pytest.fixture(autouse=True)
 def in_the_root(monkeypatch):
-    # `--flagfile=` inside a flagfile is relative to where the program runs.
     monkeypatch.chdir(ROOT)
 
 
@@ -88,7 +87,7 @@ def inherited(path: pathlib.Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for line in lines(path):
         if line.startswith("--flagfile="):
-            other = ROOT / line.removeprefix("--flagfile=")
+            other = path.parent / line.removeprefix("--flagfile=")
             found |= inherited(other) | own(other)
     return found
 
@@ -116,8 +115,9 @@ def test_header_says_what_where_from_how_and_how_long(path):
     text = "\n".join(header)
     for part in ("Reference:", "Command:", "Expected metric:", "Time:"):
         assert re.search(rf"^{part} \S", text, re.MULTILINE), f"{part} is missing"
-    assert f"python main.py --flagfile=experiments/{path.name}" in text
-    assert set(re.findall(r"--(\w+)", text)) <= FIELDS | {"flagfile"}
+    commands = f"main.py --flagfile=experiments/{path.name}", f"ifnd --preset={path.stem}"
+    assert any(command in text for command in commands)
+    assert set(re.findall(r"--(\w+)", text)) <= FIELDS | {"flagfile", "preset"}
 
 
 @each_file
@@ -144,7 +144,7 @@ def test_every_line_is_a_setting_that_takes_effect(path):
 @each_run
 def test_run_directory_is_named_after_the_file(path):
     config = main.parse_flagfile(f"experiments/{path.name}")
-    assert config.experiment == path.stem
+    assert config.name == path.stem
     assert config.run_path == f"runs/{path.stem}"
 
 

@@ -139,7 +139,7 @@ def check_data(findings: Findings, config: Config, splits: Splits) -> None:
     if config.augmentation == "digits" and config.dataset != "digits":
         findings.advice.append(
             "--augmentation=digits is for handwritten digits: --augmentation=moco_v2, or begin "
-            "with --flagfile=experiments/photos.flags"
+            "with --preset=photos"
         )
 
 
