@@ -29,18 +29,22 @@ def pytest_configure(config):
 # pytest-xdist take whole files, in this order (--dist loadfile --no-loadscope-reorder).
 LONGEST = (
     "tests/stages/test_train.py",
-    "tests/jax_runner/test_jax_runner.py",
     "tests/system/test_tpu_compiler.py",
     "tests/system/test_workers.py",
+    "tests/jax_runner/test_jax_runner.py",
     "tests/test_examples.py",
-    "tests/system/test_survival.py",
-    "tests/stages/test_run.py",
-    "tests/test_main.py",
     "tests/test_experiments.py",
-    "tests/system/test_faults.py",
-    "tests/training/test_step_on_replicas.py",
+    "tests/system/test_survival.py",
     "tests/clustering/test_kmeans.py",
-    "tests/models/test_batch_norm.py",
+    "tests/system/test_faults.py",
+    "tests/test_main.py",
+    "tests/data/test_train_batches.py",
+    "tests/data/test_tfds.py",
+    "tests/training/test_step_on_replicas.py",
+    "tests/stages/test_compare.py",
+    "tests/stages/test_run.py",
+    "tests/detection/test_sharded_kmeans.py",
+    "tests/detection/test_detectors.py",
 )
 
 

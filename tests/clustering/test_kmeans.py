@@ -242,6 +242,18 @@ def test_many_clusters_are_drawn_in_blocks_and_far_apart():
     assert run(points, drawn, 0).inertia < 0.9 * run(points, random, 0).inertia
 
 
+def test_up_to_128_clusters_are_drawn_one_at_a_time():
+    # Far-apart groups of four equal points: one draw at a time never returns to a group, a round
+    # of several draws does.
+    groups = np.repeat(100 * points_of(129, 8, unit=False), 4, axis=0)
+
+    def found(k):
+        return len(np.unique(start(groups[: 4 * k], k, num_iterations=0), axis=0))
+
+    assert found(128) == 128
+    assert found(129) < 129
+
+
 def test_a_start_is_clustered_on_its_sample():
     points = points_of(4000, 6)
     drawn, refined = (run(points, start(points, 40, num_iterations=n), 0) for n in (0, 20))

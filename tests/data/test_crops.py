@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ifnd_tf.data import crops, recipes
+from ifnd_tf.data import crops, decode, recipes
 from ifnd_tf.data.decode import decode_image
 from ifnd_tf.distribute import stateless_random
 from tests.data.conftest import picture
@@ -219,3 +219,12 @@ def test_only_the_part_of_a_jpeg_that_is_seen_is_decoded():
     functions = graph.as_graph_def().library.function
     operations = [node.op for function in functions for node in function.node_def]
     assert operations.count("DecodeAndCropJpeg") == 1
+
+
+def test_a_jpeg_of_more_pixels_than_allowed_is_refused_before_it_is_decoded(monkeypatch):
+    monkeypatch.setattr(decode, "MOST_PIXELS", 20 * 24)
+    recipe, draws = recipes.recipe("moco_v2"), tf.zeros([2, crops.GEOMETRIC_DRAWS])
+    largest, larger = (tf.io.encode_jpeg(picture(0, 20, width)) for width in (24, 25))
+    assert crops.two_views(largest, draws, recipe, 16).shape == (2, 16, 16, 3)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="more than 480 pixels declared"):
+        crops.two_views(larger, draws, recipe, 16)

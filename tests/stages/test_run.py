@@ -44,7 +44,7 @@ def test_evaluation_and_export_do_not_depend_on_replicas(shared, tmp_path):
     shutil.copytree(shared / "moco-eliminate", tmp_path / "run")
     config = tiny.config(workdir=str(tmp_path / "run"), protocols="knn")
     expected, features = evaluated(config, make_strategy("default"))
-    found, same = evaluated(config, make_strategy("mirrored-4"))
+    found, same = evaluated(config, make_strategy("mirrored-2"))
     for name in SHARED:
         assert found[name] == pytest.approx(expected[name], rel=1e-5), name
     for name, value in features.items():

@@ -91,8 +91,9 @@ def test_only_the_chief_writes(outcomes):
 
 
 def test_two_workers_train_then_evaluate_and_export(tmp_path):
-    path = tmp_path / "run"
-    line = command(workdir=path, mode="train,evaluate,export", detector="none")
+    # Without detection, which the outcomes above have.
+    settings, path = {"detector": "none"}, tmp_path / "run"
+    line = command(workdir=path, mode="train,evaluate,export", **settings)
     codes, outputs = work(line, line)
     assert codes == [0, 0], outputs
     for words in ("epoch 2/2", "kNN accuracy"):  # only the chief speaks
@@ -102,7 +103,8 @@ def test_two_workers_train_then_evaluate_and_export(tmp_path):
     images = tf.random.uniform([4, 8, 8, 3], 0, 256, tf.int32, seed=1)
 
     # One process, from the same checkpoint.
-    run = tiny.run(Config(**SETTINGS, workdir=str(path)), tf.distribute.get_strategy())
+    config = Config(**{**SETTINGS, **settings}, workdir=str(path))
+    run = tiny.run(config, tf.distribute.get_strategy())
     evaluate(run)
     export_model(run)
     expected = json.loads((path / "results.json").read_text())
