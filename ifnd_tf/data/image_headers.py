@@ -7,9 +7,8 @@ import tensorflow as tf
 # Bytes from the start that hold all header fields below.
 _HEADER_BYTES = 32
 
-# A JPEG's Exif segment ends within its first 64 KiB or a little later; PNG's chunks before the
-# pixels are small.
-_METADATA_BYTES = 1 << 17
+# Exif data and a PNG's transparency come before the pixels, behind little else.
+_METADATA_BYTES = 1 << 15
 
 
 class _Field(NamedTuple):
@@ -164,7 +163,7 @@ def exif_orientation(contents: tf.Tensor) -> tf.Tensor:
 
 def _orientation(head: tf.Tensor) -> tf.Tensor:
     # Zeros follow, so that broken offsets read zeros and not past the end.
-    data = tf.pad(tf.cast(tf.io.decode_raw(head, tf.uint8), tf.int64), [[0, 1 << 17]])
+    data = tf.pad(tf.cast(tf.io.decode_raw(head, tf.uint8), tf.int64), [[0, 1 << 16]])
     size = tf.cast(tf.strings.length(head), tf.int64)
     jpeg = data[0] == 0xFF
 
@@ -189,7 +188,7 @@ def _orientation(head: tf.Tensor) -> tf.Tensor:
 
     def following(at: tf.Tensor) -> tuple[tf.Tensor]:
         after = tf.where(jpeg, at + 2 + number(at + 2, 2), at + 12 + number(at, 4))
-        return (after,)
+        return (tf.minimum(after, size),)
 
     (at,) = tf.while_loop(unfinished, following, (where_jpeg(2, 8),), parallel_iterations=1)
     start = tf.minimum(at + where_jpeg(10, 8), size)

@@ -162,6 +162,14 @@ def test_damaged_exif_data_is_no_orientation():
         assert decode_image(tf.constant(contents)).shape in ((20, 24, 3), (24, 20, 3))
 
 
+def test_a_chunk_of_any_length_is_walked_past():
+    png = FILES["rotated PNG"][0]
+    place = png.index(b"eXIf") - 4
+    longer = png[:place] + b"\xff\xff\xff\xff" + b"junk" + png[place:]
+    with pytest.raises(tf.errors.InvalidArgumentError):  # of the decoder, which wants real chunks
+        decode_image(tf.constant(longer))
+
+
 def test_the_settings_choose_background_and_levels():
     black = Decoding(background=0)
     contents = FILES["RGBA PNG"][0]
