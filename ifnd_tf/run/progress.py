@@ -18,21 +18,22 @@ def duration(seconds: float) -> str:
 _MIRROR_SECONDS = 5.0
 
 
-def epoch_line(epoch: int, epochs: int, values: Mapping[str, float]) -> str:
-    """The main values of an epoch's logs in a line; detection's once labels are accepted."""
+def epoch_line(epoch: int, epochs: int, values: Mapping[str, float | None]) -> str:
+    """The main values of an epoch's logs in a line; None, not measured, is left out."""
     forms = {
         "loss": "loss {:.3f}",
         "images_per_second": "{:,.0f} images/s",
         "online_knn_top1": "online kNN {:.1%}",
     }
-    if values.get("detection_acceptance_rate"):
+    if "detection_acceptance_rate" in values:
         forms |= {
             "detection_accepted_share": "accepted {:.0%}",
             "masked_share": "masked {:.1%} of negatives",
             "detection_precision": "pair precision {:.2f}",
             "detection_recall": "pair recall {:.2f}",
         }
-    shown = [form.format(values[name]) for name, form in forms.items() if name in values]
+    measured = {name: value for name, value in values.items() if value is not None}
+    shown = [form.format(measured[name]) for name, form in forms.items() if name in measured]
     return "  ".join([f"epoch {epoch}/{epochs}", *shown])
 
 

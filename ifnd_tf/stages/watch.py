@@ -143,7 +143,7 @@ def _sparkline(values: list[float], width: int = 24) -> str:
 
 def _refresh(run: RunRecords) -> Text:
     if not run.detection:
-        first = f"none yet; the first comes before epoch {run.whole('warmup_epochs') + 1}"
+        first = f"none yet; {run.whole('warmup_epochs')} epochs go without detection"
         return Text("" if run.flags.get("detector") == "none" else first)
     last = run.detection[-1]
     parts = [f"before epoch {last['epoch'] + 1}"]

@@ -76,7 +76,7 @@ def test_the_state_is_told_from_the_last_update(sign, state, tmp_path):
 
 def test_a_run_before_its_first_epoch_and_a_narrow_terminal(tmp_path):
     text = shown(write_run(tmp_path / "run", epochs=0, refreshes=0), width=40)
-    assert "0 of 10" in text and "none yet; the first comes" in text
+    assert "0 of 10" in text and "none yet; 2 epochs go" in text
     assert max(map(len, text.splitlines())) <= 40
 
 

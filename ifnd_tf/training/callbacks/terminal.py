@@ -47,7 +47,8 @@ class Terminal(keras.callbacks.Callback):
         text = f"{self._where(batch + 1)}training  loss {logs['loss']:.3f}"
         if total > 1:
             left = self._epochs * self._steps - self._first - total
-            text += f"  {self._speed():,.0f} images/s" if self._speed() else ""
+            speed = self._speed()
+            text += "" if speed is None else f"  {speed:,.0f} images/s"
             # Of the mean time per step so far, with detection and evaluation.
             text += f"  ETA {duration((now - self._start) / (total - 1) * left)}"
         self._progress.status(text)
@@ -64,8 +65,8 @@ class Terminal(keras.callbacks.Callback):
     def _where(self, step: int) -> str:
         return f"epoch {self._epoch + 1}/{self._epochs}  step {step}/{self._steps}  "
 
-    def _speed(self) -> float:
-        """Images/s in this epoch, 0 before its second call."""
+    def _speed(self) -> float | None:
+        """Images/s in this epoch, None before its second call."""
         if self._mark is None or self._done == self._mark_step:
-            return 0.0
+            return None
         return (self._done - self._mark_step) * self._batch / (self._now - self._mark)
