@@ -95,12 +95,18 @@ def _meant(word: str) -> str:
 
 def _with_run(given: Mapping[str, str]) -> Config:
     """The configuration of the flags given, and of the run directory for stages that need a run."""
-    config = Config().override(given)
+    config = Config().override(given if "dataset" in given else {**_demo(), **given})
     if {"train", "compare", "watch"} & set(config.stages):
         return config
     before = RunReader(config.run_path).flags()
     known = {name: text for name, text in before.items() if hasattr(config, name)}
     return Config().override({**known, "workdir": config.run_path, **given}) if known else config
+
+
+def _demo() -> dict[str, str]:
+    """The settings without `--dataset`: those of the preset digits."""
+    lines = (line.removeprefix("--") for line in flagfile.expand(["--preset=digits"]))
+    return dict(line.split("=", 1) for line in lines)
 
 
 def _joined(entries: list[str]) -> str:
@@ -184,6 +190,7 @@ def _run(config: Config) -> None:
     with _quiet_start():
         from ifnd_tf.distribute import strategies
         from ifnd_tf.report.summary import summary
+        from ifnd_tf.run.records import read_run
         from ifnd_tf.stages.modes import run_stages
         from ifnd_tf.stages.run import Run
 
@@ -198,5 +205,4 @@ def _run(config: Config) -> None:
     run = Run(config, strategy)
     run_stages(run)
     if config.stages != ("check",):
-        path, results = run.directory.path, run.directory.results()
-        run.progress.line(summary(config.name, path, results))
+        run.progress.line(summary(config.name, read_run(run.directory.path)))

@@ -54,12 +54,9 @@ def write(path: str, title: str, runs: Runs) -> str:
 def _terminal(summary: dict[str, Any]) -> str:
     """The first table with a row for each protocol, which fits a narrow screen."""
     table = next(iter(_tables(summary).values()))
-    rows = list(zip(table.header, *table.rows, strict=True))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    ]
-    return "\n".join([table.caption, *("  " + line for line in lines)])
+    header, *rows = zip(table.header, *table.rows, strict=True)
+    turned = Table(rows, header, numbers=range(1, len(header)))
+    return "\n".join([table.caption, *("  " + line for line in turned.aligned())])
 
 
 def _markdown(summary: dict[str, Any]) -> str:

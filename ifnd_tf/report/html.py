@@ -29,6 +29,18 @@ class Table(NamedTuple):
     code: Sequence[int] = ()
     folded: bool = False
 
+    def aligned(self) -> list[str]:
+        """Header and rows for a terminal, numbers aligned right."""
+        rows = [row for row in (self.header, *self.rows) if row]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return [
+            "  ".join(
+                cell.rjust(width) if column in self.numbers else cell.ljust(width)
+                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in rows
+        ]
+
 
 class Chart(NamedTuple):
     """A chart, as an `<svg>` element that is safe to include, and its numbers.

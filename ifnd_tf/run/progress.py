@@ -14,6 +14,9 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+# Told what is done and the total.
+Count = Callable[[int, int], None]
+
 # Between two updates of status.json: short beside the patience of --mode=watch, cheap on gs://.
 _MIRROR_SECONDS = 5.0
 
@@ -96,12 +99,24 @@ class Progress:
             self.line(text)
 
     @contextlib.contextmanager
-    def phase(self, name: str, where: str = "") -> Iterator[None]:
-        """Shows a phase other than training while it runs, and counts its seconds."""
+    def phase(self, name: str, where: str = "") -> Iterator[Count]:
+        """Shows a phase other than training while it runs, and counts its seconds.
+
+        Yields:
+            To be called with what is done and the total: shows both, and the time left.
+        """
         self.status(f"{where}{name} ...", force=self._stream.isatty())
         start = time.monotonic()
+
+        def count(done: int, total: int) -> None:
+            text = f"{where}{name} {done:,}/{total:,}"
+            if 0 < done < total:
+                left = (time.monotonic() - start) / done * (total - done)
+                text += f"  ETA {duration(left)}"
+            self.status(text)
+
         try:
-            yield
+            yield count
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
 

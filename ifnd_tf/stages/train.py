@@ -42,12 +42,8 @@ def train(run: Run) -> None:
     if not records:
         return
     last, before = records[-1], run.directory.results().get("wall_seconds", 0.0)
-    pairs = (
-        "detection_precision",
-        "detection_recall",
-        "detection_f1",
-        "detection_chance_precision",
-    )
+    measured = [r for r in run.directory.detection() if "precision" in r]
+    pairs = ("precision", "recall", "f1", "chance_precision")
     speeds = [r["images_per_second"] for r in records if r["images_per_second"] is not None]
     run.directory.write_results(
         {
@@ -60,7 +56,7 @@ def train(run: Run) -> None:
             "train_images_per_second": statistics.median(speeds) if speeds else None,
             "train_seconds": sum(r["epoch_seconds"] for r in records),
             "wall_seconds": before + time.monotonic() - start,
-            **{name: last[name] for name in pairs if name in last},
+            **{f"detection_{name}": r.get(name) for r in measured[-1:] for name in pairs},
         }
     )
 
