@@ -51,7 +51,8 @@ def test_a_running_run_says_where_it_is(tmp_path):
     text = shown(write_run(tmp_path / "run"))
     for words in ("mine", "running", "epoch 4/10  training", "3 of 10", "about 7:00 left",
                   "1,234 images/s", "2.000", "before epoch 3", "acceptance rate 25%",
-                  "precision 50%", "4+8 clusters, 1 empty", "trained long enough: not yet", "--mode=watch"):  # fmt: skip
+                  "precision 50%", "4+8 clusters, 1 empty",
+                  "trained long enough: not yet", "--mode=watch"):  # fmt: skip
         assert words in text, words
 
 
