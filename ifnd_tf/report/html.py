@@ -82,13 +82,20 @@ class Section(NamedTuple):
 
 @functools.cache
 def _templates() -> jinja2.Environment:
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ifnd_tf.report", "template"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["sentence"] = _sentence
+    return environment
+
+
+def _sentence(text: str) -> str:
+    """With a capital letter first, except for names such as kNN."""
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
 
 
 def render(template: str, **values: Any) -> str:
