@@ -91,11 +91,9 @@ def _change(found: Difference) -> str:
 
 
 def _terminal(summary: dict[str, Any]) -> str:
-    """The conclusion, and the first table with a row for each protocol: for a narrow screen."""
+    """The conclusion and the first table."""
     table = next(iter(_tables(summary).values()))
-    header, *rows = zip(table.header, *table.rows, strict=True)
-    turned = Table(rows, header, numbers=range(1, len(header)))
-    lines = [table.caption, *("  " + line for line in turned.aligned())]
+    lines = [table.caption, *("  " + line for line in table.aligned())]
     return "\n".join([*textwrap.wrap(conclusion(summary), 98), *lines])
 
 
@@ -149,9 +147,10 @@ def _page(title: str, summary: dict[str, Any], charts: dict[str, Chart]) -> str:
 def _tables(summary: dict[str, Any]) -> dict[str, Table]:
     """The tables by a short name."""
     protocols, variants = summary["protocols"], summary["variants"]
+    # A row for each protocol, which fits a narrow screen.
     means = [
-        [name, *(_mean(variant["metrics"].get(protocol)) for protocol in protocols)]
-        for name, variant in variants.items()
+        [describe(protocol).text, *(_mean(v["metrics"].get(protocol)) for v in variants.values())]
+        for protocol in protocols
     ]
     pairs = [
         [describe(protocol).text, name, *_paired(variant["metrics"][protocol])]
@@ -167,9 +166,9 @@ def _tables(summary: dict[str, Any]) -> dict[str, Table]:
     tables = {
         "Results": Table(
             means,
-            ["variant", *(describe(protocol).text for protocol in protocols)],
+            ["", *variants],
             "Percent, mean ± standard deviation over seeds",
-            numbers=range(1, 1 + len(protocols)),
+            numbers=range(1, 1 + len(variants)),
         ),
         "Differences": Table(
             pairs,

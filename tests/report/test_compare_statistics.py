@@ -116,7 +116,7 @@ def test_curves_cover_the_epochs_that_all_seeds_have():
 def test_files(runs, tmp_path):
     printed = compare_page.write(str(tmp_path), "digits", runs)
     assert [line.split() for line in printed.splitlines()][-2:] == [
-        ["variant", "none", "ifnd", "oracle", "late"],
+        ["none", "ifnd", "oracle", "late"],
         [
             "kNN",
             "accuracy",
@@ -124,7 +124,7 @@ def test_files(runs, tmp_path):
         ],
     ]
     markdown = (tmp_path / "compare.md").read_text()
-    assert "| none | 92.00 ± 2.00 |" in markdown
+    assert "| kNN accuracy | 92.00 ± 2.00 | 93.67 ± 2.08 |" in markdown
     assert "| kNN accuracy | ifnd | +1.67 ± 0.58 | +0.23 to +3.10 | 3 of 3 | 36% (" in markdown
     summary = json.loads((tmp_path / "compare.json").read_text())
     assert summary["variants"]["ifnd"]["metrics"]["train_seconds"]["std"] is None
