@@ -18,6 +18,7 @@ from ifnd_tf.config import Config, flagfile, free_flags, help_text
 from ifnd_tf.config.run import STAGES
 from ifnd_tf.data import dataset_name
 from ifnd_tf.errors import Stopped, UserError, did_you_mean
+from ifnd_tf.run import image_messages
 from ifnd_tf.run.records import RunReader
 from ifnd_tf.run.same_flags import require_same_flags
 
@@ -173,7 +174,8 @@ def main(arguments: list[str] | None = None) -> int:
 
             watch(config.run_path)
             return 0
-        _run(config)
+        with image_messages.dropped():
+            _run(config)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -188,12 +190,16 @@ def _run(config: Config) -> None:
     # stops a run comes as an exception.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _quiet_start():
+        import tensorflow as tf
+
         from ifnd_tf.distribute import strategies
         from ifnd_tf.report.summary import summary
         from ifnd_tf.run.records import read_run
         from ifnd_tf.stages.modes import run_stages
         from ifnd_tf.stages.run import Run
 
+        # Each run, detector and evaluation traces graphs of its own, of which TensorFlow warns.
+        tf.get_logger().setLevel("ERROR")
         strategy = strategies.make_strategy(
             config.strategy,
             tpu=config.tpu,

@@ -47,15 +47,17 @@ def summary(experiment: str, run: RunRecords) -> str:
     if not rows:
         return f"results in {run.path}"
     beside, verdict = published.beside(run), judge(run)
-    table = Table(rows, numbers=[1])
-    blocks = [[f"{experiment}: results in {run.path}", *_indented(table.aligned())]]
+    blocks = [[f"{experiment}: results in {run.path}"]]
     if beside.rows:
         blocks.append([beside.caption, *_indented(beside.aligned())])
+    told = {row[0] for row in beside.rows}
+    rest = Table([row for row in rows if row[0] not in told], numbers=[1])
+    blocks.append(_indented(rest.aligned()))
     warnings = map("warning: {}".format, run.warnings)
     blocks.append(["verdict", *_indented(map(_wrapped, [*verdict.lines(), *warnings]))])
     if steps := verdict.steps[:_STEPS]:
-        told = [line for step in steps for line in (step.command, f"    {step.purpose}")]
-        blocks.append(["next", *_indented(told)])
+        typed = [line for step in steps for line in (step.command, f"    {step.purpose}")]
+        blocks.append(["next", *_indented(typed)])
     return "\n\n".join("\n".join(block) for block in blocks)
 
 

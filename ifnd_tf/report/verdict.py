@@ -80,7 +80,8 @@ def _baselines(run: RunRecords) -> Judgement:
     """Better where the difference is clear; few labels tell encoders apart where kNN does not."""
     question = "better than raw pixels and an untrained network"
     names = [n for n in run.results if any(p + n in run.results for p in _BASELINES)]
-    names = [n for n in sorted(names) if describe(n).percent and run.result(n) is not None]
+    names = [n for n in names if n.endswith("_top1")]
+    names = [n for n in sorted(names) if run.result(n) is not None]
     if not names:
         return Judgement(question, None, "-", "not evaluated, for which images need labels")
     outcomes, reasons = [], []

@@ -100,7 +100,7 @@ def measure(run: Run, network: Network | None) -> dict[str, Any]:
         found = {"knn_top1": knn(outputs)["knn_top1"]}
         if "few_labels" in protocols:  # the fewest, which separate encoders most
             found |= dict(_few_labels(run, outputs, [min(config.shares)]))
-        return {prefix + name: value for name, value in found.items()}
+        return {prefix + name: value for name, value in found.items() if "top5" not in name}
 
     assert splits.evaluation is not None
     results: dict[str, Any] = {"num_evaluation_examples": len(splits.evaluation.readable)}

@@ -44,7 +44,9 @@ class Terminal(keras.callbacks.Callback):
                 self._start, self._traced = now, True
         self._now, self._done = now, batch + 1
         total = self._epoch * self._steps + batch + 1 - self._first
-        text = f"{self._where(batch + 1)}training  loss {logs['loss']:.3f}"
+        text = f"{self._where(batch + 1)}training"
+        if (loss := _measured(logs["loss"])) is not None:
+            text += f"  loss {loss:.3f}"
         if total > 1:
             left = self._epochs * self._steps - self._first - total
             speed = self._speed()
@@ -56,6 +58,7 @@ class Terminal(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if logs is None:
             return
+        logs["loss"] = _measured(logs["loss"])
         logs["images_per_second"] = self._speed()
         now = time.monotonic()
         logs["epoch_seconds"], self._epoch_start = now - self._epoch_start, now
@@ -70,3 +73,8 @@ class Terminal(keras.callbacks.Callback):
         if self._mark is None or self._done == self._mark_step:
             return None
         return (self._done - self._mark_step) * self._batch / (self._now - self._mark)
+
+
+def _measured(loss: float) -> float | None:
+    """The loss; None for exactly 0, that of steps before there are negatives in the queue."""
+    return None if loss == 0.0 else loss
