@@ -25,6 +25,7 @@ def result_text(run: RunRecords, name: str) -> str:
 def results(run: RunRecords) -> Section:
     """The encoder beside its baselines, then all other results."""
     compared = [n for n in sorted(run.results) if any(p + n in run.results for p in _BASELINES)]
+    compared = [name for name in compared if not name.endswith("_std")]
     beside = [
         [describe(name).text, *(result_text(run, prefix + name) for prefix in ("", *_BASELINES))]
         for name in compared

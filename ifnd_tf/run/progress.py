@@ -98,25 +98,30 @@ class Progress:
         else:
             self.line(text)
 
-    @contextlib.contextmanager
-    def phase(self, name: str, where: str = "") -> Iterator[Count]:
-        """Shows a phase other than training while it runs, and counts its seconds.
-
-        Yields:
-            To be called with what is done and the total: shows both, and the time left.
-        """
-        self.status(f"{where}{name} ...", force=self._stream.isatty())
+    def counter(self, name: str) -> Count:
+        """To be called with what is done and the total: shows both, and the time left."""
         start = time.monotonic()
 
         def count(done: int, total: int) -> None:
-            text = f"{where}{name} {done:,}/{total:,}"
+            text = f"{name} {done:,}/{total:,}"
             if 0 < done < total:
                 left = (time.monotonic() - start) / done * (total - done)
                 text += f"  ETA {duration(left)}"
             self.status(text)
 
+        return count
+
+    @contextlib.contextmanager
+    def phase(self, name: str, where: str = "") -> Iterator[Count]:
+        """Shows a phase other than training while it runs, and adds up its seconds.
+
+        Yields:
+            The phase's `counter`.
+        """
+        self.status(f"{where}{name} ...", force=self._stream.isatty())
+        start = time.monotonic()
         try:
-            yield count
+            yield self.counter(f"{where}{name}")
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
 

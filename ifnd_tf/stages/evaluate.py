@@ -152,7 +152,7 @@ def _embedded(run: Run, name: str, function: Callable, splits: Splits) -> Output
 def _probes(run: Run, outputs: Outputs) -> Iterator[tuple[str, float]]:
     config, (train, test) = run.config, map(labelled, outputs)
     if "linear" in config.protocol_names:
-        with run.progress.phase("evaluating linear probe"):
+        with run.progress.phase("evaluating linear probe, epoch") as count:
             yield from linear_probe(
                 train,
                 test,
@@ -160,6 +160,7 @@ def _probes(run: Run, outputs: Outputs) -> Iterator[tuple[str, float]]:
                 epochs=config.linear_epochs,
                 learning_rate=config.linear_learning_rate,
                 seed=config.seed,
+                report=count,
             )
     if "few_labels" in config.protocol_names:
         yield from _few_labels(run, outputs, config.shares)
