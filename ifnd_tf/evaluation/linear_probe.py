@@ -161,9 +161,8 @@ def sgd_scores(
         (_with_bias(features[i : i + 4096] / scale) @ weights).numpy()
         for i in range(0, len(features), 4096)
     ]
-    missing = np.setdiff1d(np.arange(classes), train.labels)
     result = np.concatenate(scores)
-    result[:, missing] = -np.inf
+    result[:, np.setdiff1d(np.arange(classes), train.labels)] = -np.inf
     return result
 
 

@@ -79,33 +79,29 @@ def judge(run: RunRecords) -> Verdict:
 def _baselines(run: RunRecords) -> Judgement:
     """Better where the difference is clear; few labels tell encoders apart where kNN does not."""
     question = "better than raw pixels and an untrained network"
-    names = [n for n in run.results if any(p + n in run.results for p in _BASELINES)]
-    names = [n for n in names if n.endswith("_top1")]
-    names = [n for n in sorted(names) if run.result(n) is not None]
-    if not names:
-        return Judgement(question, None, "-", "not evaluated, for which images need labels")
     outcomes, reasons = [], []
-    for name in sorted(names, key=lambda name: name.startswith("knn")):
-        value = run.result(name) or 0.0
+    for name in sorted(run.results, key=lambda name: (name.startswith("knn"), name)):
+        value = run.result(name)
         floors = {w: run.result(p + name) for p, w in _BASELINES.items()}
         known = {words: floor for words, floor in floors.items() if floor is not None}
+        if not name.endswith("_top1") or value is None or not known:
+            continue
         best = max(known.values())
         margin = _margin(run, value, best)
-        outcomes.append((value > best + margin) - (value < best - margin))
-        floor_text = ", ".join(f"{w} {number_text(v, True)}" for w, v in known.items())
-        reasons.append(f"{describe(name).text} {number_text(value, True)} ({floor_text})")
-        if not outcomes[-1]:
-            reasons[-1] += ", no clear difference"
-            if best >= _SATURATED:
-                reasons[-1] += f": {describe(name).text.split()[0]} saturates on such images"
-    text = "; ".join(reasons)
-    if max(outcomes) > 0:
-        return (
-            Judgement(question, True, "yes", text)
-            if min(outcomes) >= 0
-            else Judgement(question, None, "partly", text)
-        )
-    return Judgement(question, False, "no", text)
+        outcome = (value > best + margin) - (value < best - margin)
+        text = ", ".join(f"{words} {number_text(v, True)}" for words, v in known.items())
+        text = f"{describe(name).text} {number_text(value, True)} ({text})"
+        text += "" if outcome else ", no clear difference"
+        if not outcome and best >= _SATURATED:
+            text += f": {describe(name).text.split()[0]} saturates on such images"
+        outcomes.append(outcome)
+        reasons.append(text)
+    if not outcomes:
+        return Judgement(question, None, "-", "not evaluated, for which images need labels")
+    good = max(outcomes) > 0
+    if good and min(outcomes) < 0:
+        return Judgement(question, None, "partly", "; ".join(reasons))
+    return Judgement(question, good, "yes" if good else "no", "; ".join(reasons))
 
 
 def _margin(run: RunRecords, *shares: float) -> float:
@@ -120,11 +116,8 @@ def _pairs(run: RunRecords) -> Judgement:
     question = "detected pairs better than chance"
     if not run.detection:
         return Judgement(question, None, "not yet", "nothing has been detected so far")
-    measured = [
-        (record["precision"], record["chance_precision"])
-        for record in run.detection
-        if record.get("precision") is not None and record.get("chance_precision") is not None
-    ]
+    chances = dict(run.refreshes("chance_precision"))
+    measured = [(v, chances[e]) for e, v in run.refreshes("precision") if e in chances]
     if not measured:
         reason = "not measured, for which images need labels"
         if any("precision" in record for record in run.detection):
@@ -203,39 +196,47 @@ def _steps(
     run: RunRecords, learned: bool | None, sound: bool | None, long: bool | None
 ) -> Iterator[Step]:
     path, done, planned = run.path, run.epochs_done, run.whole("epochs")
-    same = f"--flagfile={_quoted(f'{path}/config.flags')}"
+    same = f"--flagfile={shlex.quote(f'{path}/config.flags')}"
     if run.status.get("state") == "running":
-        yield _step(f"--mode=watch --workdir={_quoted(path)}", "follows the run")
+        yield _step(f"--mode=watch --workdir={shlex.quote(path)}", "follows the run")
         return
     if run.flags and done < planned:
-        yield _step(f"{same} --workdir={_quoted(path)}", "trains the epochs that are left")
+        yield _step(f"{same} --workdir={shlex.quote(path)}", "trains the epochs that are left")
         return
     labelled = bool(run.values("online_knn_top1")) or any("precision" in r for r in run.detection)
     if labelled and learned is None and "knn_top1" not in run.results:
-        yield _step(f"--mode=evaluate,report --workdir={_quoted(path)}", "evaluates the encoder")
-    rate = run.flags.get("learning_rate")
-    if sound is False and rate:
         yield _step(
-            f"{same} --workdir={_quoted(path + '-slower')} --learning_rate={float(rate) / 2:g}",
+            f"--mode=evaluate,report --workdir={shlex.quote(path)}", "evaluates the encoder"
+        )
+    if sound is False:
+        yield _step(
+            f"{same} --workdir={shlex.quote(path + '-slower')} --learning_rate={_half_rate(run)}",
             "trains again at half the learning rate",
         )
     elif long is False or learned is False:
         yield _step(
-            f"{same} --workdir={_quoted(path + '-longer')} --epochs={2 * max(1, planned)}",
+            f"{same} --workdir={shlex.quote(path + '-longer')} --epochs={2 * max(1, planned)}",
             "trains twice as long",
         )
     if sound is not False:
         yield _step(
-            f"--mode=embed --workdir={_quoted(path)}",
+            f"--mode=embed --workdir={shlex.quote(path)}",
             "writes the images' features, clusters and duplicates",
         )
     if run.flags.get("dataset") == "digits":
         yield _step("--preset=photos --dataset=folder:PATH", "trains on images of your own")
     if labelled and "seeds" in run.flags:
         yield _step(
-            f"{same} --workdir={_quoted(path + '-compare')} --mode=compare",
+            f"{same} --workdir={shlex.quote(path + '-compare')} --mode=compare",
             "tells by several seeds if detection helps on these images",
         )
+
+
+def _half_rate(run: RunRecords) -> str:
+    try:
+        return f"{float(run.flags['learning_rate']) / 2:g}"
+    except (KeyError, ValueError):  # another runner's directory, or a damaged file
+        return "RATE"
 
 
 def _step(arguments: str, purpose: str) -> Step:
@@ -246,7 +247,3 @@ def program() -> str:
     """The command as it was typed: `ifnd`, or main.py or the package by Python."""
     name = os.path.basename(sys.argv[0])
     return {"main.py": "python main.py", "__main__.py": "python -m ifnd_tf"}.get(name, "ifnd")
-
-
-def _quoted(path: str) -> str:
-    return shlex.quote(path)
