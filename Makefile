@@ -14,7 +14,7 @@ CANDIDATES := python3 python3.13 python3.12 python3.11 python3.10
 ifdef PYTHON
 CANDIDATES := $(PYTHON)
 endif
-export TF_CPP_MIN_LOG_LEVEL ?= 2
+export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .PHONY: demo docs test test-fast bench bench-peers tpu-check tpu-environments audit lint format \
 	chromium clean

@@ -18,6 +18,7 @@ from ifnd_tf.config import Config, flagfile, free_flags, help_text
 from ifnd_tf.config.run import STAGES
 from ifnd_tf.data import dataset_name
 from ifnd_tf.errors import Stopped, UserError, did_you_mean
+from ifnd_tf.run import image_messages
 from ifnd_tf.run.records import RunReader
 from ifnd_tf.run.same_flags import require_same_flags
 
@@ -95,12 +96,18 @@ def _meant(word: str) -> str:
 
 def _with_run(given: Mapping[str, str]) -> Config:
     """The configuration of the flags given, and of the run directory for stages that need a run."""
-    config = Config().override(given)
+    config = Config().override(given if "dataset" in given else {**_demo(), **given})
     if {"train", "compare", "watch"} & set(config.stages):
         return config
     before = RunReader(config.run_path).flags()
     known = {name: text for name, text in before.items() if hasattr(config, name)}
     return Config().override({**known, "workdir": config.run_path, **given}) if known else config
+
+
+def _demo() -> dict[str, str]:
+    """The settings without `--dataset`: those of the preset digits."""
+    lines = (line.removeprefix("--") for line in flagfile.expand(["--preset=digits"]))
+    return dict(line.split("=", 1) for line in lines)
 
 
 def _joined(entries: list[str]) -> str:
@@ -167,7 +174,8 @@ def main(arguments: list[str] | None = None) -> int:
 
             watch(config.run_path)
             return 0
-        _run(config)
+        with image_messages.dropped():
+            _run(config)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -182,11 +190,16 @@ def _run(config: Config) -> None:
     # stops a run comes as an exception.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _quiet_start():
+        import tensorflow as tf
+
         from ifnd_tf.distribute import strategies
         from ifnd_tf.report.summary import summary
+        from ifnd_tf.run.records import read_run
         from ifnd_tf.stages.modes import run_stages
         from ifnd_tf.stages.run import Run
 
+        # Each run, detector and evaluation traces graphs of its own, of which TensorFlow warns.
+        tf.get_logger().setLevel("ERROR")
         strategy = strategies.make_strategy(
             config.strategy,
             tpu=config.tpu,
@@ -198,5 +211,4 @@ def _run(config: Config) -> None:
     run = Run(config, strategy)
     run_stages(run)
     if config.stages != ("check",):
-        path, results = run.directory.path, run.directory.results()
-        run.progress.line(summary(config.name, path, results))
+        run.progress.line(summary(config.name, read_run(run.directory.path)))

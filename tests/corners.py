@@ -50,4 +50,4 @@ def sharded_kmeans(strategy, **options):
 
 
 def no_phase(name):
-    return contextlib.nullcontext()
+    return contextlib.nullcontext(lambda done, total: None)

@@ -101,8 +101,11 @@ def test_the_promised_experiments_exist():
     assert set(SIZES) == {path.stem for path in RUNS}
 
 
-def test_no_flags_is_the_digits_experiment():
-    assert main.parse_flagfile("experiments/digits.flags") == Config()
+def test_no_flags_is_the_digits_experiment_also_with_others_on_top():
+    assert main.parse([]) == main.parse_flagfile("experiments/digits.flags")
+    assert main.parse(["--epochs=5"]) == dataclasses.replace(main.parse([]), epochs=5)
+    others = main.parse(["--dataset=folder:photos"])
+    assert others == dataclasses.replace(Config(), dataset="folder:photos")
 
 
 @each_run

@@ -33,7 +33,8 @@ class IncrementalDetection(keras.callbacks.Callback):
 
     The epoch's logs get `detection_*`: acceptance rate, accepted share, churn since the last
     refresh, cluster sizes and, with true labels, precision, recall and F1 of the detected
-    pairs, the precision of as many nearest-neighbour pairs, NMI and purity.
+    pairs, the precision of as many nearest-neighbour pairs, NMI and purity; None where nothing
+    was accepted.
     """
 
     def __init__(
@@ -57,13 +58,13 @@ class IncrementalDetection(keras.callbacks.Callback):
         self._schedule, self._start, self._end = schedule, start, end
         self._length = max(1, (end_epoch or epochs) - 1 - warmup_epochs)
         self._progress, self._run = progress or Progress(enabled=False), run
-        self._latest: dict[str, float] = {}
+        self._latest: dict[str, float | None] = {}
 
-    def get_state(self) -> dict[str, float]:
+    def get_state(self) -> dict[str, float | None]:
         """The statistics of the last refresh, for the logs of the epochs until the next."""
         return self._latest
 
-    def set_state(self, state: dict[str, float]) -> None:
+    def set_state(self, state: dict[str, float | None]) -> None:
         """Restores the state."""
         self._latest = state
 
@@ -80,7 +81,14 @@ class IncrementalDetection(keras.callbacks.Callback):
             return False
         if not self._detector.incremental:
             return epoch == 0
-        return epoch >= self._warmup and (epoch - self._warmup) % self._refresh == 0
+        if epoch < self._warmup or (epoch - self._warmup) % self._refresh:
+            return False
+        return self.rate(epoch) > 0.0  # a rate of 0 accepts nothing, and so needs no clusters
+
+    @property
+    def first(self) -> int | None:
+        """The epoch (from 0) before which labels are found first; None: never."""
+        return next((epoch for epoch in range(self._epochs) if self.due(epoch)), None)
 
     def on_epoch_begin(self, epoch, logs=None):
         if not self.due(epoch):
@@ -91,16 +99,16 @@ class IncrementalDetection(keras.callbacks.Callback):
         before = self.model.pseudo_labels.numpy()
         self.model.pseudo_labels.assign(found.labels)
         statistics = {"epoch": epoch, "acceptance_rate": rate} | self._statistics(before, found)
-        missed = self._latest.get("detection_embedded", 0) - statistics.get("embedded", 0)
+        missed = (self._latest.get("detection_embedded") or 0) - statistics.get("embedded", 0)
         if missed > 0:  # Training itself notices and lists what it cannot read.
             self._progress.line(
                 f"warning: {missed:.0f} fewer images could be read for this detection than for the "
                 "last; they have no pseudo-label until the next"
             )
         self._latest = {
-            f"detection_{name}": float(value)
+            f"detection_{name}": None if value is None else float(value)
             for name, value in statistics.items()
-            if isinstance(value, (int, float)) and name != "epoch"
+            if not isinstance(value, list) and name != "epoch"
         }
         if self._run is not None:
             confidence = found.confidence.astype(np.float16)

@@ -14,8 +14,9 @@ from ifnd_tf.detection import pseudo_labels
 from ifnd_tf.detection.embeddings import Sample
 from ifnd_tf.detection.sharded_kmeans import ShardedKMeans
 from ifnd_tf.errors import UserError, did_you_mean
+from ifnd_tf.run.progress import Count
 
-# A context manager that shows the name of a phase on the terminal.
+# A context manager that shows the name of a phase on the terminal, and yields a `progress.Count`.
 Phase = Callable[[str], Any]
 
 
@@ -118,10 +119,10 @@ class ClusterDetector(Detector):
             ]
 
     def detect(self, rate: float, phase: Phase) -> Detection:
-        with phase("embedding"):
-            self.kmeans.table.refresh()
-        with phase("clustering"):
-            levels = self._nested() if self._nest else self._independent()
+        with phase("embedding") as count:
+            self.kmeans.table.refresh(count)
+        with phase("clustering") as count:
+            levels = self._nested(count) if self._nest else self._independent(count)
             for variable, level in zip(self._centroids, levels, strict=True):
                 variable.assign(level.centroids)
             # Centroids of no examples are not used as a start.
@@ -137,15 +138,21 @@ class ClusterDetector(Detector):
     def _start(self, level: int) -> tf.Tensor | None:
         return tf.convert_to_tensor(self._centroids[level]) if self._started.numpy() else None
 
-    def _independent(self) -> list[KMeansResult]:
+    def _independent(self, count: Count) -> list[KMeansResult]:
+        """Counts iterations, of which a level that settles early leaves some out."""
+        most = self.kmeans.iterations
+
+        def of_level(level: int) -> Count:
+            return lambda done, _: count(level * most + done, self.num_levels * most)
+
         return [
-            self.kmeans.cluster(k, self._start(level), salt=level)
+            self.kmeans.cluster(k, self._start(level), salt=level, count=of_level(level))
             for level, k in enumerate(self._num_clusters)
         ]
 
-    def _nested(self) -> list[KMeansResult]:
+    def _nested(self, count: Count) -> list[KMeansResult]:
         *coarser, finest = self._num_clusters
-        levels = [self.kmeans.cluster(finest, self._start(-1))]
+        levels = [self.kmeans.cluster(finest, self._start(-1), count=count)]
         for k in reversed(coarser):
             levels.insert(0, self.kmeans.coarsen(levels[0], k))
         return levels

@@ -15,6 +15,7 @@ from ifnd_tf.clustering import initialization
 from ifnd_tf.distribute import replicas
 from ifnd_tf.errors import NonFinite
 from ifnd_tf.models.memory_bank import KeyMemory
+from ifnd_tf.run.progress import Count
 
 # Examples of `sample`: their 2 million pairs suffice to estimate the precision of pairs.
 _SAMPLE_SIZE = 2048
@@ -62,17 +63,20 @@ class EmbeddingTable:
         self._count_bad = replicas.on_replicas(strategy, self._count_bad_step)
         self._draw = replicas.on_replicas(strategy, self._sample_step)
 
-    def fill(self) -> None:
+    def fill(self, count: Count) -> None:
         """Writes the current embeddings and their examples into the rows of all replicas."""
         raise NotImplementedError
 
-    def refresh(self) -> None:
+    def refresh(self, count: Count = lambda done, total: None) -> None:
         """Fills the table and checks it.
+
+        Args:
+            count: told the examples that are embedded, and N.
 
         Raises:
             NonFinite: if an embedding is not finite: the training has diverged.
         """
-        self.fill()
+        self.fill(count)
         bad = int(replicas.first(self.strategy, self._count_bad()))
         if bad:
             raise NonFinite(
@@ -124,9 +128,11 @@ class ImagePass(EmbeddingTable):
         self.batches, self.embed, self.batch_size = batches, embed, batch_size
         self._embed = replicas.on_replicas(strategy, self.embed_step)
 
-    def fill(self) -> None:
+    def fill(self, count: Count) -> None:
+        each = self.batch_size * self.strategy.num_replicas_in_sync
         for step, batch in enumerate(self.batches()):
             self._embed(batch["images"], batch["index"], tf.constant(step))
+            count(min((step + 1) * each, self.num_examples), self.num_examples)
 
     def embed_step(self, images: tf.Tensor, index: tf.Tensor, step: tf.Tensor) -> None:
         """On a replica: embeds one batch into its rows. Public, as the TPU check compiles it."""
@@ -149,7 +155,7 @@ class MemoryBank(EmbeddingTable):
         super().__init__(memory.strategy, num_examples=memory.num_examples, **sizes)
         self._memory, self._load = memory, replicas.on_replicas(self.strategy, self._load_step)
 
-    def fill(self) -> None:
+    def fill(self, count: Count) -> None:
         self._load()
 
     def _load_step(self) -> None:

@@ -21,11 +21,12 @@ def detection_statistics(pseudo_labels: np.ndarray, true_labels: np.ndarray) -> 
         true_labels: int [N], -1 unknown.
 
     Returns:
-        One flat dict of floats in [0, 1]. "precision", "recall" and "f1" over pairs, "nmi"
-        and "purity" of the accepted examples, "accepted" (their share): means over levels.
-        Each also as "level_<name>", a list of L. "union_precision", "union_recall",
-        "union_f1": pairs detected at one level or more; "union_accepted": examples accepted
-        at one or more. Costs N log N per level and, for the union, per subset of levels.
+        One flat dict of numbers in [0, 1], None where nothing was there to measure. "precision",
+        "recall" and "f1" over pairs, "nmi" and "purity" of the accepted examples, "accepted"
+        (their share): means over the levels that have one. Each also as "level_<name>", a list
+        of L. "union_precision", "union_recall", "union_f1": pairs detected at one level or more;
+        "union_accepted": examples accepted at one or more. "chance_precision": the precision of
+        pairs drawn at random. Costs N log N per level and, for the union, per subset of levels.
 
     Raises:
         UserError: no true label is known.
@@ -50,9 +51,12 @@ def detection_statistics(pseudo_labels: np.ndarray, true_labels: np.ndarray) -> 
     result: dict[str, Any] = {}
     for name in levels[0]:
         result[f"level_{name}"] = [level[name] for level in levels]
-        result[name] = float(np.mean(result[f"level_{name}"]))
+        measured = [value for value in result[f"level_{name}"] if value is not None]
+        result[name] = float(np.mean(measured)) if measured else None
     union = _pair_scores(pseudo_labels, true_labels, relevant)
     union["accepted"] = float((pseudo_labels >= 0).any(axis=0).mean())
+    pairs = len(true_labels) * (len(true_labels) - 1) // 2
+    result["chance_precision"] = relevant / pairs if pairs else None
     return result | {f"union_{name}": value for name, value in union.items()}
 
 
@@ -147,13 +151,17 @@ def _detected_pairs(levels: np.ndarray, truth: np.ndarray | None = None) -> floa
     return total
 
 
-def _pair_scores(levels: np.ndarray, truth: np.ndarray, relevant: float) -> dict[str, float]:
-    """Precision, recall and F1 of the detected pairs; 0 where undefined, as in scikit-learn."""
+def _pair_scores(levels: np.ndarray, truth: np.ndarray, relevant: float) -> dict[str, float | None]:
+    """Precision, recall and F1 of the detected pairs; None where undefined.
+
+    Where no example is accepted nothing was measured, so recall is no 0 there.
+    """
     found, detected = _detected_pairs(levels, truth), _detected_pairs(levels)
+    measured = relevant and np.any(levels >= 0)
     return {
-        "precision": found / detected if detected else 0.0,
-        "recall": found / relevant if relevant else 0.0,
-        "f1": 2.0 * found / (detected + relevant) if detected + relevant else 0.0,
+        "precision": found / detected if detected else None,
+        "recall": found / relevant if measured else None,
+        "f1": 2.0 * found / (detected + relevant) if measured else None,
     }
 
 
@@ -163,10 +171,10 @@ def _entropy(sizes: np.ndarray) -> float:
     return float(-np.sum(shares * np.log(shares)))
 
 
-def _agreement(labels: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """NMI (arithmetic mean) and purity of the accepted examples; 0 when there are none."""
+def _agreement(labels: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
+    """NMI (arithmetic mean) and purity of the accepted examples; None when there are none."""
     if not len(labels):
-        return {"nmi": 0.0, "purity": 0.0}
+        return {"nmi": None, "purity": None}
     classes = int(truth.max()) + 1
     cells, counts = np.unique(labels.astype(np.int64) * classes + truth, return_counts=True)
     largest = np.zeros(int(labels.max()) + 1, np.int64)

@@ -17,6 +17,7 @@ from ifnd_tf.detection.embeddings import EmbeddingTable
 from ifnd_tf.distribute import replicas
 from ifnd_tf.distribute.strategies import workers
 from ifnd_tf.errors import UserError, cause
+from ifnd_tf.run.progress import Count
 
 # Rows at a time below which a smaller chunk saves hardly any memory.
 _LEAST_CHUNK = 64
@@ -51,13 +52,20 @@ class ShardedKMeans:
         self._compiled: dict[tuple[str, int], Callable] = {}
         self._chunks: dict[int, int] = {}  # rows at a time by K, where fewer than by default
 
-    def cluster(self, num_clusters: int, start: tf.Tensor | None, salt: int = 0) -> KMeansResult:
+    def cluster(
+        self,
+        num_clusters: int,
+        start: tf.Tensor | None,
+        salt: int = 0,
+        count: Count = lambda done, total: None,
+    ) -> KMeansResult:
         """k-means of the rows, from `start` [K, D] or, if None, from k-means of a sample.
 
         Args:
             num_clusters: K.
             start: the last refresh's centroids, for a warm start.
             salt: folded into the seed, so that levels of equal K differ.
+            count: told the iterations done and the most there are.
 
         Raises:
             UserError: if not even `_LEAST_CHUNK` rows at a time fit in memory.
@@ -67,9 +75,10 @@ class ShardedKMeans:
         # One call per iteration: MirroredStrategy cannot communicate inside a graph's loop, and
         # takes minutes to trace twenty iterations unrolled.
         centroids, reseeded = start, 0
-        for _ in range(self.iterations):
+        for done in range(1, self.iterations + 1):
             moved = self._within_memory(self.move_step, centroids)
             centroids, reseeded = moved.centroids, reseeded + int(moved.reseeded)
+            count(done, self.iterations)
             if moved.settled(TOLERANCE):
                 break
         return self._collect(centroids)._replace(reseeded=reseeded)

@@ -52,7 +52,12 @@ class Embedder:
 
         self._step = tf.function(step)
 
-    def __call__(self, batches: Iterable[Mapping[str, Any]], num_examples: int) -> dict[str, Any]:
+    def __call__(
+        self,
+        batches: Iterable[Mapping[str, Any]],
+        num_examples: int,
+        count: Callable[[int, int], None] = lambda done, total: None,
+    ) -> dict[str, Any]:
         """Runs one pass.
 
         Args:
@@ -60,6 +65,7 @@ class Embedder:
                 padding), "images" uint8 `[b, S, S, 3]` and, optionally, "label" int32 `[b]`. Under
                 a strategy, a distributed data set of such elements.
             num_examples: N, the size of the index space.
+            count: told the images that were embedded, and N; on several workers at the end.
 
         Returns:
             The function's outputs as NumPy arrays `[N, ...]` (floats as float32), with rows of
@@ -73,7 +79,7 @@ class Embedder:
             LABEL: np.full([num_examples], -1, np.int32),
             SEEN: np.zeros([num_examples], bool),
         }
-        found = self._local(batches)
+        found, embedded = self._local(batches), 0
         if self._strategy.extended._in_multi_worker_mode():
             found = self._gathered(found)
         for rows in found:
@@ -85,6 +91,8 @@ class Embedder:
                     result[name] = np.zeros([num_examples, *value.shape[1:]], value.dtype)
                 result[name][index] = value[kept]
             result[SEEN][index] = True
+            embedded += len(index)
+            count(embedded, num_examples)
         if not result[SEEN].any():
             raise UserError(
                 "Expected at least one readable image to embed. Received: none. Check the data set "

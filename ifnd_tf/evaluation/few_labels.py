@@ -1,6 +1,6 @@
 """Class-balanced subsets of the labels, the same ones in every run, and probes trained on them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -86,6 +86,7 @@ def label_subset_probe(
     shares: Sequence[float] = (0.01, 0.1),
     seeds: Sequence[int] = (0, 1, 2),
     class_names: Sequence[str] = (),
+    count: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[tuple[str, float]]:
     """Linear probe that is shown a part of the labels only.
 
@@ -95,6 +96,7 @@ def label_subset_probe(
         shares: of the labels, each in `(0, 1]`.
         seeds: of the subsets; accuracy is averaged over them, since small subsets differ.
         class_names: for error messages.
+        count: told the probes that are trained, and how many there are.
 
     Yields:
         For each share, as for 1%: ("linear_1pct_top1", mean share in `[0, 1]`),
@@ -104,9 +106,10 @@ def label_subset_probe(
     Raises:
         UserError: as `label_subset`.
     """
-    for share in shares:
+    for place, share in enumerate(shares):
         runs = []
-        for seed in seeds:
+        for number, seed in enumerate(seeds):
+            count(place * len(seeds) + number, len(shares) * len(seeds))
             chosen = label_subset(train.labels, share, seed=seed, class_names=class_names)
             part = Embeddings(train.features[chosen], train.labels[chosen])
             found = linear_probe(part, test, solver="lbfgs")

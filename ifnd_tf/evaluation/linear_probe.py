@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -112,6 +112,7 @@ def sgd_scores(
     learning_rate: float = 30.0,
     batch_size: int = 256,
     seed: int = 0,
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> np.ndarray:
     """Scores of a linear classifier trained as MoCo trains it, on cached features.
 
@@ -127,6 +128,7 @@ def sgd_scores(
         learning_rate: at a batch of 256; scaled linearly when fewer examples make a batch.
         batch_size: examples a step, clipped to N.
         seed: of the examples' order.
+        report: told the epochs done, and all.
 
     Returns:
         float32 `[M, C]` with C = 1 + the largest training label; -inf for classes without examples.
@@ -154,13 +156,13 @@ def sgd_scores(
         for start in range(0, count - batch_size + 1, batch_size):
             rows = order[start : start + batch_size]
             step(train.features[rows], train.labels[rows], tf.constant(rate, tf.float32))
+        report(epoch + 1, epochs)
     scores = [
         (_with_bias(features[i : i + 4096] / scale) @ weights).numpy()
         for i in range(0, len(features), 4096)
     ]
-    missing = np.setdiff1d(np.arange(classes), train.labels)
     result = np.concatenate(scores)
-    result[:, missing] = -np.inf
+    result[:, np.setdiff1d(np.arange(classes), train.labels)] = -np.inf
     return result
 
 

@@ -23,8 +23,9 @@ from ifnd_tf.run.metric_names import number_text
 
 # Okabe & Ito's palette for colour-blind readers, without yellow, which is faint on white.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#777777")
-# The second way to tell lines and groups apart.
+# The second way to tell lines and groups apart, and the characters that look like them.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p")
+SYMBOLS = "●■▲◆▼✚✖★◀▶⬟"
 INK, PAPER, GRID = "#333333", "#ffffff", "#e3e3e4"
 
 _WIDTH, _HEIGHT, _BENEATH = 4.8, 2.7, 0.9  # Inches of 72 SVG units each.
@@ -134,7 +135,7 @@ def _numbers(series: Sequence[Series], x_label: str, percent: bool) -> Table:
             places[i] for i in np.linspace(0, len(places) - 1, _MOST_ROWS).round().astype(int)
         ]
     rows = [
-        [number_text(x), *(number_text(c[x], percent) if x in c else "" for c in columns)]
+        [number_text(x), *(number_text(c[x], percent) if x in c else "-" for c in columns)]
         for x in places
     ]
     header = [x_label, *(line.name for line in lines)]
@@ -164,6 +165,11 @@ def svg(figure: Figure, title: str, description: str) -> str:
         text = text.replace(f": {colour}", f": var({variable}, {colour})")
     label = html.escape(f"{title}. {description}")
     return text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1).strip()
+
+
+def css(colour: str) -> str:
+    """A colour as the page's variable, which dark mode changes."""
+    return f"var({_VARIABLES[colour]}, {colour})"
 
 
 def _percent() -> FuncFormatter:

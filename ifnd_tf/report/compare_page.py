@@ -2,15 +2,17 @@
 
 import json
 import math
+import textwrap
 from typing import Any
 
 from ifnd_tf.report import compare_statistics, html
 from ifnd_tf.report.charts import Series, line_chart
-from ifnd_tf.report.compare_statistics import Runs
+from ifnd_tf.report.compare_statistics import Difference, Runs
 from ifnd_tf.report.html import Chart, Section, Table
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.metric_names import describe
 
+_NONE = "n/a"
 # Name of the chart -> its section, title and metric in metrics.jsonl.
 _CURVES = {
     "knn": ("Learning", "kNN accuracy while training", "online_knn_top1"),
@@ -22,9 +24,12 @@ _CURVES = {
 _NOTE = (
     "Differences are paired by seed, since a seed has the same data order, views and initial "
     "weights in every variant. Interval: 95% confidence interval of the mean difference (Student's "
-    "t). Gap closed: the share of the gap between no detection and detection by true labels; not "
-    "given where the confidence interval of the gap includes 0."
+    "t). Gap closed: the share of the gap between no detection and detection by true labels, with "
+    "its 95% interval (Fieller's); n/a where the confidence interval of the gap includes 0, and "
+    "for one seed."
 )
+# Ends and controls of a comparison, about which it concludes nothing.
+_ENDS = ("none", "oracle", "random")
 
 
 def write(path: str, title: str, runs: Runs) -> str:
@@ -44,22 +49,52 @@ def write(path: str, title: str, runs: Runs) -> str:
     summary, charts = compare_statistics.summarise(runs), _charts(runs)
     directory = RunDirectory(path, flags={})
     directory.write("compare.json", json.dumps(_finite(summary), indent=2) + "\n")
-    directory.write("compare.md", f"# {title}\n\n{_markdown(summary)}\n")
+    parts = filter(None, (f"# {title}", conclusion(summary), _markdown(summary)))
+    directory.write("compare.md", "\n\n".join(parts) + "\n")
     directory.write("compare.html", _page(title, summary, charts))
     for name, chart in charts.items():
         directory.write(f"compare_{name}.svg", chart.svg + "\n")
     return _terminal(summary)
 
 
+def conclusion(summary: dict[str, Any]) -> str:
+    """One sentence on the variant that is compared: where it differs clearly from the baseline."""
+    baseline = summary["baseline"]
+    compared = [name for name in summary["variants"] if name != baseline]
+    ends = [v for v in compared if summary["variants"][v]["flags"].get("detector") in _ENDS]
+    name = next((name for name in [*compared, *ends] if name not in ends), next(iter(ends), None))
+    found = {
+        metric: Difference(**entry["difference"])
+        for metric, entry in (summary["variants"][name]["metrics"] if name else {}).items()
+        if metric in summary["protocols"] and "difference" in entry
+    }
+    if not found:
+        return ""
+    if max(each.seeds for each in found.values()) < 2:
+        return f"One seed cannot tell {name} from {baseline}: differences have no interval yet."
+    clear = {metric: each for metric, each in found.items() if each.clear}
+    if not clear:
+        return f"No protocol shows a clear difference of {name} from {baseline}."
+    largest = sorted(clear.items(), key=lambda item: -abs(item[1].mean))[:3]
+    told = [f"{describe(metric).text} {_change(each)}" for metric, each in largest]
+    better = sum(each.mean > 0 for each in clear.values())
+    return (
+        f"Against {baseline}, {name} is clearly better in {better} and clearly worse in "
+        f"{len(clear) - better} of {len(found)} protocols; the largest differences: "
+        f"{'; '.join(told)}."
+    )
+
+
+def _change(found: Difference) -> str:
+    low, high = (100 * (found.mean + sign * found.half_width) for sign in (-1, 1))
+    return f"{100 * found.mean:+.1f} points (95% interval {low:+.1f} to {high:+.1f})"
+
+
 def _terminal(summary: dict[str, Any]) -> str:
-    """The first table with a row for each protocol, which fits a narrow screen."""
+    """The conclusion and the first table."""
     table = next(iter(_tables(summary).values()))
-    rows = list(zip(table.header, *table.rows, strict=True))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    ]
-    return "\n".join([table.caption, *("  " + line for line in lines)])
+    lines = [table.caption, *("  " + line for line in table.aligned())]
+    return "\n".join([*textwrap.wrap(conclusion(summary), 98), *lines])
 
 
 def _markdown(summary: dict[str, Any]) -> str:
@@ -102,6 +137,7 @@ def _page(title: str, summary: dict[str, Any], charts: dict[str, Chart]) -> str:
         "compare.html",
         title=f"{title}: comparison",
         sections=[section for section in sections if not section.empty],
+        conclusion=conclusion(summary),
         variants=len(summary["variants"]),
         seeds=seeds,
         differences=_NOTE,
@@ -111,9 +147,10 @@ def _page(title: str, summary: dict[str, Any], charts: dict[str, Chart]) -> str:
 def _tables(summary: dict[str, Any]) -> dict[str, Table]:
     """The tables by a short name."""
     protocols, variants = summary["protocols"], summary["variants"]
+    # A row for each protocol, which fits a narrow screen.
     means = [
-        [name, *(_mean(variant["metrics"].get(protocol)) for protocol in protocols)]
-        for name, variant in variants.items()
+        [describe(protocol).text, *(_mean(v["metrics"].get(protocol)) for v in variants.values())]
+        for protocol in protocols
     ]
     pairs = [
         [describe(protocol).text, name, *_paired(variant["metrics"][protocol])]
@@ -129,9 +166,9 @@ def _tables(summary: dict[str, Any]) -> dict[str, Table]:
     tables = {
         "Results": Table(
             means,
-            ["variant", *(describe(protocol).text for protocol in protocols)],
+            ["", *variants],
             "Percent, mean ± standard deviation over seeds",
-            numbers=range(1, 1 + len(protocols)),
+            numbers=range(1, 1 + len(variants)),
         ),
         "Differences": Table(
             pairs,
@@ -150,22 +187,22 @@ def _tables(summary: dict[str, Any]) -> dict[str, Table]:
 
 
 def _mean(entry: dict[str, Any] | None) -> str:
-    return f"{_share(entry['mean'])} ± {_share(entry['std'])}" if entry else ""
+    return f"{_share(entry['mean'])} ± {_share(entry['std'])}" if entry else _NONE
 
 
 def _paired(entry: dict[str, Any]) -> list[str]:
-    found, closed = entry["difference"], entry.get("gap_closed")
+    found, closed = entry["difference"], entry.get("gap_closed_interval")
     low, high = (found["mean"] + sign * found["half_width"] for sign in (-1, 1))
     return [
         f"{found['mean'] * 100:+.2f} ± {_share(found['std'])}",
-        "-" if math.isnan(low) else f"{low * 100:+.2f} to {high * 100:+.2f}",
+        _NONE if math.isnan(low) else f"{low * 100:+.2f} to {high * 100:+.2f}",
         f"{found['better']} of {found['seeds']}",
-        "" if closed is None else f"{closed:.0%}",
+        f"{entry['gap_closed']:.0%} ({closed[0]:.0%} to {closed[1]:.0%})" if closed else _NONE,
     ]
 
 
 def _share(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value * 100:.2f}"
+    return _NONE if math.isnan(value) else f"{value * 100:.2f}"
 
 
 def _finite(value: Any) -> Any:

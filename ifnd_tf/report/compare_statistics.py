@@ -54,8 +54,8 @@ class Difference(NamedTuple):
 
     @property
     def clear(self) -> bool:
-        """Whether the mean is above 0, by more than its interval if there is one."""
-        return self.mean > (0.0 if math.isnan(self.half_width) else self.half_width)
+        """Whether the interval leaves 0 out; not for one seed, which has none."""
+        return abs(self.mean) > self.half_width
 
 
 def spread(numbers: Sequence[float]) -> Spread:
@@ -75,17 +75,44 @@ def difference(baseline: Mapping[int, float], variant: Mapping[int, float]) -> D
     return Difference(mean, std, quantile * std / math.sqrt(count), better, count)
 
 
+class Share(NamedTuple):
+    """A share of the gap between two variants.
+
+    Attributes:
+        mean: the ratio of the mean differences.
+        low, high: its 95% confidence interval.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+
 def gap_closed(
     floor: Mapping[int, float], variant: Mapping[int, float], ceiling: Mapping[int, float]
-) -> float | None:
+) -> Share | None:
     """Share of the way from floor to ceiling, from means over the seeds that all three have.
 
-    None where the ceiling is not clearly above the floor: a share of noise says nothing.
+    The interval is Fieller's (1954), for the ratio of two means of the same seeds. It is bounded
+    where the ceiling is clearly above the floor; None elsewhere, and for one seed: a share of
+    noise says nothing.
     """
     common = sorted(set(floor) & set(variant) & set(ceiling))
-    low, value, high = ({seed: each[seed] for seed in common} for each in (floor, variant, ceiling))
-    gap, step = difference(low, high), difference(low, value)
-    return step.mean / gap.mean if gap and step and gap.clear else None
+    if len(common) < 2:
+        return None
+    low, value, high = (np.array([v[seed] for seed in common]) for v in (floor, variant, ceiling))
+    step, gap = value - low, high - low
+    quantile = float(stats.t.ppf((1 + _CONFIDENCE) / 2, len(common) - 1))
+    covariance = np.cov(step, gap) / len(common) * quantile**2
+    # The shares s with (mean(step) - s mean(gap))^2 <= t^2 var(mean(step) - s mean(gap)).
+    square = gap.mean() ** 2 - covariance[1, 1]
+    if gap.mean() <= 0 or square <= 0:
+        return None
+    half = step.mean() * gap.mean() - covariance[0, 1]
+    constant = step.mean() ** 2 - covariance[0, 0]
+    root = math.sqrt(max(half**2 - square * constant, 0.0))
+    ends = ((half + sign * root) / square for sign in (-1, 1))
+    return Share(float(step.mean() / gap.mean()), *map(float, ends))
 
 
 def summarise(runs: Runs) -> dict[str, Any]:
@@ -98,7 +125,8 @@ def summarise(runs: Runs) -> dict[str, Any]:
         "baseline", "protocols" (those of `HEADINGS` that were run) and "variants": by name its
         "seeds", the "flags" in which variants differ and its "metrics": by name "values" by seed,
         "mean", "std", "seeds" and, against the baseline, "difference" as `Difference`; where
-        there are both ends, "gap_closed", the share of the gap between none and oracle.
+        there are both ends, "gap_closed", the share of the gap between none and oracle, and
+        "gap_closed_interval", its ends.
     """
     baseline, names = next(iter(runs)), _metric_names(runs)
     values = {name: {n: _values(seeds, n) for n in names} for name, seeds in runs.items()}
@@ -116,7 +144,9 @@ def summarise(runs: Runs) -> dict[str, Any]:
         if variant != baseline and paired:
             found["difference"] = paired._asdict()
         if floor and ceiling and name in COMPARED:
-            found["gap_closed"] = gap_closed(values[floor][name], own, values[ceiling][name])
+            closed = gap_closed(values[floor][name], own, values[ceiling][name])
+            found["gap_closed"] = closed and closed.mean
+            found["gap_closed_interval"] = closed and [closed.low, closed.high]
         return found
 
     return {

@@ -6,6 +6,7 @@ import numpy as np
 
 from ifnd_tf.report.charts import Series, line_chart
 from ifnd_tf.report.html import Chart, Section
+from ifnd_tf.report.number_sections import numbers
 from ifnd_tf.run.records import RunRecords
 
 # Points of a curve over sorted values: the same shape for 10 clusters and for 10,000.
@@ -41,7 +42,6 @@ def quality_section(run: RunRecords, names: Sequence[str]) -> Section:
 
     agreement = [Series("NMI", run.refreshes("nmi")), Series("purity", run.refreshes("purity"))]
     amounts = [
-        rate._replace(dashed=True),
         Series("labels accepted", run.refreshes("accepted_share")),
         Series("negatives masked", run.values("masked_share") if run.detection else []),
     ]
@@ -56,6 +56,7 @@ def quality_section(run: RunRecords, names: Sequence[str]) -> Section:
             line_chart("Change since the last refresh", churn, percent=True),
             line_chart("Accepted labels against true classes", agreement),
         ],
+        tables=[numbers(run, "At the last refresh", starts=("detection_", "masked_"))],
     )
 
 

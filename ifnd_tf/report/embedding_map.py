@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ifnd_tf.report import charts
-from ifnd_tf.report.charts import COLOURS, INK, MARKERS, PAPER
+from ifnd_tf.report.charts import COLOURS, INK, MARKERS, PAPER, SYMBOLS
 
 _MOST_NAMES = 20
 # Below this t-SNE has too few neighbours to look at.
@@ -58,6 +58,20 @@ def project(embedding: np.ndarray, *, quick: bool, seed: int) -> tuple[np.ndarra
         max_iter=500,  # half of the usual time; trustworthiness falls from 0.979 to 0.978
     ).fit_transform(embedding)  # fmt: skip
     return places, f"t-SNE of cosine distances, perplexity {perplexity:.0f}"
+
+
+def legend(names: Mapping[int, str]) -> list[tuple[str, str, str]]:
+    """Name, symbol and colour of each group; empty where groups share kinds of point.
+
+    Args:
+        names: of the groups by their numbers.
+    """
+    if max(names, default=0) >= len(COLOURS) * len(MARKERS):
+        return []
+    return [
+        (name, SYMBOLS[number % len(SYMBOLS)], charts.css(COLOURS[number % len(COLOURS)]))
+        for number, name in names.items()
+    ]
 
 
 def draw(

@@ -29,6 +29,18 @@ class Table(NamedTuple):
     code: Sequence[int] = ()
     folded: bool = False
 
+    def aligned(self) -> list[str]:
+        """Header and rows for a terminal, numbers aligned right."""
+        rows = [row for row in (self.header, *self.rows) if row]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return [
+            "  ".join(
+                cell.rjust(width) if column in self.numbers else cell.ljust(width)
+                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in rows
+        ]
+
 
 class Chart(NamedTuple):
     """A chart, as an `<svg>` element that is safe to include, and its numbers.
@@ -70,13 +82,20 @@ class Section(NamedTuple):
 
 @functools.cache
 def _templates() -> jinja2.Environment:
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ifnd_tf.report", "template"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["sentence"] = _sentence
+    return environment
+
+
+def _sentence(text: str) -> str:
+    """With a capital letter first, except for names such as kNN."""
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
 
 
 def render(template: str, **values: Any) -> str:

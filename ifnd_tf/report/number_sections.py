@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+from ifnd_tf.report import published
 from ifnd_tf.report.charts import Series, line_chart
 from ifnd_tf.report.html import Section, Table
 from ifnd_tf.run.metric_names import describe
@@ -15,7 +16,7 @@ def result_text(run: RunRecords, name: str) -> str:
     """A value of results.json for readers, with its standard deviation where there is one."""
     value, deviation = run.result(name), run.result(f"{name}_std")
     if value is None:
-        return str(run.results.get(name, ""))
+        return "-"
     metric = describe(name)
     shown = metric.show(value)
     return shown if deviation is None else f"{shown} ± {metric.show(deviation)}"
@@ -24,15 +25,16 @@ def result_text(run: RunRecords, name: str) -> str:
 def results(run: RunRecords) -> Section:
     """The encoder beside its baselines, then all other results."""
     compared = [n for n in sorted(run.results) if any(p + n in run.results for p in _BASELINES)]
+    compared = [name for name in compared if not name.endswith("_std")]
     beside = [
         [describe(name).text, *(result_text(run, prefix + name) for prefix in ("", *_BASELINES))]
         for name in compared
     ]
     encoder = ("knn", "linear", "cluster", "transfer", "finetune", "label")
     tables = [
+        published.beside(run),
         Table(beside, ["", "trained", "untrained", "raw pixels"], "Baselines", numbers=[1, 2, 3]),
-        _numbers(run, "Detection, last refresh", starts=("detection_", "masked_")),
-        _numbers(run, "Encoder", starts=encoder, without=compared),
+        numbers(run, "Encoder", starts=encoder, without=compared),
     ]
     return Section("Results", "Results", tables=tables)
 
@@ -70,19 +72,22 @@ def _level(run: RunRecords, text: str, name: str) -> Series:
 
 def health(run: RunRecords) -> Section:
     """Signs of collapse, while training and at the end."""
-    names = sorted({name for r in run.metrics for name in r if name.startswith("health_")})
     spread = [
         Series("standard deviation (0: collapsed)", run.values("embedding_std")),
         Series("cosine of two views", run.values("positive_similarity")),
+    ]
+    charts = [
+        (describe(name).text, run.values(name))
+        for name in ("health_effective_rank", "health_uniformity")
     ]
     return Section(
         "Health",
         "Health of the embedding",
         charts=[
             line_chart("Embeddings while training", spread),
-            *(line_chart(describe(n).text, [Series(n, run.values(n))]) for n in names),
+            *(line_chart(title, [Series(title, values)]) for title, values in charts),
         ],
-        tables=[_numbers(run, "Of the trained encoder", starts=("health_",))],
+        tables=[numbers(run, "Of the trained encoder", starts=("health_",))],
     )
 
 
@@ -98,34 +103,41 @@ def cost(run: RunRecords) -> Section:
         "Cost",
         "Cost",
         charts=[line_chart("Images per second", speed), line_chart("Seconds per epoch", seconds)],
-        tables=[_numbers(run, "Totals", ends=("_seconds", "_per_second", "_bytes"))],
+        tables=[numbers(run, "Totals", ends=("_seconds", "_per_second", "_bytes"))],
     )
 
 
-def _numbers(
+def numbers(
     run: RunRecords,
     caption: str,
     starts: tuple[str, ...] = ("",),
     ends: tuple[str, ...] = ("",),
     without: Collection[str] = (),
 ) -> Table:
-    """The numbers of results.json whose names start and end so; deviations beside their means."""
+    """The numbers of results.json whose names start and end so; deviations beside their means.
+
+    "-" where there was nothing to measure.
+    """
     rows = [
         [describe(name).text, result_text(run, name)]
         for name in sorted(set(run.results) - set(without))
-        if name.startswith(starts) and name.endswith(ends) and run.result(name) is not None
+        if name.startswith(starts) and name.endswith(ends)
+        if run.results[name] is None or run.result(name) is not None
         if not (name.endswith("_std") and name.removesuffix("_std") in run.results)
     ]
     return Table(rows, caption=caption, numbers=[1])
 
 
-def unreadable(run: RunRecords) -> Section:
-    """Unreadable images, which training skips."""
-    caption = f"{len(run.unreadable):,} skipped"
+def data(run: RunRecords) -> Section:
+    """What is to be known of the data: notes, and unreadable images, which training skips."""
+    found = run.results.get("data_notes")
+    found = found if isinstance(found, list) else []
+    notes = [[str(n.get("text", ""))] for n in found if isinstance(n, dict)]
+    caption = f"{len(run.unreadable):,} unreadable images, skipped"
     if len(run.unreadable) > _UNREADABLE_SHOWN:
         caption += f"; the first {_UNREADABLE_SHOWN}, all in unreadable.tsv"
     table = Table(run.unreadable[:_UNREADABLE_SHOWN], ["index", "image", "reason"], caption)
-    return Section("Unreadable", "Unreadable images", tables=[table])
+    return Section("Data", "Data", tables=[Table(notes, caption="Notes"), table])
 
 
 def settings(run: RunRecords) -> Section:

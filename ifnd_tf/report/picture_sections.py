@@ -36,8 +36,8 @@ def embedding(pictures: Pictures, names: Sequence[str]) -> Section:
 
     Returns:
         A section with a picture (title, svg, data) for each colouring; data is for the page's
-        script: the "order" of `embedding_map.Drawing`, the "names" of the groups, and the "groups"
-        of the points by their place among the names, -1 for none.
+        script: the "order" of `embedding_map.Drawing`, the "names" of the groups, the "groups"
+        of the points by their place among the names, -1 for none, and the "legend".
     """
     points = pictures.map
     labels = [pictures.pictures[point.example].label for point in points]
@@ -59,7 +59,12 @@ def embedding(pictures: Pictures, names: Sequence[str]) -> Section:
             {number: name(number) for number in numbers},
         )
         places = [numbers.index(group) if group >= 0 else -1 for group in groups]
-        data = {"order": drawn.order, "names": list(map(name, numbers)), "groups": places}
+        data = {
+            "order": drawn.order,
+            "names": list(map(name, numbers)),
+            "groups": places,
+            "legend": embedding_map.legend({number: name(number) for number in numbers}),
+        }
         maps.append((title, drawn.svg, data))
     return Section("Map", "Map of the embedding", pictures=maps)
 

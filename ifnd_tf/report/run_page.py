@@ -8,6 +8,7 @@ from ifnd_tf.report import detection_section, html, number_sections, picture_sec
 from ifnd_tf.report.html import Section
 from ifnd_tf.report.number_sections import result_text
 from ifnd_tf.report.pictures import Pictures
+from ifnd_tf.report.verdict import judge
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.metric_names import describe, number_text
 from ifnd_tf.run.progress import duration
@@ -21,8 +22,8 @@ _DETECTORS = {
     "random": "permuted labels (control)",
 }
 _TILES = (
-    "knn_top1", "linear_top1", "detection_precision", "detection_recall",
-    "train_images_per_second", "wall_seconds",
+    "linear_1pct_top1", "cluster_nmi", "linear_top1", "knn_top1", "detection_precision",
+    "detection_recall", "train_images_per_second", "wall_seconds",
 )  # fmt: skip
 _NO_PICTURES = Pictures(0, None, 0, "", [], {}, [], [], [], [])
 
@@ -51,6 +52,7 @@ def write(path: str) -> str:
         sections=_sections(run, shown or _NO_PICTURES, names, **arrays),
         pictures=shown,
         points=picture_sections.map_points(shown, names) if shown else [],
+        verdict=judge(run),
         tiles=_TILES,
         describe=describe,
         duration=duration,
@@ -92,7 +94,7 @@ def _sections(
         picture_sections.embedding(shown, names),
         number_sections.health(run),
         number_sections.cost(run),
-        number_sections.unreadable(run),
+        number_sections.data(run),
         number_sections.settings(run),
     ]
     return [section for section in sections if not section.empty or section.id == "settings"]

@@ -1,41 +1,69 @@
-"""The main results of a run, for the terminal."""
+"""The main results of a run and the verdict on it, for the terminal."""
 
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ifnd_tf.report import published
+from ifnd_tf.report.html import Table
+from ifnd_tf.report.verdict import judge
 from ifnd_tf.run.metric_names import describe
 from ifnd_tf.run.progress import duration
-from ifnd_tf.run.records import warnings
+from ifnd_tf.run.records import RunRecords
 
+# What separates methods first.
 _SHOWN = (
-    "knn_top1", "knn_top5", "linear_top1", "linear_10pct_top1", "linear_1pct_top1",
-    "finetune_10pct_top1", "finetune_1pct_top1", "transfer_knn_top1", "transfer_linear_top1",
-    "transfer_svm_map_voc07", "untrained_knn_top1", "raw_pixel_knn_top1", "cluster_nmi",
-    "detection_precision", "detection_recall", "train_images_per_second", "epochs", "wall_seconds",
+    "linear_1pct_top1", "raw_pixel_linear_1pct_top1", "untrained_linear_1pct_top1",
+    "finetune_1pct_top1", "linear_10pct_top1", "finetune_10pct_top1", "cluster_nmi", "linear_top1",
+    "knn_top1", "raw_pixel_knn_top1", "untrained_knn_top1", "knn_top5", "transfer_knn_top1",
+    "transfer_linear_top1", "transfer_svm_map_voc07", "detection_precision", "detection_recall",
+    "train_images_per_second", "epochs", "wall_seconds",
 )  # fmt: skip
+_STEPS = 2
 
 
 def main_results(results: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(words, value) of the main entries of results.json, as far as they are there."""
-    found = {name: results[name] for name in _SHOWN if isinstance(results.get(name), int | float)}
-    return [
-        (describe(n).text, duration(v) if n == "wall_seconds" else describe(n).show(v))
-        for n, v in found.items()
-    ]
+    """(words, value) of the main entries of results.json; "-": nothing was there to measure."""
+    rows = []
+    for name in _SHOWN:
+        value, metric = results.get(name), describe(name)
+        if name in results and value is None:
+            rows.append((metric.text, "-"))
+        elif isinstance(value, int | float):
+            rows.append(
+                (metric.text, duration(value) if name == "wall_seconds" else metric.show(value))
+            )
+    return rows
 
 
-def summary(experiment: str, path: str, results: Mapping[str, Any]) -> str:
-    """The closing table.
+def summary(experiment: str, run: RunRecords) -> str:
+    """The closing table, the verdict and the next commands.
 
     Args:
         experiment: the run's name.
-        path: the run directory.
-        results: the content of results.json.
+        run: its records.
     """
-    rows = main_results(results)
+    rows = main_results(run.results)
     if not rows:
-        return f"results in {path}"
-    left, right = (max(map(len, column)) for column in zip(*rows, strict=True))
-    lines = [f"  {words.ljust(left)}  {value.rjust(right)}" for words, value in rows]
-    lines += [f"warning: {text}" for text in warnings(results)]
-    return "\n".join([f"{experiment}: results in {path}", *lines])
+        return f"results in {run.path}"
+    beside, verdict = published.beside(run), judge(run)
+    blocks = [[f"{experiment}: results in {run.path}"]]
+    if beside.rows:
+        blocks.append([beside.caption, *_indented(beside.aligned())])
+    told = {row[0] for row in beside.rows}
+    rest = Table([row for row in rows if row[0] not in told], numbers=[1])
+    blocks.append(_indented(rest.aligned()))
+    warnings = map("warning: {}".format, run.warnings)
+    blocks.append(["verdict", *_indented(map(_wrapped, [*verdict.lines(), *warnings]))])
+    if steps := verdict.steps[:_STEPS]:
+        typed = [line for step in steps for line in (step.command, f"    {step.purpose}")]
+        blocks.append(["next", *_indented(typed)])
+    return "\n\n".join("\n".join(block) for block in blocks)
+
+
+def _indented(lines: Iterable[str]) -> list[str]:
+    return [f"  {line}" for line in lines]
+
+
+def _wrapped(line: str) -> str:
+    return textwrap.fill(line, 98, subsequent_indent="      ")

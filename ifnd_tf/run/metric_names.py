@@ -31,15 +31,18 @@ _SHARES = {
     "precision": "precision of pairs",
     "recall": "recall of pairs",
     "f1": "F1 of pairs",
+    "chance_precision": "precision of pairs by chance",
+    "sampled_precision": "precision of pairs, on a sample",
+    "neighbour_precision": "precision of as many nearest neighbours, on the sample",
     "purity": "purity",
+    "nmi": "NMI with classes",
+    "ami": "AMI with classes",
     "acceptance_rate": "acceptance rate",
     "label_churn": "pairs changed since the last refresh",
     "masked_share": "negatives masked",
     "svm_map_voc07": "SVM mAP as on VOC07",
 }
 _NUMBERS = {
-    "nmi": "NMI with classes",
-    "ami": "AMI with classes",
     "embedded": "images embedded for the last refresh",
     "embedding_std": "standard deviation of embeddings (0: collapsed)",
     "effective_rank": "effective rank of embeddings",
@@ -49,6 +52,7 @@ _NUMBERS = {
     "train_images_per_second": "training speed",
     "random_loss": "loss at chance",
     "num_examples": "training images",
+    "num_evaluation_examples": "evaluation images",
     "num_parameters": "parameters",
 }
 _PREFIXES = {

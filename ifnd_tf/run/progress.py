@@ -14,25 +14,29 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+# Told what is done and the total.
+Count = Callable[[int, int], None]
+
 # Between two updates of status.json: short beside the patience of --mode=watch, cheap on gs://.
 _MIRROR_SECONDS = 5.0
 
 
-def epoch_line(epoch: int, epochs: int, values: Mapping[str, float]) -> str:
-    """The main values of an epoch's logs in a line; detection's once labels are accepted."""
+def epoch_line(epoch: int, epochs: int, values: Mapping[str, float | None]) -> str:
+    """The main values of an epoch's logs in a line; None, not measured, is left out."""
     forms = {
         "loss": "loss {:.3f}",
         "images_per_second": "{:,.0f} images/s",
         "online_knn_top1": "online kNN {:.1%}",
     }
-    if values.get("detection_acceptance_rate"):
+    if "detection_acceptance_rate" in values:
         forms |= {
             "detection_accepted_share": "accepted {:.0%}",
             "masked_share": "masked {:.1%} of negatives",
             "detection_precision": "pair precision {:.2f}",
             "detection_recall": "pair recall {:.2f}",
         }
-    shown = [form.format(values[name]) for name, form in forms.items() if name in values]
+    measured = {name: value for name, value in values.items() if value is not None}
+    shown = [form.format(measured[name]) for name, form in forms.items() if name in measured]
     return "  ".join([f"epoch {epoch}/{epochs}", *shown])
 
 
@@ -94,13 +98,30 @@ class Progress:
         else:
             self.line(text)
 
+    def counter(self, name: str) -> Count:
+        """To be called with what is done and the total: shows both, and the time left."""
+        start = time.monotonic()
+
+        def count(done: int, total: int) -> None:
+            text = f"{name} {done:,}/{total:,}"
+            if 0 < done < total:
+                left = (time.monotonic() - start) / done * (total - done)
+                text += f"  ETA {duration(left)}"
+            self.status(text)
+
+        return count
+
     @contextlib.contextmanager
-    def phase(self, name: str, where: str = "") -> Iterator[None]:
-        """Shows a phase other than training while it runs, and counts its seconds."""
+    def phase(self, name: str, where: str = "") -> Iterator[Count]:
+        """Shows a phase other than training while it runs, and adds up its seconds.
+
+        Yields:
+            The phase's `counter`.
+        """
         self.status(f"{where}{name} ...", force=self._stream.isatty())
         start = time.monotonic()
         try:
-            yield
+            yield self.counter(f"{where}{name}")
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
 

@@ -48,7 +48,7 @@ class RunReader:
         return first[1:].strip() if first.startswith("#") else ""
 
     def metrics(self) -> list[dict[str, Any]]:
-        """One record of numbers per epoch, from metrics.jsonl."""
+        """One record of numbers per epoch, None where not measured, from metrics.jsonl."""
         return self._objects("metrics.jsonl", _is_metrics, lines=True)
 
     def results(self) -> dict[str, Any]:
@@ -234,7 +234,7 @@ def warnings(results: Mapping[str, Any], metrics: Iterable[Mapping[str, Any]] = 
     """
     said = [results.get(name) or [] for name in ("training_warnings", "health_warnings")]
     found = [str(text) for texts in said if isinstance(texts, list) for text in texts]
-    if not all(math.isfinite(record.get("loss", 0.0)) for record in metrics):
+    if not all(math.isfinite(record.get("loss") or 0.0) for record in metrics):
         found.append("The loss was not finite in at least one epoch.")
     return found
 
@@ -244,7 +244,8 @@ def _is_record(value: dict[str, Any]) -> bool:
 
 
 def _is_metrics(value: dict[str, Any]) -> bool:
-    return _is_record(value) and all(isinstance(each, int | float) for each in value.values())
+    numbers = (each for each in value.values() if each is not None)
+    return _is_record(value) and all(isinstance(each, int | float) for each in numbers)
 
 
 def _is_status(value: dict[str, Any]) -> bool:

@@ -141,7 +141,7 @@ def picture_collector(run: Run, model: ContrastiveModel) -> PictureCollector:
 
     def embed(indices: np.ndarray) -> dict[str, Any]:
         batches = build.ordered_batches(config, run.strategy, source.subset(indices))
-        return embedder(batches, len(indices))
+        return embedder(batches, len(indices), run.progress.counter("pictures for the report"))
 
     return PictureCollector(
         source,

@@ -5,11 +5,9 @@ or several workers, which child processes could not share, serve all runs. A run
 variables are freed before the next.
 """
 
-import logging
 import time
 
 import keras
-import tensorflow as tf
 
 from ifnd_tf.errors import UserError
 from ifnd_tf.report import compare_page
@@ -56,7 +54,6 @@ def compare(run: Run) -> None:
             )
     failures: list[str] = []
     start = time.monotonic()
-    tf.get_logger().addFilter(_is_no_retracing)
     for number, (member, each) in enumerate(missing.items(), start=1):
         try:
             outcome = _run(each)
@@ -69,7 +66,6 @@ def compare(run: Run) -> None:
             f"  ({number} of {len(missing)}, ETA {duration(left)})"
         )
         _summarise(run, runs)
-    tf.get_logger().removeFilter(_is_no_retracing)
     run.progress.line(_summarise(run, runs))
     if failures:
         raise UserError(f"{len(failures)} of {len(runs)} runs failed, the first: {failures[0]}")
@@ -97,11 +93,6 @@ def _run(run: Run) -> str:
     results = run.directory.results()
     shown = [f"{name} {results[name]:.3f}" for name in COMPARED if name in results]
     return "  ".join([*shown, duration(time.monotonic() - start)])
-
-
-def _is_no_retracing(record: logging.LogRecord) -> bool:
-    """Whether to log: each run traces its own graphs, of which TensorFlow warns."""
-    return "triggered tf.function retracing" not in record.getMessage()
 
 
 def _summarise(run: Run, runs: dict[Member, Run]) -> str:

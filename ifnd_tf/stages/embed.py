@@ -68,7 +68,8 @@ def _embedded(run: Run, splits: Splits, network: Network) -> dict[str, np.ndarra
     for name, source in zip(("train", "evaluation"), splits, strict=True):
         if source is not None:
             batches = build.ordered_batches(run.config, run.strategy, source)
-            found = Embedder(outputs, run.strategy)(batches, source.num_examples)
+            count = run.progress.counter(f"embedding {name} images")
+            found = Embedder(outputs, run.strategy)(batches, source.num_examples, count)
             seen = np.flatnonzero(found.pop(SEEN))
             paths = np.array([source.describe(int(i)) for i in seen])
             columns = {"path": paths, "split": np.full(len(seen), name)}

@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from ifnd_tf.evaluation.linear_probe import linear_probe
 from ifnd_tf.evaluation.saved_model import load_features
 from ifnd_tf.evaluation.transfer import one_hot, transfer_svm
 from ifnd_tf.models.network import Network
+from ifnd_tf.run.progress import Count
 from ifnd_tf.stages import build
 from ifnd_tf.stages.run import Run
 
@@ -53,8 +54,7 @@ def evaluate(run: Run) -> None:
         run.directory.claim()  # its results are this model's alone
     else:
         network = run.trained_model().network
-    with run.progress.phase("evaluating"):
-        results = measure(run, network)
+    results = measure(run, network)
     seconds, before = time.monotonic() - start, run.directory.results().get("wall_seconds", 0.0)
     times = {"evaluate_seconds": seconds, "wall_seconds": before + seconds}
     run.directory.write_results(results | times)
@@ -96,30 +96,39 @@ def measure(run: Run, network: Network | None) -> dict[str, Any]:
         found = labelled(outputs[1], "embedding").features
         return dict(collapse.collapse_measures(found, seed=config.seed))
 
-    results: dict[str, Any] = {}
+    def baseline(outputs: Outputs, prefix: str) -> dict[str, float]:
+        found = {"knn_top1": knn(outputs)["knn_top1"]}
+        if "few_labels" in protocols:  # the fewest, which separate encoders most
+            found |= dict(_few_labels(run, outputs, [min(config.shares)]))
+        return {prefix + name: value for name, value in found.items() if "top5" not in name}
+
+    assert splits.evaluation is not None
+    results: dict[str, Any] = {"num_evaluation_examples": len(splits.evaluation.readable)}
     if splits.train.num_examples <= _MOST_RAW_PIXELS:
-        results["raw_pixel_knn_top1"] = knn(_embedded(run, raw_pixels, splits))["knn_top1"]
+        results |= baseline(_embedded(run, "raw pixels", raw_pixels, splits), "raw_pixel_")
     if network is None:
         with run.strategy.scope():
             encode = load_features(
                 config.saved_model, config.saved_model_signature, config.saved_model_output
             )
-        outputs = _embedded(run, encode, splits)
+        outputs = _embedded(run, "saved model", encode, splits)
     else:
-        untrained = _embedded(run, run.untrained_model().network.inference, splits)
-        results["untrained_knn_top1"] = knn(untrained)["knn_top1"]
+        fresh = run.untrained_model().network.inference
+        untrained = _embedded(run, "untrained encoder", fresh, splits)
+        results |= baseline(untrained, "untrained_")
         encode = network.inference
-        outputs = _embedded(run, encode, splits)
+        outputs = _embedded(run, "trained encoder", encode, splits)
         results |= health(outputs)
         results["health_warnings"] = collapse.limit_warnings(results, before=health(untrained))
     if "knn" in protocols:
         results |= knn(outputs)
-    results |= dict(_probes(config, outputs, splits.train.class_names))
+    results |= dict(_probes(run, outputs))
     if network is not None and "finetune" in protocols:
         results |= dict(_finetune(run, network))
     if run.transfer_splits is not None:
-        outputs = _embedded(run, encode, run.transfer_splits)
-        results |= dict(_transfer(config, outputs, run.transfer_splits))
+        outputs = _embedded(run, "transfer", encode, run.transfer_splits)
+        with run.progress.phase("evaluating transfer"):
+            results |= dict(_transfer(config, outputs, run.transfer_splits))
     return results
 
 
@@ -130,49 +139,61 @@ def expected(config: Config) -> list[str]:
     return [*found, "transfer_"] if config.transfer_dataset else found
 
 
-def _embedded(run: Run, function: Callable, splits: Splits) -> Outputs:
-    train, test = (
-        Embedder(function, run.strategy)(
-            build.ordered_batches(run.config, run.strategy, source), source.num_examples
-        )
-        for source in splits
-        if source is not None
-    )
+def _embedded(run: Run, name: str, function: Callable, splits: Splits) -> Outputs:
+    embedder, parts = Embedder(function, run.strategy), []
+    for source in filter(None, splits):
+        with run.progress.phase(f"evaluating {name}, images") as count:
+            batches = build.ordered_batches(run.config, run.strategy, source)
+            parts.append(embedder(batches, source.num_examples, count))
+    train, test = parts
     return train, test
 
 
-def _probes(
-    config: Config, outputs: Outputs, class_names: tuple[str, ...]
-) -> Iterator[tuple[str, float]]:
-    train, test = map(labelled, outputs)
+def _probes(run: Run, outputs: Outputs) -> Iterator[tuple[str, float]]:
+    config, (train, test) = run.config, map(labelled, outputs)
     if "linear" in config.protocol_names:
-        yield from linear_probe(
-            train,
-            test,
-            solver=config.linear_solver,
-            epochs=config.linear_epochs,
-            learning_rate=config.linear_learning_rate,
-            seed=config.seed,
-        )
+        with run.progress.phase("evaluating linear probe, epoch") as count:
+            yield from linear_probe(
+                train,
+                test,
+                solver=config.linear_solver,
+                epochs=config.linear_epochs,
+                learning_rate=config.linear_learning_rate,
+                seed=config.seed,
+                report=count,
+            )
     if "few_labels" in config.protocol_names:
-        yield from few_labels.label_subset_probe(
-            train,
-            test,
-            shares=config.shares,
-            seeds=range(config.label_subsets),
-            class_names=class_names,
-        )
+        yield from _few_labels(run, outputs, config.shares)
     if "clustering" in config.protocol_names:
-        yield from clustering(test, seed=config.seed)
+        with run.progress.phase("evaluating clusters"):
+            yield from clustering(test, seed=config.seed)
+
+
+def _few_labels(run: Run, outputs: Outputs, shares: Sequence[float]) -> Iterator[tuple[str, float]]:
+    with run.progress.phase("evaluating few labels, probe") as count:
+        yield from few_labels.label_subset_probe(
+            *map(labelled, outputs),
+            shares=shares,
+            seeds=range(run.config.label_subsets),
+            class_names=run.splits.train.class_names,
+            count=count,
+        )
 
 
 def _finetune(run: Run, network: Network) -> Iterator[tuple[str, float]]:
     """Fine-tunes on each subset anew, always from the trained encoder."""
+    with run.progress.phase("evaluating fine-tuning, subset") as count:
+        yield from _finetuned(run, network, count)
+
+
+def _finetuned(run: Run, network: Network, count: Count) -> Iterator[tuple[str, float]]:
     config, (train, test) = run.config, run.splits
     assert test is not None
-    for share in config.shares:
+    for place, share in enumerate(config.shares):
         runs = []
         for seed in range(config.label_subsets):
+            done = place * config.label_subsets + seed
+            count(done, len(config.shares) * config.label_subsets)
             few = train.subset(few_labels.label_subset(_known(train), share, seed=seed))
             few.scanned = train.scanned
             batch = min(config.batch_size, few.num_examples)

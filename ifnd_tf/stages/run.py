@@ -139,15 +139,13 @@ class Run:
         else:
             splits = build.open_splits(config)
         if config.scan_images:
-            with self.progress.phase("reading images"):
+            with self.progress.phase("reading images") as count:
                 for source in filter(None, splits):
                     scan(
                         source,
                         max_corrupt_share=config.max_corrupt_share,
                         cache_megabytes=0 if dataset else config.cache_megabytes,
-                        progress=lambda done, total: self.progress.status(
-                            f"reading images {done:,}/{total:,}"
-                        ),
+                        progress=count,
                         workers=workers(self.strategy),
                     )
         self.opened[key] = splits

@@ -42,7 +42,9 @@ def train(run: Run) -> None:
     if not records:
         return
     last, before = records[-1], run.directory.results().get("wall_seconds", 0.0)
-    pairs = ("detection_precision", "detection_recall", "detection_f1")
+    measured = [r for r in run.directory.detection() if "precision" in r]
+    pairs = ("precision", "recall", "f1", "chance_precision")
+    speeds = [r["images_per_second"] for r in records if r["images_per_second"] is not None]
     run.directory.write_results(
         {
             "epochs": last["epoch"],
@@ -51,10 +53,10 @@ def train(run: Run) -> None:
             "num_parameters": model.encoder.count_params(),
             "train_loss": last["loss"],
             "random_loss": sizes.loss_at_chance(run.config, run.splits.train.num_examples),
-            "train_images_per_second": statistics.median(r["images_per_second"] for r in records),
+            "train_images_per_second": statistics.median(speeds) if speeds else None,
             "train_seconds": sum(r["epoch_seconds"] for r in records),
             "wall_seconds": before + time.monotonic() - start,
-            **{name: last[name] for name in pairs if name in last},
+            **{f"detection_{name}": r.get(name) for r in measured[-1:] for name in pairs},
         }
     )
 
@@ -82,7 +84,7 @@ def train_model(run: Run) -> ContrastiveModel:
             return model
         run.directory.write("data.tsv.gz", source.contents.pack())
         run.directory.claim()
-        run.progress.detail(_opening(run, model, first))
+        run.progress.detail(_opening(run, model, first, stateful["detection"].first))
         callbacks = [
             *build_callbacks.training_callbacks(run, model, stateful),
             saving,
@@ -130,8 +132,8 @@ def _fit(
     )
 
 
-def _opening(run: Run, model: ContrastiveModel, first: int) -> str:
-    """The lines before training: network, data, loss at chance, start of detection."""
+def _opening(run: Run, model: ContrastiveModel, first: int, refresh: int | None) -> str:
+    """The lines before training: network, data, loss at chance, epoch of the first detection."""
     config, source, steps = run.config, run.splits.train, run.steps_per_epoch
     negatives = sizes.num_negatives(config, source.num_examples)
     chance = sizes.loss_at_chance(config, source.num_examples)
@@ -144,9 +146,9 @@ def _opening(run: Run, model: ContrastiveModel, first: int) -> str:
         + ("; the loss first rises while the queue fills" if config.framework == "moco" else ""),
     ]
     levels = sizes.num_clusters(config, source.num_examples)
-    if levels:
+    if levels and refresh is not None:
         lines.append(
-            f"detection from epoch {config.warmup_epochs + 1}: "
+            f"detection from epoch {refresh + 1}: "
             f"{', '.join(map(str, levels))} clusters"
             + (", chosen by auto" if config.num_clusters.strip() == "auto" else "")
         )

@@ -13,10 +13,12 @@ import time
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Table as Grid
 from rich.text import Text
 
+from ifnd_tf.report.html import Table
 from ifnd_tf.report.summary import main_results
+from ifnd_tf.report.verdict import Verdict, judge
 from ifnd_tf.run.machine import is_alive
 from ifnd_tf.run.metric_names import describe
 from ifnd_tf.run.progress import duration
@@ -76,7 +78,8 @@ def state(run: RunRecords, now: float) -> str:
 
 def view(run: RunRecords, now: float) -> RenderableType:
     """All rows, for any width of terminal."""
-    table = Table.grid(padding=(0, 2))
+    verdict = judge(run)
+    table = Grid.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
     rows = (
@@ -88,8 +91,10 @@ def view(run: RunRecords, now: float) -> RenderableType:
         ("accepted", _curve(run, "detection_accepted_share", ".0%")),
         ("pair precision", _curve(run, "detection_precision", ".2f")),
         ("last refresh", _refresh(run)),
-        ("health", _health(run)),
-        ("results", Text("\n".join(map(" ".join, main_results(run.results))))),
+        ("warnings", Text("\n".join(run.warnings), style="red")),
+        ("results", Text("\n".join(Table(main_results(run.results), numbers=[1]).aligned()))),
+        ("verdict", _verdict(verdict)),
+        ("next", Text("\n".join(f"{step.command}  ({step.purpose})" for step in verdict.steps))),
     )
     for name, content in rows:
         if content is not None and (not isinstance(content, Text) or content.plain):
@@ -121,7 +126,7 @@ def _epochs(run: RunRecords) -> RenderableType | None:
         text += f"  about {duration(statistics.median(seconds) * (total - done))} left"
     if speed := run.values("images_per_second"):
         text += f"  {speed[-1][1]:,.0f} images/s"
-    grid = Table.grid(padding=(0, 2))
+    grid = Grid.grid(padding=(0, 2))
     grid.add_row(ProgressBar(total=total, completed=done, width=24), text)
     return grid
 
@@ -143,7 +148,7 @@ def _sparkline(values: list[float], width: int = 24) -> str:
 
 def _refresh(run: RunRecords) -> Text:
     if not run.detection:
-        first = f"none yet; the first comes before epoch {run.whole('warmup_epochs') + 1}"
+        first = f"none yet; {run.whole('warmup_epochs')} epochs go without detection"
         return Text("" if run.flags.get("detector") == "none" else first)
     last = run.detection[-1]
     parts = [f"before epoch {last['epoch'] + 1}"]
@@ -157,8 +162,10 @@ def _refresh(run: RunRecords) -> Text:
     return Text(", ".join(parts))
 
 
-def _health(run: RunRecords) -> Text:
-    found = run.warnings
-    if found:
-        return Text("\n".join(found), style="red")
-    return Text("no warnings" if run.metrics else "", style="green")
+def _verdict(verdict: Verdict) -> Text:
+    text = Text()
+    for each in verdict.judgements:
+        colour = {True: "green", False: "red", None: "yellow"}[each.good]
+        text.append("\n" if text else "").append(f"{each.question}: ")
+        text.append(each.answer, style=f"bold {colour}").append(f"; {each.reason}")
+    return text

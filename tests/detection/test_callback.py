@@ -25,16 +25,21 @@ def on_a_model(callback):
     return callback
 
 
-def test_by_default_every_epoch_detects_and_the_share_grows_from_nothing_to_all():
+def test_by_default_every_epoch_that_accepts_detects_and_the_share_grows_from_nothing_to_all():
     callback = IncrementalDetection(detector(), epochs=5)
-    assert all(callback.due(epoch) for epoch in range(5))
+    assert [epoch for epoch in range(5) if callback.due(epoch)] == [1, 2, 3, 4]
     rates = [callback.rate(epoch) for epoch in range(5)]
     assert rates == pytest.approx([0, 0.25, 0.5, 0.75, 1])
 
 
 def test_detection_begins_after_the_warm_up_and_returns_with_its_period():
-    callback = IncrementalDetection(detector(), epochs=10, warmup_epochs=2, refresh_epochs=3)
+    options = {"epochs": 10, "warmup_epochs": 2, "refresh_epochs": 3}
+    callback = IncrementalDetection(detector(), **options, start=0.1)
     assert [epoch for epoch in range(10) if callback.due(epoch)] == [2, 5, 8]
+    # A rate of 0 accepts nothing: no pass over the images, no k-means.
+    callback = IncrementalDetection(detector(), **options)
+    assert [epoch for epoch in range(10) if callback.due(epoch)] == [5, 8] and callback.first == 5
+    assert IncrementalDetection(detector(), **options, end=0.0).first is None
 
 
 def test_given_labels_come_once_and_whole():
@@ -79,7 +84,7 @@ def test_a_refresh_leaves_labels_statistics_and_files(tmp_path, capsys):
     run = RunDirectory(str(tmp_path), flags={})
     callback = on_a_model(
         IncrementalDetection(
-            detector(detect), epochs=2, true_labels=TRUTH, progress=Progress(), run=run
+            detector(detect), epochs=2, start=0.5, true_labels=TRUTH, progress=Progress(), run=run
         )
     )
     callback.on_epoch_begin(0)
@@ -88,14 +93,14 @@ def test_a_refresh_leaves_labels_statistics_and_files(tmp_path, capsys):
     np.testing.assert_array_equal(callback.model.pseudo_labels, [[0, 0, -1, -1]])
     assert logs["loss"] == 1.0 and logs["detection_precision"] == 1.0
     assert logs["detection_recall"] == logs["detection_accepted_share"] == 0.5
-    assert logs["detection_acceptance_rate"] == 0.0 and "detection_label_churn" not in logs
+    assert logs["detection_acceptance_rate"] == 0.5 and "detection_label_churn" not in logs
     assert "detection_clusters" not in logs and "detection_epoch" not in logs
     assert "detection_neighbour_precision" in logs
     callback.on_epoch_begin(1)
     callback.on_epoch_end(1, logs)
     # Three pairs where there was one; none of the labels of -1 is a pair.
     assert logs["detection_label_churn"] == pytest.approx(2 / 3)
-    assert rates == [0.0, 1.0]
+    assert rates == [0.5, 1.0]
     saved = np.load(tmp_path / "detection" / "0001.npz")
     np.testing.assert_array_equal(saved["labels"], [[0, 0, 0, -1]])
     assert saved["confidence"].dtype == np.float16
@@ -106,12 +111,27 @@ def test_without_true_labels_there_is_no_precision():
     found = Detection(np.zeros([1, N], np.int32), np.ones([1, N]), {})
     for truth in (None, np.full(N, -1)):
         callback = IncrementalDetection(
-            detector(lambda rate, phase: found), epochs=1, true_labels=truth
+            detector(lambda rate, phase: found), epochs=1, start=1.0, true_labels=truth
         )
         on_a_model(callback).on_epoch_begin(0)
         assert set(callback.get_state()) == {
             "detection_acceptance_rate", "detection_accepted_share",
         }  # fmt: skip
+
+
+def test_where_nothing_was_accepted_nothing_was_measured():
+    found = Detection(np.full([1, N], -1, np.int32), np.ones([1, N]), {"clusters": [2]})
+    callback = on_a_model(
+        IncrementalDetection(
+            detector(lambda rate, phase: found), epochs=1, start=0.1, true_labels=TRUTH
+        )
+    )
+    callback.on_epoch_begin(0)
+    logs: dict = {}
+    callback.on_epoch_end(0, logs)
+    assert logs["detection_accepted_share"] == 0.0
+    for name in ("precision", "recall", "f1", "nmi", "purity"):
+        assert logs[f"detection_{name}"] is None, name
 
 
 def test_images_that_were_not_embedded_again_are_spoken_of(capsys):
@@ -120,7 +140,9 @@ def test_images_that_were_not_embedded_again_are_spoken_of(capsys):
     def detect(rate, phase):
         return Detection(np.zeros([1, N]), np.ones([1, N]), {"embedded": next(counts)})
 
-    callback = on_a_model(IncrementalDetection(detector(detect), epochs=3, progress=Progress()))
+    callback = on_a_model(
+        IncrementalDetection(detector(detect), epochs=3, start=0.1, progress=Progress())
+    )
     said = []
     for epoch in range(3):
         callback.on_epoch_begin(epoch)

@@ -1,5 +1,7 @@
 """Every detector of `--detector`, on four obvious classes."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -53,6 +55,23 @@ def test_ifnd_accepts_the_most_confident_and_starts_where_it_ended(strategy):
     assert everything.statistics["clusters"] == [2, 4]
     assert everything.statistics["empty_clusters"] == 0
     np.testing.assert_array_equal(everything.sample.examples, np.arange(n))
+
+
+@pytest.mark.parametrize(("hierarchy", "total"), [("independent", 10), ("nested", 5)])
+def test_both_phases_count(hierarchy, total):
+    counted: dict[str, list[tuple[int, int]]] = {}
+
+    def phase(name):
+        counted[name] = []
+        return contextlib.nullcontext(lambda done, total: counted[name].append((done, total)))
+
+    kmeans = corners.sharded_kmeans(tf.distribute.get_strategy())  # of 5 iterations
+    detectors.ClusterDetector(kmeans, [2, 4], hierarchy=hierarchy).detect(1.0, phase)
+    assert list(counted) == ["embedding", "clustering"]
+    assert counted["embedding"][-1] == (corners.N, corners.N)
+    done = [number for number, _ in counted["clustering"]]
+    assert {of for _, of in counted["clustering"]} == {total}
+    assert done == sorted(done) and 1 <= done[0] <= done[-1] <= total
 
 
 def test_nested_levels_agree_and_start_where_they_ended():

@@ -32,14 +32,25 @@ def test_detection_equals_brute_force_over_all_pairs(seed, levels, n):
     # Where the class is unknown a pair can be neither right nor wrong.
     known = [np.where(truth >= 0, labels, -1) for labels in found]
     relevant = reference.same_pairs(truth)
-    expected = [reference.pair_scores(reference.same_pairs(level), relevant) for level in known]
-    union = set().union(*(reference.same_pairs(level) for level in known))
+    expected = [scores(level, relevant) for level in known]
+    union = scores(known, relevant)
     for i, name in enumerate(("precision", "recall", "f1")):
-        np.testing.assert_allclose(result[f"level_{name}"], [e[i] for e in expected], atol=1e-12)
-        np.testing.assert_allclose(result[name], np.mean([e[i] for e in expected]), atol=1e-12)
-        np.testing.assert_allclose(
-            result[f"union_{name}"], reference.pair_scores(union, relevant)[i], atol=1e-12
-        )
+        assert result[f"level_{name}"] == pytest.approx([e[i] for e in expected], abs=1e-12)
+        measured = [e[i] for e in expected if e[i] is not None]
+        mean = pytest.approx(np.mean(measured)) if measured else None
+        assert result[name] == mean
+        assert result[f"union_{name}"] == pytest.approx(union[i], abs=1e-12)
+    count = np.count_nonzero(truth >= 0)
+    chance = len(relevant) / (count * (count - 1) / 2) if count > 1 else None
+    assert result["chance_precision"] == chance
+
+
+def scores(labels, relevant):
+    """Precision, recall and F1 of pairs; None where there is nothing to measure."""
+    pairs = set().union(*(reference.same_pairs(level) for level in np.atleast_2d(labels)))
+    precision, recall, f1 = reference.pair_scores(pairs, relevant)
+    measured = bool(relevant) and bool(np.any(np.asarray(labels) >= 0))
+    return precision if pairs else None, recall if measured else None, f1 if measured else None
 
 
 def test_detection_by_hand():
@@ -62,13 +73,15 @@ def test_perfect_and_absent_detection():
     nothing = lib.detection_statistics(np.full((2, 4), -1), truth)
     for name in ("precision", "recall", "f1", "union_f1", "nmi", "purity", "accepted"):
         assert perfect[name] == pytest.approx(1.0)
-        assert nothing[name] == 0.0
+        assert nothing[name] == (0.0 if name == "accepted" else None)
+    assert nothing["level_precision"] == [None, None]
+    assert perfect["chance_precision"] == pytest.approx(2 / 6)  # of 6 pairs, 01 and 23
 
 
 def test_statistics_are_numbers_or_one_number_per_level():
     result = lib.detection_statistics(random_labels(0, 3, 20), random_labels(1, 1, 20)[0])
     for name, value in result.items():
-        assert len(value) == 3 if name.startswith("level_") else isinstance(value, float)
+        assert len(value) == 3 if name.startswith("level_") else isinstance(value, float | None)
 
 
 def test_detection_at_the_size_of_imagenet_counts_pairs_without_overflow():

@@ -51,6 +51,22 @@ def test_opens_fast_and_shows_every_picture(clusters, num_examples, tmp_path, op
     assert all(each.bounding_box()["width"] > 100 for each in drawn.all()) and drawn.count() > 3
 
 
+def test_a_phone_page_is_short_since_its_galleries_are_folded(address, open_page):
+    page = open_page(address, width=390)
+    assert page.locator("details.gallery[open]").count() == 0
+    assert page.evaluate("document.documentElement.scrollHeight") <= 12_000
+
+
+@pytest.mark.parametrize("width", [800, 1280])
+def test_no_row_of_a_section_is_half_empty(width, address, open_page):
+    page = open_page(address, width=width)
+    rows = """[...document.querySelectorAll(".blocks")].filter((grid) => grid.children.length)
+      .map((grid) => {
+        const last = grid.lastElementChild.getBoundingClientRect();
+        return Math.abs(last.right - grid.getBoundingClientRect().right); })"""
+    assert max(page.evaluate(rows)) < 2
+
+
 def test_galleries_fold_by_keyboard(address, open_page):
     page = open_page(address)
     first = page.locator("#clusters details.gallery").first

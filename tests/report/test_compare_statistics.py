@@ -4,6 +4,7 @@ import json
 import math
 import xml.etree.ElementTree
 
+import numpy as np
 import pytest
 from scipy import stats
 
@@ -52,13 +53,42 @@ def test_differences_are_paired_by_seed():
 
 def test_the_gap_is_measured_over_common_seeds():
     floor, value, ceiling = {0: 0.1, 1: 0.1}, {0: 0.2, 1: 0.2, 2: 0.9}, {0: 0.5, 1: 0.5}
-    assert compare_statistics.gap_closed(floor, value, ceiling) == pytest.approx(0.25)
-    assert compare_statistics.gap_closed({0: 0.1}, {0: 0.2}, {0: 0.5}) == pytest.approx(0.25)
-    assert compare_statistics.gap_closed(floor, {0: 0.2, 1: 0.9}, {0: 0.5}) == pytest.approx(0.25)
+    assert compare_statistics.gap_closed(floor, value, ceiling) == pytest.approx([0.25] * 3)
+    # One seed has no interval, and so no share.
+    assert compare_statistics.gap_closed({0: 0.1}, {0: 0.2}, {0: 0.5}) is None
+    assert compare_statistics.gap_closed(floor, {0: 0.2, 1: 0.9}, {0: 0.5}) is None
     # A ceiling below the floor, or above it by chance only.
     assert compare_statistics.gap_closed(floor, value, {0: 0.05, 1: 0.05}) is None
     assert compare_statistics.gap_closed(floor, value, {0: 0.9, 1: 0.11}) is None
     assert compare_statistics.gap_closed(floor, {7: 0.2}, ceiling) is None
+
+
+def test_the_gaps_interval_is_where_the_t_test_of_step_minus_share_of_gap_rejects():
+    rng = np.random.default_rng(0)
+    gap = 0.10 + 0.02 * rng.normal(size=8)
+    step = 0.4 * gap + 0.01 * rng.normal(size=8)
+    nothing = dict.fromkeys(range(8), 0.0)
+    found = compare_statistics.gap_closed(nothing, dict(enumerate(step)), dict(enumerate(gap)))
+    assert found.low < found.mean < found.high
+    for share, inside in ((found.low, True), (found.high, True), (found.mean, True)):
+        assert (stats.ttest_1samp(step - share * gap, 0).pvalue >= 0.05 - 1e-9) == inside
+    for share in (found.low - 1e-3, found.high + 1e-3):
+        assert stats.ttest_1samp(step - share * gap, 0).pvalue < 0.05
+
+
+def test_the_conclusion_is_a_sentence(runs):
+    text = compare_page.conclusion(compare_statistics.summarise(runs))
+    assert text == (
+        "Against none, ifnd is clearly better in 1 and clearly worse in 0 of 1 protocols; the "
+        "largest differences: kNN accuracy +1.7 points (95% interval +0.2 to +3.1)."
+    )
+    one = {name: dict(list(seeds.items())[:1]) for name, seeds in runs.items()}
+    summary = compare_statistics.summarise(one)
+    assert "One seed cannot tell ifnd from none" in compare_page.conclusion(summary)
+    assert compare_page._tables(summary)["Differences"].rows[0][2:] == [
+        "+2.00 ± n/a", "n/a", "1 of 1", "n/a"
+    ]  # fmt: skip
+    assert compare_page.conclusion(compare_statistics.summarise({"none": runs["none"]})) == ""
 
 
 def test_summary(runs):
@@ -85,13 +115,17 @@ def test_curves_cover_the_epochs_that_all_seeds_have():
 
 def test_files(runs, tmp_path):
     printed = compare_page.write(str(tmp_path), "digits", runs)
-    assert [line.split() for line in printed.splitlines()][1:] == [
-        ["variant", "none", "ifnd", "oracle", "late"],
-        ["kNN", "accuracy", *["92.00", "±", "2.00", "93.67", "±", "2.08", "96.67", "±", "2.08"]],
+    assert [line.split() for line in printed.splitlines()][-2:] == [
+        ["none", "ifnd", "oracle", "late"],
+        [
+            "kNN",
+            "accuracy",
+            *["92.00", "±", "2.00", "93.67", "±", "2.08", "96.67", "±", "2.08", "n/a"],
+        ],
     ]
     markdown = (tmp_path / "compare.md").read_text()
-    assert "| none | 92.00 ± 2.00 |" in markdown
-    assert "| kNN accuracy | ifnd | +1.67 ± 0.58 | +0.23 to +3.10 | 3 of 3 | 36% |" in markdown
+    assert "| kNN accuracy | 92.00 ± 2.00 | 93.67 ± 2.08 |" in markdown
+    assert "| kNN accuracy | ifnd | +1.67 ± 0.58 | +0.23 to +3.10 | 3 of 3 | 36% (" in markdown
     summary = json.loads((tmp_path / "compare.json").read_text())
     assert summary["variants"]["ifnd"]["metrics"]["train_seconds"]["std"] is None
     for name in ("knn", "loss", "precision"):

@@ -8,7 +8,8 @@ import pytest
 
 from ifnd_tf.errors import UserError
 from ifnd_tf.report import run_page
-from ifnd_tf.run.records import PICTURES
+from ifnd_tf.report.verdict import judge
+from ifnd_tf.run.records import PICTURES, read_run
 from tests.report import runs
 
 
@@ -62,12 +63,11 @@ def test_says_what_the_records_say(run):
     words = written(run).words
     assert "tiny: MoCo v2 with incremental false negative detection" in words
     assert "was trained on 1,438 images for 3 of 3 epochs" in words
-    assert "kNN on its features classifies 98.3% of the test images" in words
+    assert "kNN accuracy 98.3% (raw pixels 97.1%, an untrained network 50.0%)" in words  # verdict
     assert "untrained encoder 50.0%, raw pixels 97.1%" in words
     assert "kNN accuracy 98.3% 50.0% 97.1%" in words  # the table
     assert "linear probe accuracy, 10% of the labels 87.0% ± 1.0%" in words
     assert "After 2 refreshes, 50% of the pseudo-labels are accepted" in words
-    assert "40% of the detected pairs share a true class" in words
     assert "The run took 1:24" in words
     assert "Run with ifnd_tf 9.9, Python 3.11." in words
 
@@ -130,9 +130,54 @@ def test_lists_unreadable_images_and_warnings(run):
     results["health_warnings"] = ["The embeddings have collapsed."]
     (run / "results.json").write_text(json.dumps(results))
     words = written(run).words
-    assert "25 skipped" in words
+    assert "25 unreadable images, skipped" in words
     assert "image19.jpg" in words and "image20.jpg" not in words
     assert "Warning: The embeddings have collapsed." in words
+
+
+def test_opens_with_the_verdict_that_watch_and_terminal_give(run):
+    page, verdict = written(run), judge(read_run(str(run)))
+    assert page.words.index("Verdict") < page.words.index("was trained on")
+    for each in verdict.judgements:
+        assert f"{each.question[0].upper()}{each.question[1:]}: {each.answer}" in page.words
+        assert each.reason in page.words or each.reason.capitalize() in page.words
+    assert len(verdict.judgements) == 4 and verdict.steps
+    assert all(step.command in page.words for step in verdict.steps)
+
+
+def test_notes_on_the_data_are_shown(run):
+    results = json.loads((run / "results.json").read_text())
+    note = {"kind": "other_files", "number": 3, "text": "3 files are no images: <b>.txt."}
+    (run / "results.json").write_text(json.dumps({**results, "data_notes": [note]}))
+    assert note["text"] in written(run).words
+
+
+def test_nothing_is_drawn_twice_nor_named_as_in_a_file(run):
+    records = (run / "metrics.jsonl").read_text().splitlines()
+    names = ("health_alignment", "health_embedding_std", "health_effective_rank", "embedding_std",
+             "health_uniformity", "positive_similarity", "detection_precision")  # fmt: skip
+    lines = [json.dumps({**json.loads(line), **dict.fromkeys(names, 0.5)}) for line in records]
+    (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    page = written(run)
+    titles = [a["aria-label"].split(".")[0] for tag, a in page.tags if tag == "svg"]
+    assert len(titles) == len(set(titles))
+    before_settings = page.words[: page.words.index("Settings and versions")]
+    assert not re.search(r"health_|detection_|embedding_std", before_settings)
+
+
+def test_what_was_not_measured_is_a_dash(run):
+    results = json.loads((run / "results.json").read_text())
+    results |= {"detection_precision": None, "detection_chance_precision": 0.1}
+    (run / "results.json").write_text(json.dumps(results))
+    assert "detection: precision of pairs - " in written(run).words
+
+
+def test_thirty_classes_have_a_legend(run):
+    runs.write_pictures(run, classes=30)
+    page = written(run)
+    start = page.words.index("Colour by")
+    legend = page.words[start:]
+    assert all(f"class {number}" in legend for number in range(4, 30))
 
 
 def test_a_loss_that_is_not_finite_is_a_warning(run):
@@ -159,7 +204,7 @@ def test_other_runners_directories_are_reported_with_what_they_have(tmp_path):
     for left_out in ("Detection and clusters:", "Pictures of clusters", "Settings:"):
         assert left_out in page.words, left_out
     assert [a["id"] for tag, a in page.tags if tag == "section"] == [
-        "results", "training", "settings", "missing"
+        "verdict", "results", "training", "settings", "missing"
     ]  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """The progress line, in a terminal and in a log file."""
 
 import io
+import time
 
 import pytest
 
@@ -56,6 +57,24 @@ def test_phases_are_named_and_timed():
     seconds = progress.take_seconds()
     assert set(seconds) == {"embedding"} and seconds["embedding"] >= 0
     assert progress.take_seconds() == {}
+
+
+def test_a_phase_says_how_much_is_done_and_the_time_left(monkeypatch):
+    stream, seen, clock = io.StringIO(), [], iter(range(100, 200, 10))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
+    progress = Progress(stream, interval=0)
+    progress.mirror = seen.append  # status.json
+    with progress.phase("clustering", "epoch 3/9  ") as count:  # 10 s between two looks
+        count(1, 4)
+        count(4, 4)
+    shown = stream.getvalue().splitlines()
+    assert shown == [
+        "epoch 3/9  clustering ...",
+        # One of four in 10 s: three times as long for the others.
+        "epoch 3/9  clustering 1/4  ETA 0:30",
+        "epoch 3/9  clustering 4/4",
+    ]
+    assert seen == shown
 
 
 def test_a_mirror_gets_the_status_now_and_then():

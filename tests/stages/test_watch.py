@@ -11,6 +11,7 @@ from rich.console import Console
 
 from ifnd_tf.errors import UserError
 from ifnd_tf.report.summary import summary
+from ifnd_tf.report.verdict import judge
 from ifnd_tf.run.records import read_run
 from ifnd_tf.stages import watch
 
@@ -50,7 +51,8 @@ def test_a_running_run_says_where_it_is(tmp_path):
     text = shown(write_run(tmp_path / "run"))
     for words in ("mine", "running", "epoch 4/10  training", "3 of 10", "about 7:00 left",
                   "1,234 images/s", "2.000", "before epoch 3", "acceptance rate 25%",
-                  "precision 50%", "4+8 clusters, 1 empty", "no warnings"):  # fmt: skip
+                  "precision 50%", "4+8 clusters, 1 empty",
+                  "trained long enough: not yet", "--mode=watch"):  # fmt: skip
         assert words in text, words
 
 
@@ -76,7 +78,7 @@ def test_the_state_is_told_from_the_last_update(sign, state, tmp_path):
 
 def test_a_run_before_its_first_epoch_and_a_narrow_terminal(tmp_path):
     text = shown(write_run(tmp_path / "run", epochs=0, refreshes=0), width=40)
-    assert "0 of 10" in text and "none yet; the first comes" in text
+    assert "0 of 10" in text and "none yet; 2 epochs go" in text
     assert max(map(len, text.splitlines())) <= 40
 
 
@@ -86,8 +88,22 @@ def test_ill_health_is_said_in_words(tmp_path):
     (path / "results.json").write_text(json.dumps(said))
     text = shown(path)
     assert "epoch 3: It began." in text and "It collapsed." in text
-    found = json.loads((path / "results.json").read_text())
-    assert "warning: epoch 3: It began." in summary("mine", str(path), {"knn_top1": 0.5, **found})
+    (path / "results.json").write_text(json.dumps({**said, "knn_top1": 0.5}))
+    closing = summary("mine", read_run(str(path)))
+    assert "warning: epoch 3: It began." in closing
+
+
+def test_the_closing_table_gives_the_same_verdict(tmp_path):
+    path = write_run(tmp_path / "run", state="finished", epochs=10)
+    (path / "results.json").write_text(json.dumps({"knn_top1": 0.5, "detection_recall": None}))
+    run = read_run(str(path))
+    verdict, closing = judge(run), summary("mine", run)
+    assert len(verdict.judgements) == 4 and verdict.steps
+    seen = " ".join(shown(path, width=400).split())
+    for text in [*verdict.lines(), *(step.command for step in verdict.steps[:2])]:
+        assert text in seen
+        assert text in " ".join(closing.split())
+    assert "recall of pairs -" in " ".join(closing.split())  # not measured, so no 0
 
 
 def test_a_terminal_is_kept_up_to_date_until_the_run_or_the_watcher_ends(tmp_path, monkeypatch):

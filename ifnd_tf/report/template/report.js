@@ -1,4 +1,6 @@
 "use strict";
+if (matchMedia("(min-width: 700px)").matches)
+  for (const gallery of document.querySelectorAll("details[data-unfold]")) gallery.open = true;
 // The map: point, touch or walk with the arrow keys from image to image.
 (() => {
   const map = document.querySelector(".map");

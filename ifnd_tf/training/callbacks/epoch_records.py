@@ -24,14 +24,14 @@ class Records(keras.callbacks.Callback):
         super().__init__()
         self._run, self._progress = run, progress
         self._steps, self._epochs = steps_per_epoch, epochs
-        self._records: list[dict[str, float]] = []
+        self._records: list[dict[str, float | None]] = []
         self._events = None
 
-    def get_state(self) -> list[dict[str, float]]:
+    def get_state(self) -> list[dict[str, float | None]]:
         """The records of all epochs so far."""
         return list(self._records)
 
-    def set_state(self, state: list[dict[str, float]]) -> None:
+    def set_state(self, state: list[dict[str, float | None]]) -> None:
         """Restores the records, also in metrics.jsonl."""
         self._records = list(state)
         self._run.write_metrics(self._records)
@@ -42,13 +42,14 @@ class Records(keras.callbacks.Callback):
             self._events = tf.summary.create_file_writer(self._run.file("events"))
 
     def on_epoch_end(self, epoch, logs=None):
-        values = {name: float(value) for name, value in (logs or {}).items()}
+        values = {n: None if v is None else float(v) for n, v in (logs or {}).items()}
         step = (epoch + 1) * self._steps
         self._records.append({"epoch": epoch + 1, "step": step, **values})
         self._run.write_metrics(self._records)
         if self._events is not None:
             with self._events.as_default():
                 for name, value in values.items():
-                    tf.summary.scalar(name, value, step=step)
+                    if value is not None:
+                        tf.summary.scalar(name, value, step=step)
             self._events.flush()
         self._progress.detail(epoch_line(epoch + 1, self._epochs, values))

@@ -46,8 +46,9 @@ class Health(keras.callbacks.Callback):
             return
         # Later records were left by a process that died.
         before = [record for record in self._run.metrics() if record["epoch"] <= epoch]
-        for name in [name for name in logs if name not in self._warned]:
-            values = [record[name] for record in (*before, logs) if name in record]
+        for name in [n for n in logs if logs[n] is not None and n not in self._warned]:
+            records = (*before, logs)
+            values = [record[name] for record in records if record.get(name) is not None]
             for text in collapse.training_warnings(name, values, epoch + 1 == self._epochs):
                 self._warned[name] = f"epoch {epoch + 1}: {text}"
                 self._progress.line(f"warning: {self._warned[name]}")

@@ -44,10 +44,13 @@ class Terminal(keras.callbacks.Callback):
                 self._start, self._traced = now, True
         self._now, self._done = now, batch + 1
         total = self._epoch * self._steps + batch + 1 - self._first
-        text = f"{self._where(batch + 1)}training  loss {logs['loss']:.3f}"
+        text = f"{self._where(batch + 1)}training"
+        if (loss := _measured(logs["loss"])) is not None:
+            text += f"  loss {loss:.3f}"
         if total > 1:
             left = self._epochs * self._steps - self._first - total
-            text += f"  {self._speed():,.0f} images/s" if self._speed() else ""
+            speed = self._speed()
+            text += "" if speed is None else f"  {speed:,.0f} images/s"
             # Of the mean time per step so far, with detection and evaluation.
             text += f"  ETA {duration((now - self._start) / (total - 1) * left)}"
         self._progress.status(text)
@@ -55,6 +58,7 @@ class Terminal(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if logs is None:
             return
+        logs["loss"] = _measured(logs["loss"])
         logs["images_per_second"] = self._speed()
         now = time.monotonic()
         logs["epoch_seconds"], self._epoch_start = now - self._epoch_start, now
@@ -64,8 +68,13 @@ class Terminal(keras.callbacks.Callback):
     def _where(self, step: int) -> str:
         return f"epoch {self._epoch + 1}/{self._epochs}  step {step}/{self._steps}  "
 
-    def _speed(self) -> float:
-        """Images/s in this epoch, 0 before its second call."""
+    def _speed(self) -> float | None:
+        """Images/s in this epoch, None before its second call."""
         if self._mark is None or self._done == self._mark_step:
-            return 0.0
+            return None
         return (self._done - self._mark_step) * self._batch / (self._now - self._mark)
+
+
+def _measured(loss: float) -> float | None:
+    """The loss; None for exactly 0, that of steps before there are negatives in the queue."""
+    return None if loss == 0.0 else loss

@@ -78,4 +78,4 @@ def _opening(package: str) -> Iterator[None]:
 
 
 def _numbers(logs: Mapping[str, Any] | None) -> dict[str, float]:
-    return {name: float(value) for name, value in (logs or {}).items()}
+    return {name: float(value) for name, value in (logs or {}).items() if value is not None}

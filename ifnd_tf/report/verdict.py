@@ -1,0 +1,249 @@
+"""The verdict on a run: four questions with their answers, and what to do next, as commands.
+
+From a run's records alone, so that report, watch and the closing table say the same.
+"""
+
+import math
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ifnd_tf.evaluation import collapse
+from ifnd_tf.run.metric_names import describe, number_text
+from ifnd_tf.run.records import RunRecords
+
+_BASELINES = {"raw_pixel_": "raw pixels", "untrained_": "an untrained network"}
+# Standard errors of a difference of two accuracies that count as clear, and points where the
+# number of test images is not known.
+_CLEAR, _POINTS = 2.0, 0.01
+# Raw pixels that classify better than this leave kNN little to tell encoders apart by.
+_SATURATED = 0.95
+# Detection's place between chance (0) and certainty (1) from which it counts as better.
+_BETTER_THAN_CHANCE = 0.1
+# A kNN accuracy that rises by more in the last quarter of the epochs is still rising.
+_RISING = 0.01
+_FEWEST_STEPS = 200
+_COLLAPSE = ("health_embedding_std", "health_effective_rank", "health_uniformity")
+
+
+class Judgement(NamedTuple):
+    """The answer to one question.
+
+    Attributes:
+        question: so that "yes" is good.
+        good: the answer; None: not measured, or between the two.
+        answer: yes, no, partly, not yet or -.
+        reason: the numbers, in words.
+    """
+
+    question: str
+    good: bool | None
+    answer: str
+    reason: str
+
+
+class Step(NamedTuple):
+    """Something to do next.
+
+    Attributes:
+        command: to type.
+        purpose: what it gives.
+    """
+
+    command: str
+    purpose: str
+
+
+class Verdict(NamedTuple):
+    """Judgements, and steps in the order of their use."""
+
+    judgements: list[Judgement]
+    steps: list[Step]
+
+    def lines(self) -> list[str]:
+        """The judgements for a terminal."""
+        return [f"{each.question}: {each.answer}; {each.reason}" for each in self.judgements]
+
+
+def judge(run: RunRecords) -> Verdict:
+    """The verdict on a run that has trained, or is training."""
+    if not run.metrics and not run.results:
+        return Verdict([], [])
+    pairs = [] if run.flags.get("detector") in (None, "none") else [_pairs(run)]
+    found = [_baselines(run), *pairs, _collapse(run), _length(run)]
+    return Verdict(found, list(_steps(run, *(each.good for each in (found[0], *found[-2:])))))
+
+
+def _baselines(run: RunRecords) -> Judgement:
+    """Better where the difference is clear; few labels tell encoders apart where kNN does not."""
+    question = "better than raw pixels and an untrained network"
+    outcomes, reasons = [], []
+    for name in sorted(run.results, key=lambda name: (name.startswith("knn"), name)):
+        value = run.result(name)
+        floors = {w: run.result(p + name) for p, w in _BASELINES.items()}
+        known = {words: floor for words, floor in floors.items() if floor is not None}
+        if not name.endswith("_top1") or value is None or not known:
+            continue
+        best = max(known.values())
+        margin = _margin(run, value, best)
+        outcome = (value > best + margin) - (value < best - margin)
+        text = ", ".join(f"{words} {number_text(v, True)}" for words, v in known.items())
+        text = f"{describe(name).text} {number_text(value, True)} ({text})"
+        text += "" if outcome else ", no clear difference"
+        if not outcome and best >= _SATURATED:
+            text += f": {describe(name).text.split()[0]} saturates on such images"
+        outcomes.append(outcome)
+        reasons.append(text)
+    if not outcomes:
+        return Judgement(question, None, "-", "not evaluated, for which images need labels")
+    good = max(outcomes) > 0
+    if good and min(outcomes) < 0:
+        return Judgement(question, None, "partly", "; ".join(reasons))
+    return Judgement(question, good, "yes" if good else "no", "; ".join(reasons))
+
+
+def _margin(run: RunRecords, *shares: float) -> float:
+    count = run.result("num_evaluation_examples")
+    if not count:
+        return _POINTS
+    return _CLEAR * math.sqrt(sum(share * (1.0 - share) for share in shares) / count)
+
+
+def _pairs(run: RunRecords) -> Judgement:
+    """Of the last refresh that detected pairs."""
+    question = "detected pairs better than chance"
+    if not run.detection:
+        return Judgement(question, None, "not yet", "nothing has been detected so far")
+    chances = dict(run.refreshes("chance_precision"))
+    measured = [(v, chances[e]) for e, v in run.refreshes("precision") if e in chances]
+    if not measured:
+        reason = "not measured, for which images need labels"
+        if any("precision" in record for record in run.detection):
+            reason = "no pair was accepted, or the precision by chance was not recorded"
+        return Judgement(question, None, "-", reason)
+    precision, chance = measured[-1]
+    reason = (
+        f"{number_text(precision, True)} of the detected pairs share a class, "
+        f"{number_text(chance, True)} of all pairs do"
+    )
+    better = (precision - chance) / max(1.0 - chance, 1e-9) >= _BETTER_THAN_CHANCE
+    return Judgement(question, better, "yes" if better else "no", reason)
+
+
+def _collapse(run: RunRecords) -> Judgement:
+    question = "free of collapse"
+    if any(not math.isfinite(value) for _, value in run.values("loss")):
+        return Judgement(question, False, "no", "the loss was not finite")
+    evaluated = run.results.get("health_warnings")
+    if isinstance(evaluated, list):
+        warnings = [str(text) for text in evaluated]
+    else:
+        last = run.epochs_done >= run.whole("epochs")
+        warnings = []
+        for name in _COLLAPSE:
+            if values := [value for _, value in run.values(name)]:
+                warnings += collapse.training_warnings(name, values, last)
+    if warnings:
+        return Judgement(question, False, "no", warnings[0].rstrip("."))
+    rank = run.result("health_effective_rank")
+    if rank is None:
+        rank = next((v for _, v in reversed(run.values("health_effective_rank"))), None)
+    if rank is None:
+        return Judgement(question, None, "-", "not measured yet")
+    return Judgement(question, True, "yes", f"the embeddings vary in about {rank:.0f} directions")
+
+
+def _length(run: RunRecords) -> Judgement:
+    question = "trained long enough"
+    done, planned = run.epochs_done, run.whole("epochs") or run.epochs_done
+    if done < planned:
+        state = run.status.get("state")
+        answer = "no" if state in ("stopped", "failed") else "not yet"
+        good = False if answer == "no" else None
+        return Judgement(question, good, answer, f"{done} of {planned} epochs done")
+    steps = run.metrics[-1].get("step") if run.metrics else None
+    if isinstance(steps, int) and steps < _FEWEST_STEPS:
+        return Judgement(question, False, "no", f"{steps} steps in all; thousands are common")
+    loss, chance = run.values("loss"), run.result("random_loss")
+    if loss and chance and loss[-1][1] > 0.95 * chance:
+        return Judgement(
+            question, False, "no",
+            f"the loss of {loss[-1][1]:.2f} is still that of chance, {chance:.2f}",
+        )  # fmt: skip
+    return _settled(run, question, planned)
+
+
+def _settled(run: RunRecords, question: str, planned: int) -> Judgement:
+    """Whether the last quarter of the epochs still brought much."""
+    name, words, percent = "online_knn_top1", "kNN accuracy", True
+    curve = run.values(name)
+    if len(curve) < 4:
+        name, words, percent = "positive_similarity", "the cosine of two views", False
+        curve = run.values(name)
+    before = [value for epoch, value in curve if epoch <= 0.75 * planned]
+    if len(curve) < 4 or not before:
+        return Judgement(question, None, "-", "too few epochs to tell")
+    rise = curve[-1][1] - before[-1]
+    change = f"{100 * rise:+.1f} points" if percent else f"{rise:+.3f}"
+    reason = f"{words} changed by {change} in the last quarter"
+    still = rise > _RISING * (1 if percent else 3)
+    return Judgement(question, not still, "no" if still else "yes", reason)
+
+
+def _steps(
+    run: RunRecords, learned: bool | None, sound: bool | None, long: bool | None
+) -> Iterator[Step]:
+    path, done, planned = run.path, run.epochs_done, run.whole("epochs")
+    same = f"--flagfile={shlex.quote(f'{path}/config.flags')}"
+    if run.status.get("state") == "running":
+        yield _step(f"--mode=watch --workdir={shlex.quote(path)}", "follows the run")
+        return
+    if run.flags and done < planned:
+        yield _step(f"{same} --workdir={shlex.quote(path)}", "trains the epochs that are left")
+        return
+    labelled = bool(run.values("online_knn_top1")) or any("precision" in r for r in run.detection)
+    if labelled and learned is None and "knn_top1" not in run.results:
+        yield _step(
+            f"--mode=evaluate,report --workdir={shlex.quote(path)}", "evaluates the encoder"
+        )
+    if sound is False:
+        yield _step(
+            f"{same} --workdir={shlex.quote(path + '-slower')} --learning_rate={_half_rate(run)}",
+            "trains again at half the learning rate",
+        )
+    elif long is False or learned is False:
+        yield _step(
+            f"{same} --workdir={shlex.quote(path + '-longer')} --epochs={2 * max(1, planned)}",
+            "trains twice as long",
+        )
+    if sound is not False:
+        yield _step(
+            f"--mode=embed --workdir={shlex.quote(path)}",
+            "writes the images' features, clusters and duplicates",
+        )
+    if run.flags.get("dataset") == "digits":
+        yield _step("--preset=photos --dataset=folder:PATH", "trains on images of your own")
+    if labelled and "seeds" in run.flags:
+        yield _step(
+            f"{same} --workdir={shlex.quote(path + '-compare')} --mode=compare",
+            "tells by several seeds if detection helps on these images",
+        )
+
+
+def _half_rate(run: RunRecords) -> str:
+    try:
+        return f"{float(run.flags['learning_rate']) / 2:g}"
+    except (KeyError, ValueError):  # another runner's directory, or a damaged file
+        return "RATE"
+
+
+def _step(arguments: str, purpose: str) -> Step:
+    return Step(f"{program()} {arguments}", purpose)
+
+
+def program() -> str:
+    """The command as it was typed: `ifnd`, or main.py or the package by Python."""
+    name = os.path.basename(sys.argv[0])
+    return {"main.py": "python main.py", "__main__.py": "python -m ifnd_tf"}.get(name, "ifnd")

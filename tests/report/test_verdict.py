@@ -1,0 +1,131 @@
+"""The verdict on runs of every kind, from their records."""
+
+import sys
+
+import pytest
+
+from ifnd_tf.report.verdict import judge
+from ifnd_tf.run.records import RunRecords
+
+FLAGS = {"detector": "ifnd", "epochs": "8", "learning_rate": "0.06", "dataset": "folder:a b",
+         "seeds": "3"}  # fmt: skip
+METRICS = [
+    {"epoch": e, "step": 100 * e, "loss": 4.0 - 0.1 * e, "online_knn_top1": 0.8,
+     "health_embedding_std": 0.9, "health_effective_rank": 20.0}
+    for e in range(1, 9)
+]  # fmt: skip
+RESULTS = {
+    "knn_top1": 0.9, "raw_pixel_knn_top1": 0.5, "untrained_knn_top1": 0.4,
+    "num_evaluation_examples": 400, "health_warnings": [], "health_effective_rank": 31.4,
+    "random_loss": 5.0,
+}  # fmt: skip
+FEW_LABELS = {"linear_1pct_top1": 0.8, "raw_pixel_linear_1pct_top1": 0.6}
+DETECTION = [{"epoch": 3, "precision": 0.6, "chance_precision": 0.1}]
+
+
+def run(flags=(), results=(), metrics=METRICS, detection=DETECTION, status=()):
+    return RunRecords(
+        "runs/a b", {**FLAGS, **dict(flags)}, metrics, {**RESULTS, **dict(results)}, detection,
+        [], dict(status),
+    )  # fmt: skip
+
+
+def answers(records):
+    return [each.answer for each in judge(records).judgements]
+
+
+def commands(records):
+    return [step.command for step in judge(records).steps]
+
+
+def test_a_good_run(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["ifnd"])
+    assert answers(run()) == ["yes"] * 4
+    text = " ".join(judge(run()).lines())
+    for words in ("kNN accuracy 90.0% (raw pixels 50.0%, an untrained network 40.0%)",
+                  "60.0% of the detected pairs share a class, 10.0% of all pairs do",
+                  "about 31 directions", "changed by +0.0 points"):  # fmt: skip
+        assert words in text
+    assert commands(run()) == [
+        "ifnd --mode=embed --workdir='runs/a b'",
+        "ifnd --flagfile='runs/a b/config.flags' --workdir='runs/a b-compare' --mode=compare",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("results", "answer", "words"),
+    [
+        # Two standard errors of a difference: 2 sqrt(2 x 0.24 / 400) = 0.069.
+        ({"raw_pixel_knn_top1": 0.86, "knn_top1": 0.9}, "no", "no clear difference"),
+        ({"raw_pixel_knn_top1": 0.97, "knn_top1": 0.98}, "no", "kNN saturates"),
+        ({"raw_pixel_knn_top1": 0.95, "knn_top1": 0.6}, "no", "60.0%"),
+        (
+            {"raw_pixel_knn_top1": 0.97, **FEW_LABELS},
+            "partly",
+            "linear probe accuracy, 1% of the labels 80.0% (raw pixels 60.0%)",
+        ),
+        ({"raw_pixel_knn_top1": 0.9, **FEW_LABELS}, "yes", "no clear difference"),
+    ],
+)
+def test_a_difference_must_be_clear(results, answer, words):
+    found = judge(run(results=results)).judgements[0]
+    assert found.answer == answer and words in found.reason
+
+
+def test_pairs_are_measured_against_chance_or_not_at_all():
+    chance = [{"epoch": 3, "precision": 0.12, "chance_precision": 0.1}]
+    assert answers(run(detection=chance))[1] == "no"
+    # The last refresh that measured anything counts.
+    assert answers(run(detection=[*DETECTION, {"epoch": 4, "precision": None}]))[1] == "yes"
+    assert answers(run(detection=[{"epoch": 3}]))[1] == "-"
+    assert answers(run(detection=[]))[1] == "not yet"
+    assert len(answers(run(flags={"detector": "none"}))) == 3
+
+
+def test_collapse_is_told_by_the_evaluation_or_else_while_training():
+    collapsed = {"health_warnings": ["Effective rank 1.1 is below 3: collapse."]}
+    assert answers(run(results=collapsed))[2] == "no"
+    assert "--learning_rate=0.03" in commands(run(results=collapsed))[0]
+    metrics = [{**each, "health_embedding_std": 0.1} for each in METRICS]
+    assert answers(run(results={"health_warnings": None}, metrics=metrics))[2] == "no"
+    metrics = [*METRICS[:-1], {**METRICS[-1], "loss": float("nan")}]
+    assert answers(run(metrics=metrics))[2] == "no"
+
+
+def test_long_enough_is_told_by_the_last_quarter():
+    rising = [{**each, "online_knn_top1": 0.1 * each["epoch"]} for each in METRICS]
+    assert answers(run(metrics=rising))[3] == "no"
+    assert "--epochs=16" in commands(run(metrics=rising))[0]
+    short = [{**each, "step": each["epoch"]} for each in METRICS]
+    assert answers(run(metrics=short))[3] == "no"
+    assert answers(run(results={"random_loss": 3.3}))[3] == "no"
+    blind = [{"epoch": e["epoch"], "step": e["step"], "loss": 3.0} for e in METRICS]
+    assert answers(run(metrics=blind))[3] == "-"
+
+
+@pytest.mark.parametrize(
+    ("state", "answer", "command"),
+    [("running", "not yet", "--mode=watch"), ("stopped", "no", "--flagfile="),
+     ("failed", "no", "--flagfile=")],
+)  # fmt: skip
+def test_an_unfinished_run(state, answer, command):
+    records = run(metrics=METRICS[:3], results={}, status={"state": state})
+    assert answers(records)[3] == answer
+    assert len(commands(records)) == 1 and command in commands(records)[0]
+
+
+def test_without_labels_there_is_no_verdict_on_accuracy():
+    metrics = [
+        {k: v for k, v in each.items() if k != "online_knn_top1"}
+        | {"positive_similarity": 0.8 + 0.001 * each["epoch"]}
+        for each in METRICS
+    ]
+    records = run(metrics=metrics, detection=[{"epoch": 3}])._replace(
+        results={"health_effective_rank": 9.0}
+    )
+    assert answers(records) == ["-", "-", "yes", "yes"]
+    assert commands(records)[0].startswith(("ifnd --mode=embed", "python"))
+
+
+def test_nothing_is_said_of_a_directory_without_records():
+    assert judge(run(metrics=[])._replace(results={})).judgements == []
