@@ -46,8 +46,9 @@ def pretrain(
         ```python
         import ifnd_tf
 
-        trained = ifnd_tf.pretrain("folder:photos", "runs/photos", image_size=64, batch_size=64,
-                                   queue_size=0, num_clusters="auto", augmentation="moco_v2")
+        trained = ifnd_tf.pretrain("folder:photos", "runs/photos", image_size="auto", stem="auto",
+                                   queue_size="auto", num_clusters="auto",
+                                   batch_size=64, augmentation="moco_v2")
         ```
 
     Args:
