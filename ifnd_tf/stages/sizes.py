@@ -83,7 +83,8 @@ def steps_per_epoch(config: Config, source: Source) -> int:
     if config.batch_size > readable:
         raise UserError(
             f"--batch_size: expected at most the {readable} training images. Received: "
-            f"{config.batch_size}; try --batch_size={_power_of_two(readable // 4)} --queue_size=auto."
+            f"{config.batch_size}; try --batch_size={_power_of_two(readable // 4)} "
+            "--queue_size=auto."
         )
     if config.framework == "moco" and config.queue_size > readable:
         most = readable // config.batch_size * config.batch_size
