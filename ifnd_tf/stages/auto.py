@@ -15,7 +15,7 @@ _SIDES = (16, 32, 64, 96, 128, 224)
 # Images enlarged by more cost time and show nothing new.
 _ENLARGED = 1.15
 # Enough for what an image shows, and a twelfth of the cost of 224.
-_SIDE_ON_CPU = 64
+SIDE_ON_CPU = 64
 # MoCo v2's queue for ImageNet.
 _LARGEST_QUEUE = 65536
 # Images to measure.
@@ -46,7 +46,7 @@ def image_size(short: float, *, accelerated: bool) -> int:
         short: the images' median short side, in pixels.
         accelerated: whether there is a GPU or TPU; a CPU gets no larger views than it can afford.
     """
-    most = _ENLARGED * short if accelerated else min(_ENLARGED * short, _SIDE_ON_CPU)
+    most = _ENLARGED * short if accelerated else min(_ENLARGED * short, SIDE_ON_CPU)
     return max((side for side in _SIDES if side <= most), default=_SIDES[0])
 
 
