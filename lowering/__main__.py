@@ -24,7 +24,7 @@ from ifnd_tf.config import Config
 from ifnd_tf.data import datasets
 from ifnd_tf.data.scan import scan
 from ifnd_tf.errors import UserError
-from ifnd_tf.stages import build, build_detection, compare_variants, sizes
+from ifnd_tf.stages import auto, build, build_detection, compare_variants, sizes
 from lowering import programs, stablehlo, write
 from lowering.functional import LoweringError
 
@@ -133,6 +133,7 @@ def main(arguments: list[str]) -> int:
         if config is None:
             return 0
         splits = open_data(config)
+        config = auto.decided(config, splits.train)
         size = lower_all(config, splits, own.out)
         if own.write_data is not None:
             write_data(own.write_data, splits)

@@ -69,7 +69,7 @@ def write(
         "flags": config.as_flags(),
         "data": data._asdict(),
         "steps_per_epoch": steps_per_epoch,
-        "random_loss": sizes.loss_at_chance(config, data.train),
+        "random_loss": sizes.loss_at_chance(config),
         "encoder": model.encoder.name,
         "state": state,
         "initial": os.path.relpath(initial, folder),
@@ -187,7 +187,7 @@ def _step_flops(config: Config, model: ContrastiveModel, data: Sizes) -> float:
     count = flops.step_flops(
         model.network,
         batch=config.batch_size,
-        negatives=sizes.queue_size(config, data.train),
+        negatives=config.queue_size,
         image_size=config.image_size,
         blurred=build.augmentation(config).blur_probability > 0,
     )

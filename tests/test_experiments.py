@@ -15,7 +15,7 @@ from ifnd_tf.config import Config
 from ifnd_tf.data import photometric, train_batches
 from ifnd_tf.data.source import Source
 from ifnd_tf.detection import pseudo_labels
-from ifnd_tf.stages import build, sizes
+from ifnd_tf.stages import auto, build, sizes
 
 ROOT = pathlib.Path(__file__).parents[1]
 FILES = sorted((ROOT / "experiments").glob("*.flags"))
@@ -75,6 +75,7 @@ class Replicas:
 
 @pytest.fixture(autouse=True)
 def in_the_root(monkeypatch):
+    # The tests' own paths of flagfiles are relative to it.
     monkeypatch.chdir(ROOT)
 
 
@@ -95,6 +96,15 @@ def inherited(path: pathlib.Path) -> dict[str, str]:
 def own(path: pathlib.Path) -> dict[str, str]:
     pairs = [line[2:].split("=", 1) for line in lines(path) if line.startswith("--")]
     return {name: value for name, value in pairs if name != "flagfile"}
+
+
+def decided(name: str) -> Config:
+    """A file's configuration, with what auto chooses on a CPU for photographs of 300 pixels."""
+    config = main.parse_flagfile(f"experiments/{name}.flags")
+    side = auto.image_size(300, accelerated=False)
+    queue = auto.queue_size(config.batch_size, SIZES[name][0])
+    values = {"image_size": side, "stem": auto.stem(side), "queue_size": queue}
+    return dataclasses.replace(config, **{each: values[each] for each in config.undecided})
 
 
 def test_the_promised_experiments_exist():
@@ -145,7 +155,7 @@ def test_every_line_is_a_setting_that_takes_effect(path):
 
 
 @each_run
-def test_run_directory_is_named_after_the_file(path):
+def test_run_directory_is_named_after_the_file_or_its_data(path):
     config = main.parse_flagfile(f"experiments/{path.name}")
     assert config.name == path.stem
     assert config.run_path == f"runs/{path.stem}"
@@ -153,7 +163,7 @@ def test_run_directory_is_named_after_the_file(path):
 
 @each_run
 def test_sizes_fit_the_data(path):
-    config = main.parse_flagfile(f"experiments/{path.name}")
+    config = decided(path.stem)
     examples, classes, _ = SIZES[path.stem]
     assert sizes.steps_per_epoch(config, Unread(examples)) == examples // config.batch_size
     levels = pseudo_labels.resolve_num_clusters(config.num_clusters, examples)
@@ -176,7 +186,7 @@ def pipeline(config: Config, examples: int, replicas: int) -> tf.data.Dataset:
 
 @each_run
 def test_pipeline_has_static_shapes(path):
-    config = main.parse_flagfile(f"experiments/{path.name}")
+    config = decided(path.stem)
     examples, _, replicas = SIZES[path.stem]
     rows, side = config.batch_size // replicas, config.image_size
     assert pipeline(config, examples, replicas).element_spec == {
@@ -198,7 +208,7 @@ QUICK = {"digits", "cifar10", "imagenet"}
     [pytest.param(p, marks=[] if p.stem in QUICK else pytest.mark.slow, id=p.stem) for p in RUNS],
 )
 def test_model_has_the_experiments_shapes(path):
-    config = main.parse_flagfile(f"experiments/{path.name}")
+    config = decided(path.stem)
     examples, _, replicas = SIZES[path.stem]
     model = build.model(config, Replicas(replicas), num_examples=examples)
     features = model.encoder(keras.KerasTensor((4, config.image_size, config.image_size, 3)))
@@ -207,9 +217,8 @@ def test_model_has_the_experiments_shapes(path):
     keys = model.projector(features)
     assert (keys.shape, keys.dtype) == ((4, config.projection_dim), "float32")
     assert model.pseudo_labels.shape == (3, examples)
-    queue = sizes.queue_size(config, examples)
-    assert queue % config.batch_size == 0 and 0 < queue <= examples
-    assert model.queue.shape == (queue, config.projection_dim)
+    assert config.queue_size % config.batch_size == 0 and 0 < config.queue_size <= examples
+    assert model.queue.shape == (config.queue_size, config.projection_dim)
 
 
 # Settings that decide what a step is made of, beside sizes.
@@ -234,7 +243,7 @@ def of_each_kind() -> list[str]:
 def test_the_step_takes_what_the_pipeline_gives(name):
     # Traced, not run: shapes and types must meet from the crops to the queue. One block stands
     # for each encoder, whose own shapes the test above holds, but for one of each kind.
-    config = main.parse_flagfile(f"experiments/{name}.flags")
+    config = decided(name)
     if name not in QUICK:
         config = dataclasses.replace(config, backbone="resnet_tiny")
     model = build.model(config, Replicas(1), num_examples=SIZES[name][0])

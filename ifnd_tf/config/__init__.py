@@ -78,9 +78,20 @@ class Config(
         """`experiment`, or a name after the data set."""
         return self.experiment or _data_name(self.dataset)
 
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        """The settings that the data will decide: see `stages.auto`."""
+        settings = (f.name for f in dataclasses.fields(self) if f.metadata["auto"])
+        return tuple(name for name in settings if getattr(self, name) == "auto")
+
     def as_flags(self) -> dict[str, str]:
         """Every setting that has a value, as `config.flags` spells it."""
-        return {name: str(v) for name, v in dataclasses.asdict(self).items() if v is not None}
+        without = self.undecided
+        return {
+            name: str(value)
+            for name, value in dataclasses.asdict(self).items()
+            if value is not None and name not in without
+        }
 
     def override(self, flags: Mapping[str, str]) -> "Config":
         """Another configuration, with settings given as text.
@@ -88,11 +99,11 @@ class Config(
         Raises:
             UserError: for an unknown setting, or a value of another type or out of range.
         """
-        hints = typing.get_type_hints(Config)
+        fields = {field.name: field for field in dataclasses.fields(Config)}
         for name in flags:
-            if name not in hints:
-                raise UserError(f"--{name}: no such flag.{did_you_mean(name, hints)}")
-        values = {name: _value(name, text, hints[name]) for name, text in flags.items()}
+            if name not in fields:
+                raise UserError(f"--{name}: no such flag.{did_you_mean(name, fields)}")
+        values = {name: _value(fields[name], text) for name, text in flags.items()}
         return dataclasses.replace(self, **values)
 
 
@@ -105,10 +116,12 @@ def free_flags() -> frozenset[str]:
     return frozenset(f.name for f in dataclasses.fields(Config) if f.metadata["free"])
 
 
-def _value(name: str, text: str, hint: typing.Any) -> typing.Any:
+def _value(field: dataclasses.Field, text: str) -> typing.Any:
     """The value of a setting that is given as text."""
-    kind = value_type(hint)
-    if kind is not hint and text in ("", "auto"):
+    kind = value_type(field.type)
+    if field.metadata["auto"] and text == "auto":
+        return text
+    if kind is not field.type and text in ("", "auto"):
         return None
     try:
         if kind is bool:
@@ -116,7 +129,8 @@ def _value(name: str, text: str, hint: typing.Any) -> typing.Any:
         return kind(text)
     except (KeyError, ValueError):
         word = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
-        raise UserError(f"--{name}: expected {word}. Received: {text!r}.") from None
+        auto = ", or auto" if field.metadata["auto"] else ""
+        raise UserError(f"--{field.name}: expected {word}{auto}. Received: {text!r}.") from None
 
 
 def _data_name(dataset: str) -> str:
@@ -191,7 +205,8 @@ def _check_together(config: Config) -> None:
             f"--acceptance_end_epoch: expected 0, or an epoch after --warmup_epochs="
             f"{config.warmup_epochs} and up to --epochs={config.epochs}. Received: {ends}."
         )
-    if config.framework == "moco" and config.queue_size % config.batch_size:
+    queue_given = config.framework == "moco" and "queue_size" not in config.undecided
+    if queue_given and config.queue_size % config.batch_size:
         raise UserError(
             f"--queue_size: expected a multiple of --batch_size={config.batch_size}, so that whole "
             f"batches enter the queue. Received: {config.queue_size}; try "

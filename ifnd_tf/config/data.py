@@ -62,7 +62,13 @@ class Data:
     max_megapixels: float = changeable(
         256.0, "Megapixels above which an image counts as unreadable.", above=0
     )
-    image_size: int = setting(16, "Side of the training views, in pixels. Digits have 8.", low=8)
+    image_size: int = setting(
+        16,
+        "Side of the training views, in pixels. Digits have 8. auto: about the images' short side, "
+        "at most 224, and without a GPU or TPU at most 64.",
+        auto=True,
+        low=8,
+    )
     cache_megabytes: int = changeable(
         2048, "Memory for decoded images, if all have one size and fit in it; 0: none.", low=0
     )

@@ -23,8 +23,10 @@ class Model:
     stem: str = setting(
         "cifar",
         "First layers of a ResNet. imagenet: 7x7 stride 2 and pooling; cifar: 3x3 stride 1; "
-        "stride2: 3x3 stride 2, a quarter of cifar's cost, for small machines.",
-        ("imagenet", "cifar", "stride2"),
+        "stride2: 3x3 stride 2, a quarter of cifar's cost. auto: cifar for views of up to 32 "
+        "pixels, stride2 up to 128, imagenet above.",
+        ("auto", "imagenet", "cifar", "stride2"),
+        auto=True,
     )
     depth: int = setting(
         8, "Layers of resnet_small: 6n + 2 for n blocks a stage, so 8, 14, 20, ...", low=8
@@ -61,8 +63,9 @@ class Model:
     queue_size: int = setting(
         512,
         "Keys in the queue, Q (moco): a multiple of the batch, at most N. MoCo v2: 65536. "
-        "0: half of N, at most 65536, so that older keys of the anchor itself are rare.",
-        low=0,
+        "auto: half of N, at most 65536, so that older keys of the anchor itself are rare.",
+        auto=True,
+        low=1,
     )
     key_momentum: float = setting(
         0.99,

@@ -46,6 +46,18 @@ class Results:
         "by hand.",
         low=0,
     )
+    embed_folders: str = changeable(
+        "none",
+        "Sort the image files into a folder for each cluster, embeddings/clusters/NNN: by symbolic "
+        "links, or by copies, for programs and disks that know no links.",
+        ("none", "link", "copy"),
+    )
+    embed_diverse: int = changeable(
+        0,
+        "Images in --mode=embed's diverse.csv: a subset that covers the data, each image as far as "
+        "possible from those before it. 0: no such list.",
+        low=0,
+    )
     duplicate_similarity: float = changeable(
         0.95,
         "Least cosine of centred features at which --mode=embed calls two images of a cluster "

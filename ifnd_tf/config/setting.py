@@ -14,6 +14,7 @@ def setting(
     *,
     free: bool = False,
     repeats: bool = False,
+    auto: bool = False,
     **bounds: float,
 ) -> Any:
     """A dataclass field that describes a flag.
@@ -25,11 +26,14 @@ def setting(
         free: whether a run may be continued with another value, because the flag changes how a
             result is reached or shown, not what is trained.
         repeats: whether the flag may be given several times; its values are joined by commas.
+        auto: whether "auto" leaves the value to the data. `stages.auto` replaces it when the data
+            is open, before anything is built, so that those who read a setting get its own type.
         **bounds: the range of a number: low or above, the least value, itself allowed or not; high
             or below, the greatest, itself allowed or not.
     """
     metadata = {
-        "help": help, "choices": choices, "free": free, "repeats": repeats, "bounds": bounds
+        "help": help, "choices": choices, "free": free, "repeats": repeats, "auto": auto,
+        "bounds": bounds,
     }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -54,9 +58,10 @@ _BOUNDS = {
 
 
 def describe_range(field: dataclasses.Field) -> str:
-    """A setting's bounds in words, such as ">= 0 and < 1"; empty if it has none."""
+    """A setting's bounds in words, such as ">= 0 and < 1" or ">= 1 or auto"; empty without."""
     bounds = field.metadata["bounds"].items()
-    return " and ".join(f"{_BOUNDS[name][0]} {bound:g}" for name, bound in bounds)
+    words = " and ".join(f"{_BOUNDS[name][0]} {bound:g}" for name, bound in bounds)
+    return f"{words} or auto" if words and field.metadata["auto"] else words
 
 
 def in_range(field: dataclasses.Field, value: float) -> bool:

@@ -50,6 +50,10 @@ class RunDirectory(RunReader):
         except (tf.errors.OpError, OSError) as error:
             raise not_writable(path, error) from error
 
+    def settle(self, flags: Mapping[str, str]) -> None:
+        """Takes the flags that `claim` writes, once none is auto."""
+        self._flags = flags
+
     def claim(self) -> None:
         """Writes config.flags: from now on the directory belongs to a run with these flags.
 

@@ -149,7 +149,7 @@ def _contrastive(
         framework = functools.partial(
             MoCo,
             key_network=_network(config, policy, splits),
-            queue_size=sizes.queue_size(config, num_examples),
+            queue_size=config.queue_size,
             key_momentum=config.key_momentum,
             batch_norm=policy,
             batch_norm_splits=splits,

@@ -18,7 +18,7 @@ from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.report.view_pairs import view_pairs
 from ifnd_tf.run import machine
 from ifnd_tf.run.progress import Progress, duration
-from ifnd_tf.stages import check_cost, sizes
+from ifnd_tf.stages import check_advice, check_cost, sizes
 from ifnd_tf.stages.check_cost import FILL, GIB
 from ifnd_tf.stages.run import Run
 
@@ -26,8 +26,6 @@ from ifnd_tf.stages.run import Run
 _INPUT_SHARE = 0.9
 _MIB = 1 << 20
 _PAIRS = 16
-# A longer run is advised against on a CPU.
-_LONG_HOURS = 12
 
 
 def check(run: Run) -> None:
@@ -38,6 +36,8 @@ def check(run: Run) -> None:
     """
     findings = Findings(run.progress)
     check_data(findings, run.config, run.splits)
+    if run.decided:
+        findings.found("auto", run.decided)
     _sizes(findings, run)
     if not findings.changes:
         _machine(findings, run)
@@ -129,13 +129,7 @@ def check_data(findings: Findings, config: Config, splits: Splits) -> None:
             f"--background={config.background}"
         )
     short = float(np.median(np.minimum(found.heights, found.widths)))
-    lost = short >= 4 * config.image_size
-    if lost or max(32, 2 * short) <= config.image_size - 1:
-        wanted = f"--image_size={min(224, 32 * max(1, round(short / (64 if lost else 32))))}"
-        findings.advice.append(
-            f"views are {config.image_size} pixels wide and the images {short:.0f}, so "
-            + (f"detail is lost: {wanted}" if lost else f"time is: {wanted} --stem=stride2")
-        )
+    findings.advice.extend(check_advice.views(config, short))
     if config.augmentation == "digits" and config.dataset != "digits":
         findings.advice.append(
             "--augmentation=digits is for handwritten digits: --augmentation=moco_v2, or begin "
@@ -173,7 +167,8 @@ def _sizes(findings: Findings, run: Run) -> None:
 
 
 def _machine(findings: Findings, run: Run) -> None:
-    config, rows = run.config, sizes.replica_batch(run.config, run.strategy)
+    config, source = run.config, run.splits.train
+    rows = sizes.replica_batch(config, run.strategy)
     room = machine.accelerator_memory() or machine.free_memory()
     model = run.untrained_model()
     needed = check_cost.needed_bytes(config, model, rows)
@@ -182,7 +177,7 @@ def _machine(findings: Findings, run: Run) -> None:
     if needed <= FILL * room:
         too_large = contextlib.suppress(tf.errors.ResourceExhaustedError)
         with run.progress.phase("trying 20 steps"), too_large:
-            measured = check_cost.measure_steps(run, model)
+            measured = check_cost.measure_steps(config, run.strategy, source, model)
     if measured is None:
         findings.found("memory", f"a step needs about {needed / GIB:.1f} GiB of {room / GIB:.1f}")
         findings.changes.append(check_cost.smaller_batch(config, model, rows, room))
@@ -192,7 +187,9 @@ def _machine(findings: Findings, run: Run) -> None:
         f"a step needs about {needed / _MIB:,.0f} MiB a device of {room / _MIB:,.0f} free; "
         f"measured, all included: at most {measured.peak_bytes / _MIB:,.0f}",
     )
-    check_speed(findings, config, run.splits.train, run.steps_per_epoch, measured)
+    check_speed(findings, config, source, run.steps_per_epoch, measured)
+    findings.advice.extend(check_advice.training(config, len(source.readable), run.steps_per_epoch))
+    findings.advice.extend(check_advice.hours(run, measured))
     picture = view_pairs(measured.views[:_PAIRS])  # as the model sees them, four pairs a row
     run.directory.write("check/views.png", tf.io.encode_png(picture).numpy())
     findings.found("views", run.directory.file("check/views.png"))
@@ -203,9 +200,8 @@ def _disk(findings: Findings, run: Run, model: ContrastiveModel) -> None:
     labels = len(sizes.num_clusters(run.config, num_examples)) * num_examples
     # Two checkpoints and one that is being written, the exported encoder, and for each refresh
     # a label of 4 bytes and a confidence of 2 for every example, before they are packed.
-    needed = 4 * check_cost.variable_bytes(model) + 6 * labels * _refreshes(
-        run.config, num_examples
-    )
+    needed = 4 * check_cost.variable_bytes(model)
+    needed += 6 * labels * check_cost.refreshes(run.config, num_examples)
     free = machine.free_disk(path)
     findings.found(
         "disk",
@@ -225,19 +221,13 @@ def check_speed(
     """The time of the whole run, and whether the input keeps up with the device."""
     epoch = steps * measured.step_seconds
     embedding = len(source.readable) / config.batch_size * measured.embed_seconds
-    refreshes = _refreshes(config, source.num_examples)
-    total = config.epochs * epoch + refreshes * embedding + measured.compile_seconds
+    total = check_cost.run_seconds(config, source, steps, measured)
     findings.found(
         "speed",
         f"{config.batch_size / measured.step_seconds:,.0f} images/s: an epoch of {steps} steps "
         f"takes {duration(epoch)}, a refresh's embedding {duration(embedding)}, {config.epochs} "
         f"epochs about {duration(total)}",
     )
-    if total > 3600 * _LONG_HOURS and not machine.accelerator_memory():
-        findings.advice.append(
-            f"that takes {total / 3600:,.0f} hours without a GPU; a smaller network is "
-            "--backbone=resnet_small --width=32 --stem=stride2 --image_size=64"
-        )
     keeps_up = measured.input_seconds < _INPUT_SHARE * measured.step_seconds
     findings.found(
         "input",
@@ -250,11 +240,3 @@ def check_speed(
             f"short side about {2 * config.image_size} pixels), all of one size within "
             "--cache_megabytes, or use a machine with more cores"
         )
-
-
-def _refreshes(config: Config, num_examples: int) -> int:
-    """Detections of the whole run that embed and cluster."""
-    epochs = config.epochs - config.warmup_epochs
-    return (
-        max(0, epochs) // config.refresh_epochs if sizes.num_clusters(config, num_examples) else 0
-    )

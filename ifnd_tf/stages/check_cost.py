@@ -9,11 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.config import Config
+from ifnd_tf.data.source import Source
 from ifnd_tf.evaluation.embed import Embedder
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.run import machine
-from ifnd_tf.stages import build
-from ifnd_tf.stages.run import Run
+from ifnd_tf.stages import build, sizes
 
 # The share of the free memory or disk that a run may plan to fill.
 FILL = 0.9
@@ -83,13 +83,41 @@ def smaller_batch(config: Config, model: ContrastiveModel, rows: int, room: int)
     )
 
 
-def measure_steps(run: Run, model: ContrastiveModel) -> StepCost:
+def refreshes(config: Config, num_examples: int) -> int:
+    """Detections of the whole run that embed and cluster."""
+    if not sizes.num_clusters(config, num_examples):
+        return 0
+    return max(0, config.epochs - config.warmup_epochs) // config.refresh_epochs
+
+
+def run_seconds(config: Config, source: Source, steps: int, measured: StepCost) -> float:
+    """Seconds that the whole training takes.
+
+    Args:
+        config: the settings.
+        source: the training images.
+        steps: of an epoch.
+        measured: one of them.
+    """
+    embedding = len(source.readable) / config.batch_size * measured.embed_seconds
+    refreshing = refreshes(config, source.num_examples) * embedding
+    return config.epochs * steps * measured.step_seconds + refreshing + measured.compile_seconds
+
+
+def measure_steps(
+    config: Config, strategy: tf.distribute.Strategy, source: Source, model: ContrastiveModel
+) -> StepCost:
     """Trains a model that is thrown away, for 20 steps or half a minute.
+
+    Args:
+        config: the settings.
+        strategy: where the model lives.
+        source: the training images.
+        model: as `build.model` made it.
 
     Raises:
         tf.errors.ResourceExhaustedError: if a step does not fit.
     """
-    config, strategy, source = run.config, run.strategy, run.splits.train
     batches = functools.partial(build.training_batches, config, strategy, source)
     iterator = iter(batches(0))
     first = strategy.experimental_local_results(next(iterator))[0]

@@ -25,5 +25,5 @@ STAGES: dict[str, Callable[[Run], None]] = {
 def run_stages(run: Run) -> None:
     """Runs the stages of `--mode` in the order given."""
     with run.in_progress():
-        for name in run.config.stages:
+        for name in run.given.stages:
             STAGES[name](run)

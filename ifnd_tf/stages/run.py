@@ -20,14 +20,14 @@ from ifnd_tf.run import lock
 from ifnd_tf.run.checkpoints import CheckpointStore
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.progress import Progress
-from ifnd_tf.stages import build, sizes
+from ifnd_tf.stages import auto, build, sizes
 
 
 class Run:
     """The settings of one run, with its strategy, its directory and, once needed, its data.
 
     Args:
-        config: the settings.
+        config: the settings, of which some may be auto; `given`.
         strategy: where to compute.
         progress: the terminal; None: standard output, on the chief only.
         opened: the data that other runs of this process have opened, by settings; it grows.
@@ -41,7 +41,7 @@ class Run:
         opened: dict[tuple, datasets.Splits] | None = None,
     ):
         chief = is_chief(strategy)
-        self.config, self.strategy = config, strategy
+        self.given, self.strategy = config, strategy
         self.progress = progress or Progress(enabled=chief)
         self.opened = {} if opened is None else opened
         self.directory = RunDirectory(
@@ -54,6 +54,27 @@ class Run:
                 f"and are ignored: {', '.join(f'--{name}' for name in gone)}"
             )
 
+    @functools.cached_property
+    def config(self) -> Config:
+        """The settings given, with values for those that are auto.
+
+        A directory's run has values already; for a new one they are chosen by the training images,
+        and `claim` writes them.
+        """
+        before = self.directory.flags() if self.given.undecided else {}
+        known = {name: before[name] for name in self.given.undecided if name in before}
+        config = self.given.override(known)
+        if config.undecided:
+            config = auto.decided(config, self.splits.train)
+        self.directory.settle(config.as_flags())
+        return config
+
+    @property
+    def decided(self) -> str:
+        """The values of the settings that were given as auto, in words; "" for none."""
+        names = self.given.undecided
+        return ", ".join(f"{name} {getattr(self.config, name)}" for name in names)
+
     @contextlib.contextmanager
     def in_progress(self) -> Iterator[None]:
         """Locks the directory and keeps status.json up to date, while stages run.
@@ -61,7 +82,7 @@ class Run:
         Modes that only look or report do not lock, and a check leaves status.json to the process
         that may be training in the directory.
         """
-        stages = set(self.config.stages)
+        stages = set(self.given.stages)
         with contextlib.ExitStack() as stack:
             if self.directory.writer and stages - {"check", "report"}:
                 stack.enter_context(lock.alone(self.directory.path))
@@ -81,7 +102,7 @@ class Run:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             self.directory.write_status("failed", reason)
             raise
-        self.directory.write_status("finished", f"finished {', '.join(self.config.stages)}")
+        self.directory.write_status("finished", f"finished {', '.join(self.given.stages)}")
 
     @functools.cached_property
     def splits(self) -> datasets.Splits:
@@ -90,7 +111,7 @@ class Run:
         contents = splits.train.contents
         if before := self.directory.data():
             unpacked = Contents.unpack(before)
-            require_same(self.config.dataset, unpacked, contents, self.directory.path)
+            require_same(self.given.dataset, unpacked, contents, self.directory.path)
         for note in contents.notes:
             self.progress.line(f"note: {note.text}")
         unreadable = [row for source in filter(None, splits) for row in source.unreadable]
@@ -105,7 +126,7 @@ class Run:
     @functools.cached_property
     def transfer_splits(self) -> datasets.Splits | None:
         """The data of `--transfer_dataset`, if there is one."""
-        dataset = self.config.transfer_dataset
+        dataset = self.given.transfer_dataset
         if not dataset:
             return None
         splits = self._opened(dataset)
@@ -119,7 +140,7 @@ class Run:
     @property
     def embed_splits(self) -> datasets.Splits:
         """The data to embed: the run's own, or that of `--embed_dataset`."""
-        dataset = self.config.embed_dataset
+        dataset = self.given.embed_dataset
         return self._opened(dataset) if dataset else self.splits
 
     def _opened(self, dataset: str = "") -> datasets.Splits:
@@ -128,7 +149,7 @@ class Run:
         All images are decoded once, unless `--noscan_images`. Those of another data set are read
         once more only, so none are kept in memory.
         """
-        config = self.config
+        config = self.given
         key = (dataset, *(getattr(config, field.name) for field in dataclasses.fields(Data)))
         if key in self.opened:
             return self.opened[key]

@@ -11,9 +11,6 @@ from ifnd_tf.detection import detectors, pseudo_labels
 from ifnd_tf.distribute.replicas import exchange_pieces
 from ifnd_tf.errors import UserError
 
-# MoCo v2's queue for ImageNet.
-_LARGEST_QUEUE = 65536
-
 
 def num_clusters(config: Config, num_examples: int) -> list[int]:
     """K of each level; none if `--detector` does not cluster."""
@@ -22,22 +19,14 @@ def num_clusters(config: Config, num_examples: int) -> list[int]:
     return pseudo_labels.resolve_num_clusters(config.num_clusters, num_examples)
 
 
-def queue_size(config: Config, num_examples: int) -> int:
-    """Q of `--queue_size`; 0: half of N, so that it rarely holds an older key of the anchor."""
-    most = min(_LARGEST_QUEUE, num_examples // 2)
-    return config.queue_size or max(1, most // config.batch_size) * config.batch_size
-
-
-def num_negatives(config: Config, num_examples: int) -> int:
+def num_negatives(config: Config) -> int:
     """Negatives of each anchor, with a full queue."""
-    if config.framework == "moco":
-        return queue_size(config, num_examples)
-    return 2 * config.batch_size - 2
+    return config.queue_size if config.framework == "moco" else 2 * config.batch_size - 2
 
 
-def loss_at_chance(config: Config, num_examples: int) -> float:
+def loss_at_chance(config: Config) -> float:
     """The loss in nats when all similarities are equal: ln(1 + negatives)."""
-    return math.log(1 + num_negatives(config, num_examples))
+    return math.log(1 + num_negatives(config))
 
 
 def replica_batch(config: Config, strategy: tf.distribute.Strategy) -> int:
@@ -94,14 +83,14 @@ def steps_per_epoch(config: Config, source: Source) -> int:
     if config.batch_size > readable:
         raise UserError(
             f"--batch_size: expected at most the {readable} training images. Received: "
-            f"{config.batch_size}; try --batch_size={_power_of_two(readable // 4)} --queue_size=0."
+            f"{config.batch_size}; try --batch_size={_power_of_two(readable // 4)} "
+            "--queue_size=auto."
         )
-    queue = queue_size(config, source.num_examples)
-    if config.framework == "moco" and queue > readable:
+    if config.framework == "moco" and config.queue_size > readable:
         most = readable // config.batch_size * config.batch_size
         raise UserError(
             f"--queue_size: expected at most the {readable} training images, or the queue would "
-            f"hold several keys of each. Received: {queue}; try {most}, or 0 to leave the choice."
+            f"hold several keys of each. Received: {config.queue_size}; try {most}, or auto."
         )
     return train_batches.steps_per_epoch(source, config.batch_size)
 

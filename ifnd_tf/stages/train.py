@@ -52,7 +52,7 @@ def train(run: Run) -> None:
             "data_notes": [note._asdict() for note in run.splits.train.contents.notes],
             "num_parameters": model.encoder.count_params(),
             "train_loss": last["loss"],
-            "random_loss": sizes.loss_at_chance(run.config, run.splits.train.num_examples),
+            "random_loss": sizes.loss_at_chance(run.config),
             "train_images_per_second": statistics.median(speeds) if speeds else None,
             "train_seconds": sum(r["epoch_seconds"] for r in records),
             "wall_seconds": before + time.monotonic() - start,
@@ -135,8 +135,8 @@ def _fit(
 def _opening(run: Run, model: ContrastiveModel, first: int, refresh: int | None) -> str:
     """The lines before training: network, data, loss at chance, epoch of the first detection."""
     config, source, steps = run.config, run.splits.train, run.steps_per_epoch
-    negatives = sizes.num_negatives(config, source.num_examples)
-    chance = sizes.loss_at_chance(config, source.num_examples)
+    negatives = sizes.num_negatives(config)
+    chance = sizes.loss_at_chance(config)
     lines = [
         f"training {config.framework} with {model.encoder.name} "
         f"({model.encoder.count_params():,} parameters) on {len(source.readable):,} images, "
@@ -145,6 +145,8 @@ def _opening(run: Run, model: ContrastiveModel, first: int, refresh: int | None)
         f"loss at chance: ln(1 + {negatives:,} negatives) = {chance:.2f}"
         + ("; the loss first rises while the queue fills" if config.framework == "moco" else ""),
     ]
+    if run.decided:
+        lines.insert(1, f"{run.decided}, chosen by auto")
     levels = sizes.num_clusters(config, source.num_examples)
     if levels and refresh is not None:
         lines.append(

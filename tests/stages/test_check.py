@@ -116,12 +116,3 @@ def test_view_pairs_are_the_views_beside_each_other():
     picture = view_pairs(np.stack([[white, black]]), columns=1)
     assert picture.shape == (98 + 6, 2 * 98 + 6, 3)
     assert (picture[52, 52] == 255).all() and (picture[52, 150] == 0).all()
-
-
-def test_views_larger_than_the_images_are_advised_against(tmp_path):
-    checked = Findings(Progress(io.StringIO()))
-    check.check_data(checked, tiny.config(image_size=64), tiny.splits())
-    assert "so time is: --image_size=32 --stem=stride2" in "\n".join(checked.advice)
-    checked = Findings(Progress(io.StringIO()))
-    check.check_data(checked, tiny.config(image_size=32), tiny.splits())
-    assert "--image_size" not in "\n".join(checked.advice)
