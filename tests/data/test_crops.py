@@ -197,7 +197,7 @@ def test_centres_of_a_batch_are_the_centres_of_its_images():
 @pytest.mark.parametrize("kind", ["RGB JPEG", "CMYK JPEG", "grey JPEG", "RGB PNG", "palette BMP"])
 def test_two_views_of_a_file_are_those_of_its_pixels(kind):
     recipe = recipes.recipe("moco_v2")
-    contents = tf.constant(FILES[kind])
+    contents = tf.constant(FILES[kind][0])
     pixels = decode_image(contents, python_fallback=True)
     for index in range(8):
         draws = stateless_random.uniform([index], tf.range(2), crops.GEOMETRIC_DRAWS)
@@ -221,10 +221,19 @@ def test_only_the_part_of_a_jpeg_that_is_seen_is_decoded():
     assert operations.count("DecodeAndCropJpeg") == 1
 
 
-def test_a_jpeg_of_more_pixels_than_allowed_is_refused_before_it_is_decoded(monkeypatch):
-    monkeypatch.setattr(decode, "MOST_PIXELS", 20 * 24)
+def test_a_jpeg_of_more_pixels_than_allowed_is_refused_before_it_is_decoded():
     recipe, draws = recipes.recipe("moco_v2"), tf.zeros([2, crops.GEOMETRIC_DRAWS])
+    decoding = decode.Decoding(max_pixels=20 * 24)
     largest, larger = (tf.io.encode_jpeg(picture(0, 20, width)) for width in (24, 25))
-    assert crops.two_views(largest, draws, recipe, 16).shape == (2, 16, 16, 3)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="more than 480 pixels declared"):
-        crops.two_views(larger, draws, recipe, 16)
+    assert crops.two_views(largest, draws, recipe, 16, decoding).shape == (2, 16, 16, 3)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="more than 0.00048 megapixels"):
+        crops.two_views(larger, draws, recipe, 16, decoding)
+
+
+def test_views_of_a_rotated_jpeg_are_those_of_the_upright_image():
+    recipe = recipes.recipe("moco_v2")
+    contents = tf.constant(FILES["rotated JPEG"][0])
+    draws = tf.random.stateless_uniform([2, crops.GEOMETRIC_DRAWS], [0, 1])
+    upright = decode_image(contents)
+    found = crops.two_views(contents, draws, recipe, 16)
+    np.testing.assert_array_equal(found, crops.two_views(upright, draws, recipe, 16))

@@ -113,7 +113,14 @@ def test_slices_have_an_index_of_their_own(data_dir, split):
 
 def test_the_test_split_is_the_default_for_evaluation(data_dir):
     assert opened(data_dir).evaluation.num_examples == TEST
-    assert opened(data_dir, eval_split="train[:5]").evaluation.num_examples == 5
+    parts = opened(data_dir, train_split="train[5:]", eval_split="train[:5]")
+    assert parts.evaluation.num_examples == 5
+
+
+@pytest.mark.parametrize("evaluated", ["train", "train[:5]", "train[10:]+test"])
+def test_examples_that_are_trained_on_are_not_evaluated_on(evaluated, data_dir):
+    with pytest.raises(UserError, match="--eval_split: expected examples that are not trained on"):
+        opened(data_dir, eval_split=evaluated)
 
 
 def test_data_without_labels(data_dir):
