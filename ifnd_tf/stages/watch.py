@@ -13,10 +13,9 @@ import time
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Table as Grid
+from rich.table import Table
 from rich.text import Text
 
-from ifnd_tf.report.html import Table
 from ifnd_tf.report.summary import main_results
 from ifnd_tf.report.verdict import Verdict, judge
 from ifnd_tf.run.machine import is_alive
@@ -79,7 +78,7 @@ def state(run: RunRecords, now: float) -> str:
 def view(run: RunRecords, now: float) -> RenderableType:
     """All rows, for any width of terminal."""
     verdict = judge(run)
-    table = Grid.grid(padding=(0, 2))
+    table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
     rows = (
@@ -92,7 +91,7 @@ def view(run: RunRecords, now: float) -> RenderableType:
         ("pair precision", _curve(run, "detection_precision", ".2f")),
         ("last refresh", _refresh(run)),
         ("warnings", Text("\n".join(run.warnings), style="red")),
-        ("results", Text("\n".join(Table(main_results(run.results), numbers=[1]).aligned()))),
+        ("results", Text("\n".join(map(": ".join, main_results(run.results))))),
         ("verdict", _verdict(verdict)),
         ("next", Text("\n".join(f"{step.command}  ({step.purpose})" for step in verdict.steps))),
     )
@@ -126,7 +125,7 @@ def _epochs(run: RunRecords) -> RenderableType | None:
         text += f"  about {duration(statistics.median(seconds) * (total - done))} left"
     if speed := run.values("images_per_second"):
         text += f"  {speed[-1][1]:,.0f} images/s"
-    grid = Grid.grid(padding=(0, 2))
+    grid = Table.grid(padding=(0, 2))
     grid.add_row(ProgressBar(total=total, completed=done, width=24), text)
     return grid
 
