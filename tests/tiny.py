@@ -51,7 +51,7 @@ class AtStep(Progress):
         self._left, self._happen = step, happen
 
     def status(self, text: str, *, force: bool = False) -> None:
-        if "training" in text and "loss" in text:
+        if "  training" in text:  # of a step
             self._left -= 1
             if not self._left:
                 self._happen()
