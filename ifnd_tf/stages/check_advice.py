@@ -89,7 +89,7 @@ def hours(run: Run, measured: check_cost.StepCost) -> Iterator[str]:
         return
     found = faster(run, measured)
     takes = f"that takes {duration(seconds)} without a GPU or TPU"
-    yield f"{takes}; about {duration(found[1])} takes\n      {found[0]}" if found else takes
+    yield f"{takes}; this takes about {duration(found[1])}:\n      {found[0]}" if found else takes
 
 
 def faster(run: Run, measured: check_cost.StepCost) -> tuple[str, float] | None:
