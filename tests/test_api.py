@@ -35,7 +35,7 @@ def test_a_preset_trains_what_the_command_line_trains(tmp_path, monkeypatch):
     dataset = f"folder:{tmp_path / 'photos'}"
     ifnd_tf.pretrain(dataset, str(tmp_path / "run"), preset="photos", epochs=3)
     flags = ["--preset=photos", f"--dataset={dataset}", f"--workdir={tmp_path / 'run'}"]
-    assert started[0].config == command_line.parse([*flags, "--epochs=3"])
+    assert started[0].given == command_line.parse([*flags, "--epochs=3"])
     with pytest.raises(ifnd_tf.UserError, match="Did you mean photos?"):
         ifnd_tf.pretrain(dataset, str(tmp_path / "run"), preset="photo")
 

@@ -63,6 +63,7 @@ def train(
     """Trains to the end; returns the model and the run directory."""
     found = run(dataclasses.replace(config, workdir=str(path)), strategy, progress)
     found.splits = data or splits()
+    _ = found.config  # settled in its own directory
     # A directory that may go on with other flags.
     found.directory = RunDirectory(str(path), flags={}, writer=is_chief(strategy))
     return training.train_model(found), found.directory

@@ -205,7 +205,7 @@ def test_a_run_with_detection_goes_on_in_the_middle_of_an_epoch(splits, tmp_path
     for name in ("loss", "detection_nmi", "masked_share"):
         assert values(tmp_path / "parts", name) == values(tmp_path / "whole", name), name
     statistics = json.loads((tmp_path / "whole" / "detection" / "0001.json").read_text())
-    assert statistics["accepted_share"] == pytest.approx(0.7, abs=0.001)
+    assert statistics["accepted_share"] == pytest.approx(1.0, abs=0.001)
     assert statistics["precision"] > 0.12  # a tenth by chance
 
 
@@ -217,7 +217,7 @@ def test_kept_keys_are_clustered_where_they_are(splits, tmp_path):
     assert done.returncode == 0, done.stderr
     statistics = json.loads((tmp_path / "run" / "detection" / "0001.json").read_text())
     # What did not fill a batch in the first epoch, 30 of 1,438, has no key yet.
-    assert statistics["accepted_share"] == pytest.approx(0.7 * 1408 / 1438, abs=0.001)
+    assert statistics["accepted_share"] == pytest.approx(1408 / 1438, abs=0.001)
     assert statistics["precision"] > 0.12
 
 

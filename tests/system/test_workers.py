@@ -126,7 +126,7 @@ def test_workers_with_different_flags_are_told_which():
 @pytest.mark.faults
 def test_when_a_worker_is_lost_the_others_stop_and_all_resume_together(tmp_path):
     path = tmp_path / "run"
-    settings = {"epochs": 200, "warmup_epochs": 199, "checkpoint_steps": 10}
+    settings = {"epochs": 200, "warmup_epochs": 199, "checkpoint_steps": 5}
     line = command(workdir=path, mode="train", **settings)
     kept, lost = start(line, line)
     try:

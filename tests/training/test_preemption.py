@@ -15,6 +15,8 @@ pytestmark = pytest.mark.faults
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_the_first_signal_asks_and_the_second_stops(number):
     said = []
+    # A shell starts what runs in its background with SIGINT ignored.
+    at_first = signal.signal(number, signal.SIG_DFL)
     before = signal.getsignal(number)
     with pytest.raises(Stopped) as stopped, Interruption(said.append) as interruption:
         assert interruption.received is None
@@ -24,6 +26,7 @@ def test_the_first_signal_asks_and_the_second_stops(number):
         os.kill(os.getpid(), number)
     assert stopped.value.number == number and len(said) == 1
     assert signal.getsignal(number) is before
+    signal.signal(number, at_first)
 
 
 def test_a_signal_that_is_ignored_stays_ignored():
