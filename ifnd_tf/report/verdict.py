@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ifnd_tf.evaluation import collapse
 from ifnd_tf.run.metric_names import describe, number_text
 from ifnd_tf.run.records import RunRecords
 
@@ -25,7 +24,6 @@ _BETTER_THAN_CHANCE = 0.1
 # A kNN accuracy that rises by more in the last quarter of the epochs is still rising.
 _RISING = 0.01
 _FEWEST_STEPS = 200
-_COLLAPSE = ("health_embedding_std", "health_effective_rank", "health_uniformity")
 
 
 class Judgement(NamedTuple):
@@ -136,17 +134,12 @@ def _collapse(run: RunRecords) -> Judgement:
     question = "free of collapse"
     if any(not math.isfinite(value) for _, value in run.values("loss")):
         return Judgement(question, False, "no", "the loss was not finite")
-    evaluated = run.results.get("health_warnings")
-    if isinstance(evaluated, list):
-        warnings = [str(text) for text in evaluated]
-    else:
-        last = run.epochs_done >= run.whole("epochs")
-        warnings = []
-        for name in _COLLAPSE:
-            if values := [value for _, value in run.values(name)]:
-                warnings += collapse.training_warnings(name, values, last)
+    # Those of the evaluation are of collapse alone; without one, those of training that name it.
+    warnings = run.results.get("health_warnings")
+    if not isinstance(warnings, list):
+        warnings = [text for text in run.warnings if "collapse" in text]
     if warnings:
-        return Judgement(question, False, "no", warnings[0].rstrip("."))
+        return Judgement(question, False, "no", str(warnings[0]).rstrip("."))
     rank = run.result("health_effective_rank")
     if rank is None:
         rank = next((v for _, v in reversed(run.values("health_effective_rank"))), None)

@@ -1,6 +1,7 @@
 """The status line of the terminal, and the line after each epoch."""
 
 import contextlib
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +23,7 @@ _MIRROR_SECONDS = 5.0
 
 
 def epoch_line(epoch: int, epochs: int, values: Mapping[str, float | None]) -> str:
-    """The main values of an epoch's logs in a line; None, not measured, is left out."""
+    """The main values of an epoch's logs in a line; "-" for None, what was not measured."""
     forms = {
         "loss": "loss {:.3f}",
         "images_per_second": "{:,.0f} images/s",
@@ -35,8 +36,11 @@ def epoch_line(epoch: int, epochs: int, values: Mapping[str, float | None]) -> s
             "detection_precision": "pair precision {:.2f}",
             "detection_recall": "pair recall {:.2f}",
         }
-    measured = {name: value for name, value in values.items() if value is not None}
-    shown = [form.format(measured[name]) for name, form in forms.items() if name in measured]
+    shown = [
+        re.sub("{.*?}", "-", form) if values[name] is None else form.format(values[name])
+        for name, form in forms.items()
+        if name in values
+    ]
     return "  ".join([f"epoch {epoch}/{epochs}", *shown])
 
 

@@ -86,8 +86,10 @@ def test_collapse_is_told_by_the_evaluation_or_else_while_training():
     collapsed = {"health_warnings": ["Effective rank 1.1 is below 3: collapse."]}
     assert answers(run(results=collapsed))[2] == "no"
     assert "--learning_rate=0.03" in commands(run(results=collapsed))[0]
-    metrics = [{**each, "health_embedding_std": 0.1} for each in METRICS]
-    assert answers(run(results={"health_warnings": None}, metrics=metrics))[2] == "no"
+    said = {"health_warnings": None, "training_warnings": ["epoch 3: Embedding std: (collapse)."]}
+    assert answers(run(results=said))[2] == "no"
+    said["training_warnings"] = ["epoch 3: more than half of the negatives are masked."]
+    assert answers(run(results=said))[2] == "yes"
     metrics = [*METRICS[:-1], {**METRICS[-1], "loss": float("nan")}]
     assert answers(run(metrics=metrics))[2] == "no"
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ifnd_tf.run.progress import Nested, Progress, duration
+from ifnd_tf.run.progress import Nested, Progress, duration, epoch_line
 
 
 class Terminal(io.StringIO):
@@ -75,6 +75,14 @@ def test_a_phase_says_how_much_is_done_and_the_time_left(monkeypatch):
         "epoch 3/9  clustering 4/4",
     ]
     assert seen == shown
+
+
+def test_what_was_not_measured_is_a_dash():
+    values = {"loss": None, "images_per_second": None, "detection_acceptance_rate": 0.1,
+              "detection_accepted_share": 0.0, "detection_precision": None}  # fmt: skip
+    assert epoch_line(1, 9, values) == (
+        "epoch 1/9  loss -  - images/s  accepted 0%  pair precision -"
+    )
 
 
 def test_a_mirror_gets_the_status_now_and_then():

@@ -51,7 +51,8 @@ def test_a_run_stopped_at_any_step_ends_bit_for_bit_the_same(variant, tmp_path):
     # 3 epochs of 5 steps; labels are refreshed before the second, and hold for two epochs, so
     # that step 12 resumes an epoch whose labels and statistics are of a refresh before.
     strategy = make_strategy("default")
-    settings = {"epochs": 3, "refresh_epochs": 2, "acceptance": "linear", "acceptance_end": 1.0}
+    settings = {"epochs": 3, "refresh_epochs": 2, "acceptance": "linear",
+                "acceptance_start": 0.5, "acceptance_end": 1.0}  # fmt: skip
     whole = outcome(variant, strategy, tmp_path / "whole", **settings)
     preempted = tiny.AtStep(12, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Stopped) as stopped:

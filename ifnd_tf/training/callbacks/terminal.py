@@ -44,9 +44,8 @@ class Terminal(keras.callbacks.Callback):
                 self._start, self._traced = now, True
         self._now, self._done = now, batch + 1
         total = self._epoch * self._steps + batch + 1 - self._first
-        text = f"{self._where(batch + 1)}training"
-        if (loss := _measured(logs["loss"])) is not None:
-            text += f"  loss {loss:.3f}"
+        loss = _measured(logs["loss"])
+        text = f"{self._where(batch + 1)}training  loss {'-' if loss is None else f'{loss:.3f}'}"
         if total > 1:
             left = self._epochs * self._steps - self._first - total
             speed = self._speed()
