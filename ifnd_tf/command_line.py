@@ -11,13 +11,14 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from types import FrameType
 
 from absl import flags
 
 from ifnd_tf.config import Config, flagfile, free_flags, help_text
 from ifnd_tf.config.run import STAGES
 from ifnd_tf.data import dataset_name
-from ifnd_tf.errors import Stopped, UserError, did_you_mean
+from ifnd_tf.errors import Stopped, UserError, did_you_mean, did_you_mean_path
 from ifnd_tf.run import image_messages
 from ifnd_tf.run.records import RunReader
 from ifnd_tf.run.same_flags import require_same_flags
@@ -134,8 +135,17 @@ def _check_data_and_run(config: Config) -> None:
     for flag in ("transfer_dataset", "embed_dataset"):
         if getattr(config, flag):
             dataset_name.check_name(flag, getattr(config, flag))
-    if "://" not in config.run_path:
-        require_same_flags(RunReader(config.run_path), config.as_flags(), free_flags())
+    if "://" in config.run_path:
+        return
+    needs_run = {"evaluate", "export", "embed", "report"} & set(config.stages)
+    alone = "train" not in config.stages and not config.saved_model
+    if needs_run and alone and not os.path.isdir(config.run_path):
+        raise UserError(
+            f"--workdir: expected the directory of a run with a checkpoint. Received: "
+            f"{config.run_path!r}, which is not there; run --mode=train first."
+            f"{did_you_mean_path(config.run_path)}"
+        )
+    require_same_flags(RunReader(config.run_path), config.as_flags(), free_flags())
 
 
 @contextlib.contextmanager
@@ -174,15 +184,22 @@ def main(arguments: list[str] | None = None) -> int:
 
             watch(config.run_path)
             return 0
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) == signal.SIG_DFL:  # training saves first, see preemption
+                signal.signal(number, _stop)
         with image_messages.dropped():
             _run(config)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, Stopped) as stop:
-        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("stopped; the same command goes on from the last checkpoint, if any", file=sys.stderr)
         return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
     return 0
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise Stopped(number)
 
 
 def _run(config: Config) -> None:

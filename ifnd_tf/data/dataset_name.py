@@ -1,9 +1,11 @@
 """The spelling of a data set's name, checked without TensorFlow: mistakes are answered at once."""
 
+import collections
+import contextlib
 import os
 import re
 
-from ifnd_tf.data.image_formats import SIGNATURE_BYTES, format_of
+from ifnd_tf.data.image_formats import EXTENSIONS, SIGNATURE_BYTES, format_of
 from ifnd_tf.errors import UserError, did_you_mean, did_you_mean_path
 
 KINDS = "digits, folder:PATH, list:FILE or tfds:NAME[/CONFIG]"
@@ -41,6 +43,18 @@ def check_name(flag: str, dataset: str) -> None:
     path = os.path.expanduser(rest)
     if kind not in ("folder", "list") or _remote(path):
         return
+    if kind == "folder" and os.path.isdir(path) and not _holds_images(path):
+        held = collections.Counter(
+            os.path.splitext(name)[1].lower() or "no extension"
+            for _, _, names in os.walk(path)
+            for name in names
+        )
+        listed = ", ".join(f"{count:,} {extension}" for extension, count in held.most_common(5))
+        raise UserError(
+            f"--{flag}={dataset}: expected image files in {path} or its subfolders. Received: none"
+            f"{f', but {listed}' if listed else ''}. Name the folder that holds the images, or "
+            "unpack its archive."
+        )
     start = f"--{flag}={dataset}: expected {'a folder' if kind == 'folder' else 'a readable list'}."
     if not os.path.exists(path):
         raise UserError(f"{start} Received: {path}, which is not there.{did_you_mean_path(path)}")
@@ -55,6 +69,22 @@ def check_name(flag: str, dataset: str) -> None:
             raise UserError(f"{start} Received: {path}, which is none.{hint}")
 
 
+def _holds_images(path: str) -> bool:
+    """Whether any file looks like an image; the walk ends at the first."""
+    extensions = tuple(extension for all_ in EXTENSIONS.values() for extension in all_)
+    for folder, _, names in os.walk(path, followlinks=True):
+        for name in names:
+            if name.lower().endswith(extensions):
+                return True
+            full = os.path.join(folder, name)
+            if not os.path.isfile(full):  # a pipe would wait for its writer
+                continue
+            with contextlib.suppress(OSError), open(full, "rb") as file:
+                if format_of(file.read(SIGNATURE_BYTES)):
+                    return True
+    return False
+
+
 def _meant(flag: str, dataset: str) -> str:
     path, name = os.path.expanduser(dataset), re.sub(r"[-\s]", "_", dataset.lower())
     if re.match(r"https?://", dataset):
@@ -67,8 +97,12 @@ def _meant(flag: str, dataset: str) -> str:
     for known in (name, name.replace("_", "")):
         if known in _CATALOGUE:
             return f" Did you mean --{flag}=tfds:{known}?"
+    head, colon, rest = dataset.partition(":")
+    if colon and head.lower() in ("folder", "list", "tfds"):
+        return f" Did you mean --{flag}={head.lower()}:{rest.strip(chr(34))}?"
     if os.sep in dataset:
-        return did_you_mean_path(path) or f" There is no {path}."
+        near = did_you_mean_path(path).replace(" Did you mean ", f" Did you mean --{flag}=folder:")
+        return near or f" There is no {path}."
     return did_you_mean(dataset, ["digits", *_CATALOGUE])
 
 

@@ -162,7 +162,9 @@ def hold_out(source: Source, share: float) -> tuple[Source, Source | None]:
     """
     generator = np.random.default_rng(_FIXED_SEED)
     chosen = []
-    for label in np.unique(source.labels):
+    labels = np.unique(source.labels)
+    # Images without a label among others with one cannot be evaluated on.
+    for label in labels[labels >= 0] if source.labelled else labels:
         members = generator.permutation(np.flatnonzero(source.labels == label))
         chosen.append(members[: round(share * len(members))])
     held = np.sort(np.concatenate(chosen))

@@ -2,6 +2,7 @@
 
 import collections
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -12,10 +13,11 @@ from ifnd_tf.data.folder_files import find_files
 from ifnd_tf.data.source import EVAL_SPLITS, FileSource
 from ifnd_tf.errors import UserError
 
+# Other names of split folders, and folders of images that have no class.
+_ALIASES = {"train": ("training",), "test": ("testing",)}
+_UNLABELLED = {"unlabeled", "unlabelled"}
 # Folders that may lie beside a folder "train" without being classes.
-_SPLITS = {
-    "train", "training", *EVAL_SPLITS, "testing", "dev", "extra", "unlabeled", "unlabelled",
-}  # fmt: skip
+_SPLITS = {"train", "training", *EVAL_SPLITS, "testing", "dev", "extra", *_UNLABELLED}
 
 
 class _Part(NamedTuple):
@@ -35,10 +37,13 @@ class _Part(NamedTuple):
 
     @property
     def classes(self) -> set[str]:
-        """The class folders: none where most images lie beside the folders."""
-        if 2 * len(self.loose) >= len(self.paths):
-            return set()
-        return {_top(path) for path in self.paths} - {""}
+        """The class folders."""
+        return {top for top in map(_top, self.paths) if top and _plain(top) not in _UNLABELLED}
+
+    @property
+    def unlabelled(self) -> list[str]:
+        """Images in none of the class folders."""
+        return [path for path in self.paths if _top(path) not in self.classes]
 
 
 def open_folder(
@@ -54,26 +59,26 @@ def open_folder(
         eval_split: folder to evaluate on; "" for the first of `EVAL_SPLITS`.
         workdir: the run's own folder, which is no data.
     """
-    sizes, notes = find_files(name, root, workdir)
+    sizes, notes, linked = find_files(name, root, workdir)
     paths = list(sizes)
     prefix = ""
     while not (tops := {_top(path) for path in paths}) & {""} and len(tops) == 1:
         # All in one folder: a data set is often unpacked into a folder of its name.
         (only,) = tops
-        if only.lower() in _SPLITS:
+        if _plain(only) in _SPLITS:
             break
         prefix, paths = f"{prefix}{only}/", [path.split("/", 1)[1] for path in paths]
     train, evaluation = _choose_splits(root, paths, train_split, eval_split)
     notes += _outside(paths, [part for part in (train, evaluation) if part])
-    if evaluation and train.classes and not evaluation.classes:
+    if evaluation and train.classes and not evaluation.classes & train.classes:
         if eval_split:
             raise UserError(
                 f"--eval_split: expected class folders, as {train.title} has. Received: "
-                f"{eval_split!r} without; sort its images, or leave the flag out."
+                f"{eval_split!r} without one of them; sort its images, or leave the flag out."
             )
         number = counted(len(evaluation.paths), "image")
-        text = f"{number} of {evaluation.title} not used, since there are no class folders; "
-        text += f"a share of {train.title} is held out for evaluation instead"
+        text = f"{number} of {evaluation.title} not used, for want of class folders as in "
+        text += f"{train.title}, of which a share is held out for evaluation instead"
         notes.append(Note("unlabelled_split", len(evaluation.paths), text))
         evaluation = None
     parts = [part for part in (train, evaluation) if part]
@@ -81,13 +86,19 @@ def open_folder(
     classes = sorted(set().union(*(part.classes for part in parts)))
     if len(classes) == 1 or (not classes and prefix):
         where = printable(prefix + (f"{classes[0]}/" if classes else ""))
-        text = f"all images lie in one folder, {where}, so none has a label"
+        text = f"{where} is the only folder of images, so no image has a label"
         notes.append(Note("one_folder", 1, text))
         classes = []
-    loose = [part.prefix + path for part in parts if part.classes for path in part.loose]
-    if classes and loose:
-        text = f"{counted(len(loose), 'image')} beside the class folders without a label: "
-        notes.append(Note("unlabelled", len(loose), text + named(loose)))
+    without = [part.prefix + path for part in parts for path in part.unlabelled]
+    if classes and without:
+        text = f"{counted(len(without), 'image')} in no class folder, without a label: "
+        notes.append(Note("unlabelled", len(without), text + named(without)))
+    if evaluation and not classes:
+        text = f"{counted(len(evaluation.paths), 'image')} of {evaluation.title} not trained on; "
+        text += "without labels nothing is evaluated on them"
+        notes.append(Note("unlabelled_split", len(evaluation.paths), text))
+    if linked and evaluation:
+        _require_apart(os.path.join(root, prefix), parts)
     sources = [
         folder_source(name, os.path.join(root, prefix, part.prefix), part.paths, classes)
         for part in parts
@@ -105,34 +116,56 @@ def _choose_splits(
     folders.pop("", None)
 
     def find(wanted: str) -> str:
-        same = [folder for folder in folders if folder.lower() == wanted.lower()]
-        return wanted if wanted in folders else same[0] if same else ""
+        if wanted in folders:
+            return wanted
+        names = {wanted.lower(), *_ALIASES.get(wanted, ())}
+        return next((folder for folder in sorted(folders) if _plain(folder) in names), "")
+
+    def part(folder: str) -> _Part:
+        prefix = f"{folder}/" if folder else ""
+        return _Part(prefix, [path[len(prefix) :] for path in paths if path.startswith(prefix)])
 
     train_folder = "" if train_split == "." else find(train_split)
     if train_folder and train_split == "train" and not _is_split(train_folder, folders, paths):
         train_folder = ""
     elif not train_folder and train_split not in ("train", "."):
         raise UserError(f"--train_split: expected a folder in {root}. Received: {train_split!r}.")
-    eval_folder = ""
-    if train_folder:
-        candidates = [eval_split] if eval_split else EVAL_SPLITS
-        eval_folder = next(filter(None, map(find, candidates)), "")
-    if eval_split and not eval_folder:
+    train = part(train_folder)
+    found = [find(name) for name in ([eval_split] if eval_split else EVAL_SPLITS) if train_folder]
+    evaluations = [part(folder) for folder in found if folder]
+    # Of several the first that can be evaluated on.
+    evaluations.sort(key=lambda each: not each.classes & train.classes)
+    if eval_split and not evaluations:
         raise UserError(
             f"--eval_split: expected a folder in {root} beside {train_split}/. "
             f"Received: {eval_split!r}."
         )
-    train, evaluation = (
-        _Part(prefix, [path[len(prefix) :] for path in paths if path.startswith(prefix)])
-        for prefix in (f"{folder}/" if folder else "" for folder in (train_folder, eval_folder))
-    )
-    return train, evaluation if eval_folder else None
+    return train, evaluations[0] if evaluations else None
 
 
 def _is_split(folder: str, folders: Mapping[str, int], paths: Sequence[str]) -> bool:
-    """Whether a folder "train" is a split: it holds class folders, or its siblings are splits."""
-    holds_folders = any(path.startswith(f"{folder}/") and path.count("/") > 1 for path in paths)
-    return holds_folders or all(name.lower() in _SPLITS for name in folders)
+    """Whether a folder "train" is a split: its siblings are, or it alone holds folders."""
+    others = {name for name in folders if _plain(name) not in _SPLITS}
+    holding = {_top(path) for path in paths if path.count("/") > 1}
+    return not others or (folder in holding and not others & holding)
+
+
+def _require_apart(root: str, parts: Sequence[_Part]) -> None:
+    """Raises `UserError` if a link to an image that is trained on would be evaluated on."""
+    real = [
+        {
+            os.path.realpath(os.path.join(root, part.prefix, path)): part.prefix + path
+            for path in part.paths
+        }
+        for part in parts
+    ]
+    both = [real[1][path] for path in real[0].keys() & real[1].keys()]
+    if both:
+        raise UserError(
+            "--eval_split: expected images that are not trained on. Received: "
+            f"{counted(len(both), 'link')} to images of {parts[0].title}: {named(sorted(both))}; "
+            "remove them."
+        )
 
 
 def _outside(paths: Sequence[str], parts: Sequence[_Part]) -> list[Note]:
@@ -141,8 +174,11 @@ def _outside(paths: Sequence[str], parts: Sequence[_Part]) -> list[Note]:
     outside = [path for path in paths if not path.startswith(prefixes)]
     if not outside:
         return []
-    folders = collections.Counter(_top(path) or "." for path in outside).most_common(5)
-    listed = ", ".join(f"{count:,} in {printable(folder)}/" for folder, count in folders)
+    folders = collections.Counter(_top(path) for path in outside).most_common(5)
+    listed = ", ".join(
+        f"{count:,} in {printable(folder)}/" if folder else f"{count:,} in no folder"
+        for folder, count in folders
+    )
     splits = " and ".join(part.title for part in parts)
     text = f"{counted(len(outside), 'image')} outside {splits} not used: {listed} (--train_split "
     text += "and --eval_split choose folders, --train_split=. all)"
@@ -152,6 +188,11 @@ def _outside(paths: Sequence[str], parts: Sequence[_Part]) -> list[Note]:
 def _top(path: str) -> str:
     """The first folder of a path, or ""."""
     return path.split("/", 1)[0] if "/" in path else ""
+
+
+def _plain(folder: str) -> str:
+    """A folder's name without case and without words that say that it holds images."""
+    return re.sub(r"[ _-]?(images?|imgs?|set|data)$", "", folder.lower())
 
 
 def folder_source(

@@ -18,6 +18,11 @@ from ifnd_tf.data.image_formats import (
 from ifnd_tf.errors import UserError, did_you_mean_path
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar", ".xz", ".zst")
+# Of files beside images, of which there may be many: not worth a look.
+_NO_IMAGES = {
+    ".txt", ".json", ".xml", ".csv", ".tsv", ".md", ".py", ".npy", ".npz", ".html", ".yaml", ".yml",
+    ".db", ".ini", ".log", ".pkl", ".h5", ".mat", ".parquet", *_ARCHIVES,
+}  # fmt: skip
 # Of a folder that holds a run of ours, whose pictures are no data.
 _RUN_FILE = "config.flags"
 
@@ -28,10 +33,12 @@ class FolderFiles(NamedTuple):
     Attributes:
         sizes: bytes of each image by its path relative to the folder, sorted; -1 on gs://.
         notes: the files and folders that are not used.
+        linked: whether there are links among them, so that an image may have two paths.
     """
 
     sizes: dict[str, int]
     notes: list[Note]
+    linked: bool
 
 
 def find_files(name: str, root: str, workdir: str = "") -> FolderFiles:
@@ -67,7 +74,7 @@ def find_files(name: str, root: str, workdir: str = "") -> FolderFiles:
             f"{root} or its subfolders. Received: none{f', but {held}' if held else ''}."
             f"{' Unpack the archive and name the folder.' if archive else ''}"
         )
-    return FolderFiles(sizes, list(walk.notes()))
+    return FolderFiles(sizes, list(walk.notes()), walk.linked)
 
 
 class _Walk:
@@ -80,6 +87,7 @@ class _Walk:
         self.unreadable: dict[str, str] = {}
         self._irregular: list[str] = []
         self._runs: list[str] = []
+        self.linked = False
 
     def images(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Pairs of path and size of the images in a folder and those below it."""
@@ -96,14 +104,18 @@ class _Walk:
             path = prefix + entry.name
             if entry.name.startswith((".", "__MACOSX")):
                 continue
-            if entry.is_dir():
-                folders.append(path + "/")
-            elif not entry.is_file():
+            try:
+                self.linked |= entry.is_symlink()
+                if entry.is_dir():
+                    folders.append(path + "/")
+                elif not entry.is_file():
+                    self._irregular.append(path)
+                elif self._is_image(path):
+                    yield path, entry.stat().st_size
+                else:
+                    self.others[os.path.splitext(path)[1].lower()] += 1
+            except OSError:  # a link to itself, or into a folder that may not be entered
                 self._irregular.append(path)
-            elif self._is_image(path):
-                yield path, entry.stat().st_size
-            else:
-                self.others[os.path.splitext(path)[1].lower()] += 1
         for folder in folders:
             real = _real(os.path.join(self._root, folder))
             if real not in self._seen:
@@ -118,10 +130,12 @@ class _Walk:
             return list(entries)
 
     def _is_image(self, path: str) -> bool:
-        """By the extension, or by the first bytes where there is none."""
+        """By the extension where it is known, else by the first bytes."""
         extension = os.path.splitext(path)[1].lower()
-        if extension:
-            return extension in readable_extensions()
+        if extension in readable_extensions():
+            return True
+        if extension in _NO_IMAGES or any(extension in all_ for all_ in EXTENSIONS.values()):
+            return False
         try:
             with tf.io.gfile.GFile(os.fsencode(os.path.join(self._root, path)), "rb") as file:
                 kind = format_of(file.read(SIGNATURE_BYTES))
@@ -147,7 +161,11 @@ class _Walk:
             )
         for kind, noun, names in (
             ("unreadable_folders", "folder without permission to read", list(self.unreadable)),
-            ("not_regular", "name that is neither file nor folder", self._irregular),
+            (
+                "not_regular",
+                "name that is neither file nor folder that can be read",
+                self._irregular,
+            ),
             ("run_directories", "run directory left out", self._runs),
         ):
             if names:
@@ -168,6 +186,9 @@ class _RemoteEntry(NamedTuple):
 
     def is_file(self) -> bool:
         return True
+
+    def is_symlink(self) -> bool:
+        return False
 
     def stat(self) -> "_RemoteEntry":
         return self

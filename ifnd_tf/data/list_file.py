@@ -125,25 +125,27 @@ def read_list(
         if not line.strip():
             continue
         image, text = _parse_line(path, number, line.rstrip(b"\r"))
-        if image in first_line:
+        key = image if "://" in image else posixpath.normpath(image)
+        if key in first_line:
             raise UserError(
                 f"{path}, line {number}: expected each image once. Received: {image!r} again, "
-                f"first in line {first_line[image]}. Remove one of the lines."
+                f"first in line {first_line[key]}. Remove one of the lines."
             )
         if within and not _lies_in(os.path.join(root, image), within):
             raise UserError(
                 f"{path}, line {number}: expected an image in --data_root={within}. Received: "
                 f"{image!r}, which lies outside. Remove the line, or leave the flag out."
             )
-        first_line[image] = number
+        first_line[key] = number
         labels[image] = [part.strip() for part in text.split(SEPARATOR) if part.strip()]
     paths = list(labels)
     if not paths:
         raise UserError(f"{path}: expected lines of path<tab>label. Received: an empty list.")
     if not any(tf.io.gfile.exists(os.path.join(root, image)) for image in paths[:20]):
+        comma = " Put a tab, not a comma, before the label." if "," in paths[0] else ""
         raise UserError(
-            f"{path}, line {first_line[paths[0]]}: expected paths relative to {root}. "
-            f"Received: {paths[0]!r}, which does not exist there, nor do the lines after it."
+            f"{path}, line {min(first_line.values())}: expected paths relative to {root}. "
+            f"Received: {paths[0]!r}, which does not exist there, nor do the lines after it.{comma}"
         )
     return paths, list(labels.values())
 

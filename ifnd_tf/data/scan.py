@@ -1,6 +1,6 @@
 """Decodes every image once before training: finds the unreadable ones, and keeps all that fit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -60,7 +60,7 @@ def scan(
         Unreadable(int(index), source.describe(int(index)), _reason(source, int(index)))
         for index in np.flatnonzero(~seen)
     ]
-    _check_share(source, max_corrupt_share)
+    require_share([source], max_corrupt_share)
     if cache is not None:
         with tf.device("CPU:0"):
             source.cache = tf.constant(cache)
@@ -135,19 +135,20 @@ def _reason(source: Source, index: int) -> str:
     return "could not be read at first"
 
 
-def _check_share(source: Source, max_corrupt_share: float) -> None:
-    bad, count = source.unreadable, source.num_examples
-    if not bad:
-        return
+def require_share(sources: Sequence[Source], max_corrupt_share: float) -> None:
+    """Raises `UserError` if more than a share of all images cannot be read, or none of a part."""
+    bad = [item for source in sources for item in source.unreadable]
+    count = sum(source.num_examples for source in sources)
     few = "; ".join(f"{item.name} ({item.reason})" for item in bad[:3])
-    if len(bad) == count:
-        raise UserError(
-            f"--dataset={source.name}: expected readable images. Received: {count} of which none "
-            f"can be decoded, such as {few}."
-        )
+    for source in sources:
+        if len(source.unreadable) == source.num_examples:
+            raise UserError(
+                f"--dataset={source.name}: expected readable images. Received: "
+                f"{source.num_examples} of which none can be decoded, such as {few}."
+            )
     if len(bad) > max_corrupt_share * count:
         raise UserError(
-            f"--dataset={source.name}: expected at most --max_corrupt_share={max_corrupt_share} "
-            f"unreadable images. Received: {len(bad)} of {count}, such as {few}. Mend or remove "
-            "them, or raise --max_corrupt_share."
+            f"--dataset={sources[0].name}: expected at most "
+            f"--max_corrupt_share={max_corrupt_share} unreadable images. Received: {len(bad)} of "
+            f"{count}, such as {few}. Mend or remove them, or raise --max_corrupt_share."
         )

@@ -95,7 +95,9 @@ def _baselines(run: RunRecords) -> Judgement:
         outcomes.append(outcome)
         reasons.append(text)
     if not outcomes:
-        return Judgement(question, None, "-", "not evaluated, for which images need labels")
+        return Judgement(
+            question, None, "-", "not evaluated: --mode=evaluate does, where images have labels"
+        )
     good = max(outcomes) > 0
     if good and min(outcomes) < 0:
         return Judgement(question, None, "partly", "; ".join(reasons))
@@ -113,6 +115,10 @@ def _pairs(run: RunRecords) -> Judgement:
     """Of the last refresh that detected pairs."""
     question = "detected pairs better than chance"
     if not run.detection:
+        warmup, planned = run.whole("warmup_epochs"), run.whole("epochs")
+        if planned and warmup >= planned:
+            reason = f"nothing is detected: {warmup} epochs of warm-up, {planned} in all"
+            return Judgement(question, False, "no", reason)
         return Judgement(question, None, "not yet", "nothing has been detected so far")
     chances = dict(run.refreshes("chance_precision"))
     measured = [(v, chances[e]) for e, v in run.refreshes("precision") if e in chances]
@@ -201,15 +207,19 @@ def _steps(
         yield _step(
             f"--mode=evaluate,report --workdir={shlex.quote(path)}", "evaluates the encoder"
         )
-    if sound is False:
+    steps = run.metrics[-1].get("step") if run.metrics else None
+    few = isinstance(steps, int) and steps < _FEWEST_STEPS
+    if sound is False and not few:
         yield _step(
             f"{same} --workdir={shlex.quote(path + '-slower')} --learning_rate={_half_rate(run)}",
             "trains again at half the learning rate",
         )
     elif long is False or learned is False:
+        # A thousand steps at least: fewer tell nothing.
+        times = max(2, math.ceil(5 * _FEWEST_STEPS / steps)) if few and steps else 2
         yield _step(
-            f"{same} --workdir={shlex.quote(path + '-longer')} --epochs={2 * max(1, planned)}",
-            "trains twice as long",
+            f"{same} --workdir={shlex.quote(path + '-longer')} --epochs={times * max(1, planned)}",
+            f"trains {times} times as long",
         )
     if sound is not False:
         yield _step(

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -49,6 +50,13 @@ class RunDirectory(RunReader):
             require_same_flags(self, flags, free)
         except (tf.errors.OpError, OSError) as error:
             raise not_writable(path, error) from error
+
+    def remove_if_unused(self) -> None:
+        """Removes a local directory that holds nothing but a lock, after a try that failed."""
+        if self.writer and "://" not in self.path:
+            with contextlib.suppress(OSError):
+                if set(os.listdir(self.path)) <= {"lock"}:
+                    shutil.rmtree(self.path)
 
     def settle(self, flags: Mapping[str, str]) -> None:
         """Takes the flags that `claim` writes, once none is auto."""

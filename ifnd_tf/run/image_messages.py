@@ -12,7 +12,8 @@ from collections.abc import Iterator
 
 # Beginnings of libjpeg's messages (jerror.h), and the names that libpng and libtiff begin with.
 _MESSAGES = (
-    r"Corrupt JPEG data|Premature end of JPEG|Not a JPEG file|Empty JPEG image|Bogus |"
+    r"Input file read error|Corrupt JPEG data|"
+    r"Premature end of JPEG|Not a JPEG file|Empty JPEG image|Bogus |"
     r"Improper call to JPEG library|Unsupported (JPEG|marker|color)|Inconsistent progression|"
     r"Invalid (JPEG|SOS|progressive|component|memory|crop)|Unknown Adobe color|"
     r"(Huffman|Quantization|Arithmetic) table 0x|Missing Huffman|Maximum supported image|"

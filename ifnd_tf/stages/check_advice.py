@@ -31,7 +31,7 @@ def views(config: Config, short: float) -> Iterator[str]:
     """
     side = config.image_size
     wanted = auto.image_size(short, accelerated=auto.has_accelerator())
-    if wanted >= 2 * side or side > max(32, 2 * short):
+    if 2 * side <= min(wanted, short) or side > max(32, 2 * short):
         loss = "detail" if wanted > side else "time"
         yield (
             f"views are {side} pixels wide and the images {short:.0f}, so {loss} is lost: "

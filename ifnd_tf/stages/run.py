@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import signal
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,9 +13,9 @@ from ifnd_tf.config import Config, free_flags
 from ifnd_tf.config.data import Data
 from ifnd_tf.data import datasets
 from ifnd_tf.data.contents import Contents, require_same
-from ifnd_tf.data.scan import scan
+from ifnd_tf.data.scan import require_share, scan
 from ifnd_tf.distribute.strategies import is_chief, workers
-from ifnd_tf.errors import UserError
+from ifnd_tf.errors import Stopped, UserError
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.run import lock
 from ifnd_tf.run.checkpoints import CheckpointStore
@@ -88,6 +89,7 @@ class Run:
                 stack.enter_context(lock.alone(self.directory.path))
             if stages != {"check"}:
                 stack.enter_context(self._status())
+            stack.callback(self.directory.remove_if_unused)
             yield
 
     @contextlib.contextmanager
@@ -95,8 +97,11 @@ class Run:
         self.progress.mirror = functools.partial(self.directory.write_status, "running")
         try:
             yield
-        except KeyboardInterrupt:
-            self.directory.write_status("stopped", "stopped at the keyboard")
+        except (KeyboardInterrupt, Stopped) as stop:
+            signal_name = (
+                signal.Signals(stop.number).name if isinstance(stop, Stopped) else "SIGINT"
+            )
+            self.directory.write_status("stopped", f"stopped by {signal_name}")
             raise
         except BaseException as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -108,20 +113,21 @@ class Run:
     def splits(self) -> datasets.Splits:
         """The data, opened and scanned once for all stages."""
         splits = self._opened()
-        contents = splits.train.contents
-        if before := self.directory.data():
-            unpacked = Contents.unpack(before)
-            require_same(self.given.dataset, unpacked, contents, self.directory.path)
-        for note in contents.notes:
-            self.progress.line(f"note: {note.text}")
         unreadable = [row for source in filter(None, splits) for row in source.unreadable]
-        self.directory.write_unreadable(unreadable)
         if unreadable:
             self.progress.line(
                 f"{len(unreadable)} unreadable images are skipped; see "
                 f"{self.directory.file('unreadable.tsv')}"
             )
         return splits
+
+    def _check_contents(self, contents: Contents) -> None:
+        """Compares the data with those that the run was begun with, and says what is not used."""
+        if before := self.directory.data():
+            unpacked = Contents.unpack(before)
+            require_same(self.given.dataset, unpacked, contents, self.directory.path)
+        for note in contents.notes:
+            self.progress.line(f"note: {note.text}")
 
     @functools.cached_property
     def transfer_splits(self) -> datasets.Splits | None:
@@ -155,20 +161,29 @@ class Run:
             return self.opened[key]
         if dataset:
             splits = datasets.open_splits(
-                dataset, data_dir=config.data_dir, holdout_share=config.holdout_share
+                dataset,
+                data_dir=config.data_dir,
+                holdout_share=config.holdout_share,
+                decoding=build.decoding(config),
             )
         else:
             splits = build.open_splits(config)
+            self._check_contents(splits.train.contents)
+        sources = [source for source in splits if source is not None]
         if config.scan_images:
             with self.progress.phase("reading images") as count:
-                for source in filter(None, splits):
+                for source in sources:
                     scan(
                         source,
-                        max_corrupt_share=config.max_corrupt_share,
+                        max_corrupt_share=1.0,
                         cache_megabytes=0 if dataset else config.cache_megabytes,
                         progress=count,
                         workers=workers(self.strategy),
                     )
+            if not dataset:
+                unreadable = [row for source in sources for row in source.unreadable]
+                self.directory.write_unreadable(unreadable)
+            require_share(sources, config.max_corrupt_share)
         self.opened[key] = splits
         return splits
 

@@ -49,6 +49,9 @@ def train(run: Run) -> None:
         {
             "epochs": last["epoch"],
             "num_examples": len(run.splits.train.readable),
+            "unreadable_images": sum(
+                len(source.unreadable) for source in run.splits if source is not None
+            ),
             "data_notes": [note._asdict() for note in run.splits.train.contents.notes],
             "num_parameters": model.encoder.count_params(),
             "train_loss": last["loss"],

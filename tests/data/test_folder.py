@@ -115,7 +115,16 @@ def test_a_class_called_train_is_no_split(tmp_path):
     assert not notes(splits)
 
 
-@pytest.mark.parametrize("train, test", [("Train", "Test"), ("TRAIN", "VALIDATION")])
+@pytest.mark.parametrize(
+    "train, test",
+    [
+        ("Train", "Test"),
+        ("TRAIN", "VALIDATION"),
+        ("Training", "Validation"),
+        ("train_images", "test_images"),
+        ("trainset", "testset"),
+    ],
+)
 def test_splits_are_found_in_any_case(tmp_path, train, test):
     class_folders(tmp_path / train, "a", "b")
     class_folders(tmp_path / test, "a", "b", count=3)
@@ -134,7 +143,7 @@ def test_images_outside_the_splits_are_counted_and_named(tmp_path):
     assert "4 in unlabeled/, 3 in testing/" in text and "train/ and test/" in text
     assert opened(tmp_path, eval_split="testing").evaluation.num_examples == 3
     whole = opened(tmp_path, train_split=".")
-    assert whole.train.class_names == ("test", "testing", "train", "unlabeled")
+    assert whole.train.class_names == ("test", "testing", "train")
 
 
 def test_a_test_split_without_class_folders_is_not_evaluated_on(tmp_path):
@@ -144,7 +153,7 @@ def test_a_test_split_without_class_folders_is_not_evaluated_on(tmp_path):
     assert np.bincount(splits.evaluation.labels).tolist() == [2, 2]
     assert all("/train/" in name for name in names(splits.evaluation))
     number, text = notes(splits)["unlabelled_split"]
-    assert number == 7 and "a share of train/ is held out" in text
+    assert number == 7 and "train/, of which a share is held out" in text
     refuses("--eval_split: expected class folders", tmp_path, eval_split="test")
 
 
@@ -157,17 +166,65 @@ def test_one_loose_image_has_no_label_and_costs_no_other_its_own(tmp_path):
     assert number == 1 and "overview.png" in text
 
 
-def test_mostly_loose_images_have_no_labels(tmp_path):
-    class_folders(tmp_path, "album", "trip", count=2)
-    for i in range(5):
+def test_a_few_labels_among_many_images_are_kept_and_no_image_without_one_is_held_out(tmp_path):
+    class_folders(tmp_path, "cat", "dog", "unlabeled", count=5)
+    for i in range(30):
         save(tmp_path / f"{i}.png")
-    assert opened(tmp_path).train.class_names == ()
+    splits = opened(tmp_path)
+    assert splits.train.class_names == ("cat", "dog")
+    assert np.bincount(splits.train.labels + 1).tolist() == [35, 4, 4]
+    assert np.bincount(splits.evaluation.labels).tolist() == [1, 1]
+    assert notes(splits)["unlabelled"][0] == 35
+
+
+def test_one_folder_beside_loose_images_gives_no_label(tmp_path):
+    class_folders(tmp_path, "cats", count=5)
+    save(tmp_path / "0.png")
+    splits = opened(tmp_path)
+    assert not splits.train.labelled
+    assert "cats/ is the only folder of images" in notes(splits)["one_folder"][1]
+
+
+def test_the_first_split_that_can_be_evaluated_on_is(tmp_path):
+    class_folders(tmp_path / "train", "a", "b")
+    class_folders(tmp_path / "val", "a", "b", count=3)
+    class_folders(tmp_path, "test", count=4)
+    splits = opened(tmp_path)
+    assert "/val/" in names(splits.evaluation)[0] and splits.evaluation.num_examples == 6
+    assert "4 in test/" in notes(splits)["outside_splits"][1]
+
+
+def test_a_test_split_of_other_folders_than_the_classes_is_unlabelled(tmp_path):
+    class_folders(tmp_path / "train", "a", "b")
+    class_folders(tmp_path / "test", "unknown", count=3)
+    splits = opened(tmp_path)
+    assert splits.train.class_names == ("a", "b")
+    assert notes(splits)["unlabelled_split"][0] == 3
+
+
+def test_unlabelled_splits_are_said_to_be_of_no_use_for_evaluation(tmp_path):
+    class_folders(tmp_path, "train", "test", count=3)
+    splits = opened(tmp_path)
+    assert splits.train.num_examples == 3 and splits.evaluation.num_examples == 3
+    assert "nothing is evaluated" in notes(splits)["unlabelled_split"][1]
+
+
+def test_links_to_images_that_are_trained_on_are_refused(tmp_path):
+    class_folders(tmp_path / "train", "a", "b", count=3)
+    class_folders(tmp_path / "test", "a", "b", count=1)
+    (tmp_path / "test" / "a" / "again.png").symlink_to(tmp_path / "train" / "a" / "1.png")
+    refuses("1 link to images of train/: test/a/again.png", tmp_path)
+
+
+def test_classes_that_hold_folders_may_be_called_train(tmp_path):
+    class_folders(tmp_path, "bus/2020", "car/2020", "train/2020", count=3)
+    assert opened(tmp_path).train.class_names == ("bus", "car", "train")
 
 
 def test_one_sub_folder_is_unlabelled_images(tmp_path):
     splits = opened(class_folders(tmp_path, "holiday"))
     assert splits.train.num_examples == 10 and not splits.train.labelled
-    assert "holiday/, so none has a label" in notes(splits)["one_folder"][1]
+    assert "holiday/ is the only folder of images" in notes(splits)["one_folder"][1]
 
 
 def test_a_data_set_inside_a_folder_of_its_name_is_found(tmp_path):
@@ -228,14 +285,23 @@ def test_names_that_are_no_utf8_are_read(tmp_path):
     assert f"{tmp_path}/a/caf\\xe9\\t.png" in names(source)
 
 
+def test_unknown_extensions_are_looked_into(tmp_path):
+    class_folders(tmp_path, "a", "b")
+    for i, name in enumerate(("IMG 2024.01.15", "x.jpg_large", "y.PNG~")):
+        save(tmp_path / "a" / "new.png", i)
+        (tmp_path / "a" / "new.png").rename(tmp_path / "a" / name)
+    assert opened(tmp_path, holdout_share=0.001).train.num_examples == 23
+
+
 def test_only_regular_files_are_images(tmp_path):
     class_folders(tmp_path, "a", "b")
+    (tmp_path / "a" / "loop.png").symlink_to("loop.png")
     os.mkfifo(tmp_path / "a" / "pipe.png")
     (tmp_path / "a" / "gone.png").symlink_to(tmp_path / "nothing.png")
     splits = opened(tmp_path, holdout_share=0.001)
     assert splits.train.num_examples == 20
     number, text = notes(splits)["not_regular"]
-    assert number == 2 and "a/gone.png, a/pipe.png" in text
+    assert number == 3 and "a/gone.png, a/loop.png, a/pipe.png" in text
 
 
 def test_a_folder_named_like_a_file_is_a_folder(tmp_path):
