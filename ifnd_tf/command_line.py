@@ -21,7 +21,16 @@ from ifnd_tf.data import dataset_name
 from ifnd_tf.errors import Stopped, UserError, did_you_mean, did_you_mean_path
 from ifnd_tf.run import image_messages
 from ifnd_tf.run.records import RunReader
-from ifnd_tf.run.same_flags import require_same_flags
+from ifnd_tf.run.same_flags import require_same_flags, same_value
+
+
+# What other programs call some of the flags.
+_OTHER_NAMES = {
+    "lr": "learning_rate", "bs": "batch_size", "data": "dataset", "model": "backbone",
+    "arch": "backbone", "output": "workdir", "output_dir": "workdir", "out": "workdir",
+    "logdir": "workdir", "img_size": "image_size", "resolution": "image_size",
+    "num_epochs": "epochs", "gpus": "strategy", "device": "strategy",
+}  # fmt: skip
 
 
 def define_flags() -> flags.FlagValues:
@@ -59,9 +68,10 @@ def parse(arguments: list[str]) -> Config | None:
         rest = values(["ifnd", *arguments])
     except flags.UnrecognizedFlagError as error:
         known = [f"--{name}" for name in values] + ["--flagfile", "--preset"]
+        meant = _OTHER_NAMES.get(error.flagname)
+        hint = f" Did you mean --{meant}?" if meant else did_you_mean(f"--{error.flagname}", known)
         raise UserError(
-            f"--{error.flagname}: no such flag.{did_you_mean('--' + error.flagname, known)} "
-            "--helpshort lists the common ones, --help all."
+            f"--{error.flagname}: no such flag.{hint} --helpshort lists the common ones, --help all."
         ) from error
     except flags.Error as error:
         raise UserError(f"{error}; --help explains all flags.") from error
@@ -98,11 +108,25 @@ def _meant(word: str) -> str:
 def _with_run(given: Mapping[str, str]) -> Config:
     """The configuration of the flags given, and of the run directory for stages that need a run."""
     config = Config().override(given if "dataset" in given else {**_demo(), **given})
+    if "dataset" in given:
+        config = _apart(config)
     if {"train", "compare", "watch"} & set(config.stages):
         return config
     before = RunReader(config.run_path).flags()
     known = {name: text for name, text in before.items() if hasattr(config, name)}
     return Config().override({**known, "workdir": config.run_path, **given}) if known else config
+
+
+def _apart(config: Config) -> Config:
+    """With a directory of its own by default, where another data set of the same name has one."""
+    path, number = config.run_path, 1
+    while not (config.workdir or config.experiment):
+        before = RunReader(path).flags().get("dataset", config.dataset)
+        if same_value("dataset", before, config.dataset):
+            return dataclasses.replace(config, workdir=path if number > 1 else "")
+        number += 1
+        path = f"{config.run_path}-{number}"
+    return config
 
 
 def _demo() -> dict[str, str]:

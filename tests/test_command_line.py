@@ -74,6 +74,7 @@ WRONG = {
     "--preset=my.flags": ["--flagfile=my.flags"],
     "--presets=photos": ["--preset"],
     "--epoch=3": ["--epochs"],
+    "--lr=0.1": ["--learning_rate"],
     "--epochs=ten": ["--epochs: expected a whole number", "'ten'"],
     "--mode=traim": ["Did you mean train?"],
     "--help=backbones": ["Did you mean backbone?"],
@@ -142,6 +143,18 @@ def test_a_stage_takes_the_settings_of_its_run(mode, here):
     assert config.stages == (mode,) and config.run_path == "run"
     # Training never does: a directory's flags are compared, not taken.
     assert command_line.parse(["--workdir=run"]).epochs == Config().epochs
+
+
+def test_data_sets_of_one_name_have_directories_of_their_own(here):
+    (here / "runs" / "photos").mkdir(parents=True)
+    flags = here / "runs" / "photos" / "config.flags"
+    flags.write_text(f"--dataset=folder:{here}/photos/\n")
+    for spelling in ("photos", "./photos", "photos/"):
+        assert command_line.parse([f"--dataset=folder:{spelling}"]).run_path == "runs/photos"
+    (here / "b" / "photos").mkdir(parents=True)
+    assert command_line.parse(["--dataset=folder:b/photos"]).run_path == "runs/photos-2"
+    own = command_line.parse(["--dataset=folder:b/photos", "--workdir=runs/photos"])
+    assert own.run_path == "runs/photos"
 
 
 def test_contradictions_of_what_was_trained_alone_are_refused(here, capsys, monkeypatch):

@@ -1,5 +1,6 @@
 """Whether a run directory belongs to a run with the same flags."""
 
+import os
 from collections.abc import Collection, Mapping
 
 from ifnd_tf.errors import UserError
@@ -18,7 +19,7 @@ def require_same_flags(run: RunReader, flags: Mapping[str, str], free: Collectio
     differ = [
         f"--{name} (was {before.get(name)!r}, is {value!r})"
         for name, value in sorted(flags.items())
-        if name not in free and before.get(name, value) != value
+        if name not in free and not same_value(name, before.get(name, value), value)
     ]
     if differ:
         raise UserError(
@@ -26,3 +27,15 @@ def require_same_flags(run: RunReader, flags: Mapping[str, str], free: Collectio
             f"holds a run with other flags: {', '.join(differ)}. For a new run choose another "
             f"--workdir; to go on with that one, --flagfile={run.file('config.flags')}."
         )
+
+
+def same_value(name: str, before: str, now: str) -> bool:
+    """Whether two values of a flag mean the same; a path may be spelt in several ways."""
+    return before == now or (name == "dataset" and _data_path(before) == _data_path(now))
+
+
+def _data_path(dataset: str) -> str:
+    kind, _, path = dataset.partition(":")
+    if kind not in ("folder", "list") or "://" in path:
+        return dataset
+    return f"{kind}:{os.path.abspath(os.path.expanduser(path))}"
