@@ -23,7 +23,6 @@ from ifnd_tf.run import image_messages
 from ifnd_tf.run.records import RunReader
 from ifnd_tf.run.same_flags import require_same_flags, same_value
 
-
 # What other programs call some of the flags.
 _OTHER_NAMES = {
     "lr": "learning_rate", "bs": "batch_size", "data": "dataset", "model": "backbone",
@@ -71,7 +70,8 @@ def parse(arguments: list[str]) -> Config | None:
         meant = _OTHER_NAMES.get(error.flagname)
         hint = f" Did you mean --{meant}?" if meant else did_you_mean(f"--{error.flagname}", known)
         raise UserError(
-            f"--{error.flagname}: no such flag.{hint} --helpshort lists the common ones, --help all."
+            f"--{error.flagname}: no such flag.{hint} --helpshort lists the common ones, --help "
+            "all."
         ) from error
     except flags.Error as error:
         raise UserError(f"{error}; --help explains all flags.") from error
