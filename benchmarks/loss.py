@@ -22,6 +22,7 @@ from benchmarks import rows
 from benchmarks.memory import peak_growth
 from benchmarks.rows import Row, in_turn, row, seconds
 from ifnd_tf.models.loss import LossSettings, label_info_nce
+from ifnd_tf.models.treatments import rules
 from ifnd_tf.stages import build
 
 SIZES = ((256, 4096), (256, 65536))
@@ -33,7 +34,7 @@ _SETTINGS = {
     "mask": LossSettings(_TEMPERATURE),
     "rescaled mask": LossSettings(_TEMPERATURE, rescale_negatives=True),
     "union's mask": LossSettings(_TEMPERATURE, level_combination="union"),
-    "attraction": LossSettings(_TEMPERATURE, mode="attract"),
+    "attraction": LossSettings(_TEMPERATURE, rules=rules("attract")),
 }
 
 

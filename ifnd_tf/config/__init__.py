@@ -17,7 +17,8 @@ from ifnd_tf.config.model import Model
 from ifnd_tf.config.optimisation import Optimisation
 from ifnd_tf.config.results import EXPORTS, Results
 from ifnd_tf.config.run import STAGES, Run
-from ifnd_tf.config.setting import describe_range, in_range, value_type
+from ifnd_tf.config.setting import check, read
+from ifnd_tf.config.treatments import check_framework
 from ifnd_tf.config.views import Views
 from ifnd_tf.errors import UserError, did_you_mean
 
@@ -30,7 +31,7 @@ class Config(
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            _check_value(field, getattr(self, field.name))
+            check(field.name, field, getattr(self, field.name))
         _check_together(self)
 
     @property
@@ -85,7 +86,7 @@ class Config(
         for name in flags:
             if name not in hints:
                 raise UserError(f"--{name}: no such flag.{did_you_mean(name, hints)}")
-        values = {name: _value(name, text, hints[name]) for name, text in flags.items()}
+        values = {name: read(name, text, hints[name]) for name, text in flags.items()}
         return dataclasses.replace(self, **values)
 
 
@@ -98,34 +99,8 @@ def free_flags() -> frozenset[str]:
     return frozenset(f.name for f in dataclasses.fields(Config) if f.metadata["free"])
 
 
-def _value(name: str, text: str, hint: typing.Any) -> typing.Any:
-    """The value of a setting that is given as text."""
-    kind = value_type(hint)
-    try:
-        if kind is bool:
-            return {"true": True, "false": False}[text.lower()]
-        return kind(text)
-    except (KeyError, ValueError):
-        word = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
-        raise UserError(f"--{name}: expected {word}. Received: {text!r}.") from None
-
-
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _check_value(field: dataclasses.Field, value: object) -> None:
-    """Raises `UserError` if a setting is not one of its choices or outside its range."""
-    choices = field.metadata["choices"]
-    if choices and value not in choices:
-        raise UserError(
-            f"--{field.name}: expected one of {', '.join(choices)}. Received: {value!r}."
-            f"{did_you_mean(str(value), choices)}"
-        )
-    if isinstance(value, (int, float)) and not in_range(field, value):
-        raise UserError(
-            f"--{field.name}: expected a value {describe_range(field)}. Received: {value}."
-        )
 
 
 def _check_together(config: Config) -> None:
@@ -161,6 +136,7 @@ def _check_together(config: Config) -> None:
             "--saved_model: expected protocols on frozen features. Received: finetune in "
             f"--protocols={config.protocols}; leave it out."
         )
+    check_framework(config.treatment, config.framework)
     if config.acceptance_end < config.acceptance_start:
         raise UserError(
             f"--acceptance_end: expected at least --acceptance_start={config.acceptance_start}. "

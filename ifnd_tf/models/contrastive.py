@@ -31,6 +31,7 @@ class ContrastiveModel(replicas.DistributedModel):
         first_bad: int32 [2], see `nonfinite`; -1 while all numbers are finite.
         pseudo_labels: int32 [L, N], non-trainable, -1 where no label was accepted. Written by
             the detection callback alone. None if L = 0.
+        rule_state: float32 [N] variables of the rules that keep something for each example.
     """
 
     def __init__(
@@ -53,6 +54,10 @@ class ContrastiveModel(replicas.DistributedModel):
         if num_levels:
             shape = (num_levels, num_examples)
             self.pseudo_labels = self.add_state("pseudo_labels", shape, initial=NOT_ACCEPTED)
+        self.rule_state = {
+            name: self.add_state(name, (num_examples,), "float32", initial=first)
+            for name, first in loss.state.items()
+        }
         self.first_bad = self.add_state("first_bad", (2,), initial=-1)
         self._means = {
             name: keras.metrics.Mean(name=name)
@@ -61,7 +66,7 @@ class ContrastiveModel(replicas.DistributedModel):
         self.built = True
 
     def add_state(
-        self, name: str, shape: tuple[int, ...], dtype: str = "int32", initial: int = 0
+        self, name: str, shape: tuple[int, ...], dtype: str = "int32", initial: float = 0
     ) -> keras.Variable:
         """A variable that the step assigns, not the optimiser."""
         return self.add_weight(
@@ -110,7 +115,7 @@ class ContrastiveModel(replicas.DistributedModel):
         index: tuple[tf.Tensor, tf.Tensor],
         valid: tf.Tensor,
     ) -> ContrastiveLoss:
-        """The masked loss of unit vectors.
+        """The treated loss of unit vectors; updates the rules' state.
 
         Args:
             anchors, positives: float32 [b, D].
@@ -123,7 +128,28 @@ class ContrastiveModel(replicas.DistributedModel):
         positive = tf.reduce_sum(anchors * positives, axis=-1) / settings.temperature
         logits = tf.matmul(anchors, negatives, transpose_b=True) / settings.temperature
         labels = self.labels_of(index[0]), self.labels_of(index[1])
-        return label_info_nce(positive, logits, valid, index, labels, settings)
+        teacher = None
+        if settings.needs("teacher"):
+            keys, candidates = tf.stop_gradient(positives), tf.stop_gradient(negatives)
+            teacher = tf.matmul(keys, candidates, transpose_b=True)
+        rows = {n: tf.gather(value.value, index[0]) for n, value in self.rule_state.items()}
+        steps = tf.cast(self.optimizer.iterations.value, tf.int32)
+        epoch = steps // settings.steps_per_epoch if settings.needs("epoch") else 0
+        loss = label_info_nce(
+            positive, logits, valid, index, labels, settings, teacher, epoch, rows
+        )
+        self._set_rule_state(index[0], loss.state)
+        return loss
+
+    def _set_rule_state(self, index: tf.Tensor, rows: dict[str, tf.Tensor]) -> None:
+        """Writes the rows [b] of all replicas' anchors."""
+        if not rows:
+            return
+        place = replicas.all_gather(index)[:, None]
+        together = replicas.all_gather(tf.stack([*rows.values()], axis=1))
+        for name, value in zip(rows, tf.unstack(together, axis=1), strict=True):
+            kept = self.rule_state[name]
+            kept.assign(tf.tensor_scatter_nd_update(kept.value, place, value))
 
     def minimise(self, tape: tf.GradientTape, loss: tf.Tensor) -> list[tf.Tensor]:
         """One optimiser step on a loss that `replica_share` made; returns the gradients."""

@@ -13,7 +13,7 @@ from ifnd_tf.config import Config
 from ifnd_tf.data import datasets, eval_batches, photometric, recipes, train_batches
 from ifnd_tf.data.source import Source
 from ifnd_tf.detection import detectors
-from ifnd_tf.models import backbones, optimizers
+from ifnd_tf.models import backbones, optimizers, treatments
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.models.loss import LossSettings
 from ifnd_tf.models.memory_bank import KeyMemory
@@ -105,7 +105,7 @@ def model(
     """
     keras.utils.set_random_seed(config.seed)
     with _dtype_policy(config.precision), strategy.scope():
-        built = _contrastive(config, strategy, num_examples)
+        built = _contrastive(config, strategy, num_examples, steps_per_epoch)
         optimizer = _optimizer(config, built.trainable_variables, steps_per_epoch)
         # Under a strategy Keras' "auto" may resolve to XLA on the host and fail there; a TPU
         # compiles the whole step anyway.
@@ -126,7 +126,7 @@ def _dtype_policy(name: str) -> Iterator[None]:
 
 
 def _contrastive(
-    config: Config, strategy: tf.distribute.Strategy, num_examples: int
+    config: Config, strategy: tf.distribute.Strategy, num_examples: int, steps_per_epoch: int
 ) -> ContrastiveModel:
     policy, splits = sizes.batch_norm_policy(config, strategy)
     levels = sizes.num_clusters(config, num_examples)
@@ -160,7 +160,12 @@ def _contrastive(
         num_levels=len(levels) or detectors.named(config.detector).num_levels,
         photometric=augment,
         loss=LossSettings(
-            config.temperature, config.loss, config.rescale_negatives, config.level_combination
+            config.temperature,
+            treatments.rules(config.treatment),
+            config.rescale_negatives,
+            config.level_combination,
+            steps_per_epoch,
+            config.epochs,
         ),
         memory=memory,
     )

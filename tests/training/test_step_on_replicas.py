@@ -11,7 +11,7 @@ from tests.conftest import make_strategy
 pytestmark = pytest.mark.distribution
 
 VARIANTS = {
-    "moco-attract": {"loss": "attract"},
+    "moco-attract": {"treatment": "attract"},
     "moco-keys": {"embedding_source": "keys"},
     "moco-rescaled": {"rescale_negatives": True},
     "simclr-eliminate": {"framework": "simclr"},
