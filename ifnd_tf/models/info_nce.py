@@ -11,6 +11,7 @@ and its gradient is the softmax weight less the target: lambda w_j e^n_j / Z - t
 hold. c and f are left out where no treatment uses them.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -40,6 +41,8 @@ class Treatment(NamedTuple):
     Attributes:
         weights: a `Factor` for each weighting, w >= 0.
         scale: float32 [weightings, B] or [B], lambda.
+        rescale: whether lambda is multiplied by the candidates of each weighting over those that
+            are not masked.
         key_target: float32 [B], t_0.
         targets: the `Factor` of t_j; None: all are 0.
         positive_share: float32 [B], c; None: 0, without a floor.
@@ -53,6 +56,7 @@ class Treatment(NamedTuple):
 
     weights: Sequence[Factor] = (tf.identity,)
     scale: tf.Tensor | float = 1.0
+    rescale: bool = False
     key_target: tf.Tensor | float = 1.0
     targets: Factor | None = None
     positive_share: tf.Tensor | None = None
@@ -68,6 +72,8 @@ def info_nce(
 ) -> tf.Tensor:
     """The module's formula, float32 [B]; invalid pairs have weight and target 0."""
     weights, key_target, targets = treatment.weights, treatment.key_target, treatment.targets
+    if treatment.rescale and treatment.masked:
+        treatment = _rescaled(treatment, valid)
 
     @tf.custom_gradient
     def per_anchor(positive: tf.Tensor, logits: tf.Tensor) -> tuple[tf.Tensor, Any]:
@@ -99,6 +105,17 @@ def info_nce(
         return loss, gradient
 
     return per_anchor(positive, logits)
+
+
+def _rescaled(treatment: Treatment, valid: Pairs) -> Treatment:
+    """With the sums over the candidates that are not masked scaled up to all valid ones."""
+
+    def found(pairs: Pairs) -> tf.Tensor:
+        return tf.logical_and(pairs(), valid())
+
+    counts = row_counts([valid, *(functools.partial(found, each) for each in treatment.masked)])
+    count, masked = counts[0], counts[1:]
+    return treatment._replace(scale=treatment.scale * count / tf.maximum(count - masked, 1.0))
 
 
 def _normaliser(

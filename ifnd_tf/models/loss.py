@@ -12,7 +12,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from ifnd_tf.models.info_nce import Pairs, Treatment, info_nce
-from ifnd_tf.models.rule import Batch, Rule, reduced, rescaled
+from ifnd_tf.models.rule import Batch, Rule, reduced
 from ifnd_tf.models.treatments.attract import Attract
 from ifnd_tf.models.treatments.eliminate import Eliminate
 
@@ -184,11 +184,9 @@ def _treated(
     for rule in settings.rules:
         state |= rule.next_state(batch)
     batch = batch._replace(state=batch.state | state)
-    treatment = Treatment()
+    treatment = Treatment(rescale=settings.rescale_negatives)
     for rule in settings.rules:
         treatment = rule.apply(batch, treatment)
-    if settings.rescale_negatives:
-        treatment = rescaled(batch, treatment)
     found = treatment.masked or treatment.attracted
     share = _masked_share(batch.valid(), found) if found else tf.zeros([])
     return ContrastiveLoss(info_nce(positive, logits, batch.valid, treatment), share, state)

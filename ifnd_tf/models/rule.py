@@ -37,9 +37,13 @@ class Batch(NamedTuple):
     examples: tuple[tf.Tensor, tf.Tensor]
     temperature: float
     state: dict[str, tf.Tensor]
-    teacher: tf.Tensor | None = None
+    teacher: tf.Tensor = None
     epoch: tf.Tensor | int = 0
     epochs: int = 1
+
+    def started(self, share: float) -> tf.Tensor:
+        """Whether this share of the epochs is over, bool []."""
+        return tf.cast(self.epoch, tf.float32) >= share * self.epochs
 
 
 class Rule(abc.ABC):
@@ -95,16 +99,6 @@ def masked(treatment: Treatment, levels: Sequence[Pairs]) -> Treatment:
     )
 
 
-def rescaled(batch: Batch, treatment: Treatment) -> Treatment:
-    """Scales the sums over the candidates that are not masked up to the count of all."""
-    if not treatment.masked:
-        return treatment
-    found = [functools.partial(reduced, tf.logical_and, p, batch.valid) for p in treatment.masked]
-    counts = row_counts([batch.valid, *found])
-    count, masked_count = counts[0], counts[1:]
-    return treatment._replace(scale=count / tf.maximum(count - masked_count, 1.0))
-
-
 def soft_targets(treatment: Treatment, batch: Batch, shares: tf.Tensor) -> Treatment:
     """Targets [B, M] of the candidates, 0 where invalid; the key has the rest of 1."""
 
@@ -112,6 +106,16 @@ def soft_targets(treatment: Treatment, batch: Batch, shares: tf.Tensor) -> Treat
         return tf.where(batch.valid(), shares * x, 0.0)
 
     return treatment._replace(targets=targets, key_target=1.0 - row_sums(shares))
+
+
+def debiased(treatment: Treatment, batch: Batch, prior: tf.Tensor) -> Treatment:
+    """The sum less that of a share `prior` of candidates as near as the key; see `debiased.py`."""
+    count, rest = valid_counts(batch), 1.0 / (1.0 - prior)
+    return treatment._replace(
+        scale=treatment.scale * rest,
+        positive_share=prior * count * rest,
+        log_floor=tf.math.log(count) - 1.0 / batch.temperature,
+    )
 
 
 def softmax(values: tf.Tensor, pairs: tf.Tensor) -> tf.Tensor:
