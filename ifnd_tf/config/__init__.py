@@ -137,6 +137,11 @@ def _check_together(config: Config) -> None:
             f"--protocols={config.protocols}; leave it out."
         )
     check_framework(config.treatment, config.framework)
+    if config.detector == "neighbours" and config.level_combination != "union":
+        raise UserError(
+            "--detector=neighbours: expected --level_combination=union, since each level holds "
+            f"some of the pairs. Received: --level_combination={config.level_combination}."
+        )
     if config.acceptance_end < config.acceptance_start:
         raise UserError(
             f"--acceptance_end: expected at least --acceptance_start={config.acceptance_start}. "

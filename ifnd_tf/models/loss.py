@@ -6,11 +6,11 @@ arXiv 2106.03719); the other rules name theirs.
 """
 
 import functools
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
 
+from ifnd_tf.models.detected import detected_sums, masked_share
 from ifnd_tf.models.info_nce import Pairs, Treatment, info_nce
 from ifnd_tf.models.rule import Batch, Rule, reduced
 from ifnd_tf.models.treatments.attract import Attract
@@ -25,11 +25,14 @@ class ContrastiveLoss(NamedTuple):
         masked_share: float32 [], share of the valid negatives that are detected false negatives,
             over all anchors and levels.
         state: the anchors' new rows of what the rules keep for each example, by name.
+        detected: float32 [3], how much the rules detect, how much of that is right, and the pairs
+            that are; see `detected_sums`. None if they detect nothing in the step.
     """
 
     per_anchor: tf.Tensor
     masked_share: tf.Tensor
     state: dict[str, tf.Tensor]
+    detected: tf.Tensor | None = None
 
 
 class LossSettings(NamedTuple):
@@ -56,6 +59,12 @@ class LossSettings(NamedTuple):
         """First values of what the rules keep for each example, by name."""
         return {name: value for rule in self.rules for name, value in rule.state.items()}
 
+    @property
+    def detects(self) -> str:
+        """How the rules tell false negatives in the step; see `Rule.detects`."""
+        kinds = {rule.detects for rule in self.rules}
+        return "pairs" if "pairs" in kinds else "target" if "target" in kinds else ""
+
     def needs(self, what: str) -> bool:
         """Whether a rule needs it; see `Rule.needs`."""
         return any(what in rule.needs for rule in self.rules)
@@ -72,6 +81,7 @@ def label_info_nce(
     teacher: tf.Tensor | None = None,
     epoch: tf.Tensor | int = 0,
     state: dict[str, tf.Tensor] | None = None,
+    truth: tuple[tf.Tensor, tf.Tensor] | None = None,
 ) -> ContrastiveLoss:
     """The treated loss of a batch, in one compiled pass.
 
@@ -89,6 +99,8 @@ def label_info_nce(
         teacher: float32 [B, M], cosines of the keys with the negatives, if a rule needs them.
         epoch: int32 [], counted from 0, if a rule has a schedule.
         state: the anchors' rows of what the rules keep for each example, float32 [B].
+        truth: classes of the anchors int32 [B] and of the negatives int32 [M], -1 for unknown, to
+            measure what the rules detect; None: it is not measured.
     """
     anchors = tf.where(labels[0] < 0, -2, labels[0])  # -1 never equals -1
     levels = zip(tf.unstack(anchors), tf.unstack(labels[1]), strict=True)
@@ -104,7 +116,7 @@ def label_info_nce(
         *fixed, valid_pairs, same, index, settings.temperature, state or {}, teacher, epoch,
         settings.epochs,
     )  # fmt: skip
-    return _treated(positive, logits, batch, settings)
+    return _treated(positive, logits, batch, settings, truth)
 
 
 def masked_info_nce(
@@ -177,7 +189,11 @@ def false_negatives(anchor_labels: tf.Tensor, negative_labels: tf.Tensor) -> tf.
 
 
 def _treated(
-    positive: tf.Tensor, logits: tf.Tensor, batch: Batch, settings: LossSettings
+    positive: tf.Tensor,
+    logits: tf.Tensor,
+    batch: Batch,
+    settings: LossSettings,
+    truth: tuple[tf.Tensor, tf.Tensor] | None = None,
 ) -> ContrastiveLoss:
     """The loss of a batch after all rules."""
     state: dict[str, tf.Tensor] = {}
@@ -188,24 +204,13 @@ def _treated(
     for rule in settings.rules:
         treatment = rule.apply(batch, treatment)
     found = treatment.masked or treatment.attracted
-    share = _masked_share(batch.valid(), found) if found else tf.zeros([])
-    return ContrastiveLoss(info_nce(positive, logits, batch.valid, treatment), share, state)
+    share = masked_share(batch.valid(), found) if found else tf.zeros([])
+    detected = None
+    if settings.detects and truth is not None:
+        detected = detected_sums(treatment, batch, truth, settings.detects)
+    loss = info_nce(positive, logits, batch.valid, treatment)
+    return ContrastiveLoss(loss, share, state, detected)
 
 
 def _equal(anchors: tf.Tensor, negatives: tf.Tensor) -> tf.Tensor:
     return anchors[:, None] == negatives[None, :]
-
-
-def _masked_share(valid: tf.Tensor, same: Sequence[Pairs]) -> tf.Tensor:
-    """Share of the valid pairs [B, M] that are false negatives, over the levels.
-
-    One integer counts both for a column, the valid ones in its upper half: two sums would take
-    twice the time.
-    """
-    levels, batch = len(same), valid.shape[0] or 1 << 16
-    kind, half = (tf.int32, 1 << 16) if levels * batch < 1 << 15 else (tf.int64, 1 << 32)
-    masked = tf.add_n([tf.cast(pairs(), kind) for pairs in same])
-    both = tf.reduce_sum(tf.where(valid, masked + half, 0), axis=0)
-    count = tf.reduce_sum(tf.cast(both // half, tf.float32))
-    most = levels * tf.maximum(count, tf.cast(tf.shape(valid)[0], tf.float32))
-    return tf.reduce_sum(tf.cast(both % half, tf.float32)) / most

@@ -57,11 +57,14 @@ class Rule(abc.ABC):
             the sum come last, since they look at the weights.
         needs: "teacher" for its similarities, "epoch" for a schedule, "queue" or "batch" if the
             candidates must be those of MoCo or of SimCLR.
+        detects: how it tells false negatives in the step: "pairs" by masks or attraction, "target"
+            by the target's mass; empty: it detects none, or only labels tell.
         state: first values of what the rule keeps for each example, by name.
     """
 
     sets: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[tuple[str, ...]] = ()
+    detects: ClassVar[str] = ""
     state: ClassVar[dict[str, float]] = {}
 
     @abc.abstractmethod

@@ -12,7 +12,6 @@ import tensorflow as tf
 from ifnd_tf.config import Config
 from ifnd_tf.data import datasets, eval_batches, photometric, recipes, train_batches
 from ifnd_tf.data.source import Source
-from ifnd_tf.detection import detectors
 from ifnd_tf.models import backbones, optimizers, treatments
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.models.loss import LossSettings
@@ -93,7 +92,12 @@ def ordered_batches(
 
 
 def model(
-    config: Config, strategy: tf.distribute.Strategy, *, num_examples: int, steps_per_epoch: int = 1
+    config: Config,
+    strategy: tf.distribute.Strategy,
+    *,
+    num_examples: int,
+    steps_per_epoch: int = 1,
+    true_labels: np.ndarray | None = None,
 ) -> ContrastiveModel:
     """A compiled model with fresh weights, a function of the seed.
 
@@ -101,7 +105,8 @@ def model(
         config: the run's settings.
         strategy: where its variables live.
         num_examples: N, the size of the training index space.
-        steps_per_epoch: for the learning rate's schedule.
+        steps_per_epoch: for the learning rate's schedule, and the treatments'.
+        true_labels: int [N], -1 unknown; only measure what the treatments detect.
     """
     keras.utils.set_random_seed(config.seed)
     with _dtype_policy(config.precision), strategy.scope():
@@ -111,6 +116,8 @@ def model(
         # compiles the whole step anyway.
         built.compile(optimizer, jit_compile=False, steps_per_execution=config.steps_per_execution)
         optimizer.build(built.trainable_variables)
+        if true_labels is not None and built.true_labels is not None:
+            built.true_labels.assign(true_labels)
     return built
 
 
@@ -129,7 +136,6 @@ def _contrastive(
     config: Config, strategy: tf.distribute.Strategy, num_examples: int, steps_per_epoch: int
 ) -> ContrastiveModel:
     policy, splits = sizes.batch_norm_policy(config, strategy)
-    levels = sizes.num_clusters(config, num_examples)
     network = _network(config, policy, splits)
     framework: Callable[..., ContrastiveModel]
     if config.framework == "moco":
@@ -146,7 +152,8 @@ def _contrastive(
     augment = memory = None
     if config.infeed_dtype == "uint8":
         augment = functools.partial(photometric.augment, augmentation=augmentation(config))
-    if levels and config.embedding_source == "keys":
+    embeds = sizes.num_clusters(config, num_examples) or config.detector == "neighbours"
+    if embeds and config.embedding_source == "keys":
         memory = KeyMemory(
             strategy,
             num_examples=num_examples,
@@ -157,7 +164,7 @@ def _contrastive(
     return framework(
         network,
         num_examples=num_examples,
-        num_levels=len(levels) or detectors.named(config.detector).num_levels,
+        num_levels=sizes.num_levels(config, num_examples),
         photometric=augment,
         loss=LossSettings(
             config.temperature,

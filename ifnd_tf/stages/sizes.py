@@ -22,6 +22,13 @@ def num_clusters(config: Config, num_examples: int) -> list[int]:
     return pseudo_labels.resolve_num_clusters(config.num_clusters, num_examples)
 
 
+def num_levels(config: Config, num_examples: int) -> int:
+    """L, the rows of the label variable."""
+    if config.detector == "neighbours":
+        return config.num_neighbours
+    return len(num_clusters(config, num_examples)) or detectors.named(config.detector).num_levels
+
+
 def queue_size(config: Config, num_examples: int) -> int:
     """Q of `--queue_size`; 0: half of N, so that it rarely holds an older key of the anchor."""
     most = min(_LARGEST_QUEUE, num_examples // 2)

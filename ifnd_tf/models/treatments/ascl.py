@@ -21,6 +21,7 @@ class AdaptiveTargets(Rule):
 
     sets = ("target",)
     needs = ("teacher",)
+    detects = "target"
     teacher_temperature: float = setting(0.05, "T_m, divides the teacher's cosines.", above=0)
     neighbours: float = setting(1.0, "K, how many neighbours are expected.", low=0)
 

@@ -20,6 +20,7 @@ class TopQuantile(Rule):
     """
 
     needs = ("teacher", "epoch")
+    detects = "pairs"
     alpha: float = setting(0.01, "Share of the candidates that is masked.", low=0, below=1)
     start: float = share(0.35, "Share of the epochs before the first mask.")
     rescale: bool = setting(True, "Whether the kept sum is scaled up to all candidates.")

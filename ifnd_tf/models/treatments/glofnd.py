@@ -21,6 +21,7 @@ class LearnedThresholds(Rule):
     """
 
     needs = ("teacher", "epoch")
+    detects = "pairs"
     state: ClassVar[dict[str, float]] = {
         "glofnd_threshold": 1.0, "glofnd_mean": 0.0, "glofnd_square": 0.0
     }  # fmt: skip

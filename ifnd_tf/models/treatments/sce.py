@@ -18,6 +18,7 @@ class SimilarityTargets(Rule):
 
     sets = ("target",)
     needs = ("teacher",)
+    detects = "target"
     lam: float = share(0.5, "The key's part of the target.")
     teacher_temperature: float = setting(0.07, "T_m, divides the teacher's cosines.", above=0)
 

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from tests.models.treatments import harness
 from tests.models.treatments.harness import TAU, Treated, assert_equals, assert_same, case
 
-
 # Keys that are nearer than all candidates, and farther.
 GIVEN = case(3)._replace(positive=np.array([4.9, 4.0, 0.0, -3.0], np.float32))
 
