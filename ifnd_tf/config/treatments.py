@@ -96,10 +96,9 @@ def _parameter(rule: str, word: str) -> tuple[str, Any]:
     name, _, text = word.partition("=")
     known = declared(rule).parameters
     if name not in known:
-        options = ", ".join(known) or "no parameters"
+        wanted = f"{', '.join(known)}, as {rule}:NAME=VALUE" if known else "no parameters"
         raise UserError(
-            f"--treatment={rule}: expected {options}, as {rule}:NAME=VALUE. Received: {word!r}."
-            f"{did_you_mean(name, known)}"
+            f"--treatment={rule}: expected {wanted}. Received: {word!r}.{did_you_mean(name, known)}"
         )
     kind, field = known[name]
     flag = f"treatment={rule}:{name}"

@@ -1,5 +1,6 @@
 """Labels whose pairs have a chosen precision and recall, made from true ones: pure NumPy."""
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -8,6 +9,8 @@ from ifnd_tf.detection.metrics import detection_statistics
 from ifnd_tf.errors import UserError
 
 _HALVINGS = 30
+# How much more precise than asked labels may be.
+_TOLERANCE = 0.02
 
 
 def noisy_labels(truth: np.ndarray, precision: float, recall: float, seed: int = 0) -> np.ndarray:
@@ -40,28 +43,46 @@ def noisy_labels(truth: np.ndarray, precision: float, recall: float, seed: int =
         found = detection_statistics(labels, classes)
         return found["precision"], found["recall"]
 
+    def precise(groups: int, share: float) -> bool:
+        return scores(confused(groups, share))[0] >= precision
+
+    def without(labels: np.ndarray, share: float) -> np.ndarray:
+        # The same share of each label's examples of each class, so that precision stays.
+        cell = labels * (classes.max() + 1) + classes
+        return np.where(_places(cell, left_out) < share, -1, labels)
+
+    def complete(labels: np.ndarray, share: float) -> bool:
+        return scores(without(labels, share))[1] >= recall
+
     best = 0.0
     for groups in range(int(classes.max()) + 1, 0, -1):
-        if scores(confused(groups, 0.0))[0] < precision - 1e-9:
+        if not precise(groups, 0.0):
             break
-        share = _largest(lambda x: scores(confused(groups, x))[0] >= precision)  # noqa: B023
-        labels = confused(groups, share)
-        reached = scores(labels)
-        if reached[0] > precision + 0.02:
+        labels = confused(groups, _largest(functools.partial(precise, groups)))
+        found = scores(labels)
+        if found[0] > precision + _TOLERANCE:
             break  # even labels at random are more precise
-        best = max(best, reached[1])
-        if reached[1] >= recall - 1e-9:
-            accepted = 1.0 - _largest(
-                lambda x: scores(np.where(left_out < x, -1, labels))[1] >= recall  # noqa: B023
-            )
+        best = max(best, found[1])
+        if complete(labels, 0.0):
+            share = _largest(functools.partial(complete, labels))
             result = np.full(len(truth), -1, np.int32)
-            result[known] = np.where(left_out < 1.0 - accepted, -1, labels)
+            result[known] = without(labels, share)
             return result
     raise UserError(
         f"--oracle_recall: expected at most {best:.2f} at --oracle_precision={precision}, or a "
         f"precision nearer to 1. Received: {recall}; labels of {int(classes.max()) + 1} classes "
         "have no such pairs."
     )
+
+
+def _places(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Each value's place among those of its group, evenly between 0 and 1."""
+    order = np.lexsort((values, groups))
+    sizes = np.unique(groups, return_counts=True)[1]
+    within = np.concatenate([np.arange(size) + 0.5 for size in sizes])
+    places = np.zeros(len(groups))
+    places[order] = within / np.repeat(sizes, sizes)
+    return places
 
 
 def _largest(holds: Callable[[float], bool]) -> float:

@@ -13,8 +13,7 @@ from ifnd_tf.models.memory_bank import KeyMemory
 from ifnd_tf.models.network import Network
 
 NOT_ACCEPTED = -1
-# Named as a refresh's statistics, which replace them.
-_MEASURES = ("detection_precision", "detection_recall", "detection_f1")
+_MEASURES = ("detection_precision", "detection_recall", "detection_f1")  # as a refresh's
 
 
 class ContrastiveModel(replicas.DistributedModel):
@@ -33,9 +32,7 @@ class ContrastiveModel(replicas.DistributedModel):
         first_bad: int32 [2], see `nonfinite`; -1 while all numbers are finite.
         pseudo_labels: int32 [L, N], non-trainable, -1 where no label was accepted. Written by
             the detection callback alone. None if L = 0.
-        rule_state: float32 [N] variables of the rules that keep something for each example.
-        true_labels: int32 [N], -1 unknown; measures what the rules detect in the step. None if
-            that is nothing.
+        true_labels: int32 [N], -1 unknown; measures what the rules detect in the step, if they do.
     """
 
     def __init__(
@@ -58,10 +55,8 @@ class ContrastiveModel(replicas.DistributedModel):
         if num_levels:
             shape = (num_levels, num_examples)
             self.pseudo_labels = self.add_state("pseudo_labels", shape, initial=NOT_ACCEPTED)
-        self.rule_state = {
-            name: self.add_state(name, (num_examples,), "float32", initial=first)
-            for name, first in loss.state.items()
-        }
+        for name, first in loss.state.items():  # attributes: checkpoints do not see a dict's
+            setattr(self, name, self.add_state(name, (num_examples,), "float32", initial=first))
         self.true_labels: Any = None
         if loss.detects:
             self.true_labels = self.add_state("true_labels", (num_examples,), initial=-1)
@@ -93,6 +88,11 @@ class ContrastiveModel(replicas.DistributedModel):
         if self._measures and not np.any(self.true_labels.numpy() >= 0):
             return {name: value for name, value in results.items() if name not in self._measures}
         return results
+
+    @property
+    def rule_state(self) -> dict[str, keras.Variable]:
+        """What the rules keep for each example, float32 [N], by name."""
+        return {name: getattr(self, name) for name in self.loss_settings.state}
 
     @property
     def trainable_variables(self) -> list[keras.Variable]:
@@ -222,13 +222,12 @@ class ContrastiveModel(replicas.DistributedModel):
         self._note_first_bad(bad > 0.0)
         for metric, value in zip(self._means.values(), tf.unstack(values), strict=True):
             metric.update_state(value)
-        self._measure(detected)
+        if loss.detected is not None:
+            self._measure(detected)
         return {metric.name: metric.result() for metric in self.metrics}
 
     def _measure(self, detected: tf.Tensor) -> None:
         """Updates precision, recall and F1, as ratios of the epoch's sums."""
-        if not self._measures:
-            return
         found, right, relevant = tf.unstack(detected, 3)
         ratios = ((right, found), (right, relevant), (2.0 * right, found + relevant))
         for metric, (part, whole) in zip(self._measures.values(), ratios, strict=False):

@@ -1,5 +1,6 @@
 """`--treatment`: names and parameters are checked before TensorFlow is imported."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -19,6 +20,16 @@ from ifnd_tf.models.treatments import rule_class
         (["--treatment=eliminate,eliminate"], "'eliminate' twice"),
         (["--treatment=none,eliminate"], "none alone"),
         (["--treatment=eliminate:strength=1"], "no parameters"),
+        (["--treatment=sce:lambda=1"], "Did you mean lam?"),
+        (["--treatment=sce:lam"], "lam: expected a number. Received: ''"),
+        (["--treatment=sce:lam=half"], "lam: expected a number. Received: 'half'"),
+        (["--treatment=sce:lam=1.5"], "lam: expected a value >= 0 and <= 1. Received: 1.5"),
+        (["--treatment=fnd:alpha=1"], "alpha: expected a value >= 0 and < 1"),
+        (["--treatment=fnd:rescale=yes"], "expected true or false"),
+        (["--treatment=debiased:positive_prior=-0.1"], "expected a value >= 0 and < 1"),
+        (["--treatment=attract,sce"], "attract and sce, which exclude each other"),
+        (["--treatment=debiased,hcl"], "debiased and hcl, which exclude each other"),
+        (["--treatment=nnclr", "--framework=simclr"], "nnclr: expected --framework=moco"),
     ],
 )
 def test_a_wrong_flag_is_answered_in_one_line(flags, words):
@@ -37,13 +48,20 @@ def test_a_wrong_parameter_is_answered_without_tensorflow():
 
 
 def test_the_order_and_the_values_are_those_given():
-    assert parse("attract, eliminate") == {"attract": {}, "eliminate": {}}
+    found = parse("sce:lam=0.2 , eliminate,hcl:gradient=false")
+    assert found == {"sce": {"lam": 0.2}, "eliminate": {}, "hcl": {"gradient": False}}
+    assert list(found) == ["sce", "eliminate", "hcl"]
+
+
+def test_pairs_of_neighbours_need_the_union():
+    with pytest.raises(UserError, match="--level_combination=union"):
+        main.parse(["--detector=neighbours"])
 
 
 @pytest.mark.parametrize("name", names())
 def test_what_is_read_from_the_file_is_what_the_class_has(name):
     found, made = declared(name), rule_class(name)
-    fields = vars(made).get("__dataclass_fields__", {})
+    fields = {field.name: field for field in dataclasses.fields(made)}
     assert found.parameters.keys() == fields.keys()
     for parameter, (kind, field) in found.parameters.items():
         assert fields[parameter].default == field.default

@@ -33,6 +33,9 @@ def after_two_steps(variant, strategy):
     strategy, source = make_strategy(strategy), tiny.splits().train
     model = build.model(config, strategy, num_examples=160)
     model.pseudo_labels.assign(np.random.default_rng(0).integers(-1, 3, (2, 160)))
+    for name, value in model.rule_state.items():
+        if name.endswith("threshold"):  # rounding decides beside the first one, 1
+            value.assign(np.random.default_rng(1).uniform(0.2, 0.8, 160))
     if model.true_labels is not None:
         model.true_labels.assign(source.labels)
     batches = build.training_batches(config, strategy, source, 0)

@@ -94,6 +94,6 @@ def test_the_thresholds_of_a_resumed_run_are_those_of_one_that_never_stopped(tmp
     outcome("moco-glofnd", strategy, tmp_path / "parts", stop_after_epoch=1)
     resumed = outcome("moco-glofnd", strategy, tmp_path / "parts")
     assert resumed.keys() == whole.keys() >= set(STATE)
-    assert len(np.unique(whole["glofnd_threshold"])) > 50
+    assert len(np.unique(whole["glofnd_threshold"])) > 20
     for name, value in whole.items():
         np.testing.assert_array_equal(resumed[name], value, err_msg=name)
