@@ -21,7 +21,9 @@ import main as entry
 from benchmarks import rows
 from benchmarks.memory import peak_growth
 from benchmarks.rows import Row, in_turn, row, seconds
+from ifnd_tf.config import treatments
 from ifnd_tf.models.loss import LossSettings, label_info_nce
+from ifnd_tf.models.treatments import rules
 from ifnd_tf.stages import build
 
 SIZES = ((256, 4096), (256, 65536))
@@ -33,7 +35,13 @@ _SETTINGS = {
     "mask": LossSettings(_TEMPERATURE),
     "rescaled mask": LossSettings(_TEMPERATURE, rescale_negatives=True),
     "union's mask": LossSettings(_TEMPERATURE, level_combination="union"),
-    "attraction": LossSettings(_TEMPERATURE, mode="attract"),
+    "attraction": LossSettings(_TEMPERATURE, rules=rules("attract")),
+}
+# The others of `--treatment`, without labels.
+_OTHERS = {
+    name: LossSettings(_TEMPERATURE, rules=rules(name))
+    for name in treatments.names()
+    if name not in ("none", "eliminate", "attract")
 }
 
 
@@ -43,7 +51,7 @@ def loss(batch: int, queue: int, treatment: str) -> Callable[[], Any]:
     Args:
         batch: B.
         queue: M.
-        treatment: of `_SETTINGS`, or "plain": without labels.
+        treatment: of `_SETTINGS` or `_OTHERS`, or "plain": without labels.
     """
     random = np.random.default_rng(0)
 
@@ -64,11 +72,17 @@ def loss(batch: int, queue: int, treatment: str) -> Callable[[], Any]:
             tape.watch(anchors)
             positive = tf.reduce_sum(anchors * keys, axis=-1) / _TEMPERATURE
             logits = tf.matmul(anchors, negatives, transpose_b=True) / _TEMPERATURE
-            known = labels[:0] if treatment == "plain" else labels
+            known = labels if treatment in _SETTINGS else labels[:0]
             indices = index, queued
             of_each = tuple(tf.gather(known, rows, axis=1) for rows in indices)
-            settings = _SETTINGS.get(treatment, LossSettings())
-            found = label_info_nce(positive, logits, queued >= 0, indices, of_each, settings)
+            settings = (_SETTINGS | _OTHERS).get(treatment, LossSettings())
+            teacher = None
+            if settings.needs("teacher"):
+                teacher = tf.matmul(keys, negatives, transpose_b=True)
+            state = {name: tf.fill([batch], first) for name, first in settings.state.items()}
+            found = label_info_nce(
+                positive, logits, queued >= 0, indices, of_each, settings, teacher, 1, state
+            )
             total = tf.reduce_mean(found.per_anchor)
         return tape.gradient(total, anchors)
 
@@ -107,12 +121,12 @@ def measure(rounds: int, batch: int) -> Iterator[Row]:
     """All rows."""
     for sizes in SIZES:
         name = f"B = {sizes[0]}, Q = {sizes[1]}, L = {_LEVELS}"
-        contenders = {kind: loss(*sizes, kind) for kind in (*_SETTINGS, "plain")}
+        contenders = {kind: loss(*sizes, kind) for kind in (*_SETTINGS, *_OTHERS, "plain")}
         times = in_turn(
             {kind: lambda run=run: seconds(run) for kind, run in contenders.items()},  # type: ignore[misc]
             rounds,
         )
-        for kind in _SETTINGS:
+        for kind in (*_SETTINGS, *_OTHERS):
             yield row(name, f"cost of the {kind}, s", times[kind], times["plain"], "plain InfoNCE")
         own, plain = (
             [peak_growth("benchmarks.loss", "loss", (8, 64, kind), (*sizes, kind))]

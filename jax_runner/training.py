@@ -176,7 +176,9 @@ class Training:
 
     def _end(self, epoch: int, logs: dict[str, Any], speed: float, epochs: int) -> None:
         """Records the epoch."""
-        values = {name: float(logs[name]) for name in _NAMES}
+        labelled = self._manifest["data"]["classes"] > 0  # else nothing of detection is measured
+        names = (name for name in logs if labelled or name in _NAMES)
+        values = {name: float(logs[name]) for name in names}
         values |= self._notes["detection"]
         every = self._settings["online_knn_epochs"]
         if (

@@ -77,7 +77,10 @@ def lower(
     strategy = tf.distribute.get_strategy()
     data = programs.sizes(config, *splits)
     steps = sizes.steps_per_epoch(config, splits.train)
-    model = build.model(config, strategy, num_examples=data.train, steps_per_epoch=steps)
+    model = build.model(
+        config, strategy, num_examples=data.train, steps_per_epoch=steps,
+        true_labels=splits.train.labels,
+    )  # fmt: skip
     detector = build_detection.make_detector(config, strategy, model, splits.train)
     lowered = programs.all_programs(config, model, data)
     if "few_labels" in config.protocol_names and data.test:

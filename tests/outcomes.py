@@ -17,9 +17,10 @@ from tests import tiny
 from tests.conftest import once
 
 VARIANTS = {
-    "moco-eliminate": {"framework": "moco", "loss": "eliminate"},
+    "moco-eliminate": {"framework": "moco", "treatment": "eliminate"},
     # One level, since every number of clusters is compiled by itself.
-    "simclr-attract": {"framework": "simclr", "loss": "attract", "num_clusters": "8"},
+    "simclr-attract": {"framework": "simclr", "treatment": "attract", "num_clusters": "8"},
+    "moco-glofnd": {"framework": "moco", "treatment": "glofnd:start=0:alpha=0.3"},
     # With seed 0 a ReLU's input is so near 0 that rounding decides: with softplus instead,
     # velocities agree to 7e-7, else to 1e-4.
     "moco-keys": {"framework": "moco", "embedding_source": "keys", "seed": 1},
@@ -55,6 +56,7 @@ def outcome(
         ),
         "pseudo_labels": model.pseudo_labels.numpy(),
     }
+    state |= {name: value.numpy() for name, value in model.rule_state.items()}
     if config.framework == "moco":
         state["queue"] = model.queue.numpy()
         state["queue_index"] = model.queue_index.numpy()

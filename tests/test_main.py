@@ -144,7 +144,7 @@ def test_corrupt_images_are_listed_and_left_out(tmp_path, capsys):
         (["--flagfile=no/such.flags"], ["no/such.flags"]),
         (["--mode=train,fly"], ["--mode", "evaluate", "fly"]),
         (["--protocols=svm"], ["--protocols", "knn", "svm"]),
-        (["--loss=repel"], ["loss", "repel"]),
+        (["--treatment=repel"], ["treatment", "repel"]),
         (["--queue_size=100"], ["--queue_size", "multiple of --batch_size=32", "try 96"]),
         (["--acceptance_start=0.9"], ["--acceptance_end", "0.9"]),
         (["--dataset=cats"], ["--dataset", "folder:PATH", "cats"]),

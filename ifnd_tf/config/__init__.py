@@ -19,7 +19,8 @@ from ifnd_tf.config.model import Model
 from ifnd_tf.config.optimisation import Optimisation
 from ifnd_tf.config.results import EXPORTS, Results
 from ifnd_tf.config.run import STAGES, Run
-from ifnd_tf.config.setting import describe_range, in_range, value_type
+from ifnd_tf.config.setting import check, read, value_type
+from ifnd_tf.config.treatments import check_framework
 from ifnd_tf.config.views import Views
 from ifnd_tf.errors import UserError, did_you_mean
 
@@ -32,7 +33,7 @@ class Config(
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            _check_value(field, getattr(self, field.name))
+            check(field.name, field, getattr(self, field.name))
         _check_together(self)
 
     @property
@@ -118,19 +119,11 @@ def free_flags() -> frozenset[str]:
 
 def _value(field: dataclasses.Field, text: str) -> typing.Any:
     """The value of a setting that is given as text."""
-    kind = value_type(field.type)
     if field.metadata["auto"] and text == "auto":
         return text
-    if kind is not field.type and text in ("", "auto"):
+    if value_type(field.type) is not field.type and text in ("", "auto"):
         return None
-    try:
-        if kind is bool:
-            return {"true": True, "false": False}[text.lower()]
-        return kind(text)
-    except (KeyError, ValueError):
-        word = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
-        auto = ", or auto" if field.metadata["auto"] else ""
-        raise UserError(f"--{field.name}: expected {word}{auto}. Received: {text!r}.") from None
+    return read(field.name, text, field.type, auto=field.metadata["auto"])
 
 
 def _data_name(dataset: str) -> str:
@@ -145,20 +138,6 @@ def _data_name(dataset: str) -> str:
 
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _check_value(field: dataclasses.Field, value: object) -> None:
-    """Raises `UserError` if a setting is not one of its choices or outside its range."""
-    choices = field.metadata["choices"]
-    if choices and value not in choices:
-        raise UserError(
-            f"--{field.name}: expected one of {', '.join(choices)}. Received: {value!r}."
-            f"{did_you_mean(str(value), choices)}"
-        )
-    if isinstance(value, (int, float)) and not in_range(field, value):
-        raise UserError(
-            f"--{field.name}: expected a value {describe_range(field)}. Received: {value}."
-        )
 
 
 def _check_together(config: Config) -> None:
@@ -193,6 +172,12 @@ def _check_together(config: Config) -> None:
         raise UserError(
             "--saved_model: expected protocols on frozen features. Received: finetune in "
             f"--protocols={config.protocols}; leave it out."
+        )
+    check_framework(config.treatment, config.framework)
+    if config.detector == "neighbours" and config.level_combination != "union":
+        raise UserError(
+            "--detector=neighbours: expected --level_combination=union, since each level holds "
+            f"some of the pairs. Received: --level_combination={config.level_combination}."
         )
     if config.acceptance_end < config.acceptance_start:
         raise UserError(

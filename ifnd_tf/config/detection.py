@@ -12,7 +12,22 @@ class Detection:
     detector: str = setting(
         "ifnd",
         "ifnd: pseudo-labels found while training; none: plain MoCo v2 or SimCLR; oracle: true "
-        "labels, the upper bound; random: ifnd's labels permuted, the control that must not help.",
+        "labels, the upper bound; random: ifnd's labels permuted, the control that must not help; "
+        "neighbours: mutual nearest neighbours of the embeddings; noisy_oracle: labels of "
+        "--oracle_precision and --oracle_recall.",
+    )
+    num_neighbours: int = setting(
+        5,
+        "Neighbours k of each example that --detector=neighbours looks at, and the levels L that "
+        "hold the pairs. More find more pairs, less precise ones.",
+        low=1,
+        high=10,
+    )
+    oracle_precision: float = setting(
+        0.5, "Precision of the pairs of --detector=noisy_oracle.", above=0, high=1
+    )
+    oracle_recall: float = setting(
+        0.3, "Recall of the pairs of --detector=noisy_oracle.", above=0, high=1
     )
     num_clusters: str = setting(
         "10,20,40",

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from ifnd_tf.config import treatments
 from ifnd_tf.config.setting import setting
 
 
@@ -43,15 +44,15 @@ class Model:
     temperature: float = setting(
         0.2, "Softmax temperature tau of the loss. MoCo v2: 0.2; CIFAR: 0.1.", above=0
     )
-    loss: str = setting(
+    treatment: str = setting(
         "eliminate",
-        "Detected false negatives. eliminate: masked; attract: positives. Elimination is the "
-        "stable one when labels are noisy.",
-        ("eliminate", "attract"),
+        f"Rules for false negatives, a comma list of {', '.join(treatments.names())}, each with "
+        "its parameters: eliminate,sce:lam=0.5. eliminate and attract treat what --detector found; "
+        "elimination is the stable one when labels are noisy. docs/treatments.md explains all.",
     )
     rescale_negatives: bool = setting(
         False,
-        "Scale the sum over the kept negatives to the full count (eliminate only), unlike IFND.",
+        "Scale the sum over the kept negatives to the full count, unlike IFND.",
     )
     level_combination: str = setting(
         "mean",

@@ -6,6 +6,8 @@ import operator
 import typing
 from typing import Any
 
+from ifnd_tf.errors import UserError, did_you_mean
+
 
 def setting(
     default: Any,
@@ -67,3 +69,32 @@ def describe_range(field: dataclasses.Field) -> str:
 def in_range(field: dataclasses.Field, value: float) -> bool:
     """Whether a number meets the setting's bounds; NaN meets none."""
     return all(_BOUNDS[name][1](value, bound) for name, bound in field.metadata["bounds"].items())
+
+
+def read(name: str, text: str, hint: Any, *, auto: bool = False) -> Any:
+    """The value of a setting that is given as text; `auto`: whether that is a value too.
+
+    Raises:
+        UserError: if it is of another type.
+    """
+    kind = value_type(hint)
+    try:
+        if kind is bool:
+            return {"true": True, "false": False}[text.lower()]
+        return kind(text)
+    except (KeyError, ValueError):
+        word = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
+        word += ", or auto" if auto else ""
+        raise UserError(f"--{name}: expected {word}. Received: {text!r}.") from None
+
+
+def check(name: str, field: dataclasses.Field, value: object) -> None:
+    """Raises `UserError` if a setting is not one of its choices or outside its range."""
+    choices = field.metadata["choices"]
+    if choices and value not in choices:
+        raise UserError(
+            f"--{name}: expected one of {', '.join(choices)}. Received: {value!r}."
+            f"{did_you_mean(str(value), choices)}"
+        )
+    if isinstance(value, (int, float)) and not in_range(field, value):
+        raise UserError(f"--{name}: expected a value {describe_range(field)}. Received: {value}.")

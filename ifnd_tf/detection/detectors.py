@@ -11,7 +11,9 @@ import tensorflow as tf
 
 from ifnd_tf.clustering.kmeans import KMeansResult
 from ifnd_tf.detection import pseudo_labels
-from ifnd_tf.detection.embeddings import Sample
+from ifnd_tf.detection.embeddings import EmbeddingTable, Sample
+from ifnd_tf.detection.neighbours import as_levels, mutual_pairs
+from ifnd_tf.detection.noisy_labels import noisy_labels
 from ifnd_tf.detection.sharded_kmeans import ShardedKMeans
 from ifnd_tf.errors import UserError, did_you_mean
 from ifnd_tf.run.progress import Count
@@ -82,6 +84,50 @@ class OracleDetector(Detector):
 
     def detect(self, rate: float, phase: Phase) -> Detection:
         return Detection(self._labels, (self._labels >= 0).astype(np.float32), {})
+
+
+class NoisyOracleDetector(OracleDetector):
+    """`--detector=noisy_oracle`: labels whose pairs have a chosen precision and recall.
+
+    Args:
+        true_labels: int32 [N], -1 for unknown.
+        precision, recall: of pairs; see `noisy_labels`.
+        seed: of the draws.
+    """
+
+    def __init__(self, true_labels: np.ndarray, precision: float, recall: float, seed: int = 0):
+        super().__init__(true_labels)
+        self._labels = noisy_labels(true_labels, precision, recall, seed)[None]
+
+
+class NeighbourDetector(Detector):
+    """`--detector=neighbours`: mutual nearest neighbours of the embeddings, the nearest first.
+
+    Args:
+        table: the embeddings.
+        num_neighbours: k, also the levels L that hold the pairs; their union is masked.
+    """
+
+    def __init__(self, table: EmbeddingTable, num_neighbours: int):
+        super().__init__(np.zeros(0, np.int32))
+        self.table, self.num_levels = table, num_neighbours
+
+    def detect(self, rate: float, phase: Phase) -> Detection:
+        with phase("embedding"):
+            self.table.refresh()
+        with phase("clustering"):
+            points, examples = self.table.everything()
+            pairs, cosines = mutual_pairs(points, self.num_levels)
+            kept = pairs[: round(rate * len(pairs))]
+            total = self.table.num_examples
+            labels = as_levels(examples[kept], self.num_levels, total)
+            sample = self.table.sample()
+        confidence = np.zeros([self.num_levels, total], np.float32)
+        # An example is as confident as its nearest pair.
+        np.maximum.at(confidence[0], examples[pairs].ravel(), np.repeat(cosines, 2).clip(0.0, 1.0))
+        confidence[:] = confidence[0]
+        statistics = {"embedded": len(examples), "pairs": len(pairs)}
+        return Detection(labels, confidence, statistics, sample)
 
 
 class ClusterDetector(Detector):
@@ -172,6 +218,8 @@ class PermutedDetector(ClusterDetector):
 
 DETECTORS: dict[str, type[Detector]] = {
     "ifnd": ClusterDetector,
+    "neighbours": NeighbourDetector,
+    "noisy_oracle": NoisyOracleDetector,
     "none": Detector,
     "oracle": OracleDetector,
     "random": PermutedDetector,

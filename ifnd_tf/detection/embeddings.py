@@ -62,6 +62,7 @@ class EmbeddingTable:
             self._index = replicas.own_variable(tf.fill([rows], -1), "embedded_index")
         self._count_bad = replicas.on_replicas(strategy, self._count_bad_step)
         self._draw = replicas.on_replicas(strategy, self._sample_step)
+        self._gather = replicas.on_replicas(strategy, self._gather_step)
 
     def fill(self, count: Count) -> None:
         """Writes the current embeddings and their examples into the rows of all replicas."""
@@ -89,6 +90,12 @@ class EmbeddingTable:
         points, index = (v.numpy() for v in replicas.first(self.strategy, self._draw()))
         return Sample(points[index >= 0], index[index >= 0])
 
+    def everything(self) -> tuple[np.ndarray, np.ndarray]:
+        """All embedded examples on the host: points [n, D] and indices [n], by index."""
+        points, index = (v.numpy() for v in replicas.first(self.strategy, self._gather()))
+        order = np.argsort(index, kind="stable")[np.count_nonzero(index < 0) :]
+        return points[order], index[order]
+
     def read(self) -> tuple[tf.Tensor, tf.Tensor]:
         """On a replica: its rows [n, D] and their examples int32 [n], -1 for none."""
         return self._points.read_value(), self._index.read_value()
@@ -97,6 +104,11 @@ class EmbeddingTable:
         points, index = self.read()
         bad = ~tf.reduce_all(tf.math.is_finite(points), axis=1) & (index >= 0)
         return replicas.replica_collectives().sum(tf.reduce_sum(tf.cast(bad, tf.int32)))
+
+    def _gather_step(self) -> tuple[tf.Tensor, tf.Tensor]:
+        concat = replicas.replica_collectives().concat
+        points, index = self.read()
+        return concat(points), concat(index)
 
     def _sample_step(self) -> tuple[tf.Tensor, tf.Tensor]:
         return initialization.sample(

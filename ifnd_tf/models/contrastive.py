@@ -13,6 +13,7 @@ from ifnd_tf.models.memory_bank import KeyMemory
 from ifnd_tf.models.network import Network
 
 NOT_ACCEPTED = -1
+_MEASURES = ("detection_precision", "detection_recall", "detection_f1")  # as a refresh's
 
 
 class ContrastiveModel(replicas.DistributedModel):
@@ -31,6 +32,7 @@ class ContrastiveModel(replicas.DistributedModel):
         first_bad: int32 [2], see `nonfinite`; -1 while all numbers are finite.
         pseudo_labels: int32 [L, N], non-trainable, -1 where no label was accepted. Written by
             the detection callback alone. None if L = 0.
+        true_labels: int32 [N], -1 unknown; measures what the rules detect in the step, if they do.
     """
 
     def __init__(
@@ -53,15 +55,22 @@ class ContrastiveModel(replicas.DistributedModel):
         if num_levels:
             shape = (num_levels, num_examples)
             self.pseudo_labels = self.add_state("pseudo_labels", shape, initial=NOT_ACCEPTED)
+        for name, first in loss.state.items():  # attributes: checkpoints do not see a dict's
+            setattr(self, name, self.add_state(name, (num_examples,), "float32", initial=first))
+        self.true_labels: Any = None
+        if loss.detects:
+            self.true_labels = self.add_state("true_labels", (num_examples,), initial=-1)
         self.first_bad = self.add_state("first_bad", (2,), initial=-1)
         self._means = {
             name: keras.metrics.Mean(name=name)
             for name in ("loss", "masked_share", "positive_similarity", "embedding_std")
         }
+        measured = {"": (), "target": _MEASURES[:1], "pairs": _MEASURES}[loss.detects]
+        self._measures = {name: keras.metrics.Mean(name=name) for name in measured}
         self.built = True
 
     def add_state(
-        self, name: str, shape: tuple[int, ...], dtype: str = "int32", initial: int = 0
+        self, name: str, shape: tuple[int, ...], dtype: str = "int32", initial: float = 0
     ) -> keras.Variable:
         """A variable that the step assigns, not the optimiser."""
         return self.add_weight(
@@ -71,7 +80,19 @@ class ContrastiveModel(replicas.DistributedModel):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        return list(self._means.values())
+        return [*self._means.values(), *self._measures.values()]
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """The metrics' values, without detection's where no class is known."""
+        results = super().get_metrics_result()
+        if self._measures and not np.any(self.true_labels.numpy() >= 0):
+            return {name: value for name, value in results.items() if name not in self._measures}
+        return results
+
+    @property
+    def rule_state(self) -> dict[str, keras.Variable]:
+        """What the rules keep for each example, float32 [N], by name."""
+        return {name: getattr(self, name) for name in self.loss_settings.state}
 
     @property
     def trainable_variables(self) -> list[keras.Variable]:
@@ -99,8 +120,11 @@ class ContrastiveModel(replicas.DistributedModel):
         """Pseudo-labels int32 [L, m] of the examples `index` [m]; -1 for index -1."""
         if self.pseudo_labels is None:
             return tf.zeros([0, *index.shape], tf.int32)
-        labels = tf.gather(self.pseudo_labels.value, tf.maximum(index, 0), axis=1)
-        return tf.where(index < 0, NOT_ACCEPTED, labels)
+        return self._rows(self.pseudo_labels, index)
+
+    def _rows(self, labels: keras.Variable, index: tf.Tensor) -> tf.Tensor:
+        """Labels [..., m] of [..., N]; -1 for index -1."""
+        return tf.where(index < 0, -1, tf.gather(labels.value, tf.maximum(index, 0), axis=-1))
 
     def contrastive_loss(
         self,
@@ -110,7 +134,7 @@ class ContrastiveModel(replicas.DistributedModel):
         index: tuple[tf.Tensor, tf.Tensor],
         valid: tf.Tensor,
     ) -> ContrastiveLoss:
-        """The masked loss of unit vectors.
+        """The treated loss of unit vectors; updates the rules' state.
 
         Args:
             anchors, positives: float32 [b, D].
@@ -123,7 +147,30 @@ class ContrastiveModel(replicas.DistributedModel):
         positive = tf.reduce_sum(anchors * positives, axis=-1) / settings.temperature
         logits = tf.matmul(anchors, negatives, transpose_b=True) / settings.temperature
         labels = self.labels_of(index[0]), self.labels_of(index[1])
-        return label_info_nce(positive, logits, valid, index, labels, settings)
+        teacher = None
+        if settings.needs("teacher"):
+            keys, candidates = tf.stop_gradient(positives), tf.stop_gradient(negatives)
+            teacher = tf.matmul(keys, candidates, transpose_b=True)
+        rows = {n: tf.gather(value.value, index[0]) for n, value in self.rule_state.items()}
+        epoch = tf.cast(self.optimizer.iterations.value, tf.int32) // settings.steps_per_epoch
+        truth = None
+        if self.true_labels is not None:
+            truth = self._rows(self.true_labels, index[0]), self._rows(self.true_labels, index[1])
+        loss = label_info_nce(
+            positive, logits, valid, index, labels, settings, teacher, epoch, rows, truth
+        )
+        self._set_rule_state(index[0], loss.state)
+        return loss
+
+    def _set_rule_state(self, index: tf.Tensor, rows: dict[str, tf.Tensor]) -> None:
+        """Writes the rows [b] of all replicas' anchors."""
+        if not rows:
+            return
+        place = replicas.all_gather(index)[:, None]
+        together = replicas.all_gather(tf.stack([*rows.values()], axis=1))
+        for name, value in zip(rows, tf.unstack(together, axis=1), strict=True):
+            kept = self.rule_state[name]
+            kept.assign(tf.tensor_scatter_nd_update(kept.value, place, value))
 
     def minimise(self, tape: tf.GradientTape, loss: tf.Tensor) -> list[tf.Tensor]:
         """One optimiser step on a loss that `replica_share` made; returns the gradients."""
@@ -168,11 +215,23 @@ class ContrastiveModel(replicas.DistributedModel):
         sums = [tf.reduce_sum(tf.cast(tensor, tf.float32)) for tensor in checked]
         bad = [~tf.math.is_finite(value) for value in sums]
         # One reduction for all: a second would be a second message between the replicas.
-        means = replicas.all_reduce_mean(tf.concat([values, tf.cast(bad, tf.float32)], axis=0))
-        self._note_first_bad(means[len(self.metrics) :] > 0.0)
-        for metric, value in zip(self.metrics, tf.unstack(means[: len(self.metrics)]), strict=True):
+        parts = [values, tf.cast(bad, tf.float32)]
+        parts += [] if loss.detected is None else [loss.detected]
+        means = replicas.all_reduce_mean(tf.concat(parts, axis=0))
+        values, bad, detected = tf.split(means, [len(values), len(bad), -1])
+        self._note_first_bad(bad > 0.0)
+        for metric, value in zip(self._means.values(), tf.unstack(values), strict=True):
             metric.update_state(value)
-        return {name: metric.result() for name, metric in self._means.items()}
+        if loss.detected is not None:
+            self._measure(detected)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def _measure(self, detected: tf.Tensor) -> None:
+        """Updates precision, recall and F1, as ratios of the epoch's sums."""
+        found, right, relevant = tf.unstack(detected, 3)
+        ratios = ((right, found), (right, relevant), (2.0 * right, found + relevant))
+        for metric, (part, whole) in zip(self._measures.values(), ratios, strict=False):
+            metric.update_state(tf.math.divide_no_nan(part, whole), sample_weight=whole)
 
     def _note_first_bad(self, bad: tf.Tensor) -> None:
         """Keeps the step and the number of the first tensor that is not finite, bool [tensors]."""

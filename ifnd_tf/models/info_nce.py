@@ -1,13 +1,17 @@
 """InfoNCE of weighted negatives and soft targets, with its gradient in closed form.
 
 One formula holds every treatment of false negatives. With p the positive's logit, n_j the
-negatives', weights w_j, targets t_j with t_0 + sum_j t_j = 1 and a scale lambda,
+negatives', weights w_j, targets t_j with t_0 + sum_j t_j = 1, a scale lambda, the positive's
+share c and a floor f,
 
-    loss = mean over weightings of log Z - t_0 p - sum_j t_j n_j,  Z = e^p + lambda sum_j w_j e^n_j,
+    loss = mean over weightings of log Z - t_0 p - sum_j t_j n_j,
+    Z = [key in the sum] e^p + max(lambda sum_j w_j e^n_j - c e^p, f),
 
-and its gradient is the softmax weight less the target: lambda w_j e^n_j / Z - t_j.
+and its gradient is the softmax weight less the target: lambda w_j e^n_j / Z - t_j, where f does not
+hold. c and f are left out where no treatment uses them.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -27,27 +31,49 @@ Pairs = Callable[[], tf.Tensor]
 Factor = Callable[[tf.Tensor], tf.Tensor]
 
 
+# float32 [B, M], the slopes of a weighted sum by the logits, from e^n [B, M] and the sum [B, 1].
+Slopes = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
 class Treatment(NamedTuple):
     """The weights and targets of all pairs; by default those of plain InfoNCE. Without gradient.
 
     Attributes:
         weights: a `Factor` for each weighting, w >= 0.
-        scale: float32 [weightings, B], lambda.
+        scale: float32 [weightings, B] or [B], lambda.
+        rescale: whether lambda is multiplied by the candidates of each weighting over those that
+            are not masked.
         key_target: float32 [B], t_0.
         targets: the `Factor` of t_j; None: all are 0.
+        positive_share: float32 [B], c; None: 0, without a floor.
+        log_floor: float32 [B], log f; with a positive share only.
+        key_in_sum: whether e^p is part of Z. Where no candidate is, it always is: the loss is 0.
+        slopes: `Slopes` for each weighting, if its weights depend on the logits and the gradient
+            flows through them; empty: w_j e^n_j.
+        masked: the pairs of weight 0 of each weighting; empty: none.
+        attracted: the pairs that share a target equally, of each level; empty: none.
     """
 
     weights: Sequence[Factor] = (tf.identity,)
     scale: tf.Tensor | float = 1.0
+    rescale: bool = False
     key_target: tf.Tensor | float = 1.0
     targets: Factor | None = None
+    positive_share: tf.Tensor | None = None
+    log_floor: tf.Tensor | None = None
+    key_in_sum: bool = True
+    slopes: Sequence[Slopes] = ()
+    masked: Sequence[Pairs] = ()
+    attracted: Sequence[Pairs] = ()
 
 
 def info_nce(
     positive: tf.Tensor, logits: tf.Tensor, valid: Pairs, treatment: Treatment
 ) -> tf.Tensor:
     """The module's formula, float32 [B]; invalid pairs have weight and target 0."""
-    weights, scale, key_target, targets = treatment
+    weights, key_target, targets = treatment.weights, treatment.key_target, treatment.targets
+    if treatment.rescale and treatment.masked:
+        treatment = _rescaled(treatment, valid)
 
     @tf.custom_gradient
     def per_anchor(positive: tf.Tensor, logits: tf.Tensor) -> tuple[tf.Tensor, Any]:
@@ -57,24 +83,61 @@ def info_nce(
         exp_positive = tf.exp(positive - largest)
         exp_logits = tf.exp(logits - largest[:, None])
         sums = tf.stack([row_sums(weigh(exp_logits)) for weigh in weights])
-        totals = exp_positive + scale * sums
+        totals, by_sum, by_key = _normaliser(treatment, exp_positive, sums, largest)
         loss = tf.reduce_mean(tf.math.log(totals), axis=0) + largest - key_target * positive
         if targets is not None:
             loss -= row_sums(targets(logits))
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             shares = upstream / (len(weights) * totals)
-            columns = tf.unstack((scale * shares)[:, :, None], len(weights))
-            weighed = tf.add_n([w(x) for w, x in zip(weights, columns, strict=True)])
-            to_logits = exp_logits * weighed
+            columns = tf.unstack((by_sum * shares)[:, :, None], len(weights))
+            if treatment.slopes:
+                each = zip(treatment.slopes, tf.unstack(sums, len(weights)), columns, strict=True)
+                to_logits = tf.add_n([s(exp_logits, x[:, None]) * column for s, x, column in each])
+            else:
+                weighed = tf.add_n([w(x) for w, x in zip(weights, columns, strict=True)])
+                to_logits = exp_logits * weighed
             if targets is not None:
                 to_logits -= targets(upstream[:, None])
-            to_positive = exp_positive * tf.reduce_sum(shares, axis=0) - key_target * upstream
-            return to_positive, to_logits
+            keys = tf.reduce_sum(shares if by_key is None else by_key * shares, axis=0)
+            return exp_positive * keys - key_target * upstream, to_logits
 
         return loss, gradient
 
     return per_anchor(positive, logits)
+
+
+def _rescaled(treatment: Treatment, valid: Pairs) -> Treatment:
+    """With the sums over the candidates that are not masked scaled up to all valid ones."""
+
+    def found(pairs: Pairs) -> tf.Tensor:
+        return tf.logical_and(pairs(), valid())
+
+    counts = row_counts([valid, *(functools.partial(found, each) for each in treatment.masked)])
+    count, masked = counts[0], counts[1:]
+    return treatment._replace(scale=treatment.scale * count / tf.maximum(count - masked, 1.0))
+
+
+def _normaliser(
+    treatment: Treatment, exp_positive: tf.Tensor, sums: tf.Tensor, largest: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor | float, tf.Tensor | None]:
+    """Z [weightings, B], over e^largest, and its slopes by the sums and by e^p (None: 1)."""
+    scale, negatives = treatment.scale, treatment.scale * sums
+    share, by_key = treatment.positive_share, None
+    if share is not None:
+        without, floor = negatives - share * exp_positive, tf.exp(treatment.log_floor - largest)
+        above = without > floor
+        negatives = tf.where(above, without, floor)
+        scale, by_key = tf.where(above, scale, 0.0), tf.where(above, 1.0 - share, 1.0)
+    if treatment.key_in_sum:
+        return exp_positive + negatives, scale, by_key
+    alone = tf.equal(negatives, 0.0)  # an empty queue
+    by_key = (tf.ones_like(negatives) if by_key is None else by_key) - 1.0
+    return (
+        tf.where(alone, exp_positive, negatives),
+        scale,
+        tf.where(alone, 1.0, by_key),
+    )
 
 
 def row_sums(values: tf.Tensor) -> tf.Tensor:

@@ -1,17 +1,20 @@
-"""InfoNCE with detected false negatives eliminated or attracted.
+"""InfoNCE with false negatives treated by the rules of `--treatment`.
 
 MoCo's negatives are the queue, SimCLR's the other images of the batch. Sources: InfoNCE (van den
 Oord et al. 2018, arXiv 1807.03748), elimination and attraction as in IFND (Chen et al., ICLR 2022,
-arXiv 2106.03719).
+arXiv 2106.03719); the other rules name theirs.
 """
 
 import functools
-from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from ifnd_tf.models.info_nce import Pairs, Treatment, info_nce, row_counts
+from ifnd_tf.models.detected import detected_sums, masked_share
+from ifnd_tf.models.info_nce import Pairs, Treatment, info_nce
+from ifnd_tf.models.rule import Batch, Rule, reduced
+from ifnd_tf.models.treatments.attract import Attract
+from ifnd_tf.models.treatments.eliminate import Eliminate
 
 
 class ContrastiveLoss(NamedTuple):
@@ -21,10 +24,15 @@ class ContrastiveLoss(NamedTuple):
         per_anchor: float32 [B], the loss in nats, averaged over the L levels.
         masked_share: float32 [], share of the valid negatives that are detected false negatives,
             over all anchors and levels.
+        state: the anchors' new rows of what the rules keep for each example, by name.
+        detected: float32 [3], how much the rules detect, how much of that is right, and the pairs
+            that are; see `detected_sums`. None if they detect nothing in the step.
     """
 
     per_anchor: tf.Tensor
     masked_share: tf.Tensor
+    state: dict[str, tf.Tensor]
+    detected: tf.Tensor | None = None
 
 
 class LossSettings(NamedTuple):
@@ -32,16 +40,34 @@ class LossSettings(NamedTuple):
 
     Attributes:
         temperature: tau > 0, divides the similarities.
-        mode: "eliminate" or "attract" the false negatives.
+        rules: the treatment of false negatives, in this order.
         rescale_negatives: multiply the kept negatives' sum by (valid count / kept count), so that
-            elimination does not shrink the denominator (eliminate only).
+            masking does not shrink the denominator.
         level_combination: "mean" of the levels' losses, or one loss of the levels' "union".
+        steps_per_epoch, epochs: of the run, for rules with a schedule.
     """
 
     temperature: float = 0.2
-    mode: str = "eliminate"
+    rules: tuple[Rule, ...] = (Eliminate(),)
     rescale_negatives: bool = False
     level_combination: str = "mean"
+    steps_per_epoch: int = 1
+    epochs: int = 1
+
+    @property
+    def state(self) -> dict[str, float]:
+        """First values of what the rules keep for each example, by name."""
+        return {name: value for rule in self.rules for name, value in rule.state.items()}
+
+    @property
+    def detects(self) -> str:
+        """How the rules tell false negatives in the step; see `Rule.detects`."""
+        kinds = {rule.detects for rule in self.rules}
+        return "pairs" if "pairs" in kinds else "target" if "target" in kinds else ""
+
+    def needs(self, what: str) -> bool:
+        """Whether a rule needs it; see `Rule.needs`."""
+        return any(what in rule.needs for rule in self.rules)
 
 
 @tf.function(jit_compile=True, autograph=False)
@@ -52,8 +78,12 @@ def label_info_nce(
     index: tuple[tf.Tensor, tf.Tensor],
     labels: tuple[tf.Tensor, tf.Tensor],
     settings: LossSettings,
+    teacher: tf.Tensor | None = None,
+    epoch: tf.Tensor | int = 0,
+    state: dict[str, tf.Tensor] | None = None,
+    truth: tuple[tf.Tensor, tf.Tensor] | None = None,
 ) -> ContrastiveLoss:
-    """`masked_info_nce` with the false negatives told by labels, in one compiled pass.
+    """The treated loss of a batch, in one compiled pass.
 
     Args:
         positive: float32 [B].
@@ -64,7 +94,13 @@ def label_info_nce(
             false negative, and too stale to attract.
         labels: those of the anchors int32 [L, B], and of the negatives int32 [L, M]; -1 for "not
             accepted". L = 0 is plain InfoNCE.
-        settings: all but the temperature, by which the logits are divided already.
+        settings: the rules and how levels combine; the logits are divided by the temperature
+            already.
+        teacher: float32 [B, M], cosines of the keys with the negatives, if a rule needs them.
+        epoch: int32 [], counted from 0, if a rule has a schedule.
+        state: the anchors' rows of what the rules keep for each example, float32 [B].
+        truth: classes of the anchors int32 [B] and of the negatives int32 [M], -1 for unknown, to
+            measure what the rules detect; None: it is not measured.
     """
     anchors = tf.where(labels[0] < 0, -2, labels[0])  # -1 never equals -1
     levels = zip(tf.unstack(anchors), tf.unstack(labels[1]), strict=True)
@@ -74,8 +110,13 @@ def label_info_nce(
         return tf.logical_and(valid, ~_equal(*index) if same else tf.ones(logits.shape, tf.bool))
 
     if same and settings.level_combination == "union":
-        same = [functools.partial(_reduced, tf.logical_or, *same)]
-    return _treated(positive, logits, valid_pairs, same, settings)
+        same = [functools.partial(reduced, tf.logical_or, *same)]
+    fixed = tf.stop_gradient(positive), tf.stop_gradient(logits)
+    batch = Batch(
+        *fixed, valid_pairs, same, index, settings.temperature, state or {}, teacher, epoch,
+        settings.epochs,
+    )  # fmt: skip
+    return _treated(positive, logits, batch, settings, truth)
 
 
 def masked_info_nce(
@@ -113,6 +154,9 @@ def masked_info_nce(
     Raises:
         ValueError: if `mode` is unknown or ranks do not fit.
     """
+    rules: dict[str, Rule] = {"eliminate": Eliminate(), "attract": Attract()}
+    if mode not in rules:
+        raise ValueError(f"mode: expected 'eliminate' or 'attract'. Received: {mode!r}")
     positive, negatives = map(tf.convert_to_tensor, (positive, negatives))
     tf.debugging.assert_rank(positive, 1)
     tf.debugging.assert_rank(negatives, 2)
@@ -121,8 +165,10 @@ def masked_info_nce(
     if false_negative is not None:
         tf.debugging.assert_rank(false_negative, 3)
         levels = [functools.partial(tf.identity, mask) for mask in tf.unstack(false_negative)]
-    settings = LossSettings(mode=mode, rescale_negatives=rescale)
-    return _treated(positive, negatives, lambda: pairs, levels, settings)
+    settings = LossSettings(rules=(rules[mode],), rescale_negatives=rescale)
+    none = tf.zeros([0], tf.int32), tf.zeros([0], tf.int32)
+    batch = Batch(positive, negatives, lambda: pairs, levels, none, settings.temperature, {})
+    return _treated(positive, negatives, batch, settings)
 
 
 def false_negatives(anchor_labels: tf.Tensor, negative_labels: tf.Tensor) -> tf.Tensor:
@@ -143,66 +189,28 @@ def false_negatives(anchor_labels: tf.Tensor, negative_labels: tf.Tensor) -> tf.
 
 
 def _treated(
-    positive: tf.Tensor, logits: tf.Tensor, valid: Pairs, same: list[Pairs], settings: LossSettings
+    positive: tf.Tensor,
+    logits: tf.Tensor,
+    batch: Batch,
+    settings: LossSettings,
+    truth: tuple[tf.Tensor, tf.Tensor] | None = None,
 ) -> ContrastiveLoss:
-    """The loss of valid pairs, of which the `same` of each level are false negatives."""
-    mode = settings.mode
-    if mode not in ("eliminate", "attract"):
-        raise ValueError(f"mode: expected 'eliminate' or 'attract'. Received: {mode!r}")
-    treatment, share = Treatment(), tf.zeros([])
-    if same and (mode == "attract" or settings.rescale_negatives):
-        found = [functools.partial(_reduced, tf.logical_and, pairs, valid) for pairs in same]
-        counts = row_counts([valid, *found])
-        count, masked = counts[0], counts[1:]
-        share = tf.reduce_mean(masked) / tf.maximum(tf.reduce_mean(count), 1.0)
-        if mode == "attract":
-            treatment = _attraction(found, masked)
-        else:
-            treatment = _elimination(same, count / tf.maximum(count - masked, 1.0))
-    elif same:
-        treatment, share = _elimination(same), _masked_share(valid(), same)
-    return ContrastiveLoss(info_nce(positive, logits, valid, treatment), share)
+    """The loss of a batch after all rules."""
+    state: dict[str, tf.Tensor] = {}
+    for rule in settings.rules:
+        state |= rule.next_state(batch)
+    batch = batch._replace(state=batch.state | state)
+    treatment = Treatment(rescale=settings.rescale_negatives)
+    for rule in settings.rules:
+        treatment = rule.apply(batch, treatment)
+    found = treatment.masked or treatment.attracted
+    share = masked_share(batch.valid(), found) if found else tf.zeros([])
+    detected = None
+    if settings.detects and truth is not None:
+        detected = detected_sums(treatment, batch, truth, settings.detects)
+    loss = info_nce(positive, logits, batch.valid, treatment)
+    return ContrastiveLoss(loss, share, state, detected)
 
 
 def _equal(anchors: tf.Tensor, negatives: tf.Tensor) -> tf.Tensor:
     return anchors[:, None] == negatives[None, :]
-
-
-def _reduced(operation: Callable, *pairs: Pairs) -> tf.Tensor:
-    return functools.reduce(operation, [each() for each in pairs])
-
-
-def _elimination(same: list[Pairs], scale: tf.Tensor | float = 1.0) -> Treatment:
-    """Weight 0 for the false negatives of a level."""
-
-    def kept(pairs: Pairs, x: tf.Tensor) -> tf.Tensor:
-        # A selection, not a product: a masked key then has exactly no gradient.
-        return tf.where(pairs(), 0.0, x)
-
-    return Treatment([functools.partial(kept, pairs) for pairs in same], scale)
-
-
-def _attraction(found: Sequence[Pairs], masked: tf.Tensor) -> Treatment:
-    """Target 1 / |P| for the key and the false negatives of a level, averaged over levels."""
-    shares = 1.0 / (len(found) * (1.0 + masked))
-
-    def targets(x: tf.Tensor) -> tf.Tensor:
-        levels = zip(found, tf.unstack(shares[:, :, None], len(found)), strict=True)
-        return tf.add_n([tf.where(pairs(), share * x, 0.0) for pairs, share in levels])
-
-    return Treatment(key_target=tf.reduce_sum(shares, axis=0), targets=targets)
-
-
-def _masked_share(valid: tf.Tensor, same: list[Pairs]) -> tf.Tensor:
-    """Share of the valid pairs [B, M] that are false negatives, over the levels.
-
-    One integer counts both for a column, the valid ones in its upper half: two sums would take
-    twice the time.
-    """
-    levels, batch = len(same), valid.shape[0] or 1 << 16
-    kind, half = (tf.int32, 1 << 16) if levels * batch < 1 << 15 else (tf.int64, 1 << 32)
-    masked = tf.add_n([tf.cast(pairs(), kind) for pairs in same])
-    both = tf.reduce_sum(tf.where(valid, masked + half, 0), axis=0)
-    count = tf.reduce_sum(tf.cast(both // half, tf.float32))
-    most = levels * tf.maximum(count, tf.cast(tf.shape(valid)[0], tf.float32))
-    return tf.reduce_sum(tf.cast(both % half, tf.float32)) / most

@@ -14,8 +14,7 @@ from ifnd_tf.config.data import BACKGROUNDS
 from ifnd_tf.data import datasets, eval_batches, photometric, recipes, train_batches
 from ifnd_tf.data.decode import Decoding
 from ifnd_tf.data.source import Source
-from ifnd_tf.detection import detectors
-from ifnd_tf.models import backbones, optimizers
+from ifnd_tf.models import backbones, optimizers, treatments
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.models.loss import LossSettings
 from ifnd_tf.models.memory_bank import KeyMemory
@@ -106,7 +105,12 @@ def ordered_batches(
 
 
 def model(
-    config: Config, strategy: tf.distribute.Strategy, *, num_examples: int, steps_per_epoch: int = 1
+    config: Config,
+    strategy: tf.distribute.Strategy,
+    *,
+    num_examples: int,
+    steps_per_epoch: int = 1,
+    true_labels: np.ndarray | None = None,
 ) -> ContrastiveModel:
     """A compiled model with fresh weights, a function of the seed.
 
@@ -114,16 +118,19 @@ def model(
         config: the run's settings.
         strategy: where its variables live.
         num_examples: N, the size of the training index space.
-        steps_per_epoch: for the learning rate's schedule.
+        steps_per_epoch: for the learning rate's schedule, and the treatments'.
+        true_labels: int [N], -1 unknown; only measure what the treatments detect.
     """
     keras.utils.set_random_seed(config.seed)
     with _dtype_policy(config.precision), strategy.scope():
-        built = _contrastive(config, strategy, num_examples)
+        built = _contrastive(config, strategy, num_examples, steps_per_epoch)
         optimizer = _optimizer(config, built.trainable_variables, steps_per_epoch)
         # Under a strategy Keras' "auto" may resolve to XLA on the host and fail there; a TPU
         # compiles the whole step anyway.
         built.compile(optimizer, jit_compile=False, steps_per_execution=config.steps_per_execution)
         optimizer.build(built.trainable_variables)
+        if true_labels is not None and built.true_labels is not None:
+            built.true_labels.assign(true_labels)
     return built
 
 
@@ -139,10 +146,9 @@ def _dtype_policy(name: str) -> Iterator[None]:
 
 
 def _contrastive(
-    config: Config, strategy: tf.distribute.Strategy, num_examples: int
+    config: Config, strategy: tf.distribute.Strategy, num_examples: int, steps_per_epoch: int
 ) -> ContrastiveModel:
     policy, splits = sizes.batch_norm_policy(config, strategy)
-    levels = sizes.num_clusters(config, num_examples)
     network = _network(config, policy, splits)
     framework: Callable[..., ContrastiveModel]
     if config.framework == "moco":
@@ -159,7 +165,8 @@ def _contrastive(
     augment = memory = None
     if config.infeed_dtype == "uint8":
         augment = functools.partial(photometric.augment, augmentation=augmentation(config))
-    if levels and config.embedding_source == "keys":
+    embeds = sizes.num_clusters(config, num_examples) or config.detector == "neighbours"
+    if embeds and config.embedding_source == "keys":
         memory = KeyMemory(
             strategy,
             num_examples=num_examples,
@@ -170,10 +177,15 @@ def _contrastive(
     return framework(
         network,
         num_examples=num_examples,
-        num_levels=len(levels) or detectors.named(config.detector).num_levels,
+        num_levels=sizes.num_levels(config, num_examples),
         photometric=augment,
         loss=LossSettings(
-            config.temperature, config.loss, config.rescale_negatives, config.level_combination
+            config.temperature,
+            treatments.rules(config.treatment),
+            config.rescale_negatives,
+            config.level_combination,
+            steps_per_epoch,
+            config.epochs,
         ),
         memory=memory,
     )

@@ -33,10 +33,15 @@ def make_detector(
         report: prints a line each time that clustering ran out of memory.
     """
     kind = detectors.named(config.detector)
-    if not issubclass(kind, detectors.ClusterDetector):
+    if issubclass(kind, detectors.NoisyOracleDetector):
+        return kind(source.labels, config.oracle_precision, config.oracle_recall, config.seed)
+    if not issubclass(kind, (detectors.ClusterDetector, detectors.NeighbourDetector)):
         return kind(source.labels)
+    table = embedding_table(config, strategy, model, source)
+    if issubclass(kind, detectors.NeighbourDetector):
+        return kind(table, config.num_neighbours)
     kmeans = ShardedKMeans(
-        embedding_table(config, strategy, model, source),
+        table,
         confidence_temperature=config.confidence_temperature,
         iterations=config.kmeans_iterations,
         seed=config.seed,

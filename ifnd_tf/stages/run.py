@@ -204,6 +204,7 @@ class Run:
             self.strategy,
             num_examples=self.splits.train.num_examples,
             steps_per_epoch=self.steps_per_epoch,
+            true_labels=self.splits.train.labels,
         )
 
     def trained_model(self) -> ContrastiveModel:

@@ -19,6 +19,13 @@ def num_clusters(config: Config, num_examples: int) -> list[int]:
     return pseudo_labels.resolve_num_clusters(config.num_clusters, num_examples)
 
 
+def num_levels(config: Config, num_examples: int) -> int:
+    """L, the rows of the label variable."""
+    if config.detector == "neighbours":
+        return config.num_neighbours
+    return len(num_clusters(config, num_examples)) or detectors.named(config.detector).num_levels
+
+
 def num_negatives(config: Config) -> int:
     """Negatives of each anchor, with a full queue."""
     return config.queue_size if config.framework == "moco" else 2 * config.batch_size - 2

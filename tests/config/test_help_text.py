@@ -55,7 +55,7 @@ def test_help_needs_no_tensorflow(flag):
     ("arguments", "words"),
     [
         (["--learning_rte=1"], "Did you mean --learning_rate?"),
-        (["--loss=eliminat"], "Did you mean eliminate?"),
+        (["--treatment=eliminat"], "Did you mean eliminate?"),
         (["--mode=train,eval"], "Did you mean evaluate?"),
         (["--flagfile={tmp}/mistyped.flags"], "Did you mean --batch_size?"),
         (["--flagfile={tmp}/mistype.flags"], "Did you mean {tmp}/mistyped.flags?"),

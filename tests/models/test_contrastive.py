@@ -9,6 +9,7 @@ from ifnd_tf.models.loss import LossSettings
 from ifnd_tf.models.moco import EMPTY, MoCo
 from ifnd_tf.models.network import Network
 from ifnd_tf.models.simclr import SimCLR
+from ifnd_tf.models.treatments import rules
 from tests import reference
 
 N, B, Q, S, D, TAU = 20, 4, 8, 4, 6, 0.2
@@ -21,20 +22,20 @@ def network():
     return Network(keras.Model(images, features), keras.Model(head, keras.layers.Dense(D)(head)))
 
 
-def moco(num_levels=2, options=(), **loss):
+def moco(num_levels=2, options=(), mode="eliminate", **loss):
     model = MoCo(
         network(), network(), key_momentum=0.9, num_examples=N, num_levels=num_levels,
-        loss=LossSettings(TAU, **loss), **{"queue_size": Q, **dict(options)},
+        loss=LossSettings(TAU, rules(mode), **loss), **{"queue_size": Q, **dict(options)},
     )  # fmt: skip
     model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     return model
 
 
-def simclr(num_levels=2, **loss):
+def simclr(num_levels=2, mode="eliminate", **loss):
     model = SimCLR(
         network(), batch_size=B, num_examples=N, num_levels=num_levels,
-        loss=LossSettings(TAU, **loss),
+        loss=LossSettings(TAU, rules(mode), **loss),
     )  # fmt: skip
     model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
     model.optimizer.build(model.trainable_variables)

@@ -18,7 +18,7 @@ def run(knn: float, detector: str = "ifnd", **results) -> RunRecords:
         {"epoch": 2, "loss": 2.0, "online_knn_top1": knn, "detection_precision": knn / 2},
     ]
     return RunRecords(
-        "somewhere", {"detector": detector, "loss": "eliminate"}, metrics,
+        "somewhere", {"detector": detector, "treatment": "eliminate"}, metrics,
         {"knn_top1": knn, "note": "text", **results}, [], [], {},
     )  # fmt: skip
 

@@ -17,8 +17,8 @@ def test_detectors_and_named_overrides():
 
 
 def test_a_comma_inside_a_value_belongs_to_it():
-    assert parse("few:num_clusters=10,20;loss=attract,many:num_clusters=40,80,random,as_is:") == {
-        "few": {"num_clusters": "10,20", "loss": "attract"},
+    assert parse("few:num_clusters=10,20;stem=stride2,many:num_clusters=40,80,random,as_is:") == {
+        "few": {"num_clusters": "10,20", "stem": "stride2"},
         "many": {"num_clusters": "40,80"},
         "random": {"detector": "random"},
         "as_is": {},

@@ -28,7 +28,7 @@ FLAGS = [
 ROWS, REPLICAS, EXAMPLES = 4, 2, 100
 EXPERIMENT = "experiments/imagenet_tpu.flags"
 OTHERS = {
-    "attract": ["--loss=attract"],
+    "attract": ["--treatment=attract"],
     "simclr": ["--framework=simclr", "--batch_norm=sync"],
     "keys": ["--embedding_source=keys"],
 }

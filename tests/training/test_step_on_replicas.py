@@ -11,14 +11,17 @@ from tests.conftest import make_strategy
 pytestmark = pytest.mark.distribution
 
 VARIANTS = {
-    "moco-attract": {"loss": "attract"},
+    "moco-attract": {"treatment": "attract"},
     "moco-keys": {"embedding_source": "keys"},
     "moco-rescaled": {"rescale_negatives": True},
+    "moco-glofnd": {"treatment": "glofnd:start=0:alpha=0.3"},
+    "moco-sce": {"treatment": "eliminate,sce"},
+    "simclr-glofnd": {"framework": "simclr", "treatment": "glofnd:start=0:alpha=0.3"},
     "simclr-eliminate": {"framework": "simclr"},
     "simclr-union": {"framework": "simclr", "level_combination": "union"},
 }
 REPLICAS = {"moco-keys": 4, "simclr-union": 4}  # the others: 2
-QUICK = {"moco-attract", "simclr-eliminate"}
+QUICK = {"moco-attract", "simclr-eliminate", "simclr-glofnd"}
 
 
 def after_two_steps(variant, strategy):
@@ -30,6 +33,11 @@ def after_two_steps(variant, strategy):
     strategy, source = make_strategy(strategy), tiny.splits().train
     model = build.model(config, strategy, num_examples=160)
     model.pseudo_labels.assign(np.random.default_rng(0).integers(-1, 3, (2, 160)))
+    for name, value in model.rule_state.items():
+        if name.endswith("threshold"):  # rounding decides beside the first one, 1
+            value.assign(np.random.default_rng(1).uniform(0.2, 0.8, 160))
+    if model.true_labels is not None:
+        model.true_labels.assign(source.labels)
     batches = build.training_batches(config, strategy, source, 0)
     fit(model, batches, steps_per_epoch=2, epochs=1)
     found = {name: float(value) for name, value in model.get_metrics_result().items()}
@@ -38,6 +46,7 @@ def after_two_steps(variant, strategy):
     for name in ("queue", "queue_index", "memory"):
         if getattr(model, name, None) is not None:
             found[name] = getattr(model, name).numpy()
+    found |= {name: value.numpy() for name, value in model.rule_state.items()}
     weights = [*model.encoder.get_weights(), *model.projector.get_weights()]
     return found | {"weights": np.concatenate([value.ravel() for value in weights])}
 

@@ -1,0 +1,96 @@
+"""Labels whose pairs have a chosen precision and recall, made from true ones: pure NumPy."""
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+
+from ifnd_tf.detection.metrics import detection_statistics
+from ifnd_tf.errors import UserError
+
+_HALVINGS = 30
+# How much more precise than asked labels may be.
+_TOLERANCE = 0.02
+
+
+def noisy_labels(truth: np.ndarray, precision: float, recall: float, seed: int = 0) -> np.ndarray:
+    """Labels [N] of which equal pairs are right and found as often as asked, -1 where left out.
+
+    Some classes are merged if the recall is above the precision; then so many examples get the
+    label of a random other example that the precision is met; then so many are left out that
+    the recall is. Errors are those of examples, so pairs are wrong together, as with clusters.
+
+    Args:
+        truth: int [N], -1 unknown; those stay -1.
+        precision: of the pairs, in (0, 1].
+        recall: of the pairs, in (0, 1].
+        seed: of the draws.
+
+    Raises:
+        UserError: if no labels have these, with the precision or recall that is near.
+    """
+    random = np.random.default_rng(seed)
+    known = np.flatnonzero(truth >= 0)
+    classes = np.unique(truth[known], return_inverse=True)[1]
+    wrong, left_out = random.random([2, len(known)])
+    drawn = random.permutation(len(known))
+
+    def confused(groups: int, share: float) -> np.ndarray:
+        merged = classes % groups
+        return np.where(wrong < share, merged[drawn], merged)
+
+    def scores(labels: np.ndarray) -> tuple[float, float]:
+        found = detection_statistics(labels, classes)
+        return found["precision"], found["recall"]
+
+    def precise(groups: int, share: float) -> bool:
+        return scores(confused(groups, share))[0] >= precision
+
+    def without(labels: np.ndarray, share: float) -> np.ndarray:
+        # The same share of each label's examples of each class, so that precision stays.
+        cell = labels * (classes.max() + 1) + classes
+        return np.where(_places(cell, left_out) < share, -1, labels)
+
+    def complete(labels: np.ndarray, share: float) -> bool:
+        return scores(without(labels, share))[1] >= recall
+
+    best = 0.0
+    for groups in range(int(classes.max()) + 1, 0, -1):
+        if not precise(groups, 0.0):
+            break
+        labels = confused(groups, _largest(functools.partial(precise, groups)))
+        found = scores(labels)
+        if found[0] > precision + _TOLERANCE:
+            break  # even labels at random are more precise
+        best = max(best, found[1])
+        if complete(labels, 0.0):
+            share = _largest(functools.partial(complete, labels))
+            result = np.full(len(truth), -1, np.int32)
+            result[known] = without(labels, share)
+            return result
+    raise UserError(
+        f"--oracle_recall: expected at most {best:.2f} at --oracle_precision={precision}, or a "
+        f"precision nearer to 1. Received: {recall}; labels of {int(classes.max()) + 1} classes "
+        "have no such pairs."
+    )
+
+
+def _places(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Each value's place among those of its group, evenly between 0 and 1."""
+    order = np.lexsort((values, groups))
+    sizes = np.unique(groups, return_counts=True)[1]
+    within = np.concatenate([np.arange(size) + 0.5 for size in sizes])
+    places = np.zeros(len(groups))
+    places[order] = within / np.repeat(sizes, sizes)
+    return places
+
+
+def _largest(holds: Callable[[float], bool]) -> float:
+    """The largest share up to which `holds`, which is true of 0, by halving."""
+    low, high = 0.0, 1.0
+    if holds(high):
+        return high
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low

@@ -1,0 +1,28 @@
+"""Nearest neighbour contrastive learning."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from ifnd_tf.models.info_nce import Treatment
+from ifnd_tf.models.rule import Batch, Rule, soft_targets
+
+
+@dataclasses.dataclass(frozen=True)
+class NearestNeighbour(Rule):
+    """`--treatment=nnclr`: the positive is the key's nearest neighbour in the queue.
+
+    The target is 1 on the candidate with the largest t_j, and 0 on the key; with an empty queue, 1
+    on the key. Source: NNCLR (Dwibedi et al., ICCV 2021, arXiv 2104.14548), approximately: the
+    original's support set is not its negatives, and its neighbour is the other view's.
+    """
+
+    sets = ("target",)
+    needs = ("teacher", "queue")
+    detects = "target"
+
+    def apply(self, batch: Batch, treatment: Treatment) -> Treatment:
+        similar = tf.where(batch.valid(), batch.teacher, float("-inf"))
+        nearest = tf.one_hot(tf.argmax(similar, axis=1), similar.shape[1])
+        filled = tf.cast(tf.reduce_any(batch.valid(), axis=1), tf.float32)
+        return soft_targets(treatment, batch, nearest * filled[:, None])

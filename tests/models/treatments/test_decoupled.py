@@ -1,0 +1,21 @@
+import numpy as np
+import pytest
+
+from tests.models.treatments import harness
+from tests.models.treatments.harness import Treated, assert_equals, case
+
+
+def decoupled(row):
+    return Treated(np.ones(len(row.logits)), key_in_sum=False)
+
+
+@pytest.mark.parametrize("how", harness.HOWS)
+def test_equals_the_formula(how):
+    assert_equals("decoupled", decoupled, case(), how)
+
+
+def test_an_empty_queue_leaves_a_loss_of_zero():
+    loss, gradients = harness.found("decoupled", case(empty=harness.M))
+    np.testing.assert_allclose(loss.per_anchor, np.zeros(harness.B), atol=1e-6)
+    np.testing.assert_allclose(gradients[0], np.zeros(harness.B), atol=1e-6)
+    assert not np.any(gradients[1])
