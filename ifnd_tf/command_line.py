@@ -23,14 +23,6 @@ from ifnd_tf.run import image_messages
 from ifnd_tf.run.records import RunReader
 from ifnd_tf.run.same_flags import require_same_flags, same_value
 
-# What other programs call some of the flags.
-_OTHER_NAMES = {
-    "lr": "learning_rate", "bs": "batch_size", "data": "dataset", "model": "backbone",
-    "arch": "backbone", "output": "workdir", "output_dir": "workdir", "out": "workdir",
-    "logdir": "workdir", "img_size": "image_size", "resolution": "image_size",
-    "num_epochs": "epochs", "gpus": "strategy", "device": "strategy",
-}  # fmt: skip
-
 
 def define_flags() -> flags.FlagValues:
     """One flag per field of `Config`, in a set of their own, as text; `Config` reads the text."""
@@ -67,7 +59,7 @@ def parse(arguments: list[str]) -> Config | None:
         rest = values(["ifnd", *arguments])
     except flags.UnrecognizedFlagError as error:
         known = [f"--{name}" for name in values] + ["--flagfile", "--preset"]
-        meant = _OTHER_NAMES.get(error.flagname)
+        meant = help_text.OTHER_NAMES.get(error.flagname)
         hint = f" Did you mean --{meant}?" if meant else did_you_mean(f"--{error.flagname}", known)
         raise UserError(
             f"--{error.flagname}: no such flag.{hint} --helpshort lists the common ones, --help "

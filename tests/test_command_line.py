@@ -76,6 +76,7 @@ WRONG = {
     "--epoch=3": ["--epochs"],
     "--lr=0.1": ["--learning_rate"],
     "--epochs=ten": ["--epochs: expected a whole number", "'ten'"],
+    "--backbone=resnet9000": ["--backbone: expected one of", "resnet18"],
     "--mode=traim": ["Did you mean train?"],
     "--help=backbones": ["Did you mean backbone?"],
     "--workdir=run --epochs=9": ["--epochs (was '7', is '9')", "--flagfile=run/config.flags"],

@@ -15,7 +15,7 @@ from ifnd_tf.config.data import Data
 from ifnd_tf.config.detection import Detection
 from ifnd_tf.config.devices import Devices
 from ifnd_tf.config.evaluation import PROTOCOLS, Evaluation
-from ifnd_tf.config.model import Model
+from ifnd_tf.config.model import RESNETS, Model
 from ifnd_tf.config.optimisation import Optimisation
 from ifnd_tf.config.results import EXPORTS, Results
 from ifnd_tf.config.run import STAGES, Run
@@ -162,6 +162,11 @@ def _check_together(config: Config) -> None:
                 f"--mode: expected {mode} alone, {reason}. Received: {config.mode!r}; try "
                 f"--mode={mode} --workdir={config.run_path}."
             )
+    if config.backbone not in RESNETS and not config.backbone.startswith("keras:"):
+        raise UserError(
+            f"--backbone: expected one of {', '.join(RESNETS)}, or keras:NAME. Received: "
+            f"{config.backbone!r}.{did_you_mean(config.backbone, RESNETS)}"
+        )
     _ = config.shares  # raises if they do not parse
     if config.saved_model and set(config.stages) - {"check", "evaluate", "report"}:
         raise UserError(

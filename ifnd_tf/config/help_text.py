@@ -35,6 +35,15 @@ COMMON = {
 }
 
 
+# What other programs call some of the flags.
+OTHER_NAMES = {
+    "lr": "learning_rate", "bs": "batch_size", "data": "dataset", "model": "backbone",
+    "arch": "backbone", "output": "workdir", "output_dir": "workdir", "out": "workdir",
+    "logdir": "workdir", "img_size": "image_size", "resolution": "image_size",
+    "num_epochs": "epochs", "gpus": "strategy", "device": "strategy",
+}  # fmt: skip
+
+
 class Explained(typing.NamedTuple):
     """One setting.
 

@@ -5,6 +5,8 @@ import dataclasses
 from ifnd_tf.config import treatments
 from ifnd_tf.config.setting import setting
 
+RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet_small", "resnet_tiny")
+
 
 @dataclasses.dataclass(frozen=True)
 class Model:

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ifnd_tf.data.contents import Contents, Note, counted, named, printable
+from ifnd_tf.data.file_source import FileSource
 from ifnd_tf.data.folder_files import find_files
-from ifnd_tf.data.source import EVAL_SPLITS, FileSource
+from ifnd_tf.data.source import EVAL_SPLITS
 from ifnd_tf.errors import UserError
 
 # Other names of split folders, and folders of images that have no class.

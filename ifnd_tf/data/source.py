@@ -1,13 +1,12 @@
 """A set of examples whose indices stay the same across epochs, shards, restarts and machines."""
 
-import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf.data.contents import Contents, printable
+from ifnd_tf.data.contents import Contents
 from ifnd_tf.data.decode import DECODING, as_pixels
 
 # Names of the split to evaluate on, best first.
@@ -180,7 +179,7 @@ class ArraySource(Source):
     def pixels(self) -> tf.Tensor:
         """uint8 `[N, H, W, 3]` tensor."""
         if self.cache is None:
-            self.cache = _host_constant(self._images)
+            self.cache = host_constant(self._images)
         return self.cache
 
     def describe(self, index: int) -> str:
@@ -197,59 +196,7 @@ class ArraySource(Source):
         return ArraySource(self.name, *parts)
 
 
-class FileSource(Source):
-    """Examples that are image files of their own.
-
-    Args:
-        name: how the user named it.
-        root: folder to which the paths are relative, if they are.
-        paths: N paths.
-        labels: `[N]`, -1 where unknown.
-        class_names: the classes, by label.
-        targets: int8 `[N, C]` of images with several labels each, see `Source`.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        root: str,
-        paths: Sequence[str],
-        labels: np.ndarray,
-        class_names: Sequence[str],
-        targets: np.ndarray | None = None,
-    ):
-        super().__init__(name, len(paths), class_names, labels)
-        self.targets = targets
-        self._paths = np.array([os.path.join(root, path) for path in paths], object)
-        self._table: tf.Tensor | None = None
-
-    def describe(self, index: int) -> str:
-        """The file's path."""
-        return printable(self.path(index))
-
-    def path(self, index: int) -> str:
-        """The file's path, as the operating system wants it."""
-        return self._paths[index]
-
-    def fetch(self, index: tf.Tensor) -> tf.Tensor:
-        """The file's bytes."""
-        if self._table is None:
-            self._table = _host_constant(self._encoded_paths())
-        return tf.io.read_file(tf.gather(self._table, index))
-
-    @tf.autograph.experimental.do_not_convert
-    def _encoded_paths(self) -> np.ndarray:
-        # Names need not be UTF-8, which TensorFlow expects of a str.
-        return np.array([os.fsencode(path) for path in self._paths], object)
-
-    def subset(self, indices: np.ndarray) -> "FileSource":
-        """A source of its own with these examples, renumbered from 0."""
-        targets = None if self.targets is None else self.targets[indices]
-        parts = self._paths[indices], self.labels[indices], self.class_names, targets
-        return FileSource(self.name, "", *parts)
-
-
-def _host_constant(values: np.ndarray) -> tf.Tensor:
+def host_constant(values: np.ndarray) -> tf.Tensor:
     """A tensor in the host's memory, to be made on first use: strategies must precede tensors."""
     # init_scope: first use may be inside a tf.data function, whose tensors die with it.
     with tf.init_scope(), tf.device("CPU:0"):

@@ -1,9 +1,8 @@
 """Training batches: two random views of each example of a shuffled epoch, without end.
 
-Which examples a step holds, and how they look, depends on the seed and the step alone:
-1 replica, 4 replicas and 2 workers see the same global batches (`ifnd_tf.data.sharding`), and
-a run resumes by its first step. Sources that can only be streamed keep the views' part of
-that promise; their order depends on how the files are shared out.
+Which examples a step holds, and how they look, depends on the seed and the step alone: any number
+of replicas and workers sees the same global batches (`ifnd_tf.data.sharding`), and a run resumes
+by its first step. Of streamed sources this holds for the views, not for the order.
 """
 
 from collections.abc import Callable

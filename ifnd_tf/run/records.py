@@ -244,8 +244,7 @@ def _is_record(value: dict[str, Any]) -> bool:
 
 
 def _is_metrics(value: dict[str, Any]) -> bool:
-    numbers = (each for each in value.values() if each is not None)
-    return _is_record(value) and all(isinstance(each, int | float) for each in numbers)
+    return _is_record(value) and all(isinstance(x, int | float | None) for x in value.values())
 
 
 def _is_status(value: dict[str, Any]) -> bool:

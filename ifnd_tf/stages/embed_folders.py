@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ifnd_tf.data.datasets import Splits
-from ifnd_tf.data.source import FileSource, Source
+from ifnd_tf.data.file_source import FileSource
+from ifnd_tf.data.source import Source
 from ifnd_tf.errors import UserError
 
 FOLDER = "embeddings/clusters"

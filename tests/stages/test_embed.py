@@ -12,7 +12,8 @@ import pytest
 import tensorflow as tf
 
 from ifnd_tf.data.datasets import Splits
-from ifnd_tf.data.source import ArraySource, FileSource
+from ifnd_tf.data.file_source import FileSource
+from ifnd_tf.data.source import ArraySource
 from ifnd_tf.errors import UserError
 from ifnd_tf.run.progress import Progress
 from ifnd_tf.stages import build, embed, embed_folders
