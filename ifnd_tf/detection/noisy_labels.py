@@ -52,7 +52,7 @@ def noisy_labels(truth: np.ndarray, precision: float, recall: float, seed: int =
         return np.where(_places(cell, left_out) < share, -1, labels)
 
     def complete(labels: np.ndarray, share: float) -> bool:
-        return scores(without(labels, share))[1] >= recall
+        return (scores(without(labels, share))[1] or 0.0) >= recall
 
     best = 0.0
     for groups in range(int(classes.max()) + 1, 0, -1):

@@ -218,7 +218,7 @@ class ContrastiveModel(replicas.DistributedModel):
         parts = [values, tf.cast(bad, tf.float32)]
         parts += [] if loss.detected is None else [loss.detected]
         means = replicas.all_reduce_mean(tf.concat(parts, axis=0))
-        values, bad, detected = tf.split(means, [len(values), len(bad), -1])
+        values, bad, detected = tf.split(means, [values.shape[0], len(sums), -1])
         self._note_first_bad(bad > 0.0)
         for metric, value in zip(self._means.values(), tf.unstack(values), strict=True):
             metric.update_state(value)

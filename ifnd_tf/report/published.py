@@ -20,7 +20,8 @@ def read() -> dict[str, Any]:
 def beside(run: RunRecords) -> Table:
     """The run beside the ten seeds; without rows where its settings are others."""
     found = read()
-    if any(run.flags.get(name) != text for name, text in found["flags"].items()):
+    treated = run.flags.get("treatment", "eliminate") != "eliminate"  # no flag of those runs
+    if treated or any(run.flags.get(name) != text for name, text in found["flags"].items()):
         return Table([])
     rows = [
         [

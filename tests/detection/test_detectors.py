@@ -27,7 +27,7 @@ def test_none_has_nothing_to_detect():
 
 
 def test_an_unknown_name_is_answered_with_those_there_are():
-    message = "one of ifnd, none, oracle, random. Received: 'orcale'. Did you mean oracle"
+    message = "one of ifnd, neighbours, .* random. Received: 'orcale'. Did you mean oracle"
     with pytest.raises(UserError, match=message):
         detectors.named("orcale")
 

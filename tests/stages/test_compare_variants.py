@@ -53,7 +53,7 @@ def test_every_variant_runs_with_a_seed_before_the_next_seed():
         ("a:temperature=warm", "a: --temperature: expected a number. Received: 'warm'"),
         ("a:rescale_negatives=yes", "expected true or false"),
         ("a:temperature=-1", "a: --temperature: expected a value > 0"),
-        ("a:detector=psychic", "expected one of ifnd, none"),
+        ("a:detector=psychic", "expected one of ifnd, neighbours"),
         ("a:seed=3", "--seed, which is the comparison's own"),
         ("a:temperature", "FLAG=VALUE;FLAG=VALUE after a:. Received: 'temperature'"),
         ("a/b:temperature=1", "letters, digits"),
