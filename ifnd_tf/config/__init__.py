@@ -1,7 +1,8 @@
 """The settings of one run: `Config` joins a file for each group, and checks them.
 
-Each setting is declared once: name, default, range and the reason for the default. main.py turns
-it into a flag of the same name. Empty strings and `None` mean "choose from the other settings".
+Each setting is declared once: name, default, range and the reason for the default. The command
+line turns it into a flag of the same name. Empty strings and `None` mean "choose from the other
+settings".
 """
 
 import dataclasses
@@ -140,8 +141,8 @@ def _listed(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _check_together(config: Config) -> None:
-    """Raises `UserError` naming the first clash of two settings."""
+def _check_stages(config: Config) -> None:
+    """Raises `UserError` for a list with an unknown entry, or stages that do not go together."""
     for name, given, known in (
         ("mode", config.stages, STAGES),
         ("protocols", config.protocol_names, PROTOCOLS),
@@ -162,6 +163,11 @@ def _check_together(config: Config) -> None:
                 f"--mode: expected {mode} alone, {reason}. Received: {config.mode!r}; try "
                 f"--mode={mode} --workdir={config.run_path}."
             )
+
+
+def _check_together(config: Config) -> None:
+    """Raises `UserError` naming the first clash of two settings."""
+    _check_stages(config)
     if config.backbone not in RESNETS and not config.backbone.startswith("keras:"):
         raise UserError(
             f"--backbone: expected one of {', '.join(RESNETS)}, or keras:NAME. Received: "

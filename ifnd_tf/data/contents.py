@@ -123,5 +123,7 @@ def named(names: Iterable[str]) -> str:
 
 def printable(path: str) -> str:
     """A path as one line of text: bytes that are no UTF-8 and control characters are escaped."""
+    if path.isprintable():  # nearly all, a million times a data set
+        return path
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

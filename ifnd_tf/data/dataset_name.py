@@ -5,7 +5,7 @@ import contextlib
 import os
 import re
 
-from ifnd_tf.data.image_formats import EXTENSIONS, SIGNATURE_BYTES, format_of
+from ifnd_tf.data.image_formats import FORMAT_BY_EXTENSION, SIGNATURE_BYTES, format_of
 from ifnd_tf.errors import UserError, did_you_mean, did_you_mean_path
 
 KINDS = "digits, folder:PATH, list:FILE or tfds:NAME[/CONFIG]"
@@ -71,7 +71,7 @@ def check_name(flag: str, dataset: str) -> None:
 
 def _holds_images(path: str) -> bool:
     """Whether any file looks like an image; the walk ends at the first."""
-    extensions = tuple(extension for all_ in EXTENSIONS.values() for extension in all_)
+    extensions = tuple(FORMAT_BY_EXTENSION)
     for folder, _, names in os.walk(path, followlinks=True):
         for name in names:
             if name.lower().endswith(extensions):

@@ -56,18 +56,10 @@ def decode_image(
         tf.errors.InvalidArgumentError: when run, for bytes that are no image, are cut off, cannot
             be read without Python, or declare more than `max_pixels`, before these take up memory.
     """
-    header = Header(contents)
-    contents = refuse_bombs(contents, header.declared_pixels, decoding)
-    kind = tf.where(header.is_png, 1, tf.where(header.is_plain_other, 2, 3))
-    kind = tf.where(tf.io.is_jpeg(contents), 0, kind)
-    image = tf.switch_case(
-        kind,
-        [
-            lambda: _decode_jpeg(contents, decoding),
-            lambda: _decode_png(contents, header, decoding),
-            lambda: tf.io.decode_image(contents, channels=3, expand_animations=False),
-            lambda: (_decode_with_pillow if python_fallback else _refuse)(contents, decoding),
-        ],
+    image = tf.cond(
+        tf.io.is_jpeg(contents),
+        lambda: _decode_jpeg(contents, decoding),
+        lambda: _decode_other(contents, decoding, python_fallback),
     )
     return tf.ensure_shape(image, [None, None, 3])
 
@@ -116,6 +108,19 @@ def _decode_jpeg(contents: tf.Tensor, decoding: Decoding) -> tf.Tensor:
     contents = refuse_bombs(contents, declared, decoding)
     image = tf.io.decode_jpeg(contents, channels=3, dct_method=DCT)
     return upright(image, exif_orientation(contents))
+
+
+def _decode_other(contents: tf.Tensor, decoding: Decoding, python_fallback: bool) -> tf.Tensor:
+    header = Header(contents)
+    contents = refuse_bombs(contents, header.declared_pixels, decoding)
+    return tf.switch_case(
+        tf.where(header.is_png, 0, tf.where(header.is_plain_other, 1, 2)),
+        [
+            lambda: _decode_png(contents, header, decoding),
+            lambda: tf.io.decode_image(contents, channels=3, expand_animations=False),
+            lambda: (_decode_with_pillow if python_fallback else _refuse)(contents, decoding),
+        ],
+    )
 
 
 def _decode_png(contents: tf.Tensor, header: Header, decoding: Decoding) -> tf.Tensor:

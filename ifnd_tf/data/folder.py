@@ -1,10 +1,11 @@
 """Image files in a folder, labelled by the class folders that they lie in."""
 
 import collections
+import dataclasses
+import functools
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -21,7 +22,8 @@ _UNLABELLED = {"unlabeled", "unlabelled"}
 _SPLITS = {"train", "training", *EVAL_SPLITS, "testing", "dev", "extra", *_UNLABELLED}
 
 
-class _Part(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class _Part:
     """The images of one split: the folder's prefix, "" or ending in "/", and paths below it."""
 
     prefix: str
@@ -31,15 +33,11 @@ class _Part(NamedTuple):
     def title(self) -> str:
         return printable(self.prefix) or "the folder"
 
-    @property
-    def loose(self) -> list[str]:
-        """Images that lie in no folder of their own."""
-        return [path for path in self.paths if "/" not in path]
-
-    @property
+    @functools.cached_property
     def classes(self) -> set[str]:
         """The class folders."""
-        return {top for top in map(_top, self.paths) if top and _plain(top) not in _UNLABELLED}
+        tops = set(map(_top, self.paths)) - {""}
+        return {top for top in tops if _plain(top) not in _UNLABELLED}
 
     @property
     def unlabelled(self) -> list[str]:

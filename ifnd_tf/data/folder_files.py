@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from ifnd_tf.data.contents import Note, counted, named
 from ifnd_tf.data.image_formats import (
-    EXTENSIONS,
+    FORMAT_BY_EXTENSION,
     SIGNATURE_BYTES,
     format_of,
     missing_plugin,
@@ -134,7 +134,7 @@ class _Walk:
         extension = os.path.splitext(path)[1].lower()
         if extension in readable_extensions():
             return True
-        if extension in _NO_IMAGES or any(extension in all_ for all_ in EXTENSIONS.values()):
+        if extension in _NO_IMAGES or extension in FORMAT_BY_EXTENSION:
             return False
         try:
             with tf.io.gfile.GFile(os.fsencode(os.path.join(self._root, path)), "rb") as file:
@@ -145,12 +145,12 @@ class _Walk:
 
     def others_text(self) -> str:
         """The files that are no images, by extension."""
-        packages = {e: missing_plugin(kind) for kind, all_ in EXTENSIONS.items() for e in all_}
-        return ", ".join(
-            f"{count:,} {extension or 'without extension'}"
-            + (f" (pip install {packages[extension]})" if packages.get(extension) else "")
-            for extension, count in self.others.most_common(8)
-        )
+        texts = []
+        for extension, count in self.others.most_common(8):
+            package = missing_plugin(FORMAT_BY_EXTENSION.get(extension, ""))
+            hint = f" (pip install {package})" if package else ""
+            texts.append(f"{count:,} {extension or 'without extension'}{hint}")
+        return ", ".join(texts)
 
     def notes(self) -> Iterator[Note]:
         """What is not used, by kind."""

@@ -18,6 +18,7 @@ EXTENSIONS = {
     "AVIF": (".avif",),
     "JPEG 2000": (".jp2", ".j2k", ".jpx"),
 }
+FORMAT_BY_EXTENSION = {extension: name for name, all_ in EXTENSIONS.items() for extension in all_}
 # The first bytes that `format_of` needs.
 SIGNATURE_BYTES = 16
 _SIGNATURES = {
@@ -43,15 +44,17 @@ def format_of(head: bytes) -> str:
     return ""
 
 
+@functools.cache
 def missing_plugin(name: str) -> str:
     """The package to install for a format, or "" if it can be read."""
     module, package = _PLUGINS.get(name, ("", ""))
     return package if module and importlib.util.find_spec(module) is None else ""
 
 
+@functools.cache
 def readable_extensions() -> tuple[str, ...]:
     """Extensions of the formats that can be read here."""
-    return tuple(e for name, all_ in EXTENSIONS.items() if not missing_plugin(name) for e in all_)
+    return tuple(e for e, name in FORMAT_BY_EXTENSION.items() if not missing_plugin(name))
 
 
 @functools.cache

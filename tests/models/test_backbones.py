@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ifnd_tf.config import model as settings
 from ifnd_tf.errors import UserError
-from ifnd_tf.models import backbones
+from ifnd_tf.models import backbones, resnet
 from ifnd_tf.models.batch_norm import BatchNorm
 from ifnd_tf.models.network import projector
 
@@ -50,6 +51,10 @@ def test_the_tiny_net_is_one_block_of_the_small_one():
     assert [v.path for v in tiny.variables] == [v.path for v in small.variables][
         : len(tiny.variables)
     ]
+
+
+def test_the_flag_knows_the_networks_that_there_are():
+    assert set(settings.RESNETS) == set(resnet.RESNETS)
 
 
 def test_a_shortcut_is_the_strided_convolution_of_the_paper():
