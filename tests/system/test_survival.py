@@ -117,7 +117,8 @@ def test_a_run_outlives_its_data(photos, tmp_path):
     root, opened = photos
     whole = trained(tmp_path / "whole", opened())
     moved = tiny.AtStep(2, lambda: root.rename(tmp_path / "gone"))
-    with pytest.raises(UserError, match="bring the folder back and give the same command again"):
+    # The folder may vanish within an epoch's last batches or in a later one; each has its message.
+    with pytest.raises(UserError, match="bring (the folder|them) back.* give the same command again"):
         trained(tmp_path / "run", opened(), moved)
     (tmp_path / "gone").rename(root)
     np.testing.assert_array_equal(trained(tmp_path / "run", opened()), whole)
@@ -132,12 +133,18 @@ def test_an_image_lost_in_the_middle_is_listed_and_the_run_ends(photos, tmp_path
     assert len(rows) == 2 and "007.png\tcould not be read while training" in rows[1]
 
 
-def test_too_many_lost_images_stop_the_run(photos, tmp_path):
+def test_too_many_lost_images_stop_the_run_and_their_return_lets_it_go_on(photos, tmp_path):
     root, opened = photos
+    whole = trained(tmp_path / "whole", opened())
+    lost = [root / f"{number:03d}.png" for number in range(0, 160, 8)]
+    contents = [path.read_bytes() for path in lost]
 
     def lose():
-        for number in range(0, 160, 8):
-            (root / f"{number:03d}.png").unlink()
+        for path in lost:
+            path.unlink()
 
     with pytest.raises(UserError, match="at most --max_corrupt_share=0.05 unreadable images"):
         trained(tmp_path / "run", opened(), tiny.AtStep(2, lose), max_corrupt_share=0.05)
+    for path, bytes_ in zip(lost, contents, strict=True):
+        path.write_bytes(bytes_)
+    np.testing.assert_array_equal(trained(tmp_path / "run", opened()), whole)

@@ -49,6 +49,6 @@ class LostImages(keras.callbacks.Callback):
         if bad > self._max_share * self._source.num_examples:
             raise UserError(
                 f"Expected at most --max_corrupt_share={self._max_share} unreadable images. "
-                f"Received: {bad} of {self._source.num_examples}, such as {lost[0][1]}; mend "
-                "them or raise the share, and give the same command again."
+                f"Received: {bad} of {self._source.num_examples}, such as {lost[0][1]}; bring "
+                "them back, mend them or raise the share, and give the same command again."
             )
