@@ -222,6 +222,8 @@ def _run(config: Config) -> None:
     # Also without what C++ calls errors, such as an operation that oneDNN does not know: whatever
     # stops a run comes as an exception.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if config.jobs != 1:  # processes that share a GPU must not each take all of its memory
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     with _quiet_start():
         import tensorflow as tf
 

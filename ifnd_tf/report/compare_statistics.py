@@ -1,7 +1,8 @@
 """Statistics of variants over seeds: mean, deviation, paired difference, share of the gap."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,10 +14,10 @@ from ifnd_tf.run.records import RunRecords
 Runs = Mapping[str, Mapping[int, RunRecords]]
 
 # The results that a comparison is judged by, in the tables' order.
-COMPARED = (
-    "knn_top1", "linear_top1", "linear_1pct_top1", "linear_10pct_top1", "finetune_1pct_top1",
-    "finetune_10pct_top1", "transfer_knn_top1", "transfer_linear_top1", "transfer_svm_map_voc07",
-    "cluster_nmi", "cluster_ami", "cluster_purity",
+_COMPARED = (
+    r"knn_top1", r"linear_top1", r"linear_[\d.]+(pct|shot)_top1", r"finetune_[\d.]+(pct|shot)_top1",
+    r"transfer_(knn|linear)_top1", r"transfer_svm_map_voc07", r"cluster_nmi", r"cluster_ami",
+    r"cluster_purity",
 )  # fmt: skip
 _CONFIDENCE = 0.95
 
@@ -115,6 +116,17 @@ def gap_closed(
     return Share(float(step.mean() / gap.mean()), *map(float, ends))
 
 
+def compared(names: Iterable[str]) -> list[str]:
+    """The results among `names` that a comparison is judged by, in the tables' order."""
+    found = {}
+    for name in sorted(names):
+        for place, pattern in enumerate(_COMPARED):
+            if re.fullmatch(pattern, name):
+                number = re.search(r"_([\d.]+)(pct|shot)", name)
+                found[name] = place, float(number[1]) if number else 0.0
+    return sorted(found, key=found.__getitem__)
+
+
 def summarise(runs: Runs) -> dict[str, Any]:
     """The comparison as compare.json holds it.
 
@@ -122,13 +134,14 @@ def summarise(runs: Runs) -> dict[str, Any]:
         runs: variant -> seed -> its run; the first variant is the baseline.
 
     Returns:
-        "baseline", "protocols" (those of `HEADINGS` that were run) and "variants": by name its
+        "baseline", "protocols" (the compared results) and "variants": by name its
         "seeds", the "flags" in which variants differ and its "metrics": by name "values" by seed,
         "mean", "std", "seeds" and, against the baseline, "difference" as `Difference`; where
         there are both ends, "gap_closed", the share of the gap between none and oracle, and
         "gap_closed_interval", its ends.
     """
     baseline, names = next(iter(runs)), _metric_names(runs)
+    protocols = compared(names)
     values = {name: {n: _values(seeds, n) for n in names} for name, seeds in runs.items()}
     flags = {name: next(iter(seeds.values())).flags for name, seeds in runs.items() if seeds}
     differing = _differing(flags.values())
@@ -143,7 +156,7 @@ def summarise(runs: Runs) -> dict[str, Any]:
         paired = difference(values[baseline][name], own)
         if variant != baseline and paired:
             found["difference"] = paired._asdict()
-        if floor and ceiling and name in COMPARED:
+        if floor and ceiling and name in protocols:
             closed = gap_closed(values[floor][name], own, values[ceiling][name])
             found["gap_closed"] = closed and closed.mean
             found["gap_closed_interval"] = closed and [closed.low, closed.high]
@@ -151,7 +164,7 @@ def summarise(runs: Runs) -> dict[str, Any]:
 
     return {
         "baseline": baseline,
-        "protocols": [name for name in names if name in COMPARED],
+        "protocols": protocols,
         "variants": {
             name: {
                 "seeds": sorted(seeds),
@@ -179,10 +192,10 @@ def _values(runs: Mapping[int, RunRecords], name: str) -> dict[int, float]:
 
 
 def _metric_names(runs: Runs) -> list[str]:
-    """All names of numbers in results.json, those of `COMPARED` first."""
+    """All names of numbers in results.json, the compared ones first."""
     every = [run for seeds in runs.values() for run in seeds.values()]
     names = {name for run in every for name in run.results if run.result(name) is not None}
-    known = [name for name in COMPARED if name in names]
+    known = compared(names)
     return known + sorted(names - set(known))
 
 

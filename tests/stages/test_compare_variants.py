@@ -31,7 +31,7 @@ def test_every_variant_runs_with_a_seed_before_the_next_seed():
         seed=5, workdir="runs/x",
     )  # fmt: skip
     found = members(config)
-    assert [(m.variant, m.seed, m.config.seed) for m in found] == [
+    assert [(m.variant, m.number, m.config.seed) for m in found] == [
         ("none", 5, 5), ("sharp", 5, 5), ("none", 6, 6), ("sharp", 6, 6),
     ]  # fmt: skip
     assert found[3].config.workdir == "runs/x/sharp-6"
