@@ -1,10 +1,13 @@
 """Ranks of variants over several measures: one number that accuracies and NMI can share."""
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
+
+from ifnd_tf.report.compare_statistics import Runs, difference, ends, gap_closed
+from ifnd_tf.run.records import RunRecords
 
 # They say the same as NMI, which would count three times.
 _SAME_AS_NMI = ("cluster_ami", "cluster_purity")
@@ -35,12 +38,15 @@ def mean_ranks(values: Sequence[Sequence[float]]) -> np.ndarray:
     """Rank among n candidates, averaged over m measures.
 
     Args:
-        values: `[n, m]`, greater is better; NaN is worst. Equal values share their mean rank.
+        values: `[n, m]`, greater is better; NaN is worst. Equal values share their mean rank, as
+            all do where m is 0.
 
     Returns:
         float64 `[n]` in [1, n].
     """
     table = np.nan_to_num(np.asarray(values, float), nan=-np.inf)
+    if not table.size:
+        return np.full(len(table), (len(table) + 1) / 2)
     return stats.rankdata(-table, axis=0).mean(axis=1)
 
 
@@ -75,3 +81,69 @@ def rank(values: Mapping[str, Mapping[str, Mapping[int, float]]]) -> dict[str, M
         by_seed = dict(zip(seeds, map(float, table[:, column]), strict=True))
         found[names[column]] = MeanRank(float(table[:, column].mean()), low, high, by_seed)
     return found
+
+
+def ranking(summary: Mapping[str, Any], runs: Runs) -> dict[str, dict[str, Any]]:
+    """The variants by mean rank, with what they cost, as compare.json holds them.
+
+    Args:
+        summary: what `compare_statistics.summarise` made of the runs.
+        runs: variant -> seed -> its run.
+
+    Returns:
+        By variant, the best first: "rank" as `MeanRank`; "supervised", whether true labels find
+        its pairs; "against_baseline", the difference of ranks, negative where it is better, as
+        `Difference` for as many comparisons as there are variants; "gap_closed" and
+        "gap_closed_interval" of the measures' mean; "step_seconds" and "masked_share", each the
+        mean over seeds or None.
+    """
+    counted = measures(summary["protocols"])
+    values = {
+        name: {m: variant["metrics"].get(m, {}).get("values", {}) for m in counted}
+        for name, variant in summary["variants"].items()
+    }
+    flags = {name: next(iter(seeds.values())).flags for name, seeds in runs.items() if seeds}
+    ranks, means = rank(values), {name: _means(own) for name, own in values.items()}
+    baseline, (floor, ceiling) = ranks.get(summary["baseline"]), ends(flags)
+    found = {}
+    for name, own in ranks.items():
+        against = None
+        if baseline and name != summary["baseline"]:
+            against = difference(baseline.by_seed, own.by_seed, comparisons=len(ranks) - 1)
+        closed = None
+        if floor and ceiling:
+            closed = gap_closed(means[floor], means[name], means[ceiling])
+        found[name] = {
+            "rank": own._asdict(),
+            "supervised": flags[name].get("detector") in ("oracle", "noisy_oracle"),
+            "against_baseline": against and against._asdict(),
+            "gap_closed": closed and closed.mean,
+            "gap_closed_interval": closed and [closed.low, closed.high],
+            "step_seconds": _mean(map(_step_seconds, runs[name].values())),
+            "masked_share": _mean(map(_masked_share, runs[name].values())),
+        }
+    return found
+
+
+def _means(measured: Mapping[str, Mapping[int, float]]) -> dict[int, float]:
+    """Seed -> mean over the measures, for the seeds that have all."""
+    seeds = set.intersection(*map(set, measured.values())) if measured else set()
+    return {
+        seed: float(np.mean([own[seed] for own in measured.values()])) for seed in sorted(seeds)
+    }
+
+
+def _mean(numbers: Iterable[float | None]) -> float | None:
+    known = [number for number in numbers if number is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _step_seconds(run: RunRecords) -> float | None:
+    speed = run.result("train_images_per_second")
+    return run.whole("batch_size") / speed if speed else None
+
+
+def _masked_share(run: RunRecords) -> float | None:
+    """That of the last epoch which measured one."""
+    values = run.values("masked_share")
+    return values[-1][1] if values else None

@@ -65,13 +65,23 @@ def spread(numbers: Sequence[float]) -> Spread:
     return Spread(float(np.mean(numbers)), std, len(numbers))
 
 
-def difference(baseline: Mapping[int, float], variant: Mapping[int, float]) -> Difference | None:
-    """Compares seed -> value of two variants over their common seeds; None if there is none."""
+def difference(
+    baseline: Mapping[int, float], variant: Mapping[int, float], *, comparisons: int = 1
+) -> Difference | None:
+    """Compares seed -> value of two variants over their common seeds; None if there is none.
+
+    Args:
+        baseline: subtracted.
+        variant: from it.
+        comparisons: among how many this is one; the interval of each is wider for it
+            (Bonferroni), so that all of them hold at once with 95%.
+    """
     pairs = [variant[seed] - baseline[seed] for seed in sorted(baseline) if seed in variant]
     if not pairs:
         return None
     mean, std, count = spread(pairs)
-    quantile = float(stats.t.ppf((1 + _CONFIDENCE) / 2, count - 1)) if count > 1 else math.nan
+    tail = (1 - _CONFIDENCE) / 2 / comparisons
+    quantile = float(stats.t.ppf(1 - tail, count - 1)) if count > 1 else math.nan
     better = sum(pair > 0 for pair in pairs)
     return Difference(mean, std, quantile * std / math.sqrt(count), better, count)
 
@@ -127,6 +137,22 @@ def compared(names: Iterable[str]) -> list[str]:
     return sorted(found, key=found.__getitem__)
 
 
+def ends(flags: Mapping[str, Mapping[str, str]]) -> tuple[str | None, str | None]:
+    """The variants that remove nothing, and by true labels; None where there is none.
+
+    Args:
+        flags: of each variant, by name.
+    """
+    plain = ("none", "eliminate", "attract")  # rules that do nothing without labels
+    floors = (
+        n
+        for n, own in flags.items()
+        if own.get("detector") == "none" and own.get("treatment", "eliminate") in plain
+    )
+    ceilings = (name for name, own in flags.items() if own.get("detector") == "oracle")
+    return next(floors, None), next(ceilings, None)
+
+
 def summarise(runs: Runs) -> dict[str, Any]:
     """The comparison as compare.json holds it.
 
@@ -145,10 +171,7 @@ def summarise(runs: Runs) -> dict[str, Any]:
     values = {name: {n: _values(seeds, n) for n in names} for name, seeds in runs.items()}
     flags = {name: next(iter(seeds.values())).flags for name, seeds in runs.items() if seeds}
     differing = _differing(flags.values())
-    floor, ceiling = (
-        next((name for name, own in flags.items() if own.get("detector") == detector), None)
-        for detector in ("none", "oracle")
-    )
+    floor, ceiling = ends(flags)
 
     def entry(variant: str, name: str) -> dict[str, Any]:
         own = values[variant][name]

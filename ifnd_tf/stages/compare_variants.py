@@ -92,7 +92,7 @@ def members(config: Config, chosen: Mapping[str, Flags] | None = None) -> list[M
     first = {name: settings[0] for name, settings in _alternatives(config).items()}
     whole = dataclasses.replace(config, tuning_trials=0)
     if config.tuning_trials:  # held out to choose by, not in the runs that are compared
-        whole = dataclasses.replace(whole, validation_share=0)
+        whole = dataclasses.replace(whole, validation_share=0.0)
     _check_differ({name: _apply(whole, name, flags) for name, flags in first.items()})
     flags = {**first, **(chosen or {})}
     return [

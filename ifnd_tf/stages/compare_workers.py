@@ -139,7 +139,7 @@ def _start() -> tuple[Connection, multiprocessing.process.BaseProcess]:
 
 def _send(connection: Connection, task: Task) -> None:
     with contextlib.suppress(OSError):  # It has died, which reading from it tells.
-        connection.send(task)
+        connection.send(tuple(task))
 
 
 def _why(code: int | None) -> str:
