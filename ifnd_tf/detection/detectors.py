@@ -114,8 +114,8 @@ class NeighbourDetector(Detector):
         self.table, self.num_levels = table, num_neighbours
 
     def detect(self, rate: float, phase: Phase) -> Detection:
-        with phase("embedding"):
-            self.table.refresh()
+        with phase("embedding") as count:
+            self.table.refresh(count)
         with phase("clustering"):
             points, examples = self.table.everything()
             pairs, cosines = mutual_pairs(points, self.num_levels)
