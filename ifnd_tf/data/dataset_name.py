@@ -5,12 +5,11 @@ import contextlib
 import os
 import re
 
-from ifnd_tf.data.image_formats import FORMAT_BY_EXTENSION, SIGNATURE_BYTES, format_of
+from ifnd_tf.data.image_formats import ARCHIVES, FORMAT_BY_EXTENSION, SIGNATURE_BYTES, format_of
 from ifnd_tf.errors import UserError, did_you_mean, did_you_mean_path
 
 KINDS = "digits, folder:PATH, list:FILE or tfds:NAME[/CONFIG]"
 
-_ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar", ".tar.xz", ".tar.bz2")
 # Names that people expect of a catalogue, of tfds.
 _CATALOGUE = (
     "caltech101", "cifar10", "cifar100", "cars196", "dtd", "emnist", "eurosat", "fashion_mnist",
@@ -164,7 +163,7 @@ def _meant(flag: str, dataset: str) -> str:
 
 def _of_file(flag: str, path: str) -> str:
     """What to do with a file that is no list; "" for one that may be."""
-    if path.lower().endswith(_ARCHIVES):
+    if path.lower().endswith(ARCHIVES):
         return " Unpack the archive, and name the folder that comes out."
     try:
         with open(path, "rb") as file:
