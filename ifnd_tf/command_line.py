@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from multiprocessing import resource_tracker
 from types import FrameType
 
 from absl import flags
@@ -147,10 +148,12 @@ def _check_data_and_run(config: Config) -> None:
     if "watch" in config.stages:
         return
     if not config.saved_model or "evaluate" in config.stages:
-        dataset_name.check_name("dataset", config.dataset)
+        dataset_name.check_name("dataset", config.dataset, config.data_dir)
+        kind = config.dataset.partition(":")[0]
+        dataset_name.require_splits(kind, config.train_split, config.eval_split)
     for flag in ("transfer_dataset", "embed_dataset"):
         if getattr(config, flag):
-            dataset_name.check_name(flag, getattr(config, flag))
+            dataset_name.check_name(flag, getattr(config, flag), config.data_dir)
     if "://" in config.run_path:
         return
     needs_run = {"evaluate", "export", "embed", "report"} & set(config.stages)
@@ -166,7 +169,7 @@ def _check_data_and_run(config: Config) -> None:
 
 @contextlib.contextmanager
 def _quiet_start() -> Iterator[None]:
-    """Hides what TensorFlow's C++ prints while it starts, unless the start fails.
+    """Hides what TensorFlow's C++ prints while it starts, unless the start breaks down.
 
     It writes to file descriptor 2, before any log level takes effect.
     """
@@ -176,7 +179,7 @@ def _quiet_start() -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            if not isinstance(error, UserError):
+            if not isinstance(error, (UserError, KeyboardInterrupt, Stopped)):
                 log.seek(0)
                 stderr.write(log.read())
             raise
@@ -203,6 +206,8 @@ def main(arguments: list[str] | None = None) -> int:
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) == signal.SIG_DFL:  # training saves first, see preemption
                 signal.signal(number, _stop)
+        if config.jobs != 1:  # started within `dropped`, it would keep that from ending
+            resource_tracker.ensure_running()
         with image_messages.dropped():
             _run(config)
     except UserError as error:

@@ -12,9 +12,9 @@ import tensorflow as tf
 
 import main
 from ifnd_tf.config import Config, treatments
+from ifnd_tf.config.num_clusters import resolve_num_clusters
 from ifnd_tf.data import photometric, train_batches
 from ifnd_tf.data.source import Source
-from ifnd_tf.detection import pseudo_labels
 from ifnd_tf.detection.detectors import DETECTORS
 from ifnd_tf.stages import auto, build, compare_variants, sizes
 
@@ -177,7 +177,7 @@ def test_sizes_fit_the_data(path):
     config = decided(path.stem)
     examples, classes, _ = SIZES[path.stem]
     assert sizes.steps_per_epoch(config, Unread(examples)) == examples // config.batch_size
-    levels = pseudo_labels.resolve_num_clusters(config.num_clusters, examples)
+    levels = resolve_num_clusters(config.num_clusters, examples)
     tuned = ("cifar10_cpu_compare", "arena_cifar10")  # docs/method.md
     fewest = 8 if path.stem in tuned else classes
     assert len(levels) == 3 and min(levels) >= fewest
