@@ -23,6 +23,7 @@ from ifnd_tf.errors import Stopped, UserError, did_you_mean, did_you_mean_path
 from ifnd_tf.run import image_messages
 from ifnd_tf.run.records import RunReader
 from ifnd_tf.run.same_flags import require_same_flags, same_value
+from ifnd_tf.stages import compare_variants
 
 
 def define_flags() -> flags.FlagValues:
@@ -154,6 +155,9 @@ def _check_data_and_run(config: Config) -> None:
     for flag in ("transfer_dataset", "embed_dataset"):
         if getattr(config, flag):
             dataset_name.check_name(flag, getattr(config, flag), config.data_dir)
+    if "compare" in config.stages:
+        compare_variants.members(config)
+        compare_variants.trials(config)
     if "://" in config.run_path:
         return
     needs_run = {"evaluate", "export", "embed", "report"} & set(config.stages)

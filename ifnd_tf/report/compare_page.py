@@ -3,10 +3,12 @@
 import json
 import math
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 from ifnd_tf.report import compare_ranks, compare_statistics, html
 from ifnd_tf.report.charts import COLOURS, Series, line_chart
+from ifnd_tf.report.compare_pairs import pair_charts
 from ifnd_tf.report.compare_statistics import Runs
 from ifnd_tf.report.compare_tables import tables
 from ifnd_tf.report.compare_verdict import verdict
@@ -21,6 +23,11 @@ _RANKING = (
     "better, paired by seed, with a 95% interval (Student's t) that holds for all variants at once "
     "(Bonferroni); beyond chance where it leaves 0 out. Gap closed: of the mean of the measures. "
     "A step: its time as measured, also while other jobs ran; compare it within one command only."
+)
+_PAIRS = (
+    "Mean gain over the baseline, where pairs are made of true labels with this precision and "
+    "recall (--detector=noisy_oracle); bands: 95% intervals, paired by seed. Single points are detectors, "
+    "at the precision of their last refresh."
 )
 # Name of the chart -> its section, title and metric in metrics.jsonl.
 _CURVES = {
@@ -56,13 +63,13 @@ def write(path: str, title: str, runs: Runs) -> str:
     summary = compare_statistics.summarise(runs)
     summary["ranking"] = compare_ranks.ranking(summary, runs)
     summary["verdict"] = verdict(summary)
-    charts = _charts(_shown(summary, runs))
+    pairs, charts = pair_charts(summary, runs), _charts(_shown(summary, runs))
     directory = RunDirectory(path, flags={})
     directory.write("compare.json", json.dumps(_finite(summary), indent=2) + "\n")
     parts = [f"# {title}", *summary["verdict"], _markdown(summary)]
     directory.write("compare.md", "\n\n".join(parts) + "\n")
-    directory.write("compare.html", _page(title, summary, charts))
-    for name, chart in charts.items():
+    directory.write("compare.html", _page(title, summary, charts, list(pairs.values())))
+    for name, chart in {**charts, **pairs}.items():
         directory.write(f"compare_{name}.svg", chart.svg + "\n")
     return _terminal(summary)
 
@@ -115,11 +122,14 @@ def _charts(runs: Runs) -> dict[str, Chart]:
     return {name: chart for name, chart in found.items() if chart.svg}
 
 
-def _page(title: str, summary: dict[str, Any], charts: dict[str, Chart]) -> str:
+def _page(
+    title: str, summary: dict[str, Any], charts: dict[str, Chart], pairs: Sequence[Chart]
+) -> str:
     counts = {len(variant["seeds"]) for variant in summary["variants"].values()}
     seeds = " to ".join(map(str, sorted({min(counts), max(counts)})))
     # A section for each table: alone in it, a table gets the page's whole width.
     sections = [Section(name, name, tables=[table]) for name, table in tables(summary).items()]
+    sections.append(Section("Pairs", "How good must pairs be?", charts=pairs))
     for short, heading in (("Learning", "Learning"), ("Detection", "Detection of false negatives")):
         own = [chart for name, chart in charts.items() if _CURVES[name][0] == short]
         sections.append(Section(short, heading, charts=own))
@@ -130,7 +140,7 @@ def _page(title: str, summary: dict[str, Any], charts: dict[str, Chart]) -> str:
         verdict=summary["verdict"],
         variants=len(summary["variants"]),
         seeds=seeds,
-        notes={"ranking": _RANKING, "differences": _NOTE},
+        notes={"ranking": _RANKING, "differences": _NOTE, "pairs": _PAIRS},
     )
 
 

@@ -1,4 +1,7 @@
-"""The runs of `--mode=compare`: `--variants` with alternatives and seeds as settings."""
+"""The runs of `--mode=compare`: `--variants` with alternatives and seeds as settings.
+
+Imports no TensorFlow, so that mistakes in `--variants` are answered at once.
+"""
 
 import dataclasses
 import itertools
@@ -9,12 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ifnd_tf.config import Config, flagfile, treatments
-from ifnd_tf.detection import detectors
 from ifnd_tf.errors import UserError, did_you_mean
 
 # Flags that a comparison sets itself, or that would make its runs incomparable.
 _OWN = ("mode", "variants", "only_variants", "seeds", "tuning_trials", "jobs")
 _FIXED = {*_OWN, "experiment", "workdir", "seed", "stop_after_epoch"}
+_DETECTORS: tuple[str, ...] = next(
+    field.metadata["choices"] for field in dataclasses.fields(Config) if field.name == "detector"
+)
 # Names become directories.
 _NAME = r"[\w.+%-]+"
 # Between the alternatives of a value.
@@ -174,7 +179,7 @@ def _check_differ(variants: Mapping[str, Config]) -> None:
 
 def _entries(text: str) -> Iterator[str]:
     """The text, split at the commas that end an entry."""
-    detector = "|".join(detectors.DETECTORS)
+    detector = "|".join(_DETECTORS)
     entry = ""
     for part in re.split(rf",\s*(?={_NAME}:|(?:{detector})\s*(?:,|$))", text):
         if entry and _goes_on(entry, part):
@@ -199,11 +204,10 @@ def _variant(entry: str) -> tuple[str, dict[str, str]]:
     """Name and flags of a detector or of NAME:FLAG=VALUE;FLAG=VALUE."""
     name, colon, rest = entry.partition(":")
     if not colon:
-        known = list(detectors.DETECTORS)
-        if name not in known:
+        if name not in _DETECTORS:
             raise UserError(
-                f"--variants: expected a detector ({', '.join(known)}) or NAME:FLAG=VALUE. "
-                f"Received: {name!r}.{did_you_mean(name, known)}"
+                f"--variants: expected a detector ({', '.join(_DETECTORS)}) or NAME:FLAG=VALUE. "
+                f"Received: {name!r}.{did_you_mean(name, _DETECTORS)}"
             )
         return name, {"detector": name}
     if not re.fullmatch(_NAME, name):

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ifnd_tf.report import compare_page, compare_ranks, compare_statistics, compare_tables
+from ifnd_tf.report import (
+    compare_page,
+    compare_pairs,
+    compare_ranks,
+    compare_statistics,
+    compare_tables,
+)
 from ifnd_tf.report.compare_verdict import verdict
 from ifnd_tf.run.records import RunRecords
 
@@ -184,6 +190,33 @@ def test_cost_is_beside_the_gain(runs):
     assert "takes 1.25 times as long a step as none" in verdict(summary)[1]
     row = compare_tables.tables(summary)["Ranking"].rows[1]
     assert row[5:] == ["125.0 ms", "1.25", "5.0%"]
+
+
+def test_pairs_of_chosen_quality_are_drawn_by_treatment(runs, tmp_path):
+    for name, precision, recall, treatment, knn in (
+        ("low", "0.25", "0.3", "eliminate", 0.89), ("high", "1.0", "0.3", "eliminate", 0.94),
+        ("all", "1.0", "0.8", "eliminate", 0.97), ("drawn", "0.5", "0.3", "attract", 0.95),
+    ):  # fmt: skip
+        found = {seed: run(knn + seed / 50, "noisy_oracle") for seed in range(3)}
+        for each in found.values():
+            each.flags.update(oracle_precision=precision, oracle_recall=recall, treatment=treatment)
+        runs[name] = found
+    for each in runs["ifnd"].values():
+        each.results["detection_precision"] = 0.6
+    charts = compare_pairs.pair_charts(summary_of(runs), runs)
+    assert list(charts) == ["pairs_knn_top1_1", "pairs_knn_top1_2"]
+    numbers = charts["pairs_knn_top1_1"].numbers
+    # none: 0.90, 0.92, 0.94. The oracle, of precision and recall 1, has no precision of a refresh.
+    assert numbers.header == ["precision of pairs", "recall 30%", "recall 80%", "no gain", "ifnd"]
+    assert numbers.rows == [
+        ["0.25", "-1.0%", "-", "0.0%", "-"],
+        ["0.6", "-", "-", "-", "1.7%"],
+        ["1", "4.0%", "7.0%", "0.0%", "-"],
+    ]
+    assert "attract" in charts["pairs_knn_top1_2"].svg
+    compare_page.write(str(tmp_path), "pairs", runs)
+    assert (tmp_path / "compare_pairs_knn_top1_1.svg").exists()
+    assert "How good must pairs be?" in (tmp_path / "compare.html").read_text()
 
 
 def test_many_variants_have_a_row_each(runs):
