@@ -26,8 +26,8 @@ _RANKING = (
 )
 _PAIRS = (
     "Mean gain over the baseline, where pairs are made of true labels with this precision and "
-    "recall (--detector=noisy_oracle); bands: 95% intervals, paired by seed. Single points are detectors, "
-    "at the precision of their last refresh."
+    "recall (--detector=noisy_oracle); bands: 95% intervals, paired by seed. Single points are "
+    "detectors, at the precision of their last refresh."
 )
 # Name of the chart -> its section, title and metric in metrics.jsonl.
 _CURVES = {
