@@ -18,11 +18,12 @@ from ifnd_tf.run.metric_names import describe
 
 _RANKING = (
     "All variants of a seed are ranked in each measure, 1 being the best, and the ranks averaged; "
-    "of clusterings NMI alone counts. Interval: 95%, by bootstrap over the seeds, which is too "
-    "narrow for three or fewer. Against the baseline: difference of the mean ranks, below 0 where "
-    "better, paired by seed, with a 95% interval (Student's t) that holds for all variants at once "
-    "(Bonferroni); beyond chance where it leaves 0 out. Gap closed: of the mean of the measures. "
-    "A step: its time as measured, also while other jobs ran; compare it within one command only."
+    "of clusterings NMI alone counts. Interval of the rank: 95%, by bootstrap over the seeds, too "
+    "narrow for three or fewer. Against the baseline: points in the mean of the measures, "
+    "paired by seed, with a 95% interval (Student's t) that holds for all variants without labels "
+    "at once (Bonferroni); beyond chance where it leaves 0 out. Gap closed: of the mean of the "
+    "measures. A step: its time as measured, also while other jobs ran; compare it within one "
+    "command only."
 )
 _PAIRS = (
     "Mean gain over the baseline, where pairs are made of true labels with this precision and "
@@ -129,7 +130,7 @@ def _page(
     seeds = " to ".join(map(str, sorted({min(counts), max(counts)})))
     # A section for each table: alone in it, a table gets the page's whole width.
     sections = [Section(name, name, tables=[table]) for name, table in tables(summary).items()]
-    sections.append(Section("Pairs", "How good must pairs be?", charts=pairs))
+    sections.insert(1, Section("Pairs", "How good must pairs be?", charts=pairs))
     for short, heading in (("Learning", "Learning"), ("Detection", "Detection of false negatives")):
         own = [chart for name, chart in charts.items() if _CURVES[name][0] == short]
         sections.append(Section(short, heading, charts=own))

@@ -91,31 +91,35 @@ def ranking(summary: Mapping[str, Any], runs: Runs) -> dict[str, dict[str, Any]]
         runs: variant -> seed -> its run.
 
     Returns:
-        By variant, the best first: "rank" as `MeanRank`; "supervised", whether true labels find
-        its pairs; "against_baseline", the difference of ranks, negative where it is better, as
-        `Difference` for as many comparisons as there are variants; "gap_closed" and
-        "gap_closed_interval" of the measures' mean; "step_seconds" and "masked_share", each the
-        mean over seeds or None.
+        By variant, the best first, without those of --detector=noisy_oracle, which show what pairs
+        of a quality would do: "rank" as `MeanRank`; "average", seed -> mean of the measures;
+        "supervised", whether true labels find its pairs; of the averages "against_baseline", as
+        `Difference` for as many comparisons as there are variants without labels beside the
+        baseline, and "gap_closed" with "gap_closed_interval"; "step_seconds" and "masked_share",
+        each the mean over seeds or None.
     """
     counted = measures(summary["protocols"])
+    flags = {name: next(iter(seeds.values())).flags for name, seeds in runs.items() if seeds}
     values = {
         name: {m: variant["metrics"].get(m, {}).get("values", {}) for m in counted}
         for name, variant in summary["variants"].items()
+        if flags.get(name, {}).get("detector") != "noisy_oracle"
     }
-    flags = {name: next(iter(seeds.values())).flags for name, seeds in runs.items() if seeds}
     ranks, means = rank(values), {name: _means(own) for name, own in values.items()}
-    baseline, (floor, ceiling) = ranks.get(summary["baseline"]), ends(flags)
+    baseline, (floor, ceiling) = summary["baseline"], ends(flags)
     found = {}
+    supervised = {name for name in ranks if flags[name].get("detector") == "oracle"}
+    comparisons = max(1, len(ranks.keys() - supervised) - 1)
     for name, own in ranks.items():
-        against = None
-        if baseline and name != summary["baseline"]:
-            against = difference(baseline.by_seed, own.by_seed, comparisons=len(ranks) - 1)
-        closed = None
+        against = closed = None
+        if baseline in ranks and name != baseline:
+            against = difference(means[baseline], means[name], comparisons=comparisons)
         if floor and ceiling:
             closed = gap_closed(means[floor], means[name], means[ceiling])
         found[name] = {
             "rank": own._asdict(),
-            "supervised": flags[name].get("detector") in ("oracle", "noisy_oracle"),
+            "average": means[name],
+            "supervised": name in supervised,
             "against_baseline": against and against._asdict(),
             "gap_closed": closed and closed.mean,
             "gap_closed_interval": closed and [closed.low, closed.high],

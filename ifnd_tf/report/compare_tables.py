@@ -72,7 +72,7 @@ def _ranking(summary: dict[str, Any]) -> Table:
                 f"{name} (true labels)" if own["supervised"] else name,
                 f"{rank['mean']:.2f}",
                 _NONE if rank["low"] is None else f"{rank['low']:.2f} to {rank['high']:.2f}",
-                _rank_difference(Difference(**against)) if against else "",
+                _points(Difference(**against)) if against else "",
                 _gap(own),
                 f"{1000 * seconds:.1f} ms" if seconds else _NONE,
                 f"{seconds / plain:.2f}" if seconds and plain else _NONE,
@@ -87,9 +87,9 @@ def _ranking(summary: dict[str, Any]) -> Table:
     return Table(rows if len(rows) > 1 else [], header, caption, numbers=range(1, len(header)))
 
 
-def _rank_difference(found: Difference) -> str:
-    low, high = (found.mean + sign * found.half_width for sign in (-1, 1))
-    return f"{found.mean:+.2f}" + ("" if math.isnan(low) else f" ({low:+.2f} to {high:+.2f})")
+def _points(found: Difference) -> str:
+    low, high = (100 * (found.mean + sign * found.half_width) for sign in (-1, 1))
+    return f"{100 * found.mean:+.1f}" + ("" if math.isnan(low) else f" ({low:+.1f} to {high:+.1f})")
 
 
 def _gap(entry: dict[str, Any]) -> str:

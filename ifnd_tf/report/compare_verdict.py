@@ -48,14 +48,15 @@ def _ranked(summary: dict[str, Any], name: str) -> str:
         )
     text = (
         f"By mean rank over {over}, {name} is the best of {len(names)} variants without labels: "
-        f"{_rank(ranking[name])}. Its lead over {baseline} is {_chance(Difference(**against))}"
+        f"{_rank(ranking[name])}. In the mean of the measures its lead over {baseline} is "
+        f"{_lead(Difference(**against))}"
     )
     second = names[1]
     if second != baseline:
-        found = difference(ranking[second]["rank"]["by_seed"], own["by_seed"])
+        found = difference(ranking[second]["average"], ranking[name]["average"])
         assert found
         place = f"{second} ({ranking[second]['rank']['mean']:.2f})"
-        text += f"; its lead over the second, {place}, is {_chance(found)}"
+        text += f"; over the second, {place}, it is {_lead(found)}"
     return f"{text}."
 
 
@@ -64,8 +65,9 @@ def _rank(entry: dict[str, Any]) -> str:
     return f"{own['mean']:.2f} (95% interval {own['low']:.2f} to {own['high']:.2f})"
 
 
-def _chance(found: Difference) -> str:
-    return "beyond chance" if found.clear else "not beyond chance"
+def _lead(found: Difference) -> str:
+    clear = found.clear and found.mean > 0
+    return f"{_change(found)}, {'beyond' if clear else 'not beyond'} chance"
 
 
 def _bought(summary: dict[str, Any], name: str) -> str:
@@ -74,8 +76,8 @@ def _bought(summary: dict[str, Any], name: str) -> str:
     parts = []
     if closed := own["gap_closed_interval"]:
         parts.append(
-            f"closes {own['gap_closed']:.0%} ({closed[0]:.0%} to {closed[1]:.0%}) of the gap "
-            "between no removal and removal by true labels, in the mean of the measures"
+            f"closes {own['gap_closed']:.0%} ({closed[0]:.0%} to {closed[1]:.0%}) of the mean gap "
+            "between no removal and removal by true labels"
         )
     if own["step_seconds"] and plain.get("step_seconds"):
         ratio = own["step_seconds"] / plain["step_seconds"]

@@ -92,9 +92,10 @@ def test_the_verdict_is_sentences(runs):
     text = "\n".join(verdict(summary_of(runs)))
     assert text == (
         "By mean rank over 1 measure and 3 seeds, ifnd is the best of 2 variants without labels: "
-        "2.00 (95% interval 2.00 to 2.00). Its lead over none is beyond chance.\n"
-        "ifnd closes 36% (7% to 51%) of the gap between no removal and removal by true labels, in "
-        "the mean of the measures.\n"
+        "2.00 (95% interval 2.00 to 2.00). In the mean of the measures its lead over none is +1.7 "
+        "points (95% interval +0.2 to +3.1), beyond chance.\n"
+        "ifnd closes 36% (7% to 51%) of the mean gap between no removal and removal by true "
+        "labels.\n"
         "Against none, ifnd is clearly better in 1 and clearly worse in 0 of 1 protocols; the "
         "largest differences: kNN accuracy +1.7 points (95% interval +0.2 to +3.1)."
     )
@@ -108,7 +109,7 @@ def test_one_seed_has_no_intervals(runs):
     ]
     tables = compare_tables.tables(one)
     assert tables["Differences"].rows[0][2:] == ["+2.00 ± n/a", "n/a", "1 of 1", "n/a"]
-    assert tables["Ranking"].rows[1][:5] == ["ifnd", "2.00", "n/a", "-1.00", "n/a"]
+    assert tables["Ranking"].rows[1][:5] == ["ifnd", "2.00", "n/a", "+2.0", "n/a"]
 
 
 def test_the_best_may_be_best_by_chance_or_not_at_all(runs):
@@ -116,7 +117,9 @@ def test_the_best_may_be_best_by_chance_or_not_at_all(runs):
     runs = {**runs, "other": {0: run(0.93), 1: run(0.91), 2: run(0.95)}}
     text = verdict(summary_of(runs))[0]
     assert "ifnd is the best of 3 variants without labels: 2.33" in text
-    assert "over none is not beyond chance; its lead over the second, other (3.00), is not" in text
+    # Beyond chance by itself, but not as one of two comparisons.
+    assert "lead over none is +1.7 points (95% interval -0.4 to +3.7), not beyond chance;" in text
+    assert "the second, other (3.00), it is +0.7 points (95% interval -3.1 to +4.5), not" in text
     worse = {"none": runs["none"], "ifnd": {s: run(0.5) for s in range(3)}}
     assert verdict(summary_of(worse))[0].startswith("No variant without labels ranks above none")
     # A rule that needs no detector is a treatment, not the lower end.
@@ -203,7 +206,9 @@ def test_pairs_of_chosen_quality_are_drawn_by_treatment(runs, tmp_path):
         runs[name] = found
     for each in runs["ifnd"].values():
         each.results["detection_precision"] = 0.6
-    charts = compare_pairs.pair_charts(summary_of(runs), runs)
+    summary = summary_of(runs)
+    assert set(summary["ranking"]) == {"none", "ifnd", "oracle"}
+    charts = compare_pairs.pair_charts(summary, runs)
     assert list(charts) == ["pairs_knn_top1_1", "pairs_knn_top1_2"]
     numbers = charts["pairs_knn_top1_1"].numbers
     # none: 0.90, 0.92, 0.94. The oracle, of precision and recall 1, has no precision of a refresh.
