@@ -1,5 +1,6 @@
 """How good must pairs be? The gain over the baseline against the precision and recall of pairs."""
 
+import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -33,17 +34,20 @@ def pair_charts(summary: Mapping[str, Any], runs: Runs) -> dict[str, Chart]:
     noisy = {name: own for name, own in flags.items() if own.get("detector") == "noisy_oracle"}
     counted = measures(summary["protocols"])
     shown = filter(None, (next((m for m in counted if re.match(s, m)), None) for s in _SHOWN))
+    treatments = list(dict.fromkeys(own["treatment"] for own in noisy.values()))
     found = {}
-    for metric in shown:
-        for number, treatment in enumerate(
-            dict.fromkeys(own["treatment"] for own in noisy.values())
-        ):
-            lines = [*_lines(summary, noisy, treatment, metric)]
-            lines += _found(summary, flags, runs, treatment, metric)
-            title = f"{describe(metric).text}, gain of {treatment}"
-            chart = line_chart(title, lines, x_label="precision of pairs", percent=True)
-            found[f"pairs_{metric}_{number + 1}"] = chart
+    for metric, (number, treatment) in itertools.product(shown, enumerate(treatments, start=1)):
+        lines = [*_lines(summary, noisy, treatment, metric)]
+        lines += _found(summary, flags, runs, treatment, metric)
+        title = f"{treatment}: gain in {_short(metric)}"
+        chart = line_chart(title, lines, x_label="precision of pairs", percent=True)
+        found[f"pairs_{metric}_{number}"] = chart
     return found
+
+
+def _short(metric: str) -> str:
+    """The metric in words that leave room for a treatment in a chart's title."""
+    return describe(metric).text.replace(" accuracy", "").replace(" of the labels", "")
 
 
 def _lines(

@@ -55,13 +55,13 @@ def test_the_best_trial_on_the_validation_split_is_run_on_all_images(tmp_path, t
     rows = [line.split("\t") for line in (tmp_path / "tuning.tsv").read_text().splitlines()]
     assert rows[0] == [
         "variant", "trial", "settings", "knn_top1", "linear_1pct_top1", "cluster_nmi", "mean_rank",
-        "chosen",
+        "chosen", "variant_rank",
     ]  # fmt: skip
     by_settings = {row[2].split("temperature=")[1]: row[3:] for row in rows[1:]}
     assert by_settings == {
-        "0.2": ["0.8000", "0.5000", "0.6000", "1.66667", ""],
-        "0.1": ["0.9000", "0.6000", "0.5000", "1.33333", "yes"],
-        "0.3": ["0.7000", "0.4000", "0.4000", "3", ""],
+        "0.2": ["0.8000", "0.5000", "0.6000", "1.66667", "", ""],
+        "0.1": ["0.9000", "0.6000", "0.5000", "1.33333", "yes", "1"],
+        "0.3": ["0.7000", "0.4000", "0.4000", "3", "", ""],
     }
     variants = json.loads((tmp_path / "compare.json").read_text())["variants"]
     assert variants["none"]["seeds"] == [0, 1]
@@ -76,7 +76,7 @@ def test_a_trial_that_diverged_is_the_worst_and_not_repeated(tmp_path, trained):
     variants = "bad:detector=none;temperature=0.2|0.3|0.1"
     compare.compare(comparison(tmp_path, variants=variants))
     table = (tmp_path / "tuning.tsv").read_text()
-    assert "bad\t0\tdetector=none;temperature=0.2\tdiverged\tdiverged\tdiverged\t3\t\n" in table
+    assert "bad\t0\tdetector=none;temperature=0.2\tdiverged\tdiverged\tdiverged\t3\t\t\n" in table
     assert trained == ["bad-0", "bad-1", "bad-2", "bad-0", "bad-1"]
     assert RunReader(str(tmp_path / "bad-0")).flags()["temperature"] == "0.1"
     trained.clear()
@@ -100,6 +100,18 @@ def test_nothing_is_chosen_before_every_trial_has_ended(tmp_path, trained, monke
     trained.clear()
     compare.compare(comparison(tmp_path))
     assert len(trained) == 3 and trained[1:] == ["none-0", "none-1"]
+
+
+def test_variants_are_ranked_by_their_chosen_trials(tmp_path, trained):
+    variants = (
+        "a:temperature=0.3;width=2|3|4,b:temperature=0.1;width=2|3|4,c:temperature=0.2;width=2|3|4"
+    )
+    compare.compare(comparison(tmp_path, variants=variants, seeds=1))
+    rows = [line.split("\t") for line in (tmp_path / "tuning.tsv").read_text().splitlines()[1:]]
+    # Of equal trials the first is chosen; by kNN, 1% and NMI c is second, second and first.
+    assert [(row[0], row[1], row[-1]) for row in rows if row[-2]] == [
+        ("a", "0", "3"), ("b", "0", "1.33333"), ("c", "0", "1.66667"),
+    ]  # fmt: skip
 
 
 def test_a_variant_that_always_diverges_is_named(tmp_path, trained):
