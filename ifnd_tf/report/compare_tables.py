@@ -83,7 +83,8 @@ def _ranking(summary: dict[str, Any]) -> Table:
         "variant", "mean rank", "95% interval", f"against {summary['baseline']}", "gap closed",
         "a step", f"x {summary['baseline']}", "masked",
     ]  # fmt: skip
-    caption = f"Mean rank over {len(measures(summary['protocols']))} measures; gain and cost"
+    counted = len(measures(summary["protocols"]))
+    caption = f"Mean rank over {counted} measure{'s' * (counted > 1)}; gain and cost"
     return Table(rows if len(rows) > 1 else [], header, caption, numbers=range(1, len(header)))
 
 

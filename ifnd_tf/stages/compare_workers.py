@@ -109,6 +109,8 @@ def side_by_side(tasks: Sequence[Task], jobs: int, progress: Progress) -> Genera
                     ended.append(job.process)
                 yield Outcome(job.place, *said)
     finally:
+        if working:
+            progress.line("stopping: every job saves after its step; once more: at once")
         for connection, job in working.items():
             job.process.terminate()  # saves first
             connection.close()

@@ -62,13 +62,14 @@ def test_closing_tells_every_job_to_save_and_waits_for_it(fake, tmp_path):
 
     def stop_when_both_wait(text: str) -> None:
         progress.lines.append(text)
-        if progress.lines.count("waiting") == 2:
+        if text == "waiting" and progress.lines.count("waiting") == 2:
             raise KeyboardInterrupt
 
     progress.line = stop_when_both_wait
     with contextlib.suppress(KeyboardInterrupt), contextlib.closing(generator):
         list(generator)
     assert [file.read_text() for file in files] == ["saved, Ctrl-C ignored: True"] * 2
+    assert progress.lines[-1].startswith("stopping: every job saves")
     assert not any("later" in line for line in progress.lines)
 
 
