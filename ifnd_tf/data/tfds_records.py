@@ -21,8 +21,13 @@ class TfdsRecords(LazyLabels):
     """
 
     def __init__(self, name: str, builder: Any, split: str, selected: np.ndarray | None = None):
-        from array_record.python.array_record_data_source import ArrayRecordDataSource
-
+        try:
+            from array_record.python.array_record_data_source import ArrayRecordDataSource
+        except ImportError as error:  # it has no builds for some systems
+            raise UserError(
+                f"--dataset={name}: expected the package array-record. Received: {error}; pip "
+                "install array-record, or prepare the data as tfrecord."
+            ) from error
         self._files = file_instructions(name, builder, split)
         self._records = ArrayRecordDataSource(self._files)
         self._selected = np.arange(len(self._records)) if selected is None else selected
