@@ -25,8 +25,13 @@ from ifnd_tf.data import datasets
 from ifnd_tf.data.scan import scan
 from ifnd_tf.errors import UserError
 from ifnd_tf.stages import (
-    auto, build, build_detection, compare_variants, initial_weights, sizes,
-)  # fmt: skip
+    auto,
+    build,
+    build_detection,
+    compare_variants,
+    initial_weights,
+    sizes,
+)
 from lowering import programs, stablehlo, write
 from lowering.functional import LoweringError
 

@@ -48,7 +48,8 @@ def encoder(name: str, image_size: int, norm: Callable[..., keras.layers.Layer])
             return _constant(layer)
         return layer.__class__.from_config(layer.get_config())
 
-    return keras.models.clone_model(model, clone_function=replace)
+    single = keras.Model(images, model.output, name=model.name)  # Keras' takes a list of inputs
+    return keras.models.clone_model(single, clone_function=replace)
 
 
 def pretrained(name: str, weights: str) -> keras.Model:
