@@ -47,7 +47,7 @@ def weights_of(model: keras.Model) -> list[Weight]:
 def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
     """The layers of a model and of the models in it."""
     for layer in model.layers:
-        if type(layer) in (keras.Model, keras.Sequential) or type(layer).__name__ == "Functional":
+        if isinstance(layer, keras.Model):
             yield from _layers(layer)
         else:
             yield layer
