@@ -147,11 +147,14 @@ def _check_data_and_run(config: Config) -> None:
     if "watch" in config.stages:
         return
     if not config.saved_model or "evaluate" in config.stages:
-        dataset_name.check_name("dataset", config.dataset)
+        dataset_name.check_name("dataset", config.dataset, config.data_dir)
+        kind = config.dataset.partition(":")[0]
+        dataset_name.require_splits(kind, config.train_split, config.eval_split)
     for flag in ("transfer_dataset", "embed_dataset"):
         if getattr(config, flag):
-            dataset_name.check_name(flag, getattr(config, flag))
-    if {"check", "train"} & set(config.stages) and not RunReader(config.run_path).flags():
+            dataset_name.check_name(flag, getattr(config, flag), config.data_dir)
+    begins = {"check", "train", "compare"} & set(config.stages)
+    if begins and not RunReader(config.run_path).flags():
         pretrained.check(config.init_from, config.backbone, config.run_path)
     if "://" in config.run_path:
         return
@@ -168,7 +171,7 @@ def _check_data_and_run(config: Config) -> None:
 
 @contextlib.contextmanager
 def _quiet_start() -> Iterator[None]:
-    """Hides what TensorFlow's C++ prints while it starts, unless the start fails.
+    """Hides what TensorFlow's C++ prints while it starts, unless the start breaks down.
 
     It writes to file descriptor 2, before any log level takes effect.
     """
@@ -178,7 +181,7 @@ def _quiet_start() -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            if not isinstance(error, UserError):
+            if not isinstance(error, (UserError, KeyboardInterrupt, Stopped)):
                 log.seek(0)
                 stderr.write(log.read())
             raise

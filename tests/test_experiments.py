@@ -12,9 +12,9 @@ import tensorflow as tf
 
 import main
 from ifnd_tf.config import Config
+from ifnd_tf.config.num_clusters import resolve_num_clusters
 from ifnd_tf.data import photometric, train_batches
 from ifnd_tf.data.source import Source
-from ifnd_tf.detection import pseudo_labels
 from ifnd_tf.stages import auto, build, sizes
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -167,7 +167,7 @@ def test_sizes_fit_the_data(path):
     config = decided(path.stem)
     examples, classes, _ = SIZES[path.stem]
     assert sizes.steps_per_epoch(config, Unread(examples)) == examples // config.batch_size
-    levels = pseudo_labels.resolve_num_clusters(config.num_clusters, examples)
+    levels = resolve_num_clusters(config.num_clusters, examples)
     fewest = 8 if path.stem == "cifar10_cpu_compare" else classes  # as tuned: docs/method.md
     assert len(levels) == 3 and min(levels) >= fewest
     assert config.warmup_epochs < config.epochs

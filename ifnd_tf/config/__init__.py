@@ -11,6 +11,7 @@ import re
 import typing
 from collections.abc import Mapping
 
+from ifnd_tf.config import num_clusters
 from ifnd_tf.config.comparison import Comparison
 from ifnd_tf.config.data import Data
 from ifnd_tf.config.detection import Detection
@@ -176,6 +177,7 @@ def _check_together(config: Config) -> None:
             f"--backbone: expected one of {', '.join(RESNETS)}, keras:NAME or hub:NAME. Received: "
             f"{config.backbone!r}.{did_you_mean(config.backbone, RESNETS)}"
         )
+    num_clusters.check_spelling(config.num_clusters)
     _ = config.shares  # raises if they do not parse
     if config.saved_model and set(config.stages) - {"check", "evaluate", "report"}:
         raise UserError(

@@ -15,6 +15,7 @@ class Detection:
         "labels, the upper bound; random: ifnd's labels permuted, the control that must not help; "
         "neighbours: mutual nearest neighbours of the embeddings; noisy_oracle: labels of "
         "--oracle_precision and --oracle_recall.",
+        ("ifnd", "neighbours", "noisy_oracle", "none", "oracle", "random"),
     )
     num_neighbours: int = setting(
         5,

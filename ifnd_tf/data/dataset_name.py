@@ -5,12 +5,11 @@ import contextlib
 import os
 import re
 
-from ifnd_tf.data.image_formats import FORMAT_BY_EXTENSION, SIGNATURE_BYTES, format_of
+from ifnd_tf.data.image_formats import ARCHIVES, FORMAT_BY_EXTENSION, SIGNATURE_BYTES, format_of
 from ifnd_tf.errors import UserError, did_you_mean, did_you_mean_path
 
 KINDS = "digits, folder:PATH, list:FILE or tfds:NAME[/CONFIG]"
 
-_ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar", ".tar.xz", ".tar.bz2")
 # Names that people expect of a catalogue, of tfds.
 _CATALOGUE = (
     "caltech101", "cifar10", "cifar100", "cars196", "dtd", "emnist", "eurosat", "fashion_mnist",
@@ -37,9 +36,31 @@ def require_kind(flag: str, dataset: str) -> tuple[str, str]:
     raise UserError(f"--{flag}: expected {KINDS}. Received: {dataset!r}.{_meant(flag, dataset)}")
 
 
-def check_name(flag: str, dataset: str) -> None:
-    """Raises `UserError` for a spelling or a path on this machine's disk that cannot be right."""
+def require_splits(kind: str, train_split: str, eval_split: str) -> None:
+    """Raises `UserError` for splits that a kind of data set does not have."""
+    if train_split != "train" and kind in ("digits", "list"):
+        raise UserError(
+            f"--train_split: expected train, because {kind} has no other. Received: "
+            f"{train_split!r}."
+        )
+    if eval_split and kind == "digits":
+        raise UserError(
+            "--eval_split: expected none, because digits are held out by --holdout_share. "
+            f"Received: {eval_split!r}."
+        )
+
+
+def check_name(flag: str, dataset: str, data_dir: str = "") -> None:
+    """Raises `UserError` for a spelling or a path on this machine's disk that cannot be right.
+
+    Args:
+        flag: that gave it, for the message.
+        dataset: as the user wrote it.
+        data_dir: folder with the prepared data of tfds, or "" for tfds' own.
+    """
     kind, rest = require_kind(flag, dataset)
+    if kind == "tfds":
+        _check_prepared(flag, rest, data_dir)
     path = os.path.expanduser(rest)
     if kind not in ("folder", "list") or _remote(path):
         return
@@ -67,6 +88,40 @@ def check_name(flag: str, dataset: str) -> None:
             raise UserError(f"{start} Received: {path}, which is a folder.{hint}")
         if hint := _of_file(flag, path):
             raise UserError(f"{start} Received: {path}, which is none.{hint}")
+
+
+def _check_prepared(flag: str, name: str, data_dir: str) -> None:
+    """Raises `UserError` if no folder of prepared data has the name. Does not import TensorFlow."""
+    try:
+        import tensorflow_datasets as tfds
+        from tensorflow_datasets.core.utils.file_utils import list_data_dirs
+    except ImportError as error:
+        raise UserError(
+            f"--{flag}=tfds:{name}: expected tensorflow-datasets to be installed. Received: "
+            f"{error}. Run pip install tensorflow-datasets."
+        ) from error
+    folders = [os.path.expanduser(str(folder)) for folder in list_data_dirs(data_dir or None)]
+    start = re.split(r"[/:]", name)[0]
+    if any(_remote(each) or os.path.isdir(os.path.join(each, start)) for each in folders):
+        return
+    where = " or ".join(folders)
+    known = tfds.list_builders(with_community_datasets=False)
+    if start not in known:
+        raise UserError(
+            f"--{flag}=tfds:{name}: expected a name that tfds knows or that is prepared in "
+            f"{where}. Received: {name!r}.{did_you_mean(start, known)} See "
+            "https://www.tensorflow.org/datasets/catalog."
+        )
+    raise not_prepared(flag, name, where)
+
+
+def not_prepared(flag: str, name: str, where: str) -> UserError:
+    """The error for a name of tfds without data in a folder."""
+    return UserError(
+        f"--{flag}=tfds:{name}: expected prepared data in {where}. Received: none there. Set "
+        '--data_dir, or prepare it once with python -c "import tensorflow_datasets as tfds; '
+        f"tfds.builder('{name}', data_dir='{where}').download_and_prepare()\"."
+    )
 
 
 def _holds_images(path: str) -> bool:
@@ -108,7 +163,7 @@ def _meant(flag: str, dataset: str) -> str:
 
 def _of_file(flag: str, path: str) -> str:
     """What to do with a file that is no list; "" for one that may be."""
-    if path.lower().endswith(_ARCHIVES):
+    if path.lower().endswith(ARCHIVES):
         return " Unpack the archive, and name the folder that comes out."
     try:
         with open(path, "rb") as file:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ifnd_tf.data.contents import Contents
-from ifnd_tf.data.dataset_name import require_kind
+from ifnd_tf.data.dataset_name import require_kind, require_splits
 from ifnd_tf.data.decode import DECODING, Decoding
 from ifnd_tf.data.folder import open_folder
 from ifnd_tf.data.list_file import open_list
@@ -90,11 +90,7 @@ def _open(
 ) -> tuple[Source, Source | None, Contents]:
     """The splits as they are stored, and what was found; see `open_splits`."""
     kind, rest = require_kind("dataset", dataset)
-    if train_split != "train" and kind in ("digits", "list"):
-        raise UserError(
-            f"--train_split: expected train, because {kind} has no other. Received: "
-            f"{train_split!r}."
-        )
+    require_splits(kind, train_split, eval_split)
     path, evaluation = os.path.expanduser(rest), os.path.expanduser(eval_split)
     if kind == "folder":
         return open_folder(dataset, path, train_split, eval_split, workdir)
@@ -102,11 +98,6 @@ def _open(
         return open_list(dataset, path, data_dir, evaluation, os.path.expanduser(data_root))
     if kind == "tfds":
         return open_tfds(rest, data_dir, train_split, eval_split)
-    if eval_split:
-        raise UserError(
-            "--eval_split: expected none, because digits are held out by --holdout_share. "
-            f"Received: {eval_split!r}."
-        )
     digits = _digits()
     return digits, None, Contents(("digits",), (digits.num_examples,))
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from ifnd_tf.data.contents import Note, counted, named
 from ifnd_tf.data.image_formats import (
+    ARCHIVES,
     FORMAT_BY_EXTENSION,
     SIGNATURE_BYTES,
     format_of,
@@ -17,11 +18,10 @@ from ifnd_tf.data.image_formats import (
 )
 from ifnd_tf.errors import UserError, did_you_mean_path
 
-_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar", ".xz", ".zst")
 # Of files beside images, of which there may be many: not worth a look.
 _NO_IMAGES = {
     ".txt", ".json", ".xml", ".csv", ".tsv", ".md", ".py", ".npy", ".npz", ".html", ".yaml", ".yml",
-    ".db", ".ini", ".log", ".pkl", ".h5", ".mat", ".parquet", *_ARCHIVES,
+    ".db", ".ini", ".log", ".pkl", ".h5", ".mat", ".parquet", *ARCHIVES,
 }  # fmt: skip
 # Of a folder that holds a run of ours, whose pictures are no data.
 _RUN_FILE = "config.flags"
@@ -68,7 +68,7 @@ def find_files(name: str, root: str, workdir: str = "") -> FolderFiles:
         )
     if not sizes:
         held = walk.others_text()
-        archive = any(extension in _ARCHIVES for extension in walk.others)
+        archive = any(extension in ARCHIVES for extension in walk.others)
         raise UserError(
             f"--dataset={name}: expected image files ({', '.join(readable_extensions())}) in "
             f"{root} or its subfolders. Received: none{f', but {held}' if held else ''}."

@@ -32,6 +32,8 @@ _SIGNATURES = {
     "AVIF": ((4, b"ftypavif"), (4, b"ftypavis")),
     "JPEG 2000": ((4, b"jP  "), (0, b"\xff\x4f\xff\x51")),
 }
+# Archives, whose images are not read.
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar", ".xz", ".bz2", ".zst")
 # What Pillow needs besides itself.
 _PLUGINS = {"HEIC": ("pillow_heif", "pillow-heif")}
 

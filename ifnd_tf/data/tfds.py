@@ -3,6 +3,7 @@
 from typing import Any
 
 from ifnd_tf.data.contents import Contents
+from ifnd_tf.data.dataset_name import check_name, not_prepared
 from ifnd_tf.data.source import EVAL_SPLITS
 from ifnd_tf.data.tfds_source import TfdsSource
 from ifnd_tf.errors import UserError, cause
@@ -46,32 +47,19 @@ def open_tfds(
 
 
 def _builder(full: str, name: str, data_dir: str) -> Any:
-    try:
-        import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise UserError(
-            f"--dataset={full}: expected tensorflow-datasets to be installed. Received: {error}. "
-            "Run pip install tensorflow-datasets."
-        ) from error
+    check_name("dataset", full, data_dir)
+    import tensorflow_datasets as tfds
+
     where = data_dir or "~/tensorflow_datasets"
     try:
         builder = tfds.builder(name, data_dir=data_dir or None)
-    except (tfds.core.registered.DatasetNotFoundError, ValueError, AttributeError) as error:
-        raise UserError(
-            f"--dataset={full}: expected a name that tfds knows or that is prepared in {where}. "
-            f"Received: {name!r}. See https://www.tensorflow.org/datasets/catalog."
-        ) from error
     except Exception as error:  # its parsers raise many kinds
         raise UserError(
             f"--dataset={full}: expected prepared data that can be read in {where}. Received: "
             f"{cause(error)}; prepare it again."
         ) from error
     if not builder.info.splits:
-        raise UserError(
-            f"--dataset={full}: expected prepared data in {where}. Received: none there. Set "
-            '--data_dir, or prepare it once with python -c "import tensorflow_datasets as tfds; '
-            f"tfds.builder('{name}', data_dir='{where}').download_and_prepare()\"."
-        )
+        raise not_prepared("dataset", name, where)
     if builder.info.file_format.value != "tfrecord":
         raise UserError(
             f"--dataset={full}: expected data prepared as tfrecord. Received: "

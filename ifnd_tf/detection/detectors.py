@@ -1,6 +1,7 @@
 """The detectors of `--detector`: each finds pseudo-labels for all examples.
 
-To add one, subclass `Detector` or `ClusterDetector` and enter it in `DETECTORS`.
+To add one, subclass `Detector` or `ClusterDetector` and enter it in `DETECTORS`
+and in the choices of the setting.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from ifnd_tf.detection.embeddings import EmbeddingTable, Sample
 from ifnd_tf.detection.neighbours import as_levels, mutual_pairs
 from ifnd_tf.detection.noisy_labels import noisy_labels
 from ifnd_tf.detection.sharded_kmeans import ShardedKMeans
-from ifnd_tf.errors import UserError, did_you_mean
+from ifnd_tf.errors import UserError
 from ifnd_tf.run.progress import Count
 
 # A context manager that shows the name of a phase on the terminal, and yields a `progress.Count`.
@@ -113,8 +114,8 @@ class NeighbourDetector(Detector):
         self.table, self.num_levels = table, num_neighbours
 
     def detect(self, rate: float, phase: Phase) -> Detection:
-        with phase("embedding"):
-            self.table.refresh()
+        with phase("embedding") as count:
+            self.table.refresh(count)
         with phase("clustering"):
             points, examples = self.table.everything()
             pairs, cosines = mutual_pairs(points, self.num_levels)
@@ -224,20 +225,6 @@ DETECTORS: dict[str, type[Detector]] = {
     "oracle": OracleDetector,
     "random": PermutedDetector,
 }
-
-
-def named(name: str) -> type[Detector]:
-    """The class of `--detector`.
-
-    Raises:
-        UserError: if there is none of that name.
-    """
-    if name not in DETECTORS:
-        raise UserError(
-            f"--detector: expected one of {', '.join(DETECTORS)}. Received: {name!r}."
-            f"{did_you_mean(name, DETECTORS)}"
-        )
-    return DETECTORS[name]
 
 
 def _cluster_statistics(levels: Sequence[KMeansResult]) -> dict[str, Any]:

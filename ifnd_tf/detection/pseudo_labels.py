@@ -12,10 +12,6 @@ from ifnd_tf.errors import UserError
 
 SCOPES = ("global", "cluster")
 
-# The smallest K of "auto" as a share of N, and its range.
-_AUTO_SHARE = 0.002
-_AUTO_RANGE = (10, 25_000)
-
 
 def accept(
     confidence: np.ndarray, assignments: np.ndarray, rate: float, scope: str = "global"
@@ -65,55 +61,3 @@ def _most_confident(confidence: np.ndarray, rate: float) -> np.ndarray:
     mantissa, exponent = np.frexp(confidence)
     ranked = np.ldexp(np.round(mantissa * (1 << 13)), exponent)
     return np.argsort(-ranked, kind="stable")[:count]
-
-
-def resolve_num_clusters(spec: str, num_examples: int) -> list[int]:
-    """Turns the setting `num_clusters` into one K per level, ascending.
-
-    "auto" takes 0.2, 0.4 and 0.8% of N, so 500, 250 and 125 examples per cluster, with the
-    smallest K kept within 10 and 25,000 (PCL's smallest on ImageNet) and at most N / 8.
-
-    Args:
-        spec: comma list of whole numbers or shares of N ("10,20,40", "1%,2%"), or "auto".
-        num_examples: N.
-
-    Returns:
-        [L] numbers of clusters, each in [2, N].
-
-    Raises:
-        UserError: the list does not parse, is not ascending, or a K is below 2 or above N.
-    """
-    spec = spec.strip()
-    if spec == "auto":
-        smallest = min(max(round(_AUTO_SHARE * num_examples), _AUTO_RANGE[0]), _AUTO_RANGE[1])
-        result = [min(smallest, num_examples // 8) * factor for factor in (1, 2, 4)]
-    else:
-        result = [_resolve_one(item.strip(), num_examples, spec) for item in spec.split(",")]
-    source = f"from {spec!r} with N={num_examples}"
-    if min(result) < 2:
-        raise UserError(
-            "--num_clusters: expected every K to be 2 or more, since one cluster would make every "
-            f"pair a false negative. Received: K={min(result)} {source}."
-        )
-    if max(result) > num_examples:
-        raise UserError(
-            "--num_clusters: expected every K to be at most the number of examples "
-            f"N={num_examples}. Received: K={max(result)} {source}; ask for fewer, or for auto."
-        )
-    if sorted(set(result)) != result:
-        raise UserError(
-            f"--num_clusters: expected numbers that ascend. Received: {result} {source}."
-        )
-    return result
-
-
-def _resolve_one(item: str, num_examples: int, spec: str) -> int:
-    try:
-        if item.endswith("%"):
-            return round(float(item[:-1]) / 100.0 * num_examples)
-        return int(item)
-    except (ValueError, OverflowError):
-        raise UserError(
-            f"Expected num_clusters to be whole numbers such as 10,20,40, shares of N such as "
-            f"1%,2%, or auto. Received: {item!r} in {spec!r}."
-        ) from None

@@ -9,12 +9,15 @@ from sklearn.metrics.cluster import contingency_matrix
 
 from ifnd_tf.clustering.kmeans import initial_centroids, kmeans
 from ifnd_tf.evaluation.embed import Embeddings
+from ifnd_tf.run.progress import Count
 
 # Of Lloyd's algorithm at most, and clusterings to choose from.
 _ITERATIONS, _RESTARTS = 50, 5
 
 
-def clustering(examples: Embeddings, *, seed: int = 0) -> Iterator[tuple[str, float]]:
+def clustering(
+    examples: Embeddings, *, seed: int = 0, count: Count = lambda done, total: None
+) -> Iterator[tuple[str, float]]:
     """Clusters unit-length features into as many clusters as classes, and compares with these.
 
     Of several clusterings from different initial centroids the one of least inertia is taken;
@@ -23,15 +26,16 @@ def clustering(examples: Embeddings, *, seed: int = 0) -> Iterator[tuple[str, fl
     Args:
         examples: N labelled examples.
         seed: of the initial centroids.
+        count: told the clusterings that are done, and all.
 
     Yields:
         ("cluster_nmi", normalised mutual information, in `[0, 1]`), ("cluster_ami", the same
         adjusted for chance, at most 1), ("cluster_purity", share of examples in the majority
         class of their cluster).
     """
-    count, clusters = len(examples.labels), len(np.unique(examples.labels))
+    clusters = len(np.unique(examples.labels))
     points = tf.math.l2_normalize(tf.constant(examples.features), axis=1)
-    index = tf.range(count, dtype=tf.int32)
+    index = tf.range(len(examples.labels), dtype=tf.int32)
 
     @tf.function
     def cluster(seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -42,7 +46,10 @@ def clustering(examples: Embeddings, *, seed: int = 0) -> Iterator[tuple[str, fl
         )  # fmt: skip
         return result.inertia, result.assignments
 
-    found = [cluster(tf.constant(seed + restart)) for restart in range(_RESTARTS)]
+    found = []
+    for restart in range(_RESTARTS):
+        found.append(cluster(tf.constant(seed + restart)))
+        count(restart + 1, _RESTARTS)
     _, assignments = min(found, key=lambda result: float(result[0]))
     yield from agreement(examples.labels, assignments.numpy())
 

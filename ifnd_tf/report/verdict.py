@@ -196,17 +196,18 @@ def _steps(
 ) -> Iterator[Step]:
     path, done, planned = run.path, run.epochs_done, run.whole("epochs")
     same = f"--flagfile={shlex.quote(f'{path}/config.flags')}"
-    if run.status.get("state") == "running":
-        yield _step(f"--mode=watch --workdir={shlex.quote(path)}", "follows the run")
+    own = f"--workdir={shlex.quote(path)}"
+    labelled = bool(run.values("online_knn_top1")) or any("precision" in r for r in run.detection)
+    unevaluated = labelled and learned is None and "knn_top1" not in run.results
+    # The report is written while its stage still runs.
+    if run.status.get("state") == "running" and (done < planned or unevaluated):
+        yield _step(f"--mode=watch {own}", "follows the run")
         return
     if run.flags and done < planned:
-        yield _step(f"{same} --workdir={shlex.quote(path)}", "trains the epochs that are left")
+        yield _step(f"{same} {own}", "trains the epochs that are left")
         return
-    labelled = bool(run.values("online_knn_top1")) or any("precision" in r for r in run.detection)
-    if labelled and learned is None and "knn_top1" not in run.results:
-        yield _step(
-            f"--mode=evaluate,report --workdir={shlex.quote(path)}", "evaluates the encoder"
-        )
+    if unevaluated:
+        yield _step(f"--mode=evaluate,report {own}", "evaluates the encoder")
     steps = run.metrics[-1].get("step") if run.metrics else None
     few = isinstance(steps, int) and steps < _FEWEST_STEPS
     if sound is False and not few:
@@ -222,10 +223,7 @@ def _steps(
             f"trains {times} times as long",
         )
     if sound is not False:
-        yield _step(
-            f"--mode=embed --workdir={shlex.quote(path)}",
-            "writes the images' features, clusters and duplicates",
-        )
+        yield _step(f"--mode=embed {own}", "writes the images' features, clusters and duplicates")
     if run.flags.get("dataset") == "digits":
         yield _step("--preset=photos --dataset=folder:PATH", "trains on images of your own")
     if labelled and "seeds" in run.flags:

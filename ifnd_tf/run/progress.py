@@ -3,6 +3,7 @@
 import contextlib
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TextIO
@@ -20,6 +21,8 @@ Count = Callable[[int, int], None]
 
 # Between two updates of status.json: short beside the patience of --mode=watch, cheap on gs://.
 _MIRROR_SECONDS = 5.0
+# Silence of a phase after which it shows its time.
+_SILENT_SECONDS = 5.0
 
 
 def epoch_line(epoch: int, epochs: int, values: Mapping[str, float | None]) -> str:
@@ -64,6 +67,7 @@ class Progress:
     ):
         self._given_stream, self._enabled, self._interval = stream, enabled, interval
         self._last, self._mirrored, self._width = float("-inf"), float("-inf"), 0
+        self._told, self._lock = float("-inf"), threading.RLock()
         self.seconds: dict[str, float] = {}
 
     @property
@@ -74,11 +78,12 @@ class Progress:
         """Prints a line that stays."""
         if not self._enabled:
             return
-        if self._width:
-            self._stream.write("\r" + " " * self._width + "\r")
-            self._width = 0
-        self._stream.write(text + "\n")
-        self._stream.flush()
+        with self._lock:
+            if self._width:
+                self._stream.write("\r" + " " * self._width + "\r")
+                self._width = 0
+            self._stream.write(text + "\n")
+            self._stream.flush()
 
     def detail(self, text: str) -> None:
         """Prints a line that is dropped where several runs share the terminal."""
@@ -86,9 +91,13 @@ class Progress:
 
     def status(self, text: str, *, force: bool = False) -> None:
         """Shows a status, unless the last one is too recent."""
+        with self._lock:
+            self._show(text, force)
+
+    def _show(self, text: str, force: bool) -> None:
         terminal = self._stream.isatty()
         interval = self._interval if self._interval is not None else (0.5 if terminal else 15.0)
-        now = time.monotonic()
+        now = self._told = time.monotonic()
         if self.mirror is not None and (force or now - self._mirrored >= _MIRROR_SECONDS):
             self._mirrored = now
             self.mirror(text)
@@ -119,15 +128,30 @@ class Progress:
     def phase(self, name: str, where: str = "") -> Iterator[Count]:
         """Shows a phase other than training while it runs, and adds up its seconds.
 
+        While nothing is counted, as in a library's solver, it shows its time.
+
         Yields:
             The phase's `counter`.
         """
         self.status(f"{where}{name} ...", force=self._stream.isatty())
-        start = time.monotonic()
+        start, ended = time.monotonic(), threading.Event()
+        clock = threading.Thread(
+            target=self._clock, args=(f"{where}{name}", start, ended), daemon=True
+        )
+        clock.start()
         try:
             yield self.counter(f"{where}{name}")
         finally:
+            ended.set()
+            clock.join()
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
+
+    def _clock(self, name: str, start: float, ended: threading.Event) -> None:
+        """Shows the time of a phase that is silent, until it has ended."""
+        while not ended.wait(_SILENT_SECONDS):
+            now = time.monotonic()
+            if now - self._told >= _SILENT_SECONDS:
+                self.status(f"{name} ... {duration(now - start)}")
 
     def take_seconds(self) -> dict[str, float]:
         """Seconds per phase since the last call."""
@@ -154,4 +178,5 @@ class Nested(Progress):
         pass
 
     def status(self, text: str, *, force: bool = False) -> None:
+        self._told = time.monotonic()
         self._outer.status(f"{self._name}  {text}", force=force)

@@ -32,7 +32,7 @@ def make_detector(
         config, strategy, model, source: the run's.
         report: prints a line each time that clustering ran out of memory.
     """
-    kind = detectors.named(config.detector)
+    kind = detectors.DETECTORS[config.detector]
     if issubclass(kind, detectors.NoisyOracleDetector):
         return kind(source.labels, config.oracle_precision, config.oracle_recall, config.seed)
     if not issubclass(kind, (detectors.ClusterDetector, detectors.NeighbourDetector)):

@@ -176,8 +176,8 @@ def _machine(findings: Findings, run: Run) -> None:
     measured = None
     if needed <= FILL * room:
         too_large = contextlib.suppress(tf.errors.ResourceExhaustedError)
-        with run.progress.phase("trying 20 steps"), too_large:
-            measured = check_cost.measure_steps(config, run.strategy, source, model)
+        with run.progress.phase("trying steps") as count, too_large:
+            measured = check_cost.measure_steps(config, run.strategy, source, model, count)
     if measured is None:
         findings.found("memory", f"a step needs about {needed / GIB:.1f} GiB of {room / GIB:.1f}")
         findings.changes.append(check_cost.smaller_batch(config, model, rows, room))

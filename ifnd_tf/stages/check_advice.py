@@ -112,8 +112,8 @@ def faster(run: Run, measured: check_cost.StepCost) -> tuple[str, float] | None:
         model = build.model(
             config, run.strategy, num_examples=source.num_examples, steps_per_epoch=steps
         )
-        with run.progress.phase("trying a smaller network"):
-            cost = check_cost.measure_steps(config, run.strategy, source, model)
+        with run.progress.phase("trying a smaller network, steps") as count:
+            cost = check_cost.measure_steps(config, run.strategy, source, model, count)
     shorter = {}
     seconds = check_cost.run_seconds(config, source, steps, cost)
     if seconds > _PLANNED:

@@ -3,6 +3,7 @@
 import functools
 import math
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from ifnd_tf.data.source import Source
 from ifnd_tf.evaluation.embed import Embedder
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.run import machine
+from ifnd_tf.run.progress import Count
 from ifnd_tf.stages import build, sizes
 
 # The share of the free memory or disk that a run may plan to fill.
@@ -105,7 +107,11 @@ def run_seconds(config: Config, source: Source, steps: int, measured: StepCost) 
 
 
 def measure_steps(
-    config: Config, strategy: tf.distribute.Strategy, source: Source, model: ContrastiveModel
+    config: Config,
+    strategy: tf.distribute.Strategy,
+    source: Source,
+    model: ContrastiveModel,
+    count: Count,
 ) -> StepCost:
     """Trains a model that is thrown away, for 20 steps or half a minute.
 
@@ -114,6 +120,7 @@ def measure_steps(
         strategy: where the model lives.
         source: the training images.
         model: as `build.model` made it.
+        count: told the training steps that are done, and all.
 
     Raises:
         tf.errors.ResourceExhaustedError: if a step does not fit.
@@ -131,7 +138,8 @@ def measure_steps(
     start = time.monotonic()
     train()
     compiled = time.monotonic() - start
-    step_seconds = _mean_seconds(train, config.steps_per_execution) / config.steps_per_execution
+    weight = config.steps_per_execution
+    step_seconds = _mean_seconds(train, weight, count) / weight
     rows = source.readable[: 4 * config.batch_size]
     embedder = Embedder(model.network.inference, strategy)
 
@@ -150,11 +158,14 @@ def measure_steps(
     )
 
 
-def _mean_seconds(function, weight: int = 1) -> float:
+def _mean_seconds(
+    function: Callable, weight: int = 1, count: Count = lambda done, total: None
+) -> float:
     """Mean seconds of a call; a call that stands for `weight` steps is made less often."""
     start = time.monotonic()
     calls = 0
     while calls < max(1, _STEPS // weight) and time.monotonic() - start < _SECONDS:
         function()
         calls += 1
+        count(calls * weight, max(_STEPS, calls * weight))
     return (time.monotonic() - start) / calls

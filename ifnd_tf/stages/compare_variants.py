@@ -120,8 +120,6 @@ def _apply(config: Config, name: str, flags: dict[str, str]) -> Config:
     plain = {field.name: field.default for field in dataclasses.fields(Config)}
     own: dict[str, Any] = {each: plain[each] for each in ("mode", "variants", "seeds")}
     try:
-        found = dataclasses.replace(config.override(flags), **own)
-        detectors.named(found.detector)
-        return found
+        return dataclasses.replace(config.override(flags), **own)
     except UserError as error:
         raise UserError(f"--variants: {name}: {error}") from error

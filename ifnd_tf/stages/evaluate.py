@@ -165,8 +165,8 @@ def _probes(run: Run, outputs: Outputs) -> Iterator[tuple[str, float]]:
     if "few_labels" in config.protocol_names:
         yield from _few_labels(run, outputs, config.shares)
     if "clustering" in config.protocol_names:
-        with run.progress.phase("evaluating clusters"):
-            yield from clustering(test, seed=config.seed)
+        with run.progress.phase("evaluating clusters, start") as count:
+            yield from clustering(test, seed=config.seed, count=count)
 
 
 def _few_labels(run: Run, outputs: Outputs, shares: Sequence[float]) -> Iterator[tuple[str, float]]:

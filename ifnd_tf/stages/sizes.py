@@ -5,25 +5,28 @@ import math
 import tensorflow as tf
 
 from ifnd_tf.config import Config
+from ifnd_tf.config.num_clusters import resolve_num_clusters
 from ifnd_tf.data import train_batches
 from ifnd_tf.data.source import Source
-from ifnd_tf.detection import detectors, pseudo_labels
+from ifnd_tf.detection import detectors
 from ifnd_tf.distribute.replicas import exchange_pieces
 from ifnd_tf.errors import UserError
 
 
 def num_clusters(config: Config, num_examples: int) -> list[int]:
     """K of each level; none if `--detector` does not cluster."""
-    if not issubclass(detectors.named(config.detector), detectors.ClusterDetector):
+    if not issubclass(detectors.DETECTORS[config.detector], detectors.ClusterDetector):
         return []
-    return pseudo_labels.resolve_num_clusters(config.num_clusters, num_examples)
+    return resolve_num_clusters(config.num_clusters, num_examples)
 
 
 def num_levels(config: Config, num_examples: int) -> int:
     """L, the rows of the label variable."""
     if config.detector == "neighbours":
         return config.num_neighbours
-    return len(num_clusters(config, num_examples)) or detectors.named(config.detector).num_levels
+    return (
+        len(num_clusters(config, num_examples)) or detectors.DETECTORS[config.detector].num_levels
+    )
 
 
 def num_negatives(config: Config) -> int:

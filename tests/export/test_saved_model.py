@@ -18,6 +18,7 @@ from ifnd_tf.export.saved_model import export
 from ifnd_tf.models import backbones
 from ifnd_tf.models.network import Network, projector
 from tests.conftest import make_strategy
+from tests.data.test_decode import FILES
 
 SIZE = 16
 
@@ -82,6 +83,22 @@ def test_encoded_images_of_several_sizes_and_formats(exported):
         features, embedding = _expected(encoder, projector, tf.convert_to_tensor(image)[None])
         np.testing.assert_allclose(found["features"][i], features[0], atol=1e-5)
         np.testing.assert_allclose(found["embedding"][i], embedding[0], atol=1e-5)
+
+
+@pytest.mark.cases
+@pytest.mark.parametrize("exported", ["default"], indirect=True)
+def test_every_format_means_the_same_encoded_or_is_refused(exported):
+    signatures = tf.saved_model.load(str(exported[2])).signatures
+    for kind, (contents, reads) in FILES.items():
+        encoded = tf.constant([contents])
+        if not reads:
+            with pytest.raises(tf.errors.InvalidArgumentError, match="Expected a JPEG, a PNG"):
+                signatures["encoded"](encoded=encoded)
+            continue
+        trained_on = decode_image(encoded[0], python_fallback=True)
+        expected = signatures["serving_default"](trained_on[None])
+        found = signatures["encoded"](encoded=encoded)
+        np.testing.assert_allclose(found["features"], expected["features"], atol=1e-5, err_msg=kind)
 
 
 @pytest.mark.cases

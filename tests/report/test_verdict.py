@@ -131,3 +131,10 @@ def test_without_labels_there_is_no_verdict_on_accuracy():
 
 def test_nothing_is_said_of_a_directory_without_records():
     assert judge(run(metrics=[])._replace(results={})).judgements == []
+
+
+def test_the_report_of_a_run_that_ends_looks_ahead():
+    records = run(status={"state": "running"})  # while the report itself is written
+    assert commands(records) == commands(run())
+    (command,) = commands(records._replace(results={}))
+    assert "--mode=watch" in command

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from ifnd_tf.run import progress as progress_module
 from ifnd_tf.run.progress import Nested, Progress, duration, epoch_line
 
 
@@ -75,6 +76,21 @@ def test_a_phase_says_how_much_is_done_and_the_time_left(monkeypatch):
         "epoch 3/9  clustering 4/4",
     ]
     assert seen == shown
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_phase_that_counts_nothing_shows_its_time(nested, monkeypatch):
+    monkeypatch.setattr(progress_module, "_SILENT_SECONDS", 0.05)
+    stream = io.StringIO()
+    progress = Progress(stream, interval=0)
+    if nested:
+        progress = Nested(progress, "ifnd")
+    with progress.phase("linear probe"):
+        time.sleep(0.3)
+    shown = stream.getvalue().splitlines()
+    assert len(shown) >= 3 and shown[-1].endswith("linear probe ... 0:00")
+    time.sleep(0.1)
+    assert stream.getvalue().splitlines() == shown
 
 
 def test_what_was_not_measured_is_a_dash():

@@ -78,7 +78,7 @@ def test_a_slow_run_gets_one_complete_command_that_is_measured(tmp_path, monkeyp
     monkeypatch.setattr(sys, "argv", ["ifnd"])
     tried = []
 
-    def measure(config, strategy, source, model):
+    def measure(config, strategy, source, model, count):
         tried.append((config.backbone, config.image_size, model.encoder.name))
         return MEASURED._replace(step_seconds=0.2, embed_seconds=0.1)
 
