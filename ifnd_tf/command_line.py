@@ -153,8 +153,7 @@ def _check_data_and_run(config: Config) -> None:
     for flag in ("transfer_dataset", "embed_dataset"):
         if getattr(config, flag):
             dataset_name.check_name(flag, getattr(config, flag), config.data_dir)
-    begins = {"check", "train", "compare"} & set(config.stages)
-    if begins and not RunReader(config.run_path).flags():
+    if {"check", "train", "compare"} & set(config.stages):
         pretrained.check(config.init_from, config.backbone, config.run_path)
     if "://" in config.run_path:
         return
