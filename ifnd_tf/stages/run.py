@@ -203,7 +203,12 @@ class Run:
         return self._model(None)
 
     def starting_model(self) -> ContrastiveModel:
-        """A model for the training images, with the weights of `--init_from` if there are some."""
+        """A model with the weights of `--init_from`, or random ones where none are given.
+
+        A run that goes on has its own, and may have lost what it started from.
+        """
+        if CheckpointStore(self.directory.file("checkpoints")).steps():
+            return self.untrained_model()
         return self._model(initial_weights.starter(self.config, self.progress.line))
 
     def _model(self, start: Callable[[Network], None] | None) -> ContrastiveModel:

@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from ifnd_tf.errors import Stopped
 from ifnd_tf.models.contrastive import ContrastiveModel
-from ifnd_tf.run.checkpoints import CheckpointStore
 from ifnd_tf.run.pretrained import AUTO_BACKBONE
 from ifnd_tf.stages import build, build_callbacks, build_detection, sizes
 from ifnd_tf.stages.evaluate import check_protocols
@@ -74,9 +73,7 @@ def train_model(run: Run) -> ContrastiveModel:
         Stopped: after a signal, with all that was done saved.
     """
     config, source, steps = run.config, run.splits.train, run.steps_per_epoch
-    # A run that goes on has its weights, and may have lost what it started from.
-    begun = CheckpointStore(run.directory.file("checkpoints")).steps()
-    model = run.untrained_model() if begun else run.starting_model()
+    model = run.starting_model()
     detector = build_detection.make_detector(config, run.strategy, model, source, run.progress.line)
     pictures = build_callbacks.picture_collector(run, model) if config.report_examples else None
     stateful = build_callbacks.stateful_parts(run, detector)
