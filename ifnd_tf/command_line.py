@@ -19,7 +19,7 @@ from ifnd_tf.config import Config, flagfile, free_flags, help_text
 from ifnd_tf.config.run import STAGES
 from ifnd_tf.data import dataset_name
 from ifnd_tf.errors import Stopped, UserError, did_you_mean, did_you_mean_path
-from ifnd_tf.run import image_messages
+from ifnd_tf.run import image_messages, pretrained
 from ifnd_tf.run.records import RunReader
 from ifnd_tf.run.same_flags import require_same_flags, same_value
 
@@ -153,6 +153,8 @@ def _check_data_and_run(config: Config) -> None:
     for flag in ("transfer_dataset", "embed_dataset"):
         if getattr(config, flag):
             dataset_name.check_name(flag, getattr(config, flag), config.data_dir)
+    if {"check", "train", "compare"} & set(config.stages):
+        pretrained.check(config.init_from, config.backbone, config.run_path)
     if "://" in config.run_path:
         return
     needs_run = {"evaluate", "export", "embed", "report"} & set(config.stages)
