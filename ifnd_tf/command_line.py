@@ -20,7 +20,7 @@ from ifnd_tf.config import Config, flagfile, free_flags, help_text
 from ifnd_tf.config.run import STAGES
 from ifnd_tf.data import dataset_name
 from ifnd_tf.errors import Stopped, UserError, did_you_mean, did_you_mean_path
-from ifnd_tf.run import image_messages
+from ifnd_tf.run import image_messages, pretrained
 from ifnd_tf.run.records import RunReader
 from ifnd_tf.run.same_flags import require_same_flags, same_value
 from ifnd_tf.stages import compare_variants
@@ -158,6 +158,8 @@ def _check_data_and_run(config: Config) -> None:
     if "compare" in config.stages:
         compare_variants.members(config)
         compare_variants.trials(config)
+    if {"check", "train", "compare"} & set(config.stages):
+        pretrained.check(config.init_from, config.backbone, config.run_path)
     if "://" in config.run_path:
         return
     needs_run = {"evaluate", "export", "embed", "report"} & set(config.stages)
