@@ -9,6 +9,8 @@ from collections.abc import Callable
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # The tests are about CPU devices; a GPU would be claimed whole by each process.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+# XLA's own passes as users have them, without LLVM's: a tenth of the suite's time.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import keras
 import pytest

@@ -58,7 +58,7 @@ def called(monkeypatch) -> list:
 def test_a_run_leaves_everything_behind_and_calls_nobody(tmp_path, capsys, monkeypatch, called):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)  # a terminal shows every phase
     workdir = tmp_path / "run"
-    assert run(f"--workdir={workdir}", "--online_knn_epochs=1") == 0
+    assert run(f"--workdir={workdir}", "--num_clusters=4,8", "--online_knn_epochs=1") == 0
     assert called == []
     results = json.loads((workdir / "results.json").read_text())
     shares = [

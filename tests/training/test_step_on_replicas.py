@@ -29,7 +29,7 @@ def after_two_steps(variant, strategy):
 
     The labels are random and set beforehand, so that the second step masks what the first queued.
     """
-    config = tiny.config(**VARIANTS[variant])
+    config = tiny.config(**VARIANTS[variant], num_clusters="4,8")
     strategy, source = make_strategy(strategy), tiny.splits().train
     model = build.model(config, strategy, num_examples=160)
     model.pseudo_labels.assign(np.random.default_rng(0).integers(-1, 3, (2, 160)))
