@@ -56,12 +56,24 @@ def decode_image(
         tf.errors.InvalidArgumentError: when run, for bytes that are no image, are cut off, cannot
             be read without Python, or declare more than `max_pixels`, before these take up memory.
     """
-    image = tf.cond(
-        tf.io.is_jpeg(contents),
-        lambda: _decode_jpeg(contents, decoding),
-        lambda: _decode_other(contents, decoding, python_fallback),
-    )
-    return tf.ensure_shape(image, [None, None, 3])
+    return _decoder(decoding, python_fallback)(contents)
+
+
+@functools.cache
+def _decoder(
+    decoding: Decoding, python_fallback: bool
+) -> tf.types.experimental.PolymorphicFunction:
+    """`decode_image`, traced once rather than by every pipeline: that takes a second."""
+
+    def decode(contents: tf.Tensor) -> tf.Tensor:
+        image = tf.cond(
+            tf.io.is_jpeg(contents),
+            lambda: _decode_jpeg(contents, decoding),
+            lambda: _decode_other(contents, decoding, python_fallback),
+        )
+        return tf.ensure_shape(image, [None, None, 3])
+
+    return tf.function(decode, autograph=False)
 
 
 def as_pixels(image: tf.Tensor, decoding: Decoding = DECODING) -> tf.Tensor:
