@@ -119,6 +119,7 @@ def test_a_folder_without_labels_trains_and_exports(tmp_path, capsys):
     assert (workdir / "saved_model" / "saved_model.pb").exists()
 
 
+@pytest.mark.slow
 def test_corrupt_images_are_listed_and_left_out(tmp_path, capsys):
     for name, seed in (("a", 0), ("b", 1)):
         save_images(tmp_path / "data" / name, 30, seed)

@@ -127,7 +127,7 @@ def test_start_finds_every_one_of_far_apart_blobs():
 # --- properties -----------------------------------------------------------------------------
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     seed=st.integers(0, 2**31 - 1),
     n=st.integers(1, 60),

@@ -14,7 +14,7 @@ from tests.system.tpu.environment import ROOT, Environments
 pytestmark = pytest.mark.tpu
 
 SMALL = [
-    "--backbone=resnet_small", "--stem=cifar", "--depth=8", "--width=4", "--image_size=16",
+    "--backbone=resnet_small", "--stem=cifar", "--width=4", "--image_size=16",
     "--precision=float32", "--queue_size=256", "--num_clusters=3,5", "--projection_dim=16",
 ]  # fmt: skip
 
@@ -29,12 +29,12 @@ def traced(environments, folder):
     return json.loads((folder / "traced.json").read_text())
 
 
-def compared(policy, environments, folder):
-    """The lowered module on 4 virtual devices beside Keras under MirroredStrategy."""
+def compared(policy, replicas, environments, folder):
+    """The lowered module on virtual devices beside Keras under MirroredStrategy."""
     settings = {
         "flagfile": "experiments/imagenet_tpu.flags",
         "overrides": [*SMALL, f"--batch_norm={policy}"],
-        "replicas": 4,
+        "replicas": replicas,
         "replica_batch": 8,
         "num_examples": 500,
         "steps": 3,
@@ -76,8 +76,8 @@ def results(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(JOBS) as pool:
         patch.delenv("XLA_FLAGS", raising=False)  # compiled as for a real run
         yield {
-            "shuffle": pool.submit(compared, "shuffle", environments, folder("shuffle")),
-            "sync": pool.submit(compared, "sync", environments, folder("sync")),
+            "shuffle": pool.submit(compared, "shuffle", 4, environments, folder("shuffle")),
+            "sync": pool.submit(compared, "sync", 2, environments, folder("sync")),
             "traced": pool.submit(traced, environments, folder("traced")),
             "check": pool.submit(checked, environments, folder("check")),
         }
