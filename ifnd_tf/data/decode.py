@@ -56,7 +56,7 @@ def decode_image(
         tf.errors.InvalidArgumentError: when run, for bytes that are no image, are cut off, cannot
             be read without Python, or declare more than `max_pixels`, before these take up memory.
     """
-    return _decoder(decoding, python_fallback)(contents)
+    return _decoder(decoding, python_fallback)(tf.convert_to_tensor(contents))
 
 
 @functools.cache
