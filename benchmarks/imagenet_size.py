@@ -28,8 +28,6 @@ from benchmarks import rows
 from benchmarks.peer import ROOT
 from benchmarks.rows import Row, row
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 NAME, CLASSES, SIDE = "small_pictures", 1000, 32
 # Of imagenet.flags all but what makes it large.
 _FLAGS = (

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from types import FrameType
 
-from absl import flags
+from absl import flags, logging
 
 from ifnd_tf.config import Config, flagfile, free_flags, help_text
 from ifnd_tf.config.run import STAGES
@@ -237,6 +237,7 @@ def _run(config: Config) -> None:
 
         # Each run, detector and evaluation traces graphs of its own, of which TensorFlow warns.
         tf.get_logger().setLevel("ERROR")
+        logging.set_verbosity(logging.ERROR)  # tfds warns of itself
         strategy = strategies.make_strategy(
             config.strategy,
             tpu=config.tpu,
