@@ -116,7 +116,8 @@ def watched(command: list[str]) -> dict[str, Phase]:
     # An interactive terminal is told every half second.
     child = subprocess.Popen(command, cwd=ROOT, stdin=follower, stdout=follower, stderr=follower)
     os.close(follower)
-    process, found, name = psutil.Process(child.pid), {}, "start"
+    process, name = psutil.Process(child.pid), "start"
+    found: dict[str, Phase] = {}
     said = last = time.monotonic()
     text = ""
     while True:
