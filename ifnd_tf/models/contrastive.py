@@ -11,6 +11,7 @@ from ifnd_tf.distribute import replicas
 from ifnd_tf.models.loss import ContrastiveLoss, LossSettings, label_info_nce
 from ifnd_tf.models.memory_bank import KeyMemory
 from ifnd_tf.models.network import Network
+from ifnd_tf.models.optimizers import apply_scaled
 
 NOT_ACCEPTED = -1
 _MEASURES = ("detection_precision", "detection_recall", "detection_f1")  # as a refresh's
@@ -27,6 +28,7 @@ class ContrastiveModel(replicas.DistributedModel):
         photometric: uint8 crops [m, S, S, 3] and draws [m, P] -> normalised views; None when
             the host hands over normalised views.
         memory: averages each example's keys or features, to be clustered; None: not needed.
+        encoder_rate: steps done, int [] -> factor of the encoder's steps, float32 []; None: 1.
 
     Attributes:
         first_bad: int32 [2], see `nonfinite`; -1 while all numbers are finite.
@@ -44,6 +46,7 @@ class ContrastiveModel(replicas.DistributedModel):
         loss: LossSettings,
         photometric: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
         memory: KeyMemory | None = None,
+        encoder_rate: Callable[[tf.Tensor], tf.Tensor] | None = None,
         name: str | None = None,
     ):
         super().__init__(name=name)
@@ -51,6 +54,7 @@ class ContrastiveModel(replicas.DistributedModel):
         # Keras finds sub-models in attributes, not in named tuples.
         self.encoder, self.projector = network
         self.loss_settings, self.photometric, self.memory = loss, photometric, memory
+        self.encoder_rate = encoder_rate
         self.pseudo_labels: Any = None
         if num_levels:
             shape = (num_levels, num_examples)
@@ -176,7 +180,12 @@ class ContrastiveModel(replicas.DistributedModel):
         """One optimiser step on a loss that `replica_share` made; returns the gradients."""
         variables = self.trainable_variables
         gradients = tape.gradient(loss, variables)
-        self.optimizer.apply(gradients, variables)
+        if self.encoder_rate is None:
+            self.optimizer.apply(gradients, variables)
+        else:
+            rate = self.encoder_rate(self.optimizer.iterations.value)
+            slow = self.encoder.trainable_variables
+            apply_scaled(self.optimizer, gradients, variables, slow, rate)
         return gradients
 
     def replica_share(self, per_anchor: tf.Tensor) -> tf.Tensor:

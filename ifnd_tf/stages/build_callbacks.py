@@ -26,6 +26,7 @@ from ifnd_tf.training.callbacks.checkpointing import Checkpointing
 from ifnd_tf.training.callbacks.epoch_records import Records
 from ifnd_tf.training.callbacks.health import Health
 from ifnd_tf.training.callbacks.histograms import DetectionHistograms
+from ifnd_tf.training.callbacks.learned_labels import LearnedLabels
 from ifnd_tf.training.callbacks.live_report import LiveReport
 from ifnd_tf.training.callbacks.lost_images import LostImages
 from ifnd_tf.training.callbacks.nonfinite import StopAtNonFinite
@@ -67,6 +68,7 @@ def training_callbacks(
             progress=run.progress,
         ),
         stateful["detection"],
+        LearnedLabels(source, run.directory),
         *_online_knn(run, model),
         stateful["health"],
         Terminal(
@@ -110,6 +112,8 @@ def checkpointing(
 ) -> Checkpointing:
     """Saves model, optimiser, detector and the states of `stateful`."""
     config = run.config
+    # Of dropout, in networks of others; no part of a checkpointed model either.
+    seeds = [v.value for v in model.variables if v.name == "seed_generator_state"]
     with run.strategy.scope():
         return Checkpointing(
             CheckpointStore(run.directory.file("checkpoints")),
@@ -126,6 +130,7 @@ def checkpointing(
             detector=detector,
             # Keras' metrics are no part of a checkpointed model.
             metrics=[v.value for metric in model.metrics for v in metric.variables],
+            **({"seeds": seeds} if seeds else {}),
         )
 
 

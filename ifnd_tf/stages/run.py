@@ -4,9 +4,8 @@ import contextlib
 import dataclasses
 import functools
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.config import Config, free_flags
@@ -17,11 +16,12 @@ from ifnd_tf.data.scan import require_share, scan
 from ifnd_tf.distribute.strategies import is_chief, workers
 from ifnd_tf.errors import Stopped, UserError
 from ifnd_tf.models.contrastive import ContrastiveModel
+from ifnd_tf.models.network import Network
 from ifnd_tf.run import lock
 from ifnd_tf.run.checkpoints import CheckpointStore
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.progress import Progress
-from ifnd_tf.stages import auto, build, sizes
+from ifnd_tf.stages import auto, build, initial_weights, sizes
 
 
 class Run:
@@ -73,8 +73,8 @@ class Run:
     @property
     def decided(self) -> str:
         """The values of the settings that were given as auto, in words; "" for none."""
-        names = self.given.undecided
-        return ", ".join(f"{name} {getattr(self.config, name)}" for name in names)
+        values = {name: getattr(self.config, name) for name in self.given.undecided}
+        return ", ".join(f"{name} {value}" for name, value in values.items() if value != "")
 
     @contextlib.contextmanager
     def in_progress(self) -> Iterator[None]:
@@ -169,6 +169,7 @@ class Run:
         else:
             splits = build.open_splits(config)
             self._check_contents(splits.train.contents)
+            splits.train.recall(self.directory.true_labels())
         sources = [source for source in splits if source is not None]
         if config.scan_images:
             with self.progress.phase("reading images") as count:
@@ -190,7 +191,10 @@ class Run:
     @property
     def labelled(self) -> bool:
         """Whether there are labelled images to train a classifier on, and others to test it."""
-        return all(source is not None and np.any(source.labels >= 0) for source in self.splits)
+        return all(
+            source is not None and source.labelled and source.targets is None
+            for source in self.splits
+        )
 
     @property
     def steps_per_epoch(self) -> int:
@@ -198,13 +202,26 @@ class Run:
         return sizes.steps_per_epoch(self.config, self.splits.train)
 
     def untrained_model(self) -> ContrastiveModel:
-        """A model for the training images, with fresh weights."""
+        """A model for the training images, with random weights."""
+        return self._model(None)
+
+    def starting_model(self) -> ContrastiveModel:
+        """A model with the weights of `--init_from`, or random ones where none are given.
+
+        A run that goes on has its own, and may have lost what it started from.
+        """
+        if CheckpointStore(self.directory.file("checkpoints")).steps():
+            return self.untrained_model()
+        return self._model(initial_weights.starter(self.config, self.progress.line))
+
+    def _model(self, start: Callable[[Network], None] | None) -> ContrastiveModel:
         return build.model(
             self.config,
             self.strategy,
             num_examples=self.splits.train.num_examples,
             steps_per_epoch=self.steps_per_epoch,
             true_labels=self.splits.train.labels,
+            start=start,
         )
 
     def trained_model(self) -> ContrastiveModel:

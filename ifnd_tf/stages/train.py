@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from ifnd_tf.errors import Stopped
 from ifnd_tf.models.contrastive import ContrastiveModel
+from ifnd_tf.run.pretrained import AUTO_BACKBONE
 from ifnd_tf.stages import build, build_callbacks, build_detection, sizes
 from ifnd_tf.stages.evaluate import check_protocols
 from ifnd_tf.stages.run import Run
@@ -72,7 +73,7 @@ def train_model(run: Run) -> ContrastiveModel:
         Stopped: after a signal, with all that was done saved.
     """
     config, source, steps = run.config, run.splits.train, run.steps_per_epoch
-    model = run.untrained_model()
+    model = run.starting_model()
     detector = build_detection.make_detector(config, run.strategy, model, source, run.progress.line)
     pictures = build_callbacks.picture_collector(run, model) if config.report_examples else None
     stateful = build_callbacks.stateful_parts(run, detector)
@@ -150,6 +151,11 @@ def _opening(run: Run, model: ContrastiveModel, first: int, refresh: int | None)
     ]
     if run.decided:
         lines.insert(1, f"{run.decided}, chosen by auto")
+    if run.given.init_from == "auto" and not config.init_from:
+        lines.append(
+            "from scratch; a pretrained encoder would give detection better embeddings from the "
+            f"first epoch: --backbone={AUTO_BACKBONE} --init_from=imagenet, see docs/pretrained.md"
+        )
     levels = sizes.num_clusters(config, source.num_examples)
     if levels and refresh is not None:
         lines.append(
