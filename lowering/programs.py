@@ -88,10 +88,10 @@ def _whole(pixels: tf.Tensor, size: int) -> tf.Tensor:
 
 def training_step(config: Config, model: ContrastiveModel, data: Sizes) -> Portable:
     """Images of the data set, indices [b] and the epoch, from 0 -> the logs of `train_step`."""
-    augmentation = build.augmentation(config)
+    augmentation, weak_keys = build.augmentation(config), build.weak_keys(config)
 
     def step(pixels: tf.Tensor, index: tf.Tensor, epoch: tf.Tensor) -> dict[str, tf.Tensor]:
-        geometric, draws = train_batches.view_draws(config.seed, epoch, index)
+        geometric, draws = train_batches.view_draws(config.seed, epoch, index, weak_keys=weak_keys)
         views = crops.cut_views(
             tf.gather(pixels, index),
             crops.crop_boxes(geometric, data.height, data.width, augmentation),

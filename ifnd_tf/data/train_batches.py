@@ -40,6 +40,7 @@ def training_batches(
     seed: int,
     first_step: int = 0,
     infeed_dtype: str = "uint8",
+    weak_keys: bool = False,
     input_context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
     """Two views of every example of a shuffled epoch, without end.
@@ -53,6 +54,7 @@ def training_batches(
         first_step: step at which a resumed run goes on.
         infeed_dtype: uint8: crops and the draws that `photometric.augment` wants, for the
             device to finish; float32 or bfloat16: finished views.
+        weak_keys: see `view_draws`.
         input_context: of this worker, from `distribute_datasets_from_function`; None: one replica.
 
     Returns:
@@ -66,7 +68,7 @@ def training_batches(
     """
     sharding = Sharding.of(input_context)
     steps = _checked_steps(source, batch_size, sharding.replicas)
-    plan = _Plan(seed, steps, batch_size, sharding, first_step)
+    plan = _Plan(seed, steps, batch_size, sharding, first_step, weak_keys)
     if source.pixels is not None and max(source.pixels.shape[1:3]) <= image_size:
         views = _crops_in_memory(source, plan, augmentation, image_size)
     else:
@@ -101,8 +103,12 @@ def _checked_steps(source: Source, batch_size: int, replicas: int) -> int:
     return steps
 
 
-def view_draws(seed: int, epoch: int | tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def view_draws(
+    seed: int, epoch: int | tf.Tensor, index: tf.Tensor, *, weak_keys: bool = False
+) -> tuple[tf.Tensor, tf.Tensor]:
     """The draws of both views of the examples `index` [b] in an epoch, counted from 0.
+
+    With `weak_keys` the second view is cropped and flipped, and its colours stay.
 
     Returns:
         float32 [b, 2, GEOMETRIC_DRAWS] for `crops.crop_boxes` and `crops.flips`, and
@@ -110,7 +116,12 @@ def view_draws(seed: int, epoch: int | tf.Tensor, index: tf.Tensor) -> tuple[tf.
     """
     counts = [crops.GEOMETRIC_DRAWS, photometric.PHOTOMETRIC_DRAWS]
     drawn = stateless_random.uniform([seed, epoch, _VIEWS], index, 2 * sum(counts))
-    return tf.split(tf.reshape(drawn, [index.shape[0], 2, sum(counts)]), counts, axis=-1)
+    geometric, draws = tf.split(
+        tf.reshape(drawn, [index.shape[0], 2, sum(counts)]), counts, axis=-1
+    )
+    if weak_keys:  # a change happens where its draw is below a probability, and none is below 1
+        draws = tf.stack([draws[:, 0], tf.ones_like(draws[:, 1])], axis=1)
+    return geometric, draws
 
 
 class _Plan(NamedTuple):
@@ -121,6 +132,7 @@ class _Plan(NamedTuple):
     batch_size: int
     sharding: Sharding
     first_step: int
+    weak_keys: bool
 
     @property
     def replica_batch(self) -> int:
@@ -148,7 +160,9 @@ class _Plan(NamedTuple):
 
     def with_draws(self, element: tf.Tensor, batch: Example) -> Example:
         """Adds both views' draws to a batch `{"index": int32 [b], ...}`."""
-        geometric, draws = view_draws(self.seed, self.epoch(element), batch["index"])
+        geometric, draws = view_draws(
+            self.seed, self.epoch(element), batch["index"], weak_keys=self.weak_keys
+        )
         return batch | {"geometric": geometric, "draws": draws}
 
 
