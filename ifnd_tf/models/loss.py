@@ -126,8 +126,8 @@ def label_info_nce(
     else:  # the same candidates for all anchors
         num_valid = tf.fill(positive.shape, tf.reduce_sum(tf.cast(valid, tf.float32)))
     batch = Batch(
-        *fixed, valid_pairs, num_valid, same, index, settings.temperature, state or {}, teacher, embeddings,
-        confidence, epoch, settings.epochs,
+        *fixed, valid_pairs, num_valid, same, index, settings.temperature, state or {}, teacher,
+        embeddings, confidence, epoch, settings.epochs,
     )  # fmt: skip
     return _treated(positive, logits, batch, settings, truth)
 

@@ -155,7 +155,7 @@ def soft_targets(
     def targets(x: tf.Tensor) -> tf.Tensor:
         return tf.where(batch.valid(), terms * (scale[:, None] * x), 0.0)
 
-    return treatment._replace(targets=targets, key_target=1.0 - scale * sums)
+    return treatment._replace(targets=targets, key_target=tf.where(sums > 0.0, 1.0 - share, 1.0))
 
 
 def debiased(treatment: Treatment, batch: Batch, prior: tf.Tensor) -> Treatment:
