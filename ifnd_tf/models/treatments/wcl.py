@@ -30,9 +30,9 @@ class ConnectedComponents(Rule):
         views = tf.reshape(embeddings, [replicas, 2, rows // 2, -1])
         first, second = (components(tf.reshape(views[:, v], [-1, views.shape[-1]])) for v in (0, 1))
         images = tf.reshape(tf.reshape(index, [replicas, 2, -1])[:, 0], [-1])
-        place = tf.argmax(tf.cast(batch.examples[0][:, None] == images[None, :], tf.int32), axis=1)
+        mine = batch.examples[0][:, None] == images[None, :]
         is_first = (tf.range(rows) < rows // 2)[:, None]
-        own = tf.where(is_first, *(tf.gather(each, place)[:, None] for each in (second, first)))
+        own = tf.where(is_first, *(taken(each, mine)[:, None] for each in (second, first)))
 
         def of_candidates(each: tf.Tensor) -> tf.Tensor:
             both = tf.repeat(tf.reshape(each, [replicas, 1, -1]), 2, axis=1)
@@ -51,8 +51,17 @@ def components(points: tf.Tensor) -> tf.Tensor:
     alike = tf.matmul(points, points, transpose_b=True)
     alike = tf.linalg.set_diag(alike, tf.fill([points.shape[0]], float("-inf")))
     after = tf.argmax(alike, axis=1, output_type=tf.int32)
-    least = tf.range(points.shape[0])
+    numbers = tf.range(points.shape[0])
+    least = numbers
     for _ in range(points.shape[0].bit_length()):
-        least = tf.minimum(least, tf.gather(least, after))
-        after = tf.gather(after, after)
-    return tf.gather(least, after)
+        there = after[:, None] == numbers
+        least, after = tf.minimum(least, taken(least, there)), taken(after, there)
+    return taken(least, after[:, None] == numbers)
+
+
+def taken(values: tf.Tensor, there: tf.Tensor) -> tf.Tensor:
+    """int32 [m]: of `values` [n] that for which `there` [m, n] is True.
+
+    Not `tf.gather`: the TPU's compiler aborts at gathers of what was gathered before.
+    """
+    return tf.reduce_sum(tf.where(there, values[None, :], 0), axis=1)
