@@ -17,11 +17,12 @@ from ifnd_tf.data.scan import require_readable
 from ifnd_tf.data.sharding import Sharding, read_ahead
 from ifnd_tf.data.skip_unreadable import skip_unreadable
 from ifnd_tf.data.source import Source
+from ifnd_tf.data.view_draws import view_draws
 from ifnd_tf.distribute import stateless_random
 from ifnd_tf.errors import UserError
 
-# Keys that keep the draws of different purposes apart.
-_VIEWS, _ORDER = 1, 2
+# Keeps these draws apart from those of the views.
+_ORDER = 2
 
 Example = dict[str, tf.Tensor]
 
@@ -101,27 +102,6 @@ def _checked_steps(source: Source, batch_size: int, replicas: int) -> int:
     if not source.scanned:
         require_readable(source)
     return steps
-
-
-def view_draws(
-    seed: int, epoch: int | tf.Tensor, index: tf.Tensor, *, weak_keys: bool = False
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """The draws of both views of the examples `index` [b] in an epoch, counted from 0.
-
-    With `weak_keys` the second view is cropped and flipped, and its colours stay.
-
-    Returns:
-        float32 [b, 2, GEOMETRIC_DRAWS] for `crops.crop_boxes` and `crops.flips`, and
-        float32 [b, 2, PHOTOMETRIC_DRAWS] for `photometric.augment`.
-    """
-    counts = [crops.GEOMETRIC_DRAWS, photometric.PHOTOMETRIC_DRAWS]
-    drawn = stateless_random.uniform([seed, epoch, _VIEWS], index, 2 * sum(counts))
-    geometric, draws = tf.split(
-        tf.reshape(drawn, [index.shape[0], 2, sum(counts)]), counts, axis=-1
-    )
-    if weak_keys:  # a change happens where its draw is below a probability, and none is below 1
-        draws = tf.stack([draws[:, 0], tf.ones_like(draws[:, 1])], axis=1)
-    return geometric, draws
 
 
 class _Plan(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.distribute import replicas
-from ifnd_tf.models import detected
+from ifnd_tf.models import detected, rule_state
 from ifnd_tf.models.loss import ContrastiveLoss, LossSettings, label_info_nce
 from ifnd_tf.models.memory_bank import KeyMemory
 from ifnd_tf.models.network import Network
@@ -57,18 +57,17 @@ class ContrastiveModel(replicas.DistributedModel):
         self.loss_settings, self.photometric, self.memory = loss, photometric, memory
         self.encoder_rate = encoder_rate
         self.pseudo_labels: Any = None
+        self.label_confidence: Any = None
         if num_levels:
             shape = (num_levels, num_examples)
             self.pseudo_labels = self.add_state("pseudo_labels", shape, initial=NOT_ACCEPTED)
-        self.label_confidence: Any = None
-        if num_levels and loss.needs("confidence"):
-            shape = (num_levels, num_examples)
-            self.label_confidence = self.add_state("label_confidence", shape, "float32")
-        width = network.projector.output_shape[-1]
+            if loss.needs("confidence"):
+                self.label_confidence = self.add_state("label_confidence", shape, "float32")
         for rule in loss.rules:
+            row = rule.state_shape(network.projector.output_shape[-1])
             for name, first in rule.state.items():  # attributes: checkpoints do not see a dict's
-                shape = (num_examples, *rule.state_shape(width))
-                setattr(self, name, self.add_state(name, shape, "float32", initial=first))
+                value = self.add_state(name, (num_examples, *row), "float32", initial=first)
+                setattr(self, name, value)
         self.true_labels: Any = None
         if loss.detects:
             self.true_labels = self.add_state("true_labels", (num_examples,), initial=-1)
@@ -129,14 +128,15 @@ class ContrastiveModel(replicas.DistributedModel):
 
     def labels_of(self, index: tf.Tensor) -> tf.Tensor:
         """Pseudo-labels int32 [L, m] of the examples `index` [m]; -1 for index -1."""
-        if self.pseudo_labels is None:
-            return tf.zeros([0, *index.shape], tf.int32)
-        return self._rows(self.pseudo_labels, index)
+        found = self._rows(self.pseudo_labels, index)
+        return tf.zeros([0, *index.shape], tf.int32) if found is None else found
 
-    def _rows(self, labels: keras.Variable, index: tf.Tensor) -> tf.Tensor:
+    def _rows(self, labels: keras.Variable | None, index: tf.Tensor) -> tf.Tensor | None:
         """Columns [..., m] of [..., N]; -1 for index -1."""
+        if labels is None:
+            return None
         rows = tf.gather(labels.value, tf.maximum(index, 0), axis=-1)
-        return tf.where(index < 0, tf.constant(NOT_ACCEPTED, rows.dtype), rows)
+        return tf.where(index < 0, tf.cast(NOT_ACCEPTED, rows.dtype), rows)
 
     def contrastive_loss(
         self,
@@ -158,37 +158,22 @@ class ContrastiveModel(replicas.DistributedModel):
         settings = self.loss_settings
         positive = tf.reduce_sum(anchors * positives, axis=-1) / settings.temperature
         logits = tf.matmul(anchors, negatives, transpose_b=True) / settings.temperature
-        labels = self.labels_of(index[0]), self.labels_of(index[1])
+        labels = tuple(self.labels_of(each) for each in index)
         embeddings = tf.stop_gradient(positives), tf.stop_gradient(negatives)
-        teacher = confidence = truth = None
+        confidence = self._rows(self.label_confidence, index[1])
+        teacher = truth = None
         if settings.needs("teacher"):
             teacher = tf.matmul(*embeddings, transpose_b=True)
-        if self.label_confidence is not None:
-            confidence = self._rows(self.label_confidence, index[1])
         rows = {n: tf.gather(value.value, index[0]) for n, value in self.rule_state.items()}
         epoch = tf.cast(self.optimizer.iterations.value, tf.int32) // settings.steps_per_epoch
         if self.true_labels is not None:
-            truth = self._rows(self.true_labels, index[0]), self._rows(self.true_labels, index[1])
+            truth = tuple(self._rows(self.true_labels, each) for each in index)
         loss = label_info_nce(
             positive, logits, valid, index, labels, settings, teacher, epoch, rows, truth,
             embeddings if settings.needs("embeddings") else None, confidence,
         )  # fmt: skip
-        self._set_rule_state(index[0], loss.state)
+        rule_state.write(self.rule_state, index[0], loss.state)
         return loss
-
-    def _set_rule_state(self, index: tf.Tensor, rows: dict[str, tf.Tensor]) -> None:
-        """Writes the rows [b, ...] of all replicas' anchors."""
-        if not rows:
-            return
-        place = replicas.all_gather(index)
-        flat = [tf.reshape(value, [index.shape[0], -1]) for value in rows.values()]
-        together = replicas.all_gather(tf.concat(flat, axis=1))
-        parts = tf.split(together, [value.shape[1] for value in flat], axis=1)
-        for (name, value), part in zip(rows.items(), parts, strict=True):
-            updates = tf.reshape(part, [-1, *value.shape[1:]])
-            # Assigning a changed copy would move all N rows; see `KeyMemory.update`.
-            handle = self.rule_state[name].value.handle
-            tf.raw_ops.ResourceScatterUpdate(resource=handle, indices=place, updates=updates)
 
     def minimise(self, tape: tf.GradientTape, loss: tf.Tensor) -> list[tf.Tensor]:
         """One optimiser step on a loss that `replica_share` made; returns the gradients."""
@@ -222,14 +207,9 @@ class ContrastiveModel(replicas.DistributedModel):
         about 1 when embeddings spread over the sphere, 0 when they collapse to a point.
         """
         spread = tf.sqrt(tf.reduce_mean(tf.math.reduce_variance(anchors, axis=0)))
-        values = tf.stack(
-            [
-                tf.reduce_mean(loss.per_anchor),
-                loss.masked_share,
-                tf.reduce_mean(tf.reduce_sum(anchors * positives, axis=-1)),
-                spread * float(anchors.shape[-1]) ** 0.5,
-            ]
-        )
+        alike = tf.reduce_mean(tf.reduce_sum(anchors * positives, axis=-1))
+        spread *= float(anchors.shape[-1]) ** 0.5
+        values = tf.stack([tf.reduce_mean(loss.per_anchor), loss.masked_share, alike, spread])
         checked = [anchors, positives, loss.per_anchor]
         if not isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             checked += gradients  # that one tries scales until its gradients overflow

@@ -127,7 +127,7 @@ def label_info_nce(
         num_valid = tf.fill(positive.shape, tf.reduce_sum(tf.cast(valid, tf.float32)))
     batch = Batch(
         *fixed, valid_pairs, num_valid, same, index, settings.temperature, state or {}, teacher,
-        embeddings, confidence, epoch, settings.epochs,
+        embeddings or (), confidence, epoch, settings.epochs,
     )  # fmt: skip
     return _treated(positive, logits, batch, settings, truth)
 

@@ -27,8 +27,9 @@ class Batch(NamedTuple):
         state: the anchors' rows of each `Rule.state`, float32 [B, ...].
         teacher: float32 [B, M], cosines of the keys with the candidates; None if no rule needs
             them.
-        embeddings: unit vectors of the keys float32 [B, D] and of the candidates [M, D]; likewise.
-        confidence: of the candidates' labels, float32 [L, M]; likewise.
+        embeddings: unit vectors of the keys float32 [B, D] and of the candidates [M, D]; empty if
+            no rule needs them.
+        confidence: of the candidates' labels, float32 [L, M]; None if no rule needs it.
         epoch: int32 [], counted from 0.
         epochs: of the whole run.
     """
@@ -42,7 +43,7 @@ class Batch(NamedTuple):
     temperature: float
     state: dict[str, tf.Tensor]
     teacher: tf.Tensor = None
-    embeddings: tuple[tf.Tensor, tf.Tensor] | None = None
+    embeddings: Sequence[tf.Tensor] = ()
     confidence: tf.Tensor = None
     epoch: tf.Tensor | int = 0
     epochs: int = 1

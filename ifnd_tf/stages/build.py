@@ -80,15 +80,10 @@ def training_batches(
             seed=config.seed if seed is None else seed,
             first_step=first_step,
             infeed_dtype=config.infeed_dtype,
-            weak_keys=weak_keys(config),
+            weak_keys=treatments.weak_keys(config.treatment),
             input_context=context,
         )
     )
-
-
-def weak_keys(config: Config) -> bool:
-    """Whether the keys' views are only cropped and flipped."""
-    return any(rule.weak_keys for rule in treatments.rules(config.treatment))
 
 
 def ordered_batches(
