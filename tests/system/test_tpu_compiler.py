@@ -26,7 +26,8 @@ JOBS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
 def traced(environments, folder):
     """What `tests.system.traced` found."""
     environments.run(environments.lowering, "tests.system.traced", [str(folder)])
-    return json.loads((folder / "traced.json").read_text())
+    losses = environments.compile(folder / "losses.mlir", "v5e-8", "O0")
+    return json.loads((folder / "traced.json").read_text()) | {"losses": losses}
 
 
 def compared(policy, replicas, environments, folder):
@@ -83,9 +84,14 @@ def results(tmp_path_factory):
         }
 
 
-@pytest.mark.parametrize("name", ["untouched", "attract", "simclr", "keys", "evaluation"])
+@pytest.mark.parametrize("name", ["untouched", "attract", "fnc", "simclr", "keys", "evaluation"])
 def test_the_projects_own_steps_are_lowered(results, name):
     assert results["traced"].result()["errors"][name] == ""
+
+
+def test_the_loss_is_compiled_with_every_rule(results):
+    found = results["traced"].result()["losses"]
+    assert found["error"] == "" and not found["host_transfers"] and found["flops"] > 0
 
 
 @pytest.mark.parametrize(
