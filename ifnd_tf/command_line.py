@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from multiprocessing import resource_tracker
 from types import FrameType
 
 from absl import flags, logging
@@ -21,6 +22,7 @@ from ifnd_tf.run import image_messages, pretrained
 from ifnd_tf.run.quiet_start import quiet_start
 from ifnd_tf.run.records import RunReader
 from ifnd_tf.run.same_flags import require_same_flags, same_value
+from ifnd_tf.stages import compare_variants
 
 
 def define_flags() -> flags.FlagValues:
@@ -152,6 +154,9 @@ def _check_data_and_run(config: Config) -> None:
     for flag in ("transfer_dataset", "embed_dataset"):
         if getattr(config, flag):
             dataset_name.check_name(flag, getattr(config, flag), config.data_dir)
+    if "compare" in config.stages:
+        compare_variants.members(config)
+        compare_variants.trials(config)
     if {"check", "train", "compare"} & set(config.stages):
         pretrained.check(config.init_from, config.backbone, config.run_path)
     if "://" in config.run_path:
@@ -186,6 +191,8 @@ def main(arguments: list[str] | None = None) -> int:
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) == signal.SIG_DFL:  # training saves first, see preemption
                 signal.signal(number, _stop)
+        if config.jobs != 1:  # started within `dropped`, it would keep that from ending
+            resource_tracker.ensure_running()
         with image_messages.dropped():
             _run(config)
     except UserError as error:
@@ -205,6 +212,8 @@ def _run(config: Config) -> None:
     # Also without what C++ calls errors, such as an operation that oneDNN does not know: whatever
     # stops a run comes as an exception.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if config.jobs != 1:  # processes that share a GPU must not each take all of its memory
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     with quiet_start():
         import tensorflow as tf
 
