@@ -4,22 +4,21 @@ Mistakes are answered before TensorFlow is imported, in this order: flags, the d
 path, the run directory.
 """
 
-import contextlib
 import dataclasses
 import os
 import signal
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import FrameType
 
-from absl import flags
+from absl import flags, logging
 
 from ifnd_tf.config import Config, flagfile, free_flags, help_text
 from ifnd_tf.config.run import STAGES
 from ifnd_tf.data import dataset_name
 from ifnd_tf.errors import Stopped, UserError, did_you_mean, did_you_mean_path
 from ifnd_tf.run import image_messages, machine, pretrained
+from ifnd_tf.run.quiet_start import quiet_start
 from ifnd_tf.run.records import RunReader
 from ifnd_tf.run.same_flags import require_same_flags, same_value
 from ifnd_tf.stages import compare_variants
@@ -172,26 +171,6 @@ def _check_data_and_run(config: Config) -> None:
     require_same_flags(RunReader(config.run_path), config.as_flags(), free_flags())
 
 
-@contextlib.contextmanager
-def _quiet_start() -> Iterator[None]:
-    """Hides what TensorFlow's C++ prints while it starts, unless the start breaks down.
-
-    It writes to file descriptor 2, before any log level takes effect.
-    """
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as log, os.fdopen(os.dup(2), "wb") as stderr:
-        os.dup2(log.fileno(), 2)
-        try:
-            yield
-        except BaseException as error:
-            if not isinstance(error, (UserError, KeyboardInterrupt, Stopped)):
-                log.seek(0)
-                stderr.write(log.read())
-            raise
-        finally:
-            os.dup2(stderr.fileno(), 2)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Runs the stages of --mode; returns the process's exit status.
 
@@ -232,7 +211,7 @@ def _run(config: Config) -> None:
     # Also without what C++ calls errors, such as an operation that oneDNN does not know: whatever
     # stops a run comes as an exception.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _quiet_start():
+    with quiet_start():
         import tensorflow as tf
 
         from ifnd_tf.distribute import strategies
@@ -243,6 +222,7 @@ def _run(config: Config) -> None:
 
         # Each run, detector and evaluation traces graphs of its own, of which TensorFlow warns.
         tf.get_logger().setLevel("ERROR")
+        logging.set_verbosity(logging.ERROR)  # tfds warns of itself
         strategy = strategies.make_strategy(
             config.strategy,
             tpu=config.tpu,

@@ -23,7 +23,7 @@ from ifnd_tf.config.results import EXPORTS, Results
 from ifnd_tf.config.run import STAGES, Run
 from ifnd_tf.config.setting import check, read, value_type
 from ifnd_tf.config.start import Start
-from ifnd_tf.config.treatments import check_framework
+from ifnd_tf.config.treatments import check_settings
 from ifnd_tf.config.views import Views
 from ifnd_tf.errors import UserError, did_you_mean
 
@@ -201,7 +201,7 @@ def _check_together(config: Config) -> None:
             "--saved_model: expected protocols on frozen features. Received: finetune in "
             f"--protocols={config.protocols}; leave it out."
         )
-    check_framework(config.treatment, config.framework)
+    check_settings(config.treatment, config.framework, config.detector, config.level_combination)
     if config.tuning_trials and not config.validation_share:
         raise UserError(
             "--tuning_trials: expected --validation_share, the training images to choose by. "

@@ -36,6 +36,7 @@ _CURVES = {
     "loss": ("Learning", "Contrastive loss", "loss"),
     "precision": ("Detection", "Precision of detected pairs", "detection_precision"),
     "recall": ("Detection", "Recall of detected pairs", "detection_recall"),
+    "treated": ("Detection", "Precision of treated pairs", "treatment_precision"),
     "masked": ("Detection", "Negatives masked", "masked_share"),
 }
 _NOTE = (

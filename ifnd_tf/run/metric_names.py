@@ -62,6 +62,7 @@ _PREFIXES = {
     "transfer_": "transfer: ",
     "health_": "",
     "detection_": "detection: ",
+    "treatment_": "treatment: ",
     "union_": "union of levels: ",
     "cluster_": "k-means on features: ",
 }
