@@ -26,6 +26,8 @@ from ifnd_tf.distribute import strategies
 from ifnd_tf.errors import Stopped
 from ifnd_tf.run import machine
 from ifnd_tf.run.progress import Nested, Progress
+from ifnd_tf.run.quiet_start import quiet_start
+from ifnd_tf.stages import compare_job
 from ifnd_tf.stages.compare_runs import Outcome, outcome
 from ifnd_tf.stages.run import Run
 
@@ -128,7 +130,7 @@ def _start() -> tuple[Connection, multiprocessing.process.BaseProcess]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     # Daemons are ended at once when this process ends before they are joined.
-    process = context.Process(target=_work, args=(theirs,), daemon=True)
+    process = context.Process(target=compare_job.work, args=(theirs,), daemon=True)
     signals = (signal.SIGINT, signal.SIGHUP)
     before = [signal.signal(each, signal.SIG_IGN) for each in signals]
     try:
@@ -170,7 +172,7 @@ class _Told(Progress):
                 self._connection.send(("status", text))
 
 
-def _work(connection: Connection) -> None:
+def work(connection: Connection) -> None:
     """A job: trains and evaluates what it is sent, until the connection is closed."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     tf.get_logger().setLevel("ERROR")
@@ -182,9 +184,10 @@ def _work(connection: Connection) -> None:
             title, config = connection.recv()
         except (EOFError, OSError):
             return
-        strategy = strategy or strategies.make_strategy(
-            config.strategy, deterministic=config.deterministic
-        )
+        with quiet_start():
+            strategy = strategy or strategies.make_strategy(
+                config.strategy, deterministic=config.deterministic
+            )
         run = Run(config, strategy, Nested(terminal, title), opened)
         try:
             found = outcome(0, run)

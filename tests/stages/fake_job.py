@@ -9,7 +9,7 @@ import time
 
 
 def work(connection):
-    """Like `compare_workers._work`; a task is (title, what to do)."""
+    """Like `compare_job.work`; a task is (title, what to do)."""
     while True:
         try:
             title, what = connection.recv()

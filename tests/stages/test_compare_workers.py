@@ -11,7 +11,7 @@ import tensorflow as tf
 from ifnd_tf.run.checkpoints import CheckpointStore
 from ifnd_tf.run.progress import Progress
 from ifnd_tf.run.records import RunReader
-from ifnd_tf.stages import compare, compare_workers
+from ifnd_tf.stages import compare, compare_job, compare_workers
 from ifnd_tf.stages.compare_workers import Task, side_by_side
 from ifnd_tf.stages.run import Run
 from tests import tiny
@@ -32,7 +32,7 @@ class Lines(Progress):
 
 @pytest.fixture
 def fake(monkeypatch):
-    monkeypatch.setattr(compare_workers, "_work", fake_job.work)
+    monkeypatch.setattr(compare_job, "work", fake_job.work)
 
 
 def tasks(*what: str) -> list[Task]:
