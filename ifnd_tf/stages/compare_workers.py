@@ -159,17 +159,27 @@ class _Told(Progress):
 
     def __init__(self, connection: Connection):
         super().__init__()
-        self._connection, self._told = connection, float("-inf")
+        self._connection, self._sent = connection, float("-inf")
 
     def line(self, text: str) -> None:
-        with contextlib.suppress(OSError):  # Nobody listens any more: the run still has to save.
-            self._connection.send(("line", text))
+        self._send("line", text)
 
     def status(self, text: str, *, force: bool = False) -> None:
-        if force or time.monotonic() - self._told >= _STATUS_SECONDS:
-            self._told = time.monotonic()
-            with contextlib.suppress(OSError):
-                self._connection.send(("status", text))
+        if force or time.monotonic() - self._sent >= _STATUS_SECONDS:
+            self._sent = time.monotonic()
+            self._send("status", text)
+
+    def outcome(self, found: Outcome) -> None:
+        """Tells what became of the run."""
+        self._send("outcome", found.text, found.failed)
+
+    def _send(self, *message: object) -> None:
+        # A phase's clock is a thread, and messages must not mix.
+        with (
+            self._lock,
+            contextlib.suppress(OSError),
+        ):  # If nobody listens, a run still has to save.
+            self._connection.send(message)
 
 
 def work(connection: Connection) -> None:
@@ -193,8 +203,7 @@ def work(connection: Connection) -> None:
             found = outcome(0, run)
         except Stopped as stop:
             sys.exit(128 + stop.number)
-        with contextlib.suppress(OSError):
-            connection.send(("outcome", found.text, found.failed))
+        terminal.outcome(found)
 
 
 def _end_with_parent() -> None:
