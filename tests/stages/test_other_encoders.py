@@ -24,7 +24,13 @@ pytestmark = pytest.mark.slow
 
 def run(path: pathlib.Path, backbone: str, *arguments: str) -> int:
     flags = [f"--{name}={value}" for name, value in TINY.items()]
-    data = ["--dataset=digits", "--subset_images=48", "--protocols=knn", "--seed=1"]
+    data = [
+        "--dataset=digits",
+        "--queue_size=32",
+        "--subset_images=48",
+        "--protocols=knn",
+        "--seed=1",
+    ]
     return main.main([*flags, *data, f"--workdir={path}", f"--backbone={backbone}", *arguments])
 
 
