@@ -38,6 +38,6 @@ def same_value(name: str, before: str, now: str) -> bool:
 
 def _data_path(dataset: str) -> str:
     kind, _, path = dataset.partition(":")
-    if kind not in ("folder", "list") or "://" in path:
+    if kind not in ("folder", "list", "parquet") or "://" in path:
         return dataset
     return f"{kind}:{os.path.abspath(os.path.expanduser(path))}"

@@ -33,6 +33,8 @@ def make_detector(
         report: prints a line each time that clustering ran out of memory.
     """
     kind = detectors.DETECTORS[config.detector]
+    if issubclass(kind, detectors.OracleDetector):
+        source.read_labels()
     if issubclass(kind, detectors.NoisyOracleDetector):
         return kind(source.labels, config.oracle_precision, config.oracle_recall, config.seed)
     if not issubclass(kind, (detectors.ClusterDetector, detectors.NeighbourDetector)):

@@ -6,7 +6,6 @@ import functools
 import signal
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.config import Config, free_flags
@@ -170,6 +169,7 @@ class Run:
         else:
             splits = build.open_splits(config)
             self._check_contents(splits.train.contents)
+            splits.train.recall(self.directory.true_labels())
         sources = [source for source in splits if source is not None]
         if config.scan_images:
             with self.progress.phase("reading images") as count:
@@ -191,7 +191,10 @@ class Run:
     @property
     def labelled(self) -> bool:
         """Whether there are labelled images to train a classifier on, and others to test it."""
-        return all(source is not None and np.any(source.labels >= 0) for source in self.splits)
+        return all(
+            source is not None and source.labelled and source.targets is None
+            for source in self.splits
+        )
 
     @property
     def steps_per_epoch(self) -> int:
