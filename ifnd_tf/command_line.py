@@ -17,7 +17,7 @@ from absl import flags
 
 from ifnd_tf.config import Config, flagfile, free_flags, help_text
 from ifnd_tf.config.run import STAGES
-from ifnd_tf.data import dataset_name
+from ifnd_tf.data import dataset_name, embedding_file
 from ifnd_tf.errors import Stopped, UserError, did_you_mean, did_you_mean_path
 from ifnd_tf.run import image_messages
 from ifnd_tf.run.records import RunReader
@@ -153,6 +153,9 @@ def _check_data_and_run(config: Config) -> None:
     for flag in ("transfer_dataset", "embed_dataset"):
         if getattr(config, flag):
             dataset_name.check_name(flag, getattr(config, flag), config.data_dir)
+    if {"check", "train", "compare"} & set(config.stages):
+        for flag in embedding_file.WORDS:
+            embedding_file.check_name(flag, getattr(config, flag))
     if "://" in config.run_path:
         return
     needs_run = {"evaluate", "export", "embed", "report"} & set(config.stages)

@@ -30,6 +30,7 @@ from lowering.functional import LoweringError
 
 _KNOWN = {
     "detector": ("none", "ifnd", "oracle", "random"),
+    "detect_with": ("encoder", "keys"),
     "hierarchy": ("independent",),
     "infeed_dtype": ("uint8",),
     "precision": ("float32", "mixed_bfloat16"),

@@ -223,7 +223,7 @@ def test_model_has_the_experiments_shapes(path):
 
 # Settings that decide what a step is made of, beside sizes.
 PARTS = (
-    "framework", "treatment", "rescale_negatives", "level_combination", "embedding_source",
+    "framework", "treatment", "rescale_negatives", "level_combination", "detect_with",
     "augmentation", "blur_probability", "infeed_dtype", "precision", "optimizer",
 )  # fmt: skip
 

@@ -40,7 +40,10 @@ class RunReader:
         """Name to value, from config.flags."""
         lines = self._text("config.flags").splitlines()
         pairs = [line[2:].split("=", 1) for line in lines if line.startswith("--") and "=" in line]
-        return dict(pairs)
+        flags = dict(pairs)
+        if source := flags.pop("embedding_source", ""):  # its name before detect_with
+            flags["detect_with"] = {"pass": "encoder"}.get(source, source)
+        return flags
 
     def versions(self) -> str:
         """Versions and machine, from the first line of config.flags."""

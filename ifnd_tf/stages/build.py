@@ -90,13 +90,17 @@ def ordered_batches(
     strategy: tf.distribute.Strategy,
     source: Source,
     indices: np.ndarray | None = None,
+    image_size: int = 0,
 ) -> Any:
-    """One un-augmented pass over `source` (or some of it), distributed over the strategy."""
+    """One un-augmented pass over `source` (or some of it), distributed over the strategy.
+
+    Its views have a side of `image_size`, by default the run's.
+    """
     rows = sizes.replica_batch(config, strategy)
     return strategy.distribute_datasets_from_function(
         lambda context: eval_batches.ordered_batches(
             source,
-            image_size=config.image_size,
+            image_size=image_size or config.image_size,
             batch_size=rows,
             indices=indices,
             input_context=context,
@@ -166,7 +170,7 @@ def _contrastive(
     if config.infeed_dtype == "uint8":
         augment = functools.partial(photometric.augment, augmentation=augmentation(config))
     embeds = sizes.num_clusters(config, num_examples) or config.detector == "neighbours"
-    if embeds and config.embedding_source == "keys":
+    if embeds and config.detect_with == "keys":
         memory = KeyMemory(
             strategy,
             num_examples=num_examples,

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ifnd_tf.errors import Stopped
 from ifnd_tf.models.contrastive import ContrastiveModel
-from ifnd_tf.stages import build, build_callbacks, build_detection, sizes
+from ifnd_tf.stages import build, build_callbacks, build_detection, given_rows, sizes
 from ifnd_tf.stages.evaluate import check_protocols
 from ifnd_tf.stages.run import Run
 from ifnd_tf.training.loop import fit
@@ -72,10 +72,13 @@ def train_model(run: Run) -> ContrastiveModel:
         Stopped: after a signal, with all that was done saved.
     """
     config, source, steps = run.config, run.splits.train, run.steps_per_epoch
+    given = given_rows.find(run)
     model = run.untrained_model()
-    detector = build_detection.make_detector(config, run.strategy, model, source, run.progress.line)
+    detector = build_detection.make_detector(
+        config, run.strategy, model, source, run.progress.line, given.get("detect_with")
+    )
     pictures = build_callbacks.picture_collector(run, model) if config.report_examples else None
-    stateful = build_callbacks.stateful_parts(run, detector)
+    stateful = build_callbacks.stateful_parts(run, detector, given)
     last = min(config.epochs, config.stop_after_epoch or config.epochs)
     with Interruption(run.progress.line) as interruption:
         saving = build_callbacks.checkpointing(run, model, detector, stateful, interruption)

@@ -30,7 +30,7 @@ EXPERIMENT = "experiments/imagenet_tpu.flags"
 OTHERS = {
     "attract": ["--treatment=attract"],
     "simclr": ["--framework=simclr", "--batch_norm=sync"],
-    "keys": ["--embedding_source=keys"],
+    "keys": ["--detect_with=keys"],
 }
 
 

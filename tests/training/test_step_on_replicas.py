@@ -12,7 +12,7 @@ pytestmark = pytest.mark.distribution
 
 VARIANTS = {
     "moco-attract": {"treatment": "attract"},
-    "moco-keys": {"embedding_source": "keys"},
+    "moco-keys": {"detect_with": "keys"},
     "moco-rescaled": {"rescale_negatives": True},
     "moco-glofnd": {"treatment": "glofnd:start=0:alpha=0.3"},
     "moco-sce": {"treatment": "eliminate,sce"},
