@@ -34,6 +34,7 @@ _KNOWN = {
     "hierarchy": ("independent",),
     "infeed_dtype": ("uint8",),
     "precision": ("float32", "mixed_bfloat16"),
+    "teacher": ("",),
 }
 
 
@@ -41,8 +42,9 @@ def check(config: Config) -> None:
     """Raises `UserError` for settings that a lowered run does not have."""
     for name, known in _KNOWN.items():
         if getattr(config, name) not in known:
+            wanted = " or ".join(filter(None, known)) or "none"
             raise UserError(
-                f"--{name}: expected {' or '.join(known)} of a lowered run. Received: "
+                f"--{name}: expected {wanted} of a lowered run. Received: "
                 f"{getattr(config, name)}; main.py has it."
             )
 

@@ -22,6 +22,7 @@ from ifnd_tf.config.optimisation import Optimisation
 from ifnd_tf.config.results import EXPORTS, Results
 from ifnd_tf.config.run import STAGES, Run
 from ifnd_tf.config.setting import check, read, value_type
+from ifnd_tf.config.teacher import Teacher
 from ifnd_tf.config.treatments import check_framework
 from ifnd_tf.config.views import Views
 from ifnd_tf.errors import UserError, did_you_mean
@@ -29,7 +30,8 @@ from ifnd_tf.errors import UserError, did_you_mean
 
 @dataclasses.dataclass(frozen=True)
 class Config(
-    Devices, Comparison, Results, Evaluation, Optimisation, Detection, Model, Views, Data, Run,
+    Devices, Comparison, Results, Evaluation, Optimisation, Teacher, Detection, Model, Views, Data,
+    Run,
 ):  # fmt: skip
     """The settings of one run. Symbols (N, B, Q, D, K, L) are those of the method."""
 

@@ -5,30 +5,27 @@ may be absolute, or relative to the data set's folder or to one above it.
 """
 
 import hashlib
-import io
 import os
 import posixpath
-import zipfile
-import zlib
 from collections.abc import Sequence
-from typing import IO, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from ifnd_tf.data import embedding_columns
 from ifnd_tf.data.contents import counted, named
 from ifnd_tf.errors import UserError, did_you_mean_path
 
 SUFFIXES = (".npz", ".parquet")
 # Flag -> its spellings that are no path.
-WORDS = {"detect_with": ("encoder", "keys")}
-_FORM = "path (text) or index (integers), and embedding (floats [n, D])"
+WORDS = {"detect_with": ("encoder", "keys"), "teacher": ("",)}
 
 
 class Rows(NamedTuple):
     """The embeddings of N examples.
 
     Attributes:
-        points: float32 [N, D], unit vectors; zeros where there is none.
+        points: float32 [N, D], see `centred`; zeros where there is none.
         identity: of their origin: what a run that goes on must find again.
         notes: rows that are missing, doubled, extra or unusable, in words.
     """
@@ -83,7 +80,7 @@ def identity(path: str) -> str:
     digest = hashlib.sha256()
     for name in files:
         try:
-            with _open(name) as file:
+            with embedding_columns.open_file(name) as file:
                 while block := file.read(1 << 20):
                     digest.update(block)
         except FileNotFoundError:  # a SavedModel need not have variables
@@ -105,14 +102,18 @@ def read(flag: str, path: str, names: Sequence[str], readable: np.ndarray) -> Ro
             widths, or has no row for any example.
     """
     path = os.path.expanduser(path)
-    columns = _columns(flag, path)
+    columns = embedding_columns.read_columns(flag, path)
     values = columns["embedding"]
     by_path = "path" in columns
     keys = columns["path" if by_path else "index"]
     if values.ndim != 2 or values.shape[1] < 2 or values.dtype.kind not in "fiu":
-        raise _wrong(flag, path, f"embedding of shape {list(values.shape)} and type {values.dtype}")
+        raise embedding_columns.wrong(
+            flag, path, f"embedding of shape {list(values.shape)} and type {values.dtype}"
+        )
     if len(keys) != len(values) or keys.ndim != 1 or keys.dtype.kind not in "OUSiu":
-        raise _wrong(flag, path, f"{len(keys)} keys of type {keys.dtype} for {len(values)} rows")
+        raise embedding_columns.wrong(
+            flag, path, f"{len(keys)} keys of type {keys.dtype} for {len(values)} rows"
+        )
     shown = [text.decode() if isinstance(text, bytes) else str(text) for text in keys.tolist()]
     place = _by_path(flag, path, shown, names) if by_path else _by_index(keys, len(names))
     if not np.any(place >= 0):
@@ -126,13 +127,11 @@ def read(flag: str, path: str, names: Sequence[str], readable: np.ndarray) -> Ro
     found, first = np.unique(place, return_index=True)
     found, first = found[found >= 0], first[found >= 0]
     points[found] = values[first]
-    length = np.linalg.norm(points, axis=1, keepdims=True)
-    usable = np.isfinite(length) & (length > 0)
-    points = np.where(usable, points / np.where(usable, length, 1.0), 0.0)
+    usable = centred(points)
     notes = {
         "without a row": [names[int(i)] for i in np.setdiff1d(readable, found)],
         "with NaN, infinity or zeros alone in the row": [
-            names[int(i)] for i in found[~usable[found, 0]]
+            names[int(i)] for i in found[~usable[found]]
         ],
         "with a second row, which is left out": [
             shown[row] for row in np.setdiff1d(np.flatnonzero(place >= 0), first)
@@ -144,77 +143,27 @@ def read(flag: str, path: str, names: Sequence[str], readable: np.ndarray) -> Ro
     return Rows(points, identity(path), "; ".join(said))
 
 
-def _open(path: str) -> IO[bytes]:
-    if "://" not in path:
-        return open(path, "rb")
-    import tensorflow as tf
+def centred(points: np.ndarray) -> np.ndarray:
+    """Brings rows to unit length, takes their mean away, and to unit length again; in place.
 
-    if not tf.io.gfile.exists(path):
-        raise FileNotFoundError(path)
-    return io.BytesIO(tf.io.gfile.GFile(path, "rb").read())
+    What all images share tells none apart: of EfficientNet-Lite0's rows of 3,000 CIFAR-10 images
+    the 20 nearest neighbours are of one class in 0.551, and in 0.533 as they are.
 
+    Args:
+        points: float32 [N, D]; rows that are not finite or of zeros become zeros.
 
-def _wrong(flag: str, path: str, received: object) -> UserError:
-    return UserError(
-        f"--{flag}={path}: expected {_FORM}, in the format that the suffix says. Received: "
-        f"{received}; write the file again."
-    )
-
-
-def _columns(flag: str, path: str) -> dict[str, np.ndarray]:
-    """The arrays "embedding" and "path" or "index" of a file, as they are stored."""
-    import pyarrow
-
-    damaged = (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error)
-    reading = _parquet if path.lower().endswith(".parquet") else _npz
-    try:
-        with _open(path) as file:
-            return reading(file)
-    except (*damaged, pyarrow.ArrowException) as error:
-        raise _wrong(flag, path, str(error).splitlines()[0]) from error
-
-
-def _chosen(names: Sequence[str]) -> list[str]:
-    """The columns to read."""
-    key = next((name for name in ("path", "index") if name in names), None)
-    if key is None or "embedding" not in names:
-        raise ValueError(f"the columns {', '.join(names) or 'none'}")
-    return [key, "embedding"]
-
-
-def _npz(file: IO[bytes]) -> dict[str, np.ndarray]:
-    packed: Any = np.load(file)  # never unpickles
-    if isinstance(packed, np.ndarray):
-        raise ValueError("one array without names")
-    return {name: packed[name] for name in _chosen(packed.files)}
-
-
-def _parquet(file: IO[bytes]) -> dict[str, np.ndarray]:
-    import pyarrow.parquet
-
-    stored = pyarrow.parquet.ParquetFile(file)
-    key, column = _chosen(stored.schema_arrow.names)
-    table = stored.read([key, column])
-    return {key: table[key].to_numpy(), column: _matrix(table[column])}
-
-
-def _matrix(column: Any) -> np.ndarray:
-    """A column of lists as [n, D]; NaN in rows of null."""
-    import pyarrow
-    import pyarrow.compute
-
-    kind = column.type
-    if not (pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind)
-            or pyarrow.types.is_fixed_size_list(kind)):  # fmt: skip
-        raise ValueError(f"embedding of type {kind}")
-    lengths = pyarrow.compute.list_value_length(column).fill_null(-1).to_numpy()
-    widths = np.unique(lengths[lengths >= 0]).tolist()
-    if len(widths) != 1:
-        raise ValueError(f"rows of widths {', '.join(map(str, widths[:5])) or 'none'}")
-    flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
-    matrix = np.full([len(lengths), widths[0]], np.nan, np.float32)
-    matrix[lengths >= 0] = np.concatenate(flat).reshape(-1, widths[0])
-    return matrix
+    Returns:
+        bool [N]: the others.
+    """
+    usable = np.ones(len(points), bool)
+    for middle in (False, True):
+        if middle:
+            points[usable] -= points.sum(0, dtype=np.float64) / max(1, usable.sum())
+        length = np.linalg.norm(points, axis=1)
+        usable &= np.isfinite(length) & (length > 1e-6 * middle)
+        points[~usable] = 0.0
+        points[usable] /= length[usable, None]
+    return usable
 
 
 def _by_index(keys: np.ndarray, count: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from ifnd_tf.distribute import replicas
 from ifnd_tf.models.loss import ContrastiveLoss, LossSettings, label_info_nce
 from ifnd_tf.models.memory_bank import KeyMemory
 from ifnd_tf.models.network import Network
+from ifnd_tf.models.teacher import similarities
 
 NOT_ACCEPTED = -1
 _MEASURES = ("detection_precision", "detection_recall", "detection_f1")  # as a refresh's
@@ -133,15 +134,16 @@ class ContrastiveModel(replicas.DistributedModel):
         negatives: tf.Tensor,
         index: tuple[tf.Tensor, tf.Tensor],
         valid: tf.Tensor,
+        given: tuple[tf.Tensor, tf.Tensor] | None = None,
     ) -> ContrastiveLoss:
         """The treated loss of unit vectors; updates the rules' state.
 
         Args:
-            anchors, positives: float32 [b, D].
-            negatives: float32 [M, D].
+            anchors, positives, negatives: float32 [b, D] and [M, D].
             index: examples of the anchors int32 [b], and of the negatives int32 [M], -1 for an
                 empty slot.
             valid: bool [M] or [b, M].
+            given: a teacher's rows of the anchors [b, W] and of the negatives [M, W].
         """
         settings = self.loss_settings
         positive = tf.reduce_sum(anchors * positives, axis=-1) / settings.temperature
@@ -149,16 +151,17 @@ class ContrastiveModel(replicas.DistributedModel):
         labels = self.labels_of(index[0]), self.labels_of(index[1])
         teacher = None
         if settings.needs("teacher"):
-            keys, candidates = tf.stop_gradient(positives), tf.stop_gradient(negatives)
-            teacher = tf.matmul(keys, candidates, transpose_b=True)
+            teacher = tf.matmul(*map(tf.stop_gradient, (positives, negatives)), transpose_b=True)
         rows = {n: tf.gather(value.value, index[0]) for n, value in self.rule_state.items()}
         epoch = tf.cast(self.optimizer.iterations.value, tf.int32) // settings.steps_per_epoch
-        truth = None
-        if self.true_labels is not None:
-            truth = self._rows(self.true_labels, index[0]), self._rows(self.true_labels, index[1])
-        loss = label_info_nce(
-            positive, logits, valid, index, labels, settings, teacher, epoch, rows, truth
+        known = self.true_labels
+        truth = (
+            None if known is None else (self._rows(known, index[0]), self._rows(known, index[1]))
         )
+        loss = label_info_nce(
+            positive, logits, valid, index, labels, settings, teacher, epoch, rows, truth,
+            similarities(*given) if given else None,
+        )  # fmt: skip
         self._set_rule_state(index[0], loss.state)
         return loss
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 from ifnd_tf.models.detected import detected_sums, masked_share
 from ifnd_tf.models.info_nce import Pairs, Treatment, info_nce
 from ifnd_tf.models.rule import Batch, Rule, reduced
+from ifnd_tf.models.teacher import Teacher, taught
 from ifnd_tf.models.treatments.attract import Attract
 from ifnd_tf.models.treatments.eliminate import Eliminate
 
@@ -45,6 +46,7 @@ class LossSettings(NamedTuple):
             masking does not shrink the denominator.
         level_combination: "mean" of the levels' losses, or one loss of the levels' "union".
         steps_per_epoch, epochs: of the run, for rules with a schedule.
+        teacher: how a teacher's embeddings become targets; None: there are none.
     """
 
     temperature: float = 0.2
@@ -53,6 +55,7 @@ class LossSettings(NamedTuple):
     level_combination: str = "mean"
     steps_per_epoch: int = 1
     epochs: int = 1
+    teacher: Teacher | None = None
 
     @property
     def state(self) -> dict[str, float]:
@@ -82,6 +85,7 @@ def label_info_nce(
     epoch: tf.Tensor | int = 0,
     state: dict[str, tf.Tensor] | None = None,
     truth: tuple[tf.Tensor, tf.Tensor] | None = None,
+    given: tf.Tensor | None = None,
 ) -> ContrastiveLoss:
     """The treated loss of a batch, in one compiled pass.
 
@@ -101,6 +105,7 @@ def label_info_nce(
         state: the anchors' rows of what the rules keep for each example, float32 [B].
         truth: classes of the anchors int32 [B] and of the negatives int32 [M], -1 for unknown, to
             measure what the rules detect; None: it is not measured.
+        given: float32 [B, M], the similarities of a teacher's embeddings, if there is one.
     """
     anchors = tf.where(labels[0] < 0, -2, labels[0])  # -1 never equals -1
     levels = zip(tf.unstack(anchors), tf.unstack(labels[1]), strict=True)
@@ -114,7 +119,7 @@ def label_info_nce(
     fixed = tf.stop_gradient(positive), tf.stop_gradient(logits)
     batch = Batch(
         *fixed, valid_pairs, same, index, settings.temperature, state or {}, teacher, epoch,
-        settings.epochs,
+        settings.epochs, given,
     )  # fmt: skip
     return _treated(positive, logits, batch, settings, truth)
 
@@ -203,6 +208,8 @@ def _treated(
     treatment = Treatment(rescale=settings.rescale_negatives)
     for rule in settings.rules:
         treatment = rule.apply(batch, treatment)
+    if settings.teacher is not None:
+        treatment = taught(treatment, batch, settings.teacher)
     found = treatment.masked or treatment.attracted
     share = masked_share(batch.valid(), found) if found else tf.zeros([])
     detected = None

@@ -28,6 +28,7 @@ class Batch(NamedTuple):
             them.
         epoch: int32 [], counted from 0.
         epochs: of the whole run.
+        given: float32 [B, M], see `teacher.similarities`; None without a teacher's embeddings.
     """
 
     positive: tf.Tensor
@@ -40,6 +41,7 @@ class Batch(NamedTuple):
     teacher: tf.Tensor = None
     epoch: tf.Tensor | int = 0
     epochs: int = 1
+    given: tf.Tensor = None
 
     def started(self, share: float) -> tf.Tensor:
         """Whether this share of the epochs is over, bool []."""

@@ -40,10 +40,10 @@ class RunReader:
         """Name to value, from config.flags."""
         lines = self._text("config.flags").splitlines()
         pairs = [line[2:].split("=", 1) for line in lines if line.startswith("--") and "=" in line]
-        flags = dict(pairs)
-        if source := flags.pop("embedding_source", ""):  # its name before detect_with
-            flags["detect_with"] = {"pass": "encoder"}.get(source, source)
-        return flags
+        found = dict(pairs)
+        if before := found.pop("embedding_source", ""):  # an earlier name and spelling
+            found["detect_with"] = before.replace("pass", "encoder")
+        return found
 
     def versions(self) -> str:
         """Versions and machine, from the first line of config.flags."""

@@ -21,7 +21,7 @@ from ifnd_tf.models.memory_bank import KeyMemory
 from ifnd_tf.models.moco import MoCo
 from ifnd_tf.models.network import Network, projector
 from ifnd_tf.models.simclr import SimCLR
-from ifnd_tf.stages import sizes
+from ifnd_tf.stages import build_teacher, sizes
 from ifnd_tf.training.learning_rate import WarmupCosine
 
 
@@ -66,13 +66,15 @@ def training_batches(
     first_step: int,
     *,
     seed: int | None = None,
+    teacher: np.ndarray | None = None,
 ) -> Any:
     """Two views of each image from `first_step` on, without end, distributed over the strategy.
 
-    Their order and views follow from `seed`, by default the run's.
+    Their order and views follow from `seed`, by default the run's. `teacher`: see `with_rows`.
     """
-    return strategy.distribute_datasets_from_function(
-        lambda context: train_batches.training_batches(
+
+    def read(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        batches = train_batches.training_batches(
             source,
             augmentation=augmentation(config),
             image_size=config.image_size,
@@ -82,7 +84,9 @@ def training_batches(
             infeed_dtype=config.infeed_dtype,
             input_context=context,
         )
-    )
+        return build_teacher.with_rows(batches, teacher)
+
+    return strategy.distribute_datasets_from_function(read)
 
 
 def ordered_batches(
@@ -115,6 +119,7 @@ def model(
     num_examples: int,
     steps_per_epoch: int = 1,
     true_labels: np.ndarray | None = None,
+    teacher_width: int = 0,
 ) -> ContrastiveModel:
     """A compiled model with fresh weights, a function of the seed.
 
@@ -124,10 +129,11 @@ def model(
         num_examples: N, the size of the training index space.
         steps_per_epoch: for the learning rate's schedule, and the treatments'.
         true_labels: int [N], -1 unknown; only measure what the treatments detect.
+        teacher_width: W of the teacher's rows, to be trained with them; 0: without.
     """
     keras.utils.set_random_seed(config.seed)
     with _dtype_policy(config.precision), strategy.scope():
-        built = _contrastive(config, strategy, num_examples, steps_per_epoch)
+        built = _contrastive(config, strategy, num_examples, steps_per_epoch, teacher_width)
         optimizer = _optimizer(config, built.trainable_variables, steps_per_epoch)
         # Under a strategy Keras' "auto" may resolve to XLA on the host and fail there; a TPU
         # compiles the whole step anyway.
@@ -150,7 +156,7 @@ def _dtype_policy(name: str) -> Iterator[None]:
 
 
 def _contrastive(
-    config: Config, strategy: tf.distribute.Strategy, num_examples: int, steps_per_epoch: int
+    config: Config, strategy: tf.distribute.Strategy, num_examples: int, steps: int, width: int
 ) -> ContrastiveModel:
     policy, splits = sizes.batch_norm_policy(config, strategy)
     network = _network(config, policy, splits)
@@ -188,8 +194,9 @@ def _contrastive(
             treatments.rules(config.treatment),
             config.rescale_negatives,
             config.level_combination,
-            steps_per_epoch,
+            steps,
             config.epochs,
+            build_teacher.settings(config, width),
         ),
         memory=memory,
     )

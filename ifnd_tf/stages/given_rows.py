@@ -69,13 +69,12 @@ def _embedded(run: Run, flag: str, path: str) -> Rows:
         batches = build.ordered_batches(run.config, run.strategy, source, image_size=size)
         found = Embedder(encode, run.strategy)(batches, source.num_examples, count)
     points = found["features"]
-    length = np.linalg.norm(points, axis=1, keepdims=True)
-    if bad := int(np.sum(~np.isfinite(length) & found[SEEN][:, None])):
+    if bad := int(np.sum(~embedding_file.centred(points) & found[SEEN])):
         raise UserError(
-            f"--{flag}={path}: expected finite features. Received: {bad} of {len(points)} images "
-            "with NaN or infinity; does the model take pixels in [0, 1]?"
+            f"--{flag}={path}: expected finite features that differ. Received: {bad} of "
+            f"{len(points)} images with NaN, infinity or the same as all; does the model take "
+            "pixels in [0, 1]?"
         )
-    points /= np.where(length > 0, length, 1.0)
     return Rows(points, embedding_file.identity(path))
 
 

@@ -197,14 +197,15 @@ class Run:
         """Training steps of an epoch."""
         return sizes.steps_per_epoch(self.config, self.splits.train)
 
-    def untrained_model(self) -> ContrastiveModel:
-        """A model for the training images, with fresh weights."""
+    def untrained_model(self, teacher_width: int = 0) -> ContrastiveModel:
+        """A model for the training images, with fresh weights; see `build.model`."""
         return build.model(
             self.config,
             self.strategy,
             num_examples=self.splits.train.num_examples,
             steps_per_epoch=self.steps_per_epoch,
             true_labels=self.splits.train.labels,
+            teacher_width=teacher_width,
         )
 
     def trained_model(self) -> ContrastiveModel:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.errors import Stopped
@@ -73,7 +74,8 @@ def train_model(run: Run) -> ContrastiveModel:
     """
     config, source, steps = run.config, run.splits.train, run.steps_per_epoch
     given = given_rows.find(run)
-    model = run.untrained_model()
+    teacher = given["teacher"].points if "teacher" in given else None
+    model = run.untrained_model(0 if teacher is None else teacher.shape[1])
     detector = build_detection.make_detector(
         config, run.strategy, model, source, run.progress.line, given.get("detect_with")
     )
@@ -98,7 +100,7 @@ def train_model(run: Run) -> ContrastiveModel:
         ]
         try:
             stateful["rollbacks"].run(
-                functools.partial(_fit, run, model, callbacks, last),
+                functools.partial(_fit, run, model, teacher, callbacks, last),
                 first,
                 restore=saving.restore,
                 most=_ROLLBACKS if config.on_nonfinite == "rollback" else 0,
@@ -121,6 +123,7 @@ def train_model(run: Run) -> ContrastiveModel:
 def _fit(
     run: Run,
     model: ContrastiveModel,
+    teacher: np.ndarray | None,
     callbacks: Sequence[keras.callbacks.Callback],
     last: int,
     first_step: int,
@@ -130,7 +133,9 @@ def _fit(
     seed = run.config.seed + _ANOTHER_SEED * rollbacks
     fit(
         model,
-        build.training_batches(run.config, run.strategy, run.splits.train, first_step, seed=seed),
+        build.training_batches(
+            run.config, run.strategy, run.splits.train, first_step, seed=seed, teacher=teacher
+        ),
         steps_per_epoch=run.steps_per_epoch,
         epochs=last,
         first_step=first_step,
