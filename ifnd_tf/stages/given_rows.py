@@ -41,10 +41,24 @@ def find(run: Run) -> dict[str, Rows]:
     Raises:
         UserError: as `embedding_file.read` and `load_features`, and if an embedding is not finite.
     """
-    paths = {flag: getattr(run.config, flag) for flag in WORDS}
-    used = {flag: path for flag, path in paths.items() if path not in WORDS[flag]}
+    used = _used(run)
     found = {path: _rows(run, flag, path) for flag, path in used.items()}
     return {flag: found[path] for flag, path in used.items()}
+
+
+def check(run: Run) -> None:
+    """Reads the files and loads the SavedModels, which embed nothing yet; raises as `find`."""
+    for flag, path in _used(run).items():
+        if embedding_file.is_file(path):
+            _rows(run, flag, path)
+        else:
+            load_saved_model(run, flag, path)
+
+
+def _used(run: Run) -> dict[str, str]:
+    """The flags that name a path."""
+    paths = {flag: getattr(run.config, flag) for flag in WORDS}
+    return {flag: path for flag, path in paths.items() if path not in WORDS[flag]}
 
 
 def _rows(run: Run, flag: str, path: str) -> Rows:
