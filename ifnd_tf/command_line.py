@@ -146,20 +146,20 @@ def _check_data_and_run(config: Config) -> None:
     """Raises `UserError` for what can be seen to be wrong without TensorFlow."""
     if "watch" in config.stages:
         return
-    if not config.saved_model or "evaluate" in config.stages:
+    if not config.saved_model or {"evaluate", "embed"} & set(config.stages):
         dataset_name.check_name("dataset", config.dataset, config.data_dir)
         kind = config.dataset.partition(":")[0]
         dataset_name.require_splits(kind, config.train_split, config.eval_split)
     for flag in ("transfer_dataset", "embed_dataset"):
         if getattr(config, flag):
             dataset_name.check_name(flag, getattr(config, flag), config.data_dir)
-    if {"check", "train", "compare"} & set(config.stages):
-        for flag in embedding_file.WORDS:
+    for flag in embedding_file.WORDS:
+        if flag == "embeddings" or {"check", "train", "compare"} & set(config.stages):
             embedding_file.check_name(flag, getattr(config, flag))
     if "://" in config.run_path:
         return
     needs_run = {"evaluate", "export", "embed", "report"} & set(config.stages)
-    alone = "train" not in config.stages and not config.saved_model
+    alone = not ("train" in config.stages or config.saved_model or config.embeddings)
     if needs_run and alone and not os.path.isdir(config.run_path):
         raise UserError(
             f"--workdir: expected the directory of a run with a checkpoint. Received: "

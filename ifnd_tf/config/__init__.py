@@ -178,10 +178,15 @@ def _check_together(config: Config) -> None:
         )
     num_clusters.check_spelling(config.num_clusters)
     _ = config.shares  # raises if they do not parse
-    if config.saved_model and set(config.stages) - {"check", "evaluate", "report"}:
+    for flag, stages in (("saved_model", {"evaluate", "embed"}), ("embeddings", {"embed"})):
+        if getattr(config, flag) and set(config.stages) - {"check", "report", *stages}:
+            raise UserError(
+                f"--{flag}: expected --mode={' or '.join(sorted(stages))}, because nothing is "
+                f"trained. Received: --mode={config.mode}."
+            )
+    if config.saved_model and config.embeddings:
         raise UserError(
-            "--saved_model: expected --mode=evaluate, because a SavedModel is not trained here. "
-            f"Received: --mode={config.mode}."
+            "--embeddings: expected no --saved_model beside it. Received: both; leave one out."
         )
     if config.saved_model and "finetune" in config.protocol_names:
         raise UserError(

@@ -18,7 +18,9 @@ from ifnd_tf.errors import UserError, did_you_mean_path
 
 SUFFIXES = (".npz", ".parquet")
 # Flag -> its spellings that are no path.
-WORDS = {"detect_with": ("encoder", "keys"), "teacher": ("",)}
+WORDS = {"detect_with": ("encoder", "keys"), "teacher": ("",), "embeddings": ("",)}
+# Flags that also name a SavedModel.
+MODELS = ("detect_with", "teacher")
 
 
 class Rows(NamedTuple):
@@ -52,18 +54,19 @@ def check_name(flag: str, text: str) -> None:
         return
     if path.lower().endswith(SUFFIXES) and os.path.isfile(path):
         return
-    if any(os.path.isfile(os.path.join(path, f"saved_model.{end}")) for end in ("pb", "pbtxt")):
+    saved = [os.path.join(path, f"saved_model.{end}") for end in ("pb", "pbtxt")]
+    if flag in MODELS and any(map(os.path.isfile, saved)):
         return
     wanted = "".join(f"{word}, " for word in filter(None, words))
     received = "which is not there"
     if os.path.isdir(path):
-        received = "a folder without saved_model.pb"
+        received = "a folder without saved_model.pb" if flag in MODELS else "a folder"
     elif os.path.isfile(path):
         received = "a file of another kind"
     raise UserError(
-        f"--{flag}: expected {wanted}a file of embeddings ({' or '.join(SUFFIXES)}), or the "
-        f"directory of a SavedModel. Received: {text!r}, {received}."
-        f"{'' if os.path.exists(path) else did_you_mean_path(path)}"
+        f"--{flag}: expected {wanted}a file of embeddings ({' or '.join(SUFFIXES)})"
+        f"{', or the directory of a SavedModel' if flag in MODELS else ''}. Received: {text!r}, "
+        f"{received}.{'' if os.path.exists(path) else did_you_mean_path(path)}"
     )
 
 
@@ -118,7 +121,7 @@ def read(flag: str, path: str, names: Sequence[str], readable: np.ndarray) -> Ro
     place = _by_path(flag, path, shown, names) if by_path else _by_index(keys, len(names))
     if not np.any(place >= 0):
         raise UserError(
-            f"--{flag}={path}: expected rows of the training images, such as {named(names[:2])}. "
+            f"--{flag}={path}: expected rows of the images, such as {named(names[:2])}. "
             f"Received: {counted(len(shown), 'row')} of others, such as {named(shown[:2])}; make "
             "the paths relative to the data set's folder."
         )
@@ -139,7 +142,7 @@ def read(flag: str, path: str, names: Sequence[str], readable: np.ndarray) -> Ro
     }
     said = [f"{counted(len(x), 'image')} {words} ({named(x)})" for words, x in notes.items() if x]
     if others := [shown[row] for row in np.flatnonzero(place < 0)]:
-        said.append(f"{counted(len(others), 'row')} of no training image ({named(others)})")
+        said.append(f"{counted(len(others), 'row')} of no image of the data ({named(others)})")
     return Rows(points, identity(path), "; ".join(said))
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ifnd_tf.data import embedding_file
-from ifnd_tf.data.embedding_file import WORDS, Rows
+from ifnd_tf.data.embedding_file import MODELS, WORDS, Rows
 from ifnd_tf.errors import UserError
 from ifnd_tf.evaluation.embed import SEEN, Embedder
 from ifnd_tf.evaluation.saved_model import SavedModelFeatures, load_features
@@ -57,7 +57,7 @@ def check(run: Run) -> None:
 
 def _used(run: Run) -> dict[str, str]:
     """The flags that name a path."""
-    paths = {flag: getattr(run.config, flag) for flag in WORDS}
+    paths = {flag: getattr(run.config, flag) for flag in MODELS}
     return {flag: path for flag, path in paths.items() if path not in WORDS[flag]}
 
 

@@ -67,7 +67,7 @@ def test_missing_doubled_extra_and_unusable_rows_are_counted_and_named(tmp_path,
         "2 images with NaN, infinity or zeros alone in the row (photos/train/a/1.jpg, "
         "photos/train/a/2.jpg); "
         "1 image with a second row, which is left out (a/0.jpg); "
-        "1 row of no training image (b/7.jpg)"
+        "1 row of no image of the data (b/7.jpg)"
     )
 
 
@@ -76,7 +76,7 @@ def test_rows_find_their_images_by_index(tmp_path, name):
     found = read(write(tmp_path / name, VALUES[:3], index=[4, 0, 9]))
     assert np.flatnonzero(found.known).tolist() == [0, 4]
     np.testing.assert_allclose(found.points[[4, 0]], unit(VALUES[:2]), rtol=1e-5)
-    assert "1 row of no training image (9)" in found.notes
+    assert "1 row of no image of the data (9)" in found.notes
 
 
 def test_a_row_of_null_counts_as_missing(tmp_path):
@@ -88,7 +88,7 @@ def test_a_row_of_null_counts_as_missing(tmp_path):
 
 
 BAD = {
-    "no_row": ({"path": [f"x/{i}.jpg" for i in range(6)]}, "expected rows of the training images"),
+    "no_row": ({"path": [f"x/{i}.jpg" for i in range(6)]}, "expected rows of the images"),
     "same_names": ({"path": ["0.jpg", *NAMES[1:]]}, "paths that tell the images apart.*0.jpg"),
     "no_key": ({"name": NAMES}, "Received: the columns name, embedding"),
     "few_keys": ({"path": NAMES[:5]}, "5 keys of type .* for 6 rows"),

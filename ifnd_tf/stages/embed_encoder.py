@@ -1,0 +1,60 @@
+"""The encoder of `--mode=embed`: the run's own, a SavedModel, or a file of embeddings."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from ifnd_tf.data import embedding_file
+from ifnd_tf.data.datasets import Splits
+from ifnd_tf.stages import given_rows
+from ifnd_tf.stages.run import Run
+
+# Sides of the views, in pixels: of a SavedModel that takes images of any size, and of images that
+# are only looked at.
+_ANY_SIZE, _LOOKED_AT = 224, 64
+
+
+class EmbedEncoder(NamedTuple):
+    """How images get their features.
+
+    Attributes:
+        outputs: uint8 images `[b, S, S, 3]` -> "features" float32 `[b, F]` and, where the encoder
+            has one of its own, "embedding" `[b, D]` of unit length; nothing with given rows.
+        image_size: S.
+        rows: of all images of both parts of the data, if they are given; else None.
+    """
+
+    outputs: Callable[[tf.Tensor], dict[str, tf.Tensor]]
+    image_size: int
+    rows: np.ndarray | None = None
+
+
+def choose(run: Run, splits: Splits) -> EmbedEncoder:
+    """The encoder that the flags say.
+
+    Raises:
+        UserError: if there is no checkpoint, or the SavedModel or the file is not usable.
+    """
+    config = run.config
+    if config.embeddings:
+        return EmbedEncoder(lambda images: {}, _LOOKED_AT, _given(run, splits))
+    if config.saved_model:
+        model = given_rows.load_saved_model(run, "saved_model", config.saved_model)
+        return EmbedEncoder(model, model.image_size or max(_ANY_SIZE, config.image_size))
+    return EmbedEncoder(run.trained_model().network.inference, config.image_size)
+
+
+def _given(run: Run, splits: Splits) -> np.ndarray:
+    """The rows of `--embeddings`, float32 `[N, D]`; zeros where an image has none."""
+    path = run.config.embeddings
+    parts = [source for source in splits if source is not None]
+    names = [source.describe(i) for source in parts for i in range(source.num_examples)]
+    starts = np.cumsum([0, *(source.num_examples for source in parts)])
+    readable = [s.readable + start for s, start in zip(parts, starts, strict=False)]
+    with run.progress.phase(f"reading {path}"):
+        rows = embedding_file.read("embeddings", path, names, np.concatenate(readable))
+    if rows.notes:
+        run.progress.line(f"warning: --embeddings={path}: {rows.notes}")
+    return rows.points
