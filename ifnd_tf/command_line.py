@@ -19,7 +19,7 @@ from ifnd_tf.config import Config, flagfile, free_flags, help_text
 from ifnd_tf.config.run import STAGES
 from ifnd_tf.data import dataset_name, embedding_file
 from ifnd_tf.errors import Stopped, UserError, did_you_mean, did_you_mean_path
-from ifnd_tf.run import image_messages
+from ifnd_tf.run import image_messages, pretrained
 from ifnd_tf.run.records import RunReader
 from ifnd_tf.run.same_flags import require_same_flags, same_value
 
@@ -99,7 +99,8 @@ def _meant(word: str) -> str:
 
 def _with_run(given: Mapping[str, str]) -> Config:
     """The configuration of the flags given, and of the run directory for stages that need a run."""
-    config = Config().override(given if "dataset" in given else {**_demo(), **given})
+    demo = {} if "dataset" in given else flagfile.preset_flags("digits")
+    config = Config().override({**demo, **given})
     if "dataset" in given:
         config = _apart(config)
     if {"train", "compare", "watch"} & set(config.stages):
@@ -119,12 +120,6 @@ def _apart(config: Config) -> Config:
         number += 1
         path = f"{config.run_path}-{number}"
     return config
-
-
-def _demo() -> dict[str, str]:
-    """The settings without `--dataset`: those of the preset digits."""
-    lines = (line.removeprefix("--") for line in flagfile.expand(["--preset=digits"]))
-    return dict(line.split("=", 1) for line in lines)
 
 
 def _joined(entries: list[str]) -> str:
@@ -153,14 +148,17 @@ def _check_data_and_run(config: Config) -> None:
     for flag in ("transfer_dataset", "embed_dataset"):
         if getattr(config, flag):
             dataset_name.check_name(flag, getattr(config, flag), config.data_dir)
+    begins = {"check", "train", "compare"} & set(config.stages)
     for flag in embedding_file.WORDS:
-        if flag == "embeddings" or {"check", "train", "compare"} & set(config.stages):
+        if begins or flag == "embeddings":
             embedding_file.check_name(flag, getattr(config, flag))
+    if (begins or "embed" in config.stages) and not RunReader(config.run_path).flags():
+        pretrained.check(config.init_from, config.backbone, config.run_path)
     if "://" in config.run_path:
         return
     needs_run = {"evaluate", "export", "embed", "report"} & set(config.stages)
-    alone = not ("train" in config.stages or config.saved_model or config.embeddings)
-    if needs_run and alone and not os.path.isdir(config.run_path):
+    own = "train" in config.stages or config.saved_model or config.embeddings or config.init_from
+    if needs_run and not own and not os.path.isdir(config.run_path):
         raise UserError(
             f"--workdir: expected the directory of a run with a checkpoint. Received: "
             f"{config.run_path!r}, which is not there; run --mode=train first."

@@ -24,7 +24,14 @@ from ifnd_tf.config import Config
 from ifnd_tf.data import datasets
 from ifnd_tf.data.scan import scan
 from ifnd_tf.errors import UserError
-from ifnd_tf.stages import auto, build, build_detection, compare_variants, sizes
+from ifnd_tf.stages import (
+    auto,
+    build,
+    build_detection,
+    compare_variants,
+    initial_weights,
+    sizes,
+)
 from lowering import programs, stablehlo, write
 from lowering.functional import LoweringError
 
@@ -82,7 +89,7 @@ def lower(
     steps = sizes.steps_per_epoch(config, splits.train)
     model = build.model(
         config, strategy, num_examples=data.train, steps_per_epoch=steps,
-        true_labels=splits.train.labels,
+        true_labels=splits.train.labels, start=initial_weights.starter(config),
     )  # fmt: skip
     detector = build_detection.make_detector(config, strategy, model, splits.train)
     lowered = programs.all_programs(config, model, data)

@@ -105,6 +105,7 @@ def decided(name: str) -> Config:
     side = auto.image_size(300, accelerated=False)
     queue = auto.queue_size(config.batch_size, SIZES[name][0])
     values = {"image_size": side, "stem": auto.stem(side), "queue_size": queue}
+    values |= {"init_from": "", "backbone": "resnet_small"}
     return dataclasses.replace(config, **{each: values[each] for each in config.undecided})
 
 

@@ -22,6 +22,7 @@ from ifnd_tf.config.optimisation import Optimisation
 from ifnd_tf.config.results import EXPORTS, Results
 from ifnd_tf.config.run import STAGES, Run
 from ifnd_tf.config.setting import check, read, value_type
+from ifnd_tf.config.start import Start
 from ifnd_tf.config.teacher import Teacher
 from ifnd_tf.config.treatments import check_framework
 from ifnd_tf.config.views import Views
@@ -30,8 +31,8 @@ from ifnd_tf.errors import UserError, did_you_mean
 
 @dataclasses.dataclass(frozen=True)
 class Config(
-    Devices, Comparison, Results, Evaluation, Optimisation, Teacher, Detection, Model, Views, Data,
-    Run,
+    Devices, Comparison, Results, Evaluation, Optimisation, Teacher, Detection, Start, Model, Views,
+    Data, Run,
 ):  # fmt: skip
     """The settings of one run. Symbols (N, B, Q, D, K, L) are those of the method."""
 
@@ -171,9 +172,10 @@ def _check_stages(config: Config) -> None:
 def _check_together(config: Config) -> None:
     """Raises `UserError` naming the first clash of two settings."""
     _check_stages(config)
-    if config.backbone not in RESNETS and not config.backbone.startswith("keras:"):
+    known = config.backbone in ("auto", *RESNETS)
+    if not known and not config.backbone.startswith(("keras:", "hub:")):
         raise UserError(
-            f"--backbone: expected one of {', '.join(RESNETS)}, or keras:NAME. Received: "
+            f"--backbone: expected one of {', '.join(RESNETS)}, keras:NAME or hub:NAME. Received: "
             f"{config.backbone!r}.{did_you_mean(config.backbone, RESNETS)}"
         )
     num_clusters.check_spelling(config.num_clusters)
@@ -198,6 +200,16 @@ def _check_together(config: Config) -> None:
         raise UserError(
             "--detector=neighbours: expected --level_combination=union, since each level holds "
             f"some of the pairs. Received: --level_combination={config.level_combination}."
+        )
+    if config.freeze_epochs and not config.init_from:
+        raise UserError(
+            "--freeze_epochs: expected --init_from=, since a frozen encoder of random weights "
+            f"learns nothing. Received: --freeze_epochs={config.freeze_epochs} without."
+        )
+    if config.freeze_epochs > config.epochs:
+        raise UserError(
+            f"--freeze_epochs: expected at most --epochs={config.epochs}. Received: "
+            f"{config.freeze_epochs}."
         )
     if config.acceptance_end < config.acceptance_start:
         raise UserError(

@@ -1,11 +1,14 @@
 """Settings of the model and its loss."""
 
 import dataclasses
+import re
 
 from ifnd_tf.config import treatments
 from ifnd_tf.config.setting import setting
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet_small", "resnet_tiny")
+# Vision Transformers of --backbone=hub:, by size and side of a patch.
+VIT = re.compile(r"vit_(?P<size>tiny|small|base|large|huge)_patch(?P<patch>\d+)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +24,10 @@ class Model:
         "resnet_small",
         "resnet18 | resnet34 | resnet50 | resnet101 | resnet_small (see --depth, --width) | "
         "resnet_tiny (one block of --width channels, for tests and trials) | "
-        "keras:NAME for any network of keras.applications.",
+        "keras:NAME for any network of keras.applications | hub:vit_SIZE_patchN, or hub:FOLDER of "
+        "a KerasHub preset, for a Vision Transformer (extra hub). auto: the network of a run in "
+        "--init_from; EfficientNetB0 if --init_from=auto finds its weights; else resnet_small.",
+        auto=True,
     )
     stem: str = setting(
         "cifar",

@@ -1,14 +1,20 @@
 """The encoder as a Keras model of stock layers, its weights, ONNX and TensorFlow Lite."""
 
+import collections
 import contextlib
 import io
+import warnings
+from collections.abc import Sequence
 
+import h5py
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.data import photometric
-from ifnd_tf.errors import UserError
+from ifnd_tf.errors import UserError, cause
 from ifnd_tf.models.batch_norm import BatchNorm
+from ifnd_tf.models.initial_weights import Weight, misfits, weights_of
 
 # The newest set of ONNX operators that tf2onnx writes.
 _ONNX_OPSET = 18
@@ -32,6 +38,7 @@ def keras_encoder(encoder: keras.Model, image_size: int) -> keras.Model:
             return keras.layers.BatchNormalization(
                 momentum=layer.momentum,
                 epsilon=layer.epsilon,
+                scale=layer.scale,
                 name=layer.name,
                 dtype=layer.dtype_policy,
             )
@@ -45,6 +52,71 @@ def keras_encoder(encoder: keras.Model, image_size: int) -> keras.Model:
     normalised = keras.layers.Rescaling(scale.tolist(), offset.tolist(), name="normalise")(images)
     features = keras.layers.Activation("linear", dtype="float32", name="features")(copy(normalised))
     return keras.Model(images, features, name="ifnd_encoder")
+
+
+def read_keras(path: str) -> keras.Model:
+    """The model of a .keras file.
+
+    Raises:
+        UserError: if Keras cannot load it.
+    """
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        raise UserError(
+            "--init_from: expected a .keras file that Keras can load. Received: "
+            f"{path!r} ({cause(error)})."
+        ) from error
+
+
+def is_export(path: str) -> bool:
+    """Whether a file of weights is of `keras_encoder`, whose network is a layer of a model."""
+    with h5py.File(path) as file:
+        return "functional" in file.get("layers", ())
+
+
+def read_weights(path: str, encoder: keras.Model, image_size: int) -> list[Weight]:
+    """The encoder's weights in a file that `write_keras` made of `keras_encoder`.
+
+    Args:
+        path: the .weights.h5 file.
+        encoder: of the architecture that is expected.
+        image_size: S.
+
+    Raises:
+        UserError: if they do not fit; names them with their shapes.
+    """
+    model = keras_encoder(encoder, image_size)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # one for each layer that is not there
+            model.load_weights(path)
+    except (ValueError, KeyError) as error:
+        raise UserError(
+            f"--init_from: expected weights that fit the network {encoder.name}. Received: "
+            f"{path!r} ({_misfits(path, weights_of(encoder)) or cause(error)}); give the flags of "
+            "that network, or another start."
+        ) from error
+    return weights_of(model)
+
+
+def _misfits(path: str, expected: Sequence[Weight]) -> str:
+    """As `initial_weights.misfits`, of a file whose layers have names."""
+    found: dict[str, np.ndarray] = {}
+
+    def collect(_, group) -> None:
+        if isinstance(group, h5py.Group) and "name" in group.attrs:
+            found.update({f"{group.attrs['name']} {n}": group[n] for n in group})
+
+    with h5py.File(path) as file:
+        file.visititems(collect)
+        received, numbers = [], collections.Counter[str]()
+        for weight in expected:
+            layer = weight.name.rpartition("/")[0]
+            key = f"{layer} {numbers[layer]}"
+            numbers[layer] += 1
+            received.append(Weight(key, found.get(key)))
+        return misfits(expected, received) if found else ""
 
 
 def write_keras(path: str, model: keras.Model) -> list[str]:

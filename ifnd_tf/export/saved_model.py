@@ -1,10 +1,12 @@
 """The encoder as a SavedModel that needs neither Keras nor this package."""
 
+import keras
 import tensorflow as tf
 
 from ifnd_tf.data.crops import centre_view
 from ifnd_tf.data.decode import DECODING, Decoding, decode_image
-from ifnd_tf.errors import UserError
+from ifnd_tf.errors import UserError, cause
+from ifnd_tf.models.initial_weights import Weight
 from ifnd_tf.models.network import Network
 
 
@@ -109,3 +111,40 @@ def export(path: str, network: Network, image_size: int, decoding: Decoding = DE
             f"Expected a directory that can be written for the SavedModel. Received: {path!r} "
             f"({error}); choose another --workdir."
         ) from error
+
+
+def read_weights(path: str, network: Network) -> tuple[list[Weight], list[Weight]]:
+    """The weights of encoder and projector in a SavedModel that `export` wrote.
+
+    Args:
+        path: the SavedModel's directory, local or gs://.
+        network: of the architecture that is expected; the variables have its order.
+
+    Returns:
+        The encoder's and the projector's, as `weights_of` orders them.
+
+    Raises:
+        UserError: if the SavedModel is another's, or has more or fewer variables.
+    """
+    try:
+        loaded = tf.saved_model.load(path)
+        found = [*loaded.trainable_variables, *loaded.non_trainable_variables]
+    except (OSError, AttributeError, tf.errors.OpError) as error:
+        raise UserError(
+            "--init_from: expected a SavedModel that --mode=export wrote. Received: "
+            f"{path!r} ({cause(error)})."
+        ) from error
+    own = [v for n in network for v in n.trainable_variables]
+    own += [v for n in network for v in n.non_trainable_variables]
+    if len(own) != len(found):
+        raise UserError(
+            f"--init_from: expected a SavedModel of {network.encoder.name} with {len(own)} "
+            f"variables. Received: {path!r} with {len(found)}, so of another network; give the "
+            "flags of that network, or another start."
+        )
+    place = {id(variable): number for number, variable in enumerate(own)}
+
+    def part(model: keras.Model) -> list[Weight]:
+        return [Weight(v.path, found[place[id(v)]].numpy()) for v in model.weights]
+
+    return part(network.encoder), part(network.projector)

@@ -1,14 +1,15 @@
 """Encoders by name."""
 
-import inspect
+from typing import Any
 
 import keras
 
 from ifnd_tf.errors import UserError
+from ifnd_tf.models import keras_applications, keras_hub_networks
 from ifnd_tf.models.batch_norm import BatchNorm
 from ifnd_tf.models.resnet import RESNETS, resnet, small_resnet_blocks
 
-_KERAS_PREFIX = "keras:"
+KERAS, HUB = "keras:", "hub:"
 
 
 def build(
@@ -25,8 +26,8 @@ def build(
 
     Args:
         name: "resnet18", "resnet34", "resnet50", "resnet101", "resnet_small", "resnet_tiny"
-            (one block, for tests and trials), or "keras:NAME" for a network of
-            `keras.applications`.
+            (one block, for tests and trials), "keras:NAME" for a network of
+            `keras.applications`, or "hub:NAME" for a Vision Transformer of KerasHub.
         image_size: side of the square input, in pixels.
         stem: first layers of our ResNets, see `resnet`.
         depth: layers of resnet_small, 6n + 2.
@@ -42,8 +43,8 @@ def build(
         UserError: if there is no such network, or it does not take this image size.
     """
 
-    def norm(layer_name: str) -> BatchNorm:
-        return BatchNorm(batch_norm, batch_norm_splits, name=layer_name)
+    def norm(layer_name: str, **kwargs: Any) -> BatchNorm:
+        return BatchNorm(batch_norm, batch_norm_splits, name=layer_name, **kwargs)
 
     if name in RESNETS:
         blocks, channels, bottleneck = RESNETS[name]
@@ -51,32 +52,9 @@ def build(
             image_size=image_size, blocks=blocks or small_resnet_blocks(depth),
             width=channels or width, bottleneck=bottleneck, stem=stem, norm=norm, name=name,
         )  # fmt: skip
-    if name.startswith(_KERAS_PREFIX):
-        return _keras_application(name.removeprefix(_KERAS_PREFIX), image_size, norm)
-    known = ", ".join([*RESNETS, f"{_KERAS_PREFIX}NAME"])
+    if name.startswith(KERAS):
+        return keras_applications.encoder(name.removeprefix(KERAS), image_size, norm)
+    if name.startswith(HUB):
+        return keras_hub_networks.encoder(name.removeprefix(HUB), image_size)
+    known = ", ".join([*RESNETS, f"{KERAS}NAME", f"{HUB}NAME"])
     raise UserError(f"--backbone: expected one of {known}. Received: {name!r}.")
-
-
-def _keras_application(name: str, image_size: int, norm) -> keras.Model:
-    constructor = getattr(keras.applications, name, None)
-    if not inspect.isfunction(constructor):
-        names = [n for n in dir(keras.applications) if n[0].isupper()]
-        raise UserError(
-            f"--backbone: expected keras: and one of {', '.join(names)}. Received: {name!r}."
-        )
-    options = {"include_top": False, "weights": None, "pooling": "avg"}
-    if "include_preprocessing" in inspect.signature(constructor).parameters:
-        options["include_preprocessing"] = False  # our images come normalised
-    try:
-        model = constructor(input_shape=(image_size, image_size, 3), **options)
-    except ValueError as error:
-        raise UserError(
-            f"--backbone=keras:{name} does not take --image_size={image_size}: {error}"
-        ) from error
-
-    def replace(layer):
-        if isinstance(layer, keras.layers.BatchNormalization):
-            return norm(layer.name)
-        return layer.__class__.from_config(layer.get_config())
-
-    return keras.models.clone_model(model, clone_function=replace)

@@ -25,6 +25,7 @@ class BatchNorm(keras.layers.Layer):
         splits: number of parts for "split"; divides the replica's batch.
         momentum: weight of the past in the moving statistics, in [0, 1).
         epsilon: added to the variance.
+        scale: whether there is a factor gamma; some networks of keras.applications have none.
 
     The moving statistics are averaged over replicas at every step, so that all replicas
     hold, and save, the same ones.
@@ -36,13 +37,14 @@ class BatchNorm(keras.layers.Layer):
         splits: int = 8,
         momentum: float = 0.9,
         epsilon: float = 1e-5,
+        scale: bool = True,
         **kwargs,
     ):
         super().__init__(**kwargs)
         if policy not in POLICIES:
             raise ValueError(f"policy: expected one of {POLICIES}. Received: {policy!r}")
         self.policy, self.splits = policy, splits
-        self.momentum, self.epsilon = momentum, epsilon
+        self.momentum, self.epsilon, self.scale = momentum, epsilon, scale
 
     def build(self, input_shape):
         def weight(name: str, initializer: str, trainable: bool) -> keras.Variable:
@@ -51,7 +53,7 @@ class BatchNorm(keras.layers.Layer):
                 dtype="float32", autocast=False,
             )  # fmt: skip
 
-        self.gamma = weight("gamma", "ones", True)
+        self.gamma = weight("gamma", "ones", True) if self.scale else None
         self.beta = weight("beta", "zeros", True)
         self.moving_mean = weight("moving_mean", "zeros", False)
         self.moving_variance = weight("moving_variance", "ones", False)
@@ -71,10 +73,13 @@ class BatchNorm(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return input_shape
 
+    def _factor(self):
+        return tf.ones_like(self.beta.value) if self.gamma is None else self.gamma.value
+
     def _fused(self, x, mean=None, variance=None):
         """Keras' own layer is not fused under TensorFlow; this op halves the layer's cost."""
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=x, scale=self.gamma.value, offset=self.beta.value,
+            x=x, scale=self._factor(), offset=self.beta.value,
             mean=[] if mean is None else mean, variance=[] if variance is None else variance,
             epsilon=self.epsilon, is_training=mean is None,
         )  # fmt: skip
@@ -91,7 +96,7 @@ class BatchNorm(keras.layers.Layer):
         # An accelerator would wait for hundreds of small reductions; these are two for all parts.
         parts = tf.reshape(x, [self.splits, x.shape[0] // self.splits, *x.shape[1:]])
         outputs, mean, variance = _normalise_parts(
-            parts, self.gamma.value, self.beta.value, self.epsilon
+            parts, self._factor(), self.beta.value, self.epsilon
         )
         count = math.prod(x.shape[:-1]) // self.splits
         variance *= count / max(count - 1, 1)
@@ -107,7 +112,7 @@ class BatchNorm(keras.layers.Layer):
         mean, within, square = tf.unstack(replicas.all_reduce_mean(packed))
         variance = within + tf.maximum(square - tf.square(mean), 0.0)
         outputs = tf.nn.batch_normalization(
-            wide, mean, variance, self.beta.value, self.gamma.value, self.epsilon
+            wide, mean, variance, self.beta.value, self._factor(), self.epsilon
         )
         # Bessel's correction, as FusedBatchNorm applies to what it reports.
         count = math.prod(x.shape[:-1]) * replicas.num_replicas()

@@ -28,6 +28,8 @@ class ContrastiveModel(replicas.DistributedModel):
         photometric: uint8 crops [m, S, S, 3] and draws [m, P] -> normalised views; None when
             the host hands over normalised views.
         memory: averages each example's keys or features, to be clustered; None: not needed.
+        encoder_rate: steps done, an integer [] -> factor of the encoder's learning rate, float32
+            [] >= 0, where 0 freezes its weights; None: 1.
 
     Attributes:
         first_bad: int32 [2], see `nonfinite`; -1 while all numbers are finite.
@@ -45,6 +47,7 @@ class ContrastiveModel(replicas.DistributedModel):
         loss: LossSettings,
         photometric: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
         memory: KeyMemory | None = None,
+        encoder_rate: Callable[[tf.Tensor], tf.Tensor] | None = None,
         name: str | None = None,
     ):
         super().__init__(name=name)
@@ -52,6 +55,7 @@ class ContrastiveModel(replicas.DistributedModel):
         # Keras finds sub-models in attributes, not in named tuples.
         self.encoder, self.projector = network
         self.loss_settings, self.photometric, self.memory = loss, photometric, memory
+        self.encoder_rate = encoder_rate
         self.pseudo_labels: Any = None
         if num_levels:
             shape = (num_levels, num_examples)
@@ -154,10 +158,9 @@ class ContrastiveModel(replicas.DistributedModel):
             teacher = tf.matmul(*map(tf.stop_gradient, (positives, negatives)), transpose_b=True)
         rows = {n: tf.gather(value.value, index[0]) for n, value in self.rule_state.items()}
         epoch = tf.cast(self.optimizer.iterations.value, tf.int32) // settings.steps_per_epoch
-        known = self.true_labels
-        truth = (
-            None if known is None else (self._rows(known, index[0]), self._rows(known, index[1]))
-        )
+        truth = None
+        if self.true_labels is not None:
+            truth = self._rows(self.true_labels, index[0]), self._rows(self.true_labels, index[1])
         loss = label_info_nce(
             positive, logits, valid, index, labels, settings, teacher, epoch, rows, truth,
             similarities(*given) if given else None,
@@ -179,7 +182,15 @@ class ContrastiveModel(replicas.DistributedModel):
         """One optimiser step on a loss that `replica_share` made; returns the gradients."""
         variables = self.trainable_variables
         gradients = tape.gradient(loss, variables)
+        if self.encoder_rate is None:
+            self.optimizer.apply(gradients, variables)
+            return gradients
+        # Every optimizer's step, its decay of weights included, is proportional to its rate.
+        rate, encoder = self.encoder_rate(self.optimizer.iterations.value), self.encoder
+        before = [tf.identity(v.value) for v in encoder.trainable_variables]
         self.optimizer.apply(gradients, variables)
+        for variable, old in zip(encoder.trainable_variables, before, strict=True):
+            variable.assign(old + rate * (variable.value - old))
         return gradients
 
     def replica_share(self, per_anchor: tf.Tensor) -> tf.Tensor:

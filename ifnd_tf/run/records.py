@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ifnd_tf.errors import UserError, did_you_mean_path
+from ifnd_tf.run.renamed import renamed
 
 PICTURES = "report/pictures.json"
 # The entries of status.json; all of them are there while the run goes on.
@@ -40,10 +41,7 @@ class RunReader:
         """Name to value, from config.flags."""
         lines = self._text("config.flags").splitlines()
         pairs = [line[2:].split("=", 1) for line in lines if line.startswith("--") and "=" in line]
-        found = dict(pairs)
-        if before := found.pop("embedding_source", ""):  # an earlier name and spelling
-            found["detect_with"] = before.replace("pass", "encoder")
-        return found
+        return dict(renamed(*pair) for pair in pairs)
 
     def versions(self) -> str:
         """Versions and machine, from the first line of config.flags."""

@@ -9,6 +9,7 @@ import tensorflow as tf
 from ifnd_tf.config import Config
 from ifnd_tf.data.source import Source
 from ifnd_tf.data.statistics import image_statistics
+from ifnd_tf.run import pretrained
 
 # Sides of views with published recipes, from digits to ImageNet.
 _SIDES = (16, 32, 64, 96, 128, 224)
@@ -32,6 +33,12 @@ def decided(config: Config, train: Source) -> Config:
     values: dict[str, Any] = {}
     if "image_size" in config.undecided:
         values["image_size"] = image_size(short_side(train), accelerated=has_accelerator())
+    start = config.init_from
+    if "init_from" in config.undecided:
+        start = pretrained.auto_start(config.backbone, values.get("image_size", config.image_size))
+        values["init_from"] = start
+    if "backbone" in config.undecided:
+        values["backbone"] = pretrained.auto_backbone(start)
     if "stem" in config.undecided:
         values["stem"] = stem(values.get("image_size", config.image_size))
     if "queue_size" in config.undecided:

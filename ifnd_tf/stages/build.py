@@ -1,8 +1,7 @@
 """Builds data, augmentation and model of a run from its `Config`."""
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -19,10 +18,10 @@ from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.models.loss import LossSettings
 from ifnd_tf.models.memory_bank import KeyMemory
 from ifnd_tf.models.moco import MoCo
-from ifnd_tf.models.network import Network, projector
+from ifnd_tf.models.network import Network, dtype_policy, projector
 from ifnd_tf.models.simclr import SimCLR
 from ifnd_tf.stages import build_teacher, sizes
-from ifnd_tf.training.learning_rate import WarmupCosine
+from ifnd_tf.training.learning_rate import WarmupCosine, encoder_rate
 
 
 def open_splits(config: Config) -> datasets.Splits:
@@ -119,6 +118,7 @@ def model(
     num_examples: int,
     steps_per_epoch: int = 1,
     true_labels: np.ndarray | None = None,
+    start: Callable[[Network], None] | None = None,
     teacher_width: int = 0,
 ) -> ContrastiveModel:
     """A compiled model with fresh weights, a function of the seed.
@@ -129,11 +129,13 @@ def model(
         num_examples: N, the size of the training index space.
         steps_per_epoch: for the learning rate's schedule, and the treatments'.
         true_labels: int [N], -1 unknown; only measure what the treatments detect.
+        start: gives the fresh network its first weights, see `initial_weights`; None: it keeps
+            its random ones.
         teacher_width: W of the teacher's rows, to be trained with them; 0: without.
     """
     keras.utils.set_random_seed(config.seed)
-    with _dtype_policy(config.precision), strategy.scope():
-        built = _contrastive(config, strategy, num_examples, steps_per_epoch, teacher_width)
+    with dtype_policy(config.precision), strategy.scope():
+        built = _contrastive(config, strategy, num_examples, steps_per_epoch, start, teacher_width)
         optimizer = _optimizer(config, built.trainable_variables, steps_per_epoch)
         # Under a strategy Keras' "auto" may resolve to XLA on the host and fail there; a TPU
         # compiles the whole step anyway.
@@ -144,27 +146,23 @@ def model(
     return built
 
 
-@contextlib.contextmanager
-def _dtype_policy(name: str) -> Iterator[None]:
-    """Layers built within get this precision."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
-
-
 def _contrastive(
-    config: Config, strategy: tf.distribute.Strategy, num_examples: int, steps: int, width: int
+    config: Config,
+    strategy: tf.distribute.Strategy,
+    num_examples: int,
+    steps_per_epoch: int,
+    start: Callable[[Network], None] | None,
+    teacher_width: int,
 ) -> ContrastiveModel:
     policy, splits = sizes.batch_norm_policy(config, strategy)
-    network = _network(config, policy, splits)
+    query = network(config, policy, splits)
+    if start is not None:  # before the key network copies it
+        start(query)
     framework: Callable[..., ContrastiveModel]
     if config.framework == "moco":
         framework = functools.partial(
             MoCo,
-            key_network=_network(config, policy, splits),
+            key_network=network(config, policy, splits),
             queue_size=config.queue_size,
             key_momentum=config.key_momentum,
             batch_norm=policy,
@@ -180,12 +178,12 @@ def _contrastive(
         memory = KeyMemory(
             strategy,
             num_examples=num_examples,
-            width=clustered_width(config, network),
+            width=clustered_width(config, query),
             momentum=config.keys_momentum,
             features=config.cluster_on == "features",
         )
     return framework(
-        network,
+        query,
         num_examples=num_examples,
         num_levels=sizes.num_levels(config, num_examples),
         photometric=augment,
@@ -194,15 +192,24 @@ def _contrastive(
             treatments.rules(config.treatment),
             config.rescale_negatives,
             config.level_combination,
-            steps,
+            steps_per_epoch,
             config.epochs,
-            build_teacher.settings(config, width),
+            build_teacher.settings(config, teacher_width),
         ),
         memory=memory,
+        encoder_rate=_encoder_rate(config, steps_per_epoch),
     )
 
 
-def _network(config: Config, batch_norm: str, batch_norm_splits: int) -> Network:
+def _encoder_rate(config: Config, steps_per_epoch: int) -> Callable[[tf.Tensor], tf.Tensor] | None:
+    scale, frozen = config.encoder_learning_rate_scale, config.freeze_epochs
+    if scale == 1 and not frozen:
+        return None
+    return functools.partial(encoder_rate, scale=scale, frozen_steps=frozen * steps_per_epoch)
+
+
+def network(config: Config, batch_norm: str = "local", batch_norm_splits: int = 1) -> Network:
+    """An encoder and its projector, with fresh weights."""
     encoder = backbones.build(
         config.backbone,
         image_size=config.image_size,

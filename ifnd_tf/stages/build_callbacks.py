@@ -113,6 +113,8 @@ def checkpointing(
 ) -> Checkpointing:
     """Saves model, optimiser, detector and the states of `stateful`."""
     config = run.config
+    # Of dropout, in networks of others; no part of a checkpointed model either.
+    seeds = [v.value for v in model.variables if v.name == "seed_generator_state"]
     with run.strategy.scope():
         return Checkpointing(
             CheckpointStore(run.directory.file("checkpoints")),
@@ -129,6 +131,7 @@ def checkpointing(
             detector=detector,
             # Keras' metrics are no part of a checkpointed model.
             metrics=[v.value for metric in model.metrics for v in metric.variables],
+            **({"seeds": seeds} if seeds else {}),
         )
 
 

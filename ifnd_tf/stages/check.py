@@ -171,7 +171,7 @@ def _machine(findings: Findings, run: Run) -> None:
     config, source = run.config, run.splits.train
     rows = sizes.replica_batch(config, run.strategy)
     room = machine.accelerator_memory() or machine.free_memory()
-    model = run.untrained_model()
+    model = run.starting_model()
     needed = check_cost.needed_bytes(config, model, rows)
     _disk(findings, run, model)
     measured = None

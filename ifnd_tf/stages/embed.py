@@ -31,7 +31,7 @@ _SIDE, _MANY = 64, 50_000
 def write_embeddings(run: Run) -> None:
     """Embeds all images of the run, or of `--embed_dataset`, and writes `embeddings/`."""
     encoder = embed_encoder.choose(run, run.embed_splits)
-    if _alone(run.config):
+    if embed_encoder.without_run(run):
         run.directory.claim()  # what is in it is this encoder's alone
     write(run, run.embed_splits, encoder)
 
@@ -47,7 +47,7 @@ def write(run: Run, splits: Splits, encoder: EmbedEncoder) -> None:
     paths = table["path"]
     if not directory.writer:
         return
-    count = min(_num_clusters(config, len(paths)), len(paths))
+    count = min(_num_clusters(run, len(paths)), len(paths))
     with run.progress.phase("clustering"):
         clusters, confidence = _clustered(run, table["embedding"], count)
     kept = {name: column for name, column in table.items() if name != THUMBNAIL}
@@ -83,18 +83,13 @@ def write(run: Run, splits: Splits, encoder: EmbedEncoder) -> None:
     )
 
 
-def _alone(config: Config) -> bool:
-    """Whether the images are embedded without a run."""
-    return bool(config.saved_model or config.embeddings)
-
-
-def _num_clusters(config: Config, count: int) -> int:
+def _num_clusters(run: Run, count: int) -> int:
     """Clusters of so many images."""
-    if config.embed_clusters:
-        return config.embed_clusters
-    if _alone(config):
+    if run.config.embed_clusters:
+        return run.config.embed_clusters
+    if embed_encoder.without_run(run):
         return max(2, round((count / 2) ** 0.5))
-    return min(sizes.num_clusters(config, count) or [max(2, count // 100)])
+    return min(sizes.num_clusters(run.config, count) or [max(2, count // 100)])
 
 
 def _embedded(

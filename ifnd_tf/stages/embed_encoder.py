@@ -1,4 +1,4 @@
-"""The encoder of `--mode=embed`: the run's own, a SavedModel, or a file of embeddings."""
+"""The encoder of `--mode=embed`: the run's own, another's, or a file of embeddings."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from ifnd_tf.data import embedding_file
 from ifnd_tf.data.datasets import Splits
-from ifnd_tf.stages import given_rows
+from ifnd_tf.run.checkpoints import CheckpointStore
+from ifnd_tf.stages import build, given_rows, initial_weights
 from ifnd_tf.stages.run import Run
 
 # Sides of the views, in pixels: of a SavedModel that takes images of any size, and of images that
@@ -35,7 +36,7 @@ def choose(run: Run, splits: Splits) -> EmbedEncoder:
     """The encoder that the flags say.
 
     Raises:
-        UserError: if there is no checkpoint, or the SavedModel or the file is not usable.
+        UserError: if there is no checkpoint, or what the flags name is not usable.
     """
     config = run.config
     if config.embeddings:
@@ -43,7 +44,28 @@ def choose(run: Run, splits: Splits) -> EmbedEncoder:
     if config.saved_model:
         model = given_rows.load_saved_model(run, "saved_model", config.saved_model)
         return EmbedEncoder(model, model.image_size or max(_ANY_SIZE, config.image_size))
+    if without_run(run):
+        return EmbedEncoder(_starting(run), config.image_size)
     return EmbedEncoder(run.trained_model().network.inference, config.image_size)
+
+
+def without_run(run: Run) -> bool:
+    """Whether the images are embedded by an encoder that this directory's run has not trained."""
+    config = run.config
+    if config.saved_model or config.embeddings:
+        return True
+    checkpoints = CheckpointStore(run.directory.file("checkpoints")).steps()
+    return bool(config.init_from) and not checkpoints
+
+
+def _starting(run: Run) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """The features of the encoder of `--init_from`, whose projector may be missing."""
+    start = initial_weights.starter(run.config, run.progress.line)
+    assert start is not None
+    with run.strategy.scope():
+        network = build.network(run.config)
+        start(network)
+    return lambda images: {"features": network.features(images)}
 
 
 def _given(run: Run, splits: Splits) -> np.ndarray:

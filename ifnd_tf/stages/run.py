@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -17,11 +17,12 @@ from ifnd_tf.data.scan import require_share, scan
 from ifnd_tf.distribute.strategies import is_chief, workers
 from ifnd_tf.errors import Stopped, UserError
 from ifnd_tf.models.contrastive import ContrastiveModel
+from ifnd_tf.models.network import Network
 from ifnd_tf.run import lock
 from ifnd_tf.run.checkpoints import CheckpointStore
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.progress import Progress
-from ifnd_tf.stages import auto, build, sizes
+from ifnd_tf.stages import auto, build, initial_weights, sizes
 
 
 class Run:
@@ -73,8 +74,8 @@ class Run:
     @property
     def decided(self) -> str:
         """The values of the settings that were given as auto, in words; "" for none."""
-        names = self.given.undecided
-        return ", ".join(f"{name} {getattr(self.config, name)}" for name in names)
+        values = {name: getattr(self.config, name) for name in self.given.undecided}
+        return ", ".join(f"{name} {value}" for name, value in values.items() if value != "")
 
     @contextlib.contextmanager
     def in_progress(self) -> Iterator[None]:
@@ -198,13 +199,24 @@ class Run:
         return sizes.steps_per_epoch(self.config, self.splits.train)
 
     def untrained_model(self, teacher_width: int = 0) -> ContrastiveModel:
-        """A model for the training images, with fresh weights; see `build.model`."""
+        """A model for the training images, with random weights; see `build.model`."""
+        return self._model(None, teacher_width)
+
+    def starting_model(self, teacher_width: int = 0) -> ContrastiveModel:
+        """A model for the training images, with the weights of `--init_from` if there are some."""
+        start = initial_weights.starter(self.config, self.progress.line)
+        return self._model(start, teacher_width)
+
+    def _model(
+        self, start: Callable[[Network], None] | None, teacher_width: int
+    ) -> ContrastiveModel:
         return build.model(
             self.config,
             self.strategy,
             num_examples=self.splits.train.num_examples,
             steps_per_epoch=self.steps_per_epoch,
             true_labels=self.splits.train.labels,
+            start=start,
             teacher_width=teacher_width,
         )
 

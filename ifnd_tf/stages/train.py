@@ -11,6 +11,8 @@ import tensorflow as tf
 
 from ifnd_tf.errors import Stopped
 from ifnd_tf.models.contrastive import ContrastiveModel
+from ifnd_tf.run.checkpoints import CheckpointStore
+from ifnd_tf.run.pretrained import AUTO_BACKBONE
 from ifnd_tf.stages import build, build_callbacks, build_detection, given_rows, sizes
 from ifnd_tf.stages.evaluate import check_protocols
 from ifnd_tf.stages.run import Run
@@ -75,7 +77,10 @@ def train_model(run: Run) -> ContrastiveModel:
     config, source, steps = run.config, run.splits.train, run.steps_per_epoch
     given = given_rows.find(run)
     teacher = given["teacher"].points if "teacher" in given else None
-    model = run.untrained_model(0 if teacher is None else teacher.shape[1])
+    width = 0 if teacher is None else teacher.shape[1]
+    # A run that goes on has its weights, and may have lost what it started from.
+    begun = CheckpointStore(run.directory.file("checkpoints")).steps()
+    model = run.untrained_model(width) if begun else run.starting_model(width)
     detector = build_detection.make_detector(
         config, run.strategy, model, source, run.progress.line, given.get("detect_with")
     )
@@ -158,6 +163,11 @@ def _opening(run: Run, model: ContrastiveModel, first: int, refresh: int | None)
     ]
     if run.decided:
         lines.insert(1, f"{run.decided}, chosen by auto")
+    if run.given.init_from == "auto" and not config.init_from:
+        lines.append(
+            "from scratch; a pretrained encoder would give detection better embeddings from the "
+            f"first epoch: --backbone={AUTO_BACKBONE} --init_from=imagenet, see docs/pretrained.md"
+        )
     levels = sizes.num_clusters(config, source.num_examples)
     if levels and refresh is not None:
         lines.append(

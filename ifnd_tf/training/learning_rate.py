@@ -8,6 +8,11 @@ import tensorflow as tf
 from ifnd_tf.errors import UserError
 
 
+def encoder_rate(step: tf.Tensor, *, scale: float, frozen_steps: int) -> tf.Tensor:
+    """The encoder's share of the learning rate: 0 for the first steps, then `scale`; float32 []."""
+    return tf.where(step < frozen_steps, 0.0, scale)
+
+
 @keras.saving.register_keras_serializable(package="ifnd_tf")
 class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
     """Linear warm-up from 0 to `peak`, then half a cosine to 0 (Loshchilov and Hutter, 2017).

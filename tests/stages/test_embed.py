@@ -15,6 +15,7 @@ from ifnd_tf.data.datasets import Splits
 from ifnd_tf.data.file_source import FileSource
 from ifnd_tf.data.source import ArraySource
 from ifnd_tf.errors import UserError
+from ifnd_tf.export import saved_model
 from ifnd_tf.run.progress import Progress
 from ifnd_tf.stages import build, embed, embed_folders
 from ifnd_tf.stages.embed_encoder import EmbedEncoder
@@ -219,3 +220,13 @@ def test_a_file_of_embeddings_serves_without_a_run(tmp_path, splits):
     # It can be given again: the format that --mode=embed writes is read.
     again = without_a_run(tmp_path / "again", splits, embeddings=str(other / "embeddings.npz"))
     assert len(rows(again / "clusters.csv")) == 39
+
+
+def test_the_encoder_of_a_start_embeds_without_training(tmp_path, splits):
+    model = build.model(tiny.config(), tf.distribute.get_strategy(), num_examples=160)
+    saved_model.export(str(tmp_path / "model"), model.network, 8)
+    folder = without_a_run(tmp_path / "run", splits, init_from=str(tmp_path / "model"), seed=5)
+    with np.load(folder / "embeddings.npz") as table:
+        features = table["features"][:30]
+    expected = model.network.features(splits.train.pixels)
+    np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,145 @@
+"""What `--init_from` and `--backbone` name on disk, told apart without TensorFlow."""
+
+import importlib.util
+import os
+import zipfile
+
+from ifnd_tf.config.model import VIT
+from ifnd_tf.errors import UserError, did_you_mean_path
+from ifnd_tf.run.records import RunReader
+
+# The network of --init_from=auto, and the file in Keras' cache that holds its ImageNet weights.
+AUTO_BACKBONE, _AUTO_FILE = "keras:EfficientNetB0", "efficientnetb0_notop.h5"
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_KINDS = (
+    "a run directory, a .keras, .weights.h5 or .h5 file, a SavedModel, a KerasHub preset's folder, "
+    "or imagenet"
+)
+
+
+def kind(init_from: str) -> str:
+    """The kind of a start: run, keras, weights, saved_model, preset or imagenet.
+
+    Raises:
+        UserError: for a path on this machine's disk that does not exist or is none of these.
+    """
+    if init_from == "imagenet":
+        return "imagenet"
+    path = os.path.expanduser(init_from)
+    if "://" not in path and not os.path.exists(path):
+        raise UserError(
+            f"--init_from: expected {_KINDS}. Received: {init_from!r}, which is not there."
+            f"{did_you_mean_path(path)}"
+        )
+    found = _kind_of_file(path) if _is_file(path) else _kind_of_folder(path)
+    if not found:
+        raise UserError(
+            f"--init_from: expected {_KINDS}. Received: {init_from!r}, which is none of these."
+        )
+    return found
+
+
+def check(init_from: str, backbone: str, run_path: str) -> None:
+    """Raises `UserError` for a start or a hub: network that cannot be right.
+
+    Args:
+        init_from, backbone: as the flags give them.
+        run_path: the directory of the run to come.
+    """
+    _check_hub(backbone)
+    if init_from in ("", "auto"):
+        return
+    found = kind(init_from)
+    if found == "imagenet" and not backbone.startswith("keras:") and backbone != "auto":
+        raise UserError(
+            "--init_from=imagenet: expected --backbone=keras:NAME, the networks that Keras has "
+            f"weights of. Received: --backbone={backbone}; try --backbone={AUTO_BACKBONE}."
+        )
+    if found == "preset" and not backbone.startswith("hub:"):
+        raise UserError(
+            f"--init_from={init_from}: expected --backbone=hub:{init_from} with a KerasHub preset. "
+            f"Received: --backbone={backbone}."
+        )
+    if found == "run":
+        _check_run(init_from, run_path)
+
+
+def in_keras_cache() -> bool:
+    """Whether Keras has downloaded the weights of `AUTO_BACKBONE` before."""
+    home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
+    return os.path.isfile(os.path.join(home, "models", _AUTO_FILE))
+
+
+def auto_start(backbone: str, image_size: int) -> str:
+    """The value of `--init_from=auto`."""
+    takes = backbone in ("auto", AUTO_BACKBONE) and image_size >= 32
+    return "imagenet" if takes and in_keras_cache() else ""
+
+
+def auto_backbone(init_from: str) -> str:
+    """The value of `--backbone=auto` for a start that is decided: a run's own network, or ours."""
+    if init_from == "imagenet":
+        return AUTO_BACKBONE
+    if not init_from or kind(init_from) != "run":
+        return "resnet_small"
+    return RunReader(os.path.expanduser(init_from)).flags()["backbone"]
+
+
+def _is_file(path: str) -> bool:
+    return path.endswith((".keras", ".h5")) if "://" in path else os.path.isfile(path)
+
+
+def _kind_of_file(path: str) -> str:
+    found = {".keras": "keras", ".h5": "weights"}.get(os.path.splitext(path)[1], "")
+    if "://" in path or not found:
+        return found
+    with open(path, "rb") as file:
+        whole = zipfile.is_zipfile(file) if found == "keras" else file.read(8) == _HDF5
+    if not whole:
+        raise UserError(
+            f"--init_from: expected a whole {'.keras' if found == 'keras' else 'HDF5'} file. "
+            f"Received: {path!r}, whose contents are something else; copy it again."
+        )
+    return found
+
+
+def _kind_of_folder(path: str) -> str:
+    if RunReader(path).flags():
+        return "run"
+    if "://" in path:
+        return "saved_model"
+    names = {"saved_model.pb": "saved_model", "config.json": "preset"}
+    return next((k for n, k in names.items() if os.path.isfile(os.path.join(path, n))), "")
+
+
+def _check_run(init_from: str, run_path: str) -> None:
+    if "://" in init_from or "://" in run_path:
+        return
+    if os.path.realpath(os.path.expanduser(init_from)) == os.path.realpath(run_path):
+        raise UserError(
+            f"--init_from: expected another directory than the run's own. Received: {init_from!r}; "
+            "choose another --workdir for the new run."
+        )
+    if not os.path.isdir(os.path.join(os.path.expanduser(init_from), "checkpoints")):
+        raise UserError(
+            f"--init_from: expected a run with a checkpoint. Received: {init_from!r}, which has "
+            "none; train that run first."
+        )
+
+
+def _check_hub(backbone: str) -> None:
+    kind_, _, name = backbone.partition(":")
+    if kind_ != "hub":
+        return
+    folder = os.path.expanduser(name)
+    if not VIT.fullmatch(name) and not os.path.isfile(os.path.join(folder, "config.json")):
+        raise UserError(
+            "--backbone: expected hub:vit_SIZE_patchN with a size of tiny, small, base, large or "
+            "huge, or hub:FOLDER with a KerasHub preset's config.json in it. Received: "
+            f"{backbone!r}.{did_you_mean_path(folder) if os.sep in name else ''}"
+        )
+    if importlib.util.find_spec("keras_hub") is None:
+        raise UserError(
+            f"--backbone={backbone}: expected the package keras-hub. Received: none installed; "
+            'pip install "ifnd-tf[hub]", or choose another --backbone.'
+        )
