@@ -152,7 +152,7 @@ def _check_data_and_run(config: Config) -> None:
     for flag in embedding_file.WORDS:
         if begins or flag == "embeddings":
             embedding_file.check_name(flag, getattr(config, flag))
-    if (begins or "embed" in config.stages) and not RunReader(config.run_path).flags():
+    if begins or not os.path.isdir(config.run_path):
         pretrained.check(config.init_from, config.backbone, config.run_path)
     if "://" in config.run_path:
         return

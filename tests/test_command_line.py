@@ -65,6 +65,8 @@ WRONG = {
     "--dataset=digits --eval_split=a": ["--eval_split: expected none", "--holdout_share"],
     "--detector=infd": ["--detector: expected one of", "Did you mean ifnd?"],
     "--num_clusters=10,many": ["--num_clusters: expected whole numbers", "'many'"],
+    "--dataset=a.parquet": ["--dataset=parquet:a.parquet"],
+    "--dataset=parquet:photos/*.parquet": ["which matches none", "'parquet:data/*.parquet'"],
     "--dataset=Folder:photos": ["--dataset=folder:photos"],
     "--dataset=./photso": ["--dataset=folder:"],
     "--dataset=folder:src": ["Received: none, but 1 .py"],
@@ -183,6 +185,7 @@ def test_contradictions_of_what_was_trained_alone_are_refused(here, capsys, monk
         ("list:/data/train.txt", "train"),
         ("tfds:cifar10", "cifar10"),
         ("tfds:imagenet_resized/32x32:1.0.0", "imagenet_resized_32x32"),
+        ("parquet:/data/imagenet/*.parquet", "imagenet"),
     ],
 )
 def test_the_run_directory_follows_the_data_set(dataset, name):

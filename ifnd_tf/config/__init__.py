@@ -136,7 +136,9 @@ def _data_name(dataset: str) -> str:
     kind, _, rest = dataset.partition(":")
     if kind == "tfds":
         return "_".join(re.split(r"[/:]", re.sub(r":\d.*", "", rest)))
-    if kind == "folder" and "://" not in rest:
+    if kind == "parquet":  # the folder of the files
+        rest = os.path.dirname(rest.partition("*")[0]) or "."
+    if kind in ("folder", "parquet") and "://" not in rest:
         rest = os.path.abspath(os.path.expanduser(rest))
     return os.path.splitext(os.path.basename(rest.rstrip("/")))[0] or kind
 

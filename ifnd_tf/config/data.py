@@ -14,7 +14,8 @@ class Data:
 
     dataset: str = setting(
         "digits",
-        "digits | folder:PATH | list:FILE | tfds:NAME[/CONFIG]. The default needs no download.",
+        "digits | folder:PATH | list:FILE | tfds:NAME[/CONFIG] | parquet:GLOB. The default needs "
+        "no download.",
     )
     data_dir: str = changeable("", "Folder of prepared tfds data, on disk or gs://.")
     train_split: str = setting("train", "Split to train on; for tfds any slice, e.g. train[:90%].")

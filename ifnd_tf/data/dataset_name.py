@@ -2,13 +2,15 @@
 
 import collections
 import contextlib
+import glob
 import os
 import re
 
 from ifnd_tf.data.image_formats import ARCHIVES, FORMAT_BY_EXTENSION, SIGNATURE_BYTES, format_of
 from ifnd_tf.errors import UserError, did_you_mean, did_you_mean_path
 
-KINDS = "digits, folder:PATH, list:FILE or tfds:NAME[/CONFIG]"
+_PREFIXES = ("folder", "list", "tfds", "parquet")
+KINDS = "digits, folder:PATH, list:FILE, tfds:NAME[/CONFIG] or parquet:GLOB"
 
 # Names that people expect of a catalogue, of tfds.
 _CATALOGUE = (
@@ -21,7 +23,7 @@ _ALIASES = {"imagenet": "imagenet2012", "svhn": "svhn_cropped", "flowers102": "o
 
 
 def require_kind(flag: str, dataset: str) -> tuple[str, str]:
-    """The kind (digits, folder, list, tfds) of a data set and the rest of its name.
+    """The kind (digits, folder, list, tfds, parquet) of a data set and the rest of its name.
 
     Args:
         flag: that gave it, for the message.
@@ -31,7 +33,7 @@ def require_kind(flag: str, dataset: str) -> tuple[str, str]:
         UserError: for another spelling, with the right one where it can be guessed.
     """
     kind, _, rest = dataset.partition(":")
-    if dataset == "digits" or (rest and kind in ("folder", "list", "tfds")):
+    if dataset == "digits" or (rest and kind in _PREFIXES):
         return kind, rest
     raise UserError(f"--{flag}: expected {KINDS}. Received: {dataset!r}.{_meant(flag, dataset)}")
 
@@ -62,6 +64,11 @@ def check_name(flag: str, dataset: str, data_dir: str = "") -> None:
     if kind == "tfds":
         _check_prepared(flag, rest, data_dir)
     path = os.path.expanduser(rest)
+    if kind == "parquet" and not glob.glob(path, recursive=True):
+        raise UserError(
+            f"--{flag}: expected Parquet files. Received: {rest!r}, which matches none; quote the "
+            f"pattern, as in --{flag}='parquet:data/*.parquet'.{did_you_mean_path(path)}"
+        )
     if kind not in ("folder", "list") or _remote(path):
         return
     if kind == "folder" and os.path.isdir(path) and not _holds_images(path):
@@ -146,6 +153,8 @@ def _meant(flag: str, dataset: str) -> str:
         return " Nothing is downloaded here: download and unpack it, and name its folder."
     if os.path.isdir(path):
         return f" Did you mean --{flag}=folder:{dataset}?"
+    if path.endswith(".parquet"):
+        return f" Did you mean --{flag}=parquet:{dataset}?"
     if os.path.isfile(path):
         return _of_file(flag, path) or f" Did you mean --{flag}=list:{dataset}?"
     name = _ALIASES.get(name, name)
@@ -153,7 +162,7 @@ def _meant(flag: str, dataset: str) -> str:
         if known in _CATALOGUE:
             return f" Did you mean --{flag}=tfds:{known}?"
     head, colon, rest = dataset.partition(":")
-    if colon and head.lower() in ("folder", "list", "tfds"):
+    if colon and head.lower() in _PREFIXES:
         return f" Did you mean --{flag}={head.lower()}:{rest.strip(chr(34))}?"
     if os.sep in dataset:
         near = did_you_mean_path(path).replace(" Did you mean ", f" Did you mean --{flag}=folder:")

@@ -10,6 +10,7 @@ from ifnd_tf.data.dataset_name import require_kind, require_splits
 from ifnd_tf.data.decode import DECODING, Decoding
 from ifnd_tf.data.folder import open_folder
 from ifnd_tf.data.list_file import open_list
+from ifnd_tf.data.parquet import open_parquet
 from ifnd_tf.data.source import ArraySource, Source
 from ifnd_tf.data.tfds import open_tfds
 from ifnd_tf.errors import UserError
@@ -45,7 +46,7 @@ def open_splits(
     """Opens a data set. Nothing is decoded yet.
 
     Args:
-        dataset: digits | folder:PATH | list:FILE | tfds:NAME[/CONFIG].
+        dataset: digits | folder:PATH | list:FILE | tfds:NAME[/CONFIG] | parquet:GLOB.
         data_dir: where tfds finds prepared data; for list, the folder its paths are relative
             to (default: the list's own).
         data_root: for list, the folder that no path may lead out of; empty: any may.
@@ -98,6 +99,8 @@ def _open(
         return open_list(dataset, path, data_dir, evaluation, os.path.expanduser(data_root))
     if kind == "tfds":
         return open_tfds(rest, data_dir, train_split, eval_split)
+    if kind == "parquet":
+        return open_parquet(dataset, rest, train_split, eval_split)
     digits = _digits()
     return digits, None, Contents(("digits",), (digits.num_examples,))
 
@@ -116,6 +119,8 @@ def subset(splits: Splits, *, num_classes: int = 0, num_images: int = 0) -> Spli
         UserError: if the data has too few classes, or a class too few images.
     """
     train, evaluation = splits
+    for source in filter(None, splits):
+        source.read_labels()
     classes, counts = np.unique(train.labels[train.labels >= 0], return_counts=True)
     wanted = num_classes or len(classes)
     if not 2 <= wanted <= len(classes):
@@ -151,6 +156,7 @@ def hold_out(source: Source, share: float) -> tuple[Source, Source | None]:
         The rest and the part held out, each in ascending order of the old index; the latter is
         None if it is empty.
     """
+    source.read_labels()
     generator = np.random.default_rng(_FIXED_SEED)
     chosen = []
     labels = np.unique(source.labels)

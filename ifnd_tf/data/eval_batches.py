@@ -88,8 +88,7 @@ def ordered_batches(
     )
     if source.streamed:
         wanted = source.mask(chosen)
-        stored = source.stream(shard=sharding.worker, num_shards=sharding.workers)
-        stored = stored.filter(lambda example: tf.gather(wanted, example["index"]))
+        stored = source.stream(shard=sharding.worker, num_shards=sharding.workers, among=wanted)
     else:
         padded = np.full([steps, sharding.replicas, batch_size], -1, np.int32)
         padded.reshape(-1)[: len(chosen)] = chosen
@@ -134,5 +133,5 @@ def _one_by_one(
     }
     total = elements * batch_size
     singles = singles.concatenate(tf.data.Dataset.from_tensors(blank).repeat(total)).take(total)
-    batches = singles.batch(batch_size, drop_remainder=True)
+    batches = source.learning(singles.batch(batch_size, drop_remainder=True))
     return batches.apply(tf.data.experimental.assert_cardinality(elements))

@@ -30,7 +30,7 @@ class Source:
         name: how the user named it.
         num_examples: N, unreadable examples included.
         class_names: the classes, by label; empty for data without labels.
-        labels: int32 `[N]`, -1 where unknown.
+        labels: int32 `[N]`, -1 where unknown; see `LazyLabels`.
         targets: int8 `[N, C]` of images with several labels each: 1 present, 0 absent, -1
             unknown; None for data of one label an image. Where there are targets, labels are -1.
         random_access: whether `fetch` works.
@@ -68,6 +68,21 @@ class Source:
         """int32 `[N]`, -1 where unknown."""
         assert self._labels is not None
         return self._labels
+
+    @property
+    def learned(self) -> bool:
+        """Whether all labels are known that there are."""
+        return True
+
+    def read_labels(self) -> None:
+        """Reads the labels that are not known yet, for those that cannot wait."""
+
+    def recall(self, labels: np.ndarray | None) -> None:
+        """Takes labels int32 `[N]` that an earlier reading learned; None, or others: none."""
+
+    def learning(self, batches: tf.data.Dataset) -> tf.data.Dataset:
+        """The same batches `{"index", "label", ...}`, whose labels are learned in passing."""
+        return batches
 
     @property
     def labelled(self) -> bool:
@@ -136,7 +151,13 @@ class Source:
         raise NotImplementedError
 
     def stream(
-        self, *, shard: int = 0, num_shards: int = 1, shuffle_seed: tf.Tensor | None = None
+        self,
+        *,
+        shard: int = 0,
+        num_shards: int = 1,
+        shuffle_seed: tf.Tensor | None = None,
+        among: np.ndarray | None = None,
+        skip: int | tf.Tensor = 0,
     ) -> tf.data.Dataset:
         """One pass over a shard's examples, for sources without random access.
 
@@ -144,6 +165,8 @@ class Source:
             shard: number of this reader, in [0, num_shards).
             num_shards: readers that share the data; each reads only its own files.
             shuffle_seed: integer scalar in [0, 2**31) that fixes a random order; None: ascending.
+            among: bool `[N]`, the examples that are wanted; None: all.
+            skip: wanted examples to leave out at the start of the order.
 
         Returns:
             A data set of `{"index", "image", "label"}`.

@@ -1,17 +1,19 @@
 """Opens data sets that TensorFlow Datasets has prepared."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from ifnd_tf.data.contents import Contents
 from ifnd_tf.data.dataset_name import check_name, not_prepared
 from ifnd_tf.data.source import EVAL_SPLITS
+from ifnd_tf.data.tfds_records import TfdsRecords
 from ifnd_tf.data.tfds_source import TfdsSource
 from ifnd_tf.errors import UserError, cause
 
 
 def open_tfds(
     name: str, data_dir: str, train_split: str, eval_split: str
-) -> tuple[TfdsSource, TfdsSource | None, Contents]:
+) -> tuple[TfdsSource | TfdsRecords, TfdsSource | TfdsRecords | None, Contents]:
     """The training and evaluation splits of prepared data, and its shards.
 
     See `datasets.open_splits`.
@@ -27,12 +29,13 @@ def open_tfds(
     """
     full = f"tfds:{name}"
     builder = _builder(full, name, data_dir)
-    train = TfdsSource(full, builder, train_split)
+    source = TfdsRecords if builder.info.file_format.value == "array_record" else TfdsSource
+    train = source(full, builder, train_split)
     if not eval_split:
         others = [each for each in EVAL_SPLITS if each in builder.info.splits]
         eval_split = next((each for each in others if each != train_split.split("[")[0]), "")
-    evaluation = TfdsSource(full, builder, eval_split) if eval_split else None
-    if evaluation and train.overlaps(evaluation):
+    evaluation = source(full, builder, eval_split) if eval_split else None
+    if evaluation and _overlap(train.spans, evaluation.spans):
         raise UserError(
             f"--eval_split: expected examples that are not trained on. Received: {eval_split!r}, "
             f"which shares some with --train_split={train_split}; choose slices apart, such as "
@@ -44,6 +47,14 @@ def open_tfds(
         for shard, length in enumerate(info.shard_lengths)
     }
     return train, evaluation, Contents(tuple(shards), tuple(shards.values()))
+
+
+def _overlap(one: Mapping[str, tuple[int, int]], other: Mapping[str, tuple[int, int]]) -> bool:
+    """Whether two splits read a record of the same file."""
+    return any(
+        max(one[path][0], other[path][0]) < min(one[path][1], other[path][1])
+        for path in one.keys() & other.keys()
+    )
 
 
 def _builder(full: str, name: str, data_dir: str) -> Any:
@@ -60,9 +71,9 @@ def _builder(full: str, name: str, data_dir: str) -> Any:
         ) from error
     if not builder.info.splits:
         raise not_prepared("dataset", name, where)
-    if builder.info.file_format.value != "tfrecord":
+    if builder.info.file_format.value not in ("tfrecord", "array_record"):
         raise UserError(
-            f"--dataset={full}: expected data prepared as tfrecord. Received: "
+            f"--dataset={full}: expected data prepared as tfrecord or array_record. Received: "
             f"{builder.info.file_format.value}."
         )
     return builder

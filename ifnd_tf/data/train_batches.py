@@ -174,14 +174,20 @@ def _streamed(source: Source, plan: _Plan) -> tf.data.Dataset:
         )
     used = plan.first_step * plan.sharding.local * plan.replica_batch
 
+    first, skip = divmod(used, length)
+
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:
         drawn = stateless_random.uniform([plan.seed, number, _ORDER], tf.constant(shard), 1)[0]
-        key = tf.cast(drawn * (1 << 24), tf.int64)
-        examples = source.stream(shard=shard, num_shards=num_shards, shuffle_seed=key)
-        return examples.filter(lambda example: tf.gather(readable, example["index"]))
+        return source.stream(
+            shard=shard,
+            num_shards=num_shards,
+            shuffle_seed=tf.cast(drawn * (1 << 24), tf.int64),
+            among=readable,
+            skip=tf.where(number == first, skip, 0),
+        )
 
-    passes = tf.data.Dataset.counter(used // length).flat_map(one_pass).skip(used % length)
-    batches = passes.batch(plan.replica_batch, drop_remainder=True)
+    passes = tf.data.Dataset.counter(first).flat_map(one_pass)
+    batches = source.learning(passes.batch(plan.replica_batch, drop_remainder=True))
     return batches.enumerate().map(
         lambda element, batch: plan.with_draws(
             element, {"index": batch["index"], "image": batch["image"]}

@@ -11,6 +11,7 @@ from ifnd_tf.distribute import replicas
 from ifnd_tf.models.loss import ContrastiveLoss, LossSettings, label_info_nce
 from ifnd_tf.models.memory_bank import KeyMemory
 from ifnd_tf.models.network import Network
+from ifnd_tf.models.optimizers import apply_scaled
 from ifnd_tf.models.teacher import similarities
 
 NOT_ACCEPTED = -1
@@ -28,8 +29,7 @@ class ContrastiveModel(replicas.DistributedModel):
         photometric: uint8 crops [m, S, S, 3] and draws [m, P] -> normalised views; None when
             the host hands over normalised views.
         memory: averages each example's keys or features, to be clustered; None: not needed.
-        encoder_rate: steps done, an integer [] -> factor of the encoder's learning rate, float32
-            [] >= 0, where 0 freezes its weights; None: 1.
+        encoder_rate: steps done, int [] -> factor of the encoder's steps, float32 []; None: 1.
 
     Attributes:
         first_bad: int32 [2], see `nonfinite`; -1 while all numbers are finite.
@@ -184,13 +184,10 @@ class ContrastiveModel(replicas.DistributedModel):
         gradients = tape.gradient(loss, variables)
         if self.encoder_rate is None:
             self.optimizer.apply(gradients, variables)
-            return gradients
-        # Every optimizer's step, its decay of weights included, is proportional to its rate.
-        rate, encoder = self.encoder_rate(self.optimizer.iterations.value), self.encoder
-        before = [tf.identity(v.value) for v in encoder.trainable_variables]
-        self.optimizer.apply(gradients, variables)
-        for variable, old in zip(encoder.trainable_variables, before, strict=True):
-            variable.assign(old + rate * (variable.value - old))
+        else:
+            rate = self.encoder_rate(self.optimizer.iterations.value)
+            slow = self.encoder.trainable_variables
+            apply_scaled(self.optimizer, gradients, variables, slow, rate)
         return gradients
 
     def replica_share(self, per_anchor: tf.Tensor) -> tf.Tensor:

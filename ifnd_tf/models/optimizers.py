@@ -148,3 +148,27 @@ def make(
         optimizer.exclude_from_weight_decay([v for v in variables if is_exempt(v)])
     optimizer.build(variables)
     return optimizer
+
+
+def apply_scaled(
+    optimizer: keras.optimizers.Optimizer,
+    gradients: Sequence[tf.Tensor],
+    variables: Sequence[keras.Variable],
+    scaled: Sequence[keras.Variable],
+    rate: tf.Tensor,
+) -> None:
+    """One step, of which some variables take a share only, as with that share of learning rate.
+
+    Every optimizer's step, its decay of weights included, is proportional to the learning rate.
+
+    Args:
+        optimizer: built for `variables`.
+        gradients: of each variable.
+        variables: the trainable variables.
+        scaled: those of them that take a share; at 0 their values stay as they are.
+        rate: the share, float32 [], >= 0.
+    """
+    before = [tf.identity(variable.value) for variable in scaled]
+    optimizer.apply(gradients, variables)
+    for variable, old in zip(scaled, before, strict=True):
+        variable.assign(old + rate * (variable.value - old))

@@ -118,6 +118,12 @@ class RunDirectory(RunReader):
         np.savez_compressed(packed, **arrays)  # type: ignore[arg-type]
         self.write(f"detection/{epoch:04d}.npz", packed.getvalue())
 
+    def write_true_labels(self, labels: np.ndarray) -> None:
+        """Writes true_labels.npy, see `RunReader.true_labels`."""
+        content = io.BytesIO()
+        np.save(content, labels)
+        self.write("true_labels.npy", content.getvalue())
+
     def write_unreadable(self, unreadable: Sequence[tuple]) -> None:
         """Lists images that could not be read, one line each: index, name, reason."""
         if unreadable:

@@ -44,10 +44,13 @@ def check(init_from: str, backbone: str, run_path: str) -> None:
 
     Args:
         init_from, backbone: as the flags give them.
-        run_path: the directory of the run to come.
+        run_path: the run's directory; a run that has begun needs its start no more.
     """
     _check_hub(backbone)
     if init_from in ("", "auto"):
+        return
+    _check_another(init_from, run_path)
+    if RunReader(run_path).flags():
         return
     found = kind(init_from)
     if found == "imagenet" and not backbone.startswith("keras:") and backbone != "auto":
@@ -61,7 +64,7 @@ def check(init_from: str, backbone: str, run_path: str) -> None:
             f"Received: --backbone={backbone}."
         )
     if found == "run":
-        _check_run(init_from, run_path)
+        _check_run(init_from)
 
 
 def in_keras_cache() -> bool:
@@ -112,14 +115,17 @@ def _kind_of_folder(path: str) -> str:
     return next((k for n, k in names.items() if os.path.isfile(os.path.join(path, n))), "")
 
 
-def _check_run(init_from: str, run_path: str) -> None:
-    if "://" in init_from or "://" in run_path:
-        return
+def _check_another(init_from: str, run_path: str) -> None:
     if os.path.realpath(os.path.expanduser(init_from)) == os.path.realpath(run_path):
         raise UserError(
             f"--init_from: expected another directory than the run's own. Received: {init_from!r}; "
             "choose another --workdir for the new run."
         )
+
+
+def _check_run(init_from: str) -> None:
+    if "://" in init_from:
+        return
     if not os.path.isdir(os.path.join(os.path.expanduser(init_from), "checkpoints")):
         raise UserError(
             f"--init_from: expected a run with a checkpoint. Received: {init_from!r}, which has "

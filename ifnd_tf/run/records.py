@@ -1,9 +1,5 @@
-"""Reads a run directory: for the stages, the report, the comparison, the model card and watch.
+"""Reads a run directory: for the stages, the report, the comparison, the model card and watch."""
 
-Imports TensorFlow, which takes seconds, for gs:// alone.
-"""
-
-import glob
 import io
 import json
 import math
@@ -16,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ifnd_tf.errors import UserError, did_you_mean_path
+from ifnd_tf.run import files
 from ifnd_tf.run.renamed import renamed
 
 PICTURES = "report/pictures.json"
@@ -107,6 +104,13 @@ class RunReader:
         """Names and sizes of the data's files, from data.tsv.gz; see `data.contents`."""
         return self._bytes("data.tsv.gz")
 
+    def true_labels(self) -> np.ndarray | None:
+        """int32 [N] of a stream whose labels were learned in passing; None before, or damaged."""
+        try:
+            return np.load(io.BytesIO(self._bytes("true_labels.npy")))  # never unpickles
+        except (ValueError, OSError, EOFError):
+            return None
+
     def pictures(self) -> dict[str, Any]:
         """The pictures of the report as JSON holds them; see `report.pictures`."""
         return self._object(PICTURES)
@@ -134,27 +138,11 @@ class RunReader:
         return self._bytes(name).decode("utf-8", "replace")
 
     def _bytes(self, name: str) -> bytes:
-        path = self.file(name)
-        if "://" in path:
-            import tensorflow as tf
-
-            return tf.io.gfile.GFile(path, "rb").read() if tf.io.gfile.exists(path) else b""
-        try:
-            with open(path, "rb") as file:
-                return file.read()
-        except (FileNotFoundError, NotADirectoryError):
-            return b""
+        return files.content(self.file(name))
 
     def _names(self, folder: str, pattern: str) -> list[str]:
         """The files of a folder that match a pattern, sorted, as names in the run directory."""
-        path = self.file(folder)
-        if "://" in path:
-            import tensorflow as tf
-
-            paths = tf.io.gfile.glob(f"{path}/{pattern}")
-        else:
-            paths = glob.glob(os.path.join(glob.escape(path), pattern))
-        return sorted(f"{folder}/{path.rpartition('/')[2]}" for path in paths)
+        return [f"{folder}/{name}" for name in files.names(self.file(folder), pattern)]
 
 
 class RunRecords(NamedTuple):

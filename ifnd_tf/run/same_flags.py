@@ -39,7 +39,7 @@ def same_value(name: str, before: str, now: str) -> bool:
 
 def _data_path(dataset: str) -> str:
     kind, _, path = dataset.partition(":")
-    return f"{kind}:{_path(path)}" if kind in ("folder", "list") else dataset
+    return f"{kind}:{_path(path)}" if kind in ("folder", "list", "parquet") else dataset
 
 
 def _path(path: str) -> str:

@@ -28,6 +28,7 @@ from ifnd_tf.training.callbacks.checkpointing import Checkpointing
 from ifnd_tf.training.callbacks.epoch_records import Records
 from ifnd_tf.training.callbacks.health import Health
 from ifnd_tf.training.callbacks.histograms import DetectionHistograms
+from ifnd_tf.training.callbacks.learned_labels import LearnedLabels
 from ifnd_tf.training.callbacks.live_report import LiveReport
 from ifnd_tf.training.callbacks.lost_images import LostImages
 from ifnd_tf.training.callbacks.nonfinite import StopAtNonFinite
@@ -70,6 +71,7 @@ def training_callbacks(
             progress=run.progress,
         ),
         stateful["detection"],
+        LearnedLabels(source, run.directory),
         *_online_knn(run, model),
         stateful["health"],
         Terminal(

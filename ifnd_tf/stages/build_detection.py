@@ -36,6 +36,8 @@ def make_detector(
         given: the embeddings of `--detect_with`, if it is a path.
     """
     kind = detectors.DETECTORS[config.detector]
+    if issubclass(kind, detectors.OracleDetector):
+        source.read_labels()
     if issubclass(kind, detectors.NoisyOracleDetector):
         return kind(source.labels, config.oracle_precision, config.oracle_recall, config.seed)
     if not issubclass(kind, (detectors.ClusterDetector, detectors.NeighbourDetector)):

@@ -87,12 +87,12 @@ def check_data(findings: Findings, config: Config, splits: Splits) -> None:
     for name, source in zip(("training", "evaluation"), splits, strict=True):
         findings.found(name, _contents(source) if source is not None else "no images")
     counts = _class_counts(splits.train)
-    if not counts.size:
+    if not splits.train.labelled:
         findings.advice.append(
             "the images have no labels, so nothing is evaluated; for numbers, put them into class "
             "folders or name them in --dataset=list:FILE"
         )
-    elif counts.max() > 10 * counts.min():
+    elif counts.size and counts.max() > 10 * counts.min():
         findings.advice.append(
             f"the largest class has {counts.max() / counts.min():.0f} times the images of the "
             "smallest; --acceptance_scope=cluster takes labels from every cluster alike"
@@ -143,7 +143,9 @@ def _contents(source: Source) -> str:
         f"{bad} ({bad / source.num_examples:.1%}) unreadable" if source.scanned else "not scanned"
     )
     classes = "without labels"
-    if counts.size:
+    if not source.learned:
+        classes = f"{len(source.class_names):,} classes, whose labels training learns in passing"
+    elif counts.size:
         classes = f"{counts.size} classes of {counts.min():,} to {counts.max():,} images"
     return f"{source.num_examples:,} images of {source.name}, {read}, {classes}"
 

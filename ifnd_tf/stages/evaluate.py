@@ -63,7 +63,8 @@ def evaluate(run: Run) -> None:
 def check_protocols(run: Run) -> None:
     """Raises `UserError` if a protocol does not fit the data or the devices: before training."""
     protocols, train = run.config.protocol_names, run.splits.train
-    if {"few_labels", "finetune"} & set(protocols):
+    # Of a stream the classes are not known before the first pass.
+    if {"few_labels", "finetune"} & set(protocols) and train.learned:
         for share in run.config.shares:
             few_labels.subset_sizes(_known(train), share, train.class_names)
     replicas = run.strategy.num_replicas_in_sync

@@ -6,7 +6,6 @@ import functools
 import signal
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.config import Config, free_flags
@@ -170,6 +169,7 @@ class Run:
         else:
             splits = build.open_splits(config)
             self._check_contents(splits.train.contents)
+            splits.train.recall(self.directory.true_labels())
         sources = [source for source in splits if source is not None]
         if config.scan_images:
             with self.progress.phase("reading images") as count:
@@ -191,7 +191,10 @@ class Run:
     @property
     def labelled(self) -> bool:
         """Whether there are labelled images to train a classifier on, and others to test it."""
-        return all(source is not None and np.any(source.labels >= 0) for source in self.splits)
+        return all(
+            source is not None and source.labelled and source.targets is None
+            for source in self.splits
+        )
 
     @property
     def steps_per_epoch(self) -> int:
@@ -203,8 +206,13 @@ class Run:
         return self._model(None, teacher_width)
 
     def starting_model(self, teacher_width: int = 0) -> ContrastiveModel:
-        """A model for the training images, with the weights of `--init_from` if there are some."""
-        start = initial_weights.starter(self.config, self.progress.line)
+        """A model with the weights of `--init_from`, or random ones where none are given.
+
+        A run that goes on has its own, and may have lost what it started from.
+        """
+        start = None
+        if not CheckpointStore(self.directory.file("checkpoints")).steps():
+            start = initial_weights.starter(self.config, self.progress.line)
         return self._model(start, teacher_width)
 
     def _model(

@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from ifnd_tf.errors import Stopped
 from ifnd_tf.models.contrastive import ContrastiveModel
-from ifnd_tf.run.checkpoints import CheckpointStore
 from ifnd_tf.run.pretrained import AUTO_BACKBONE
 from ifnd_tf.stages import build, build_callbacks, build_detection, given_rows, sizes
 from ifnd_tf.stages.evaluate import check_protocols
@@ -77,10 +76,7 @@ def train_model(run: Run) -> ContrastiveModel:
     config, source, steps = run.config, run.splits.train, run.steps_per_epoch
     given = given_rows.find(run)
     teacher = given["teacher"].points if "teacher" in given else None
-    width = 0 if teacher is None else teacher.shape[1]
-    # A run that goes on has its weights, and may have lost what it started from.
-    begun = CheckpointStore(run.directory.file("checkpoints")).steps()
-    model = run.untrained_model(width) if begun else run.starting_model(width)
+    model = run.starting_model(0 if teacher is None else teacher.shape[1])
     detector = build_detection.make_detector(
         config, run.strategy, model, source, run.progress.line, given.get("detect_with")
     )

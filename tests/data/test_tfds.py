@@ -12,9 +12,11 @@ import tensorflow_datasets as tfds
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifnd_tf.data import datasets, decode, eval_batches, recipes, train_batches
+from ifnd_tf.data import datasets, decode, eval_batches, recipes, stream_source, train_batches
 from ifnd_tf.data.scan import scan
 from ifnd_tf.data.skip_unreadable import UNREADABLE
+from ifnd_tf.data.stream_source import StreamSource
+from ifnd_tf.data.tfds_source import TfdsSource
 from ifnd_tf.errors import UserError
 from tests.damage import damage, fuzz, spoil
 from tests.data.conftest import picture
@@ -83,6 +85,7 @@ def by_tfds(data_dir, split) -> list[dict]:
 
 def test_indices_labels_and_images_are_those_of_tfds_ids(data_dir):
     source = opened(data_dir).train
+    source.read_labels()
     expected = by_tfds(data_dir, "train")
     lengths = TinyPictures(data_dir=data_dir, config="labelled").info.splits["train"].shard_lengths
     assert source.num_examples == TRAIN == len(expected)
@@ -103,6 +106,7 @@ def test_indices_labels_and_images_are_those_of_tfds_ids(data_dir):
 @pytest.mark.parametrize("split", ["train[10%:70%]", "train[33:]"])
 def test_slices_have_an_index_of_their_own(data_dir, split):
     source = opened(data_dir, train_split=split).train
+    source.read_labels()
     expected = by_tfds(data_dir, split)
     assert source.num_examples == len(expected)
     assert [source.describe(i) for i in range(source.num_examples)] == [
@@ -126,6 +130,7 @@ def test_examples_that_are_trained_on_are_not_evaluated_on(evaluated, data_dir):
 def test_data_without_labels(data_dir):
     source = opened(data_dir, "plain").train
     assert source.class_names == () and set(source.labels) == {-1}
+    assert source.learned and not source.labelled
     assert {int(each["label"]) for each in source.stream().as_numpy_iterator()} == {-1}
 
 
@@ -143,17 +148,23 @@ def test_shards_share_out_the_examples(data_dir, num_shards):
     assert sorted(seen) == list(range(TRAIN))
 
 
-def test_a_host_reads_only_its_own_files(data_dir, monkeypatch):
-    source = opened(data_dir).train
-    read = []
-    original = tf.data.Dataset.from_tensor_slices
-    monkeypatch.setattr(
-        tf.data.Dataset,
-        "from_tensor_slices",
-        staticmethod(lambda columns: read.append(columns[0]) or original(columns)),
-    )
-    source.stream(shard=1, num_shards=2)
-    assert [path.decode()[-14:] for path in read[0].numpy()] == ["00001-of-00004", "00003-of-00004"]
+@pytest.fixture
+def files_read(monkeypatch) -> set[str]:
+    """The files that streams read from now on."""
+    read: set[str] = set()
+    original = TfdsSource.read
+
+    def noted(self, path, skip, take):
+        path = tf.numpy_function(lambda p: (read.add(p.decode()[-14:]), p)[1], [path], tf.string)
+        return original(self, tf.ensure_shape(path, []), skip, take)
+
+    monkeypatch.setattr(TfdsSource, "read", noted)
+    return read
+
+
+def test_a_host_reads_only_its_own_files(data_dir, files_read):
+    list(opened(data_dir).train.stream(shard=1, num_shards=2))
+    assert files_read == {"00001-of-00004", "00003-of-00004"}
 
 
 def test_held_out_examples_are_left_to_evaluation(data_dir):
@@ -167,6 +178,109 @@ def test_held_out_examples_are_left_to_evaluation(data_dir):
         stream = list(part.stream().as_numpy_iterator())
         assert [int(each["index"]) for each in stream] == list(range(part.num_examples))
         assert [int(each["label"]) for each in stream] == list(part.labels)
+
+
+@pytest.mark.parametrize("how", ["pass", "training"])
+def test_labels_are_learned_in_passing(data_dir, how, monkeypatch):
+    monkeypatch.setattr(StreamSource, "read_labels", lambda self: pytest.fail("a pass of its own"))
+    source = opened(data_dir).train
+    assert source.labelled and not source.learned and set(source.labels) == {-1}
+    if how == "pass":
+        list(eval_batches.ordered_batches(source, image_size=SIZE, batch_size=8))
+    else:
+        training(source, 5)
+    assert source.learned
+    assert list(source.labels) == [each["kind"] for each in by_tfds(data_dir, "train")]
+    part = source.subset(np.arange(0, TRAIN, 2))
+    assert part.learned and list(part.labels) == list(source.labels[::2])
+
+
+@pytest.mark.parametrize("open_parts", [1, 2, 3, 16])
+def test_a_start_within_the_order_opens_no_file_before_it(
+    data_dir, open_parts, files_read, monkeypatch
+):
+    monkeypatch.setattr(stream_source, "_open_parts", lambda lengths: min(open_parts, len(lengths)))
+    monkeypatch.setattr(stream_source, "_SHUFFLE_CHUNK", 7)
+    source = opened(data_dir).train
+    among = np.ones(TRAIN, bool)
+    among[[3, 17, 40]] = False
+
+    def order(skip):
+        stream = source.stream(shuffle_seed=tf.constant(5), among=among, skip=skip)
+        return [int(each["index"]) for each in stream.as_numpy_iterator()]
+
+    whole = order(0)
+    assert sorted(whole) == list(np.flatnonzero(among)) and whole != sorted(whole)
+    for skip in (0, 1, 6, 7, 8, 23, 46, 47):
+        assert order(skip) == whole[skip:]
+    files_read.clear()
+    order(len(whole) - 1)
+    assert len(files_read) <= open_parts
+
+
+@pytest.fixture(scope="module")
+def records_dir(tmp_path_factory) -> Path:
+    """The same data as ArrayRecord files."""
+    path = tmp_path_factory.mktemp("records")
+    TinyPictures(data_dir=path, config="labelled", file_format="array_record").download_and_prepare(
+        download_config=tfds.download.DownloadConfig(num_shards=4, try_download_gcs=False)
+    )
+    return path
+
+
+def test_array_records_are_read_by_index(records_dir):
+    train, evaluation = opened(records_dir)
+    assert train.random_access and (train.num_examples, evaluation.num_examples) == (TRAIN, TEST)
+    assert train.labelled and not train.learned
+    seen = list(train.fetch_all(np.array([7, 3])).as_numpy_iterator())
+    assert [int(each["index"]) for each in seen] == [7, 3]
+    for each in seen:
+        index = tf.constant(each["index"])
+        assert train.fetch(index).numpy() == each["image"]
+    train.read_labels()
+    assert [int(each["label"]) for each in seen] == [train.labels[7], train.labels[3]]
+    assert sorted(np.bincount(train.labels)) == [16, 17, 17]
+    names = [train.describe(i) for i in range(TRAIN)]
+    assert len(set(names)) == TRAIN and all(re.search(r"-of-\d{5}__\d+$", n) for n in names)
+    part = opened(records_dir, train_split="train[10:20]", eval_split="train[20:30]").train
+    assert [part.describe(i) for i in range(10)] == names[10:20]
+    with pytest.raises(UserError, match="--eval_split: expected examples that are not trained"):
+        opened(records_dir, eval_split="train[10:]")
+
+
+def test_array_records_have_one_order_for_any_workers_and_learn_labels(records_dir):
+    source = opened(records_dir).train
+    whole = training(source, 5)
+    np.testing.assert_array_equal(
+        np.sort(np.concatenate([each["index"] for each in whole])), np.arange(TRAIN)
+    )
+    np.testing.assert_array_equal(
+        training(source, 2, first_step=3)[0]["images"], whole[3]["images"]
+    )
+    parts = [
+        training(source, 5, input_context=tf.distribute.InputContext(2, worker, 2))
+        for worker in range(2)
+    ]
+    for step, pair in zip(whole, zip(*parts, strict=True), strict=True):
+        np.testing.assert_array_equal(
+            step["index"], np.concatenate([each["index"] for each in pair])
+        )
+    assert not source.learned
+    list(eval_batches.ordered_batches(source, image_size=SIZE, batch_size=8))
+    assert source.learned and sorted(np.bincount(source.labels)) == [16, 17, 17]
+    half = source.subset(np.arange(0, TRAIN, 2))
+    assert half.learned and half.describe(3) == source.describe(6)
+
+
+@pytest.mark.faults
+def test_lost_array_records_count_as_unreadable(records_dir, tmp_path):
+    shutil.copytree(records_dir, tmp_path / "copy")
+    source = opened(tmp_path / "copy").train
+    (path,) = (tmp_path / "copy").rglob("*-train.array_record-00001*")
+    path.unlink()
+    scan(source, max_corrupt_share=0.5)
+    names = [bad.name for bad in source.unreadable]
+    assert len(names) in (12, 13) and all("00001-of-00004" in name for name in names)
 
 
 def training(source, elements, **options):
@@ -240,6 +354,7 @@ def test_an_ordered_pass_over_a_stream_covers_each_example_once(data_dir, worker
 
 def test_a_scan_keeps_a_stream_of_one_size_in_memory(data_dir):
     whole = opened(data_dir).train
+    whole.read_labels()
     decoded = [
         decode.decode_image(tf.constant(each["image"])).numpy()
         for each in whole.stream().as_numpy_iterator()
@@ -257,7 +372,7 @@ def test_a_scan_keeps_a_stream_of_one_size_in_memory(data_dir):
 
 def test_a_scan_of_a_stream_names_what_cannot_be_read(data_dir):
     source = opened(data_dir).train
-    original = source._parse
+    original = source._example
     broken = [3, 20]
 
     def parse(index, record):
@@ -265,7 +380,7 @@ def test_a_scan_of_a_stream_names_what_cannot_be_read(data_dir):
         bad = tf.reduce_any(index == broken)
         return example | {"image": tf.where(bad, b"no image", example["image"])}
 
-    source._parse = parse
+    source._example = parse
     scan(source, max_corrupt_share=0.1)
     assert [bad.index for bad in source.unreadable] == broken
     assert [bad.name for bad in source.unreadable] == [source.describe(i) for i in broken]

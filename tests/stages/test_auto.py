@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import main
-from ifnd_tf.config import Config
+from ifnd_tf.command_line import parse_flagfile
+from ifnd_tf.config import Config, flagfile
 from ifnd_tf.data.datasets import Splits
 from ifnd_tf.data.source import ArraySource
 from ifnd_tf.errors import UserError
@@ -98,3 +99,20 @@ def test_a_run_keeps_what_auto_chose(tmp_path, monkeypatch):
     other = dataclasses.replace(config, image_size=8)
     with pytest.raises(UserError, match="--image_size .was '16', is '8'"):
         tiny.run(other, make_strategy("default"))
+
+
+@pytest.mark.parametrize(
+    ("cached", "expected"),
+    [(False, ("resnet_small", "")), (True, ("keras:EfficientNetB0", "imagenet"))],
+)
+def test_photos_take_imagenets_weights_where_keras_has_them(
+    cached, expected, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    if cached:
+        (tmp_path / "models").mkdir()
+        (tmp_path / "models" / "efficientnetb0_notop.h5").touch()
+    config = parse_flagfile(str(flagfile.preset_path("photos")))
+    assert {"backbone", "init_from"} < set(config.undecided)
+    found = auto.decided(config, noise(140, 70, 90).train)
+    assert (found.backbone, found.init_from) == expected

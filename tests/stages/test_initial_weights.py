@@ -169,6 +169,15 @@ def test_the_encoders_learning_rate_is_scaled(optimizer):
     assert differ(encoder, slower)
 
 
+def test_auto_without_weights_trains_from_scratch_and_says_so(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    auto = ["--backbone=auto", "--init_from=auto", "--mode=train", "--epochs=1"]
+    assert run(f"--workdir={tmp_path}/run", "--warmup_epochs=0", *auto) == 0
+    told = capsys.readouterr().out
+    assert "from scratch; a pretrained encoder would give" in told
+    assert "backbone resnet_small, chosen by auto" in told
+
+
 def test_freezing_random_weights_is_refused():
     with pytest.raises(UserError, match="expected --init_from="):
         tiny.config(freeze_epochs=1)

@@ -1,0 +1,68 @@
+"""Labels that are learned in passing, since they lie beside images of which there are too many."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from ifnd_tf.data.source import Source
+
+
+class LazyLabels(Source):
+    """Examples whose labels are -1 until they have been read once, in a pass over the images.
+
+    On several workers each learns those of the examples that it reads.
+
+    Args:
+        name: how the user named it.
+        num_examples: N.
+        class_names: the classes, by label.
+        has_labels: whether examples have labels.
+    """
+
+    def __init__(
+        self, name: str, num_examples: int, class_names: Sequence[str], *, has_labels: bool
+    ):
+        super().__init__(name, num_examples, class_names, np.full(num_examples, -1, np.int32))
+        self._has_labels, self._read = has_labels, np.full(num_examples, not has_labels)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether examples have labels, known already or not."""
+        return self._has_labels
+
+    @property
+    def learned(self) -> bool:
+        """Whether all labels were read."""
+        return bool(self._read.all())
+
+    def learn(self, index: np.ndarray, labels: np.ndarray) -> None:
+        """Notes the labels of examples that were read; an index of -1 is padding."""
+        real = index >= 0
+        self.labels[index[real]] = labels[real]
+        self._read[index[real]] = True
+
+    def recall(self, labels: np.ndarray | None) -> None:
+        """See `Source.recall`."""
+        if labels is not None and labels.shape == self.labels.shape and not self.learned:
+            self.learn(np.arange(self.num_examples), labels)
+
+    def hand_labels(self, part: "LazyLabels", indices: np.ndarray) -> None:
+        """Gives a subset the labels that are known."""
+        known = self._read[indices]
+        part.learn(np.flatnonzero(known), self.labels[indices][known])
+
+    def learning(self, batches: tf.data.Dataset) -> tf.data.Dataset:
+        """See `Source.learning`."""
+        if self.learned:
+            return batches
+
+        def note(index: np.ndarray, labels: np.ndarray) -> np.ndarray:
+            self.learn(index, labels)
+            return index
+
+        def learned(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            index = tf.numpy_function(note, [batch["index"], batch["label"]], tf.int32)
+            return batch | {"index": tf.ensure_shape(index, batch["index"].shape)}
+
+        return batches.map(learned)

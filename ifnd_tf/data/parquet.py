@@ -1,0 +1,228 @@
+"""Examples in Parquet files, as Hugging Face lays them out: image bytes and perhaps a label."""
+
+import glob
+import json
+import os
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import tensorflow as tf
+
+from ifnd_tf.data.contents import Contents
+from ifnd_tf.data.source import EVAL_SPLITS
+from ifnd_tf.data.stream_source import StreamSource
+from ifnd_tf.errors import UserError, cause
+
+_SPLIT_NAME = re.compile(r"([A-Za-z_]+?)(-\d+(-of-\d+)?)?\.parquet$")
+
+
+class Columns(NamedTuple):
+    """The columns of image bytes and label ("" for none), and the classes by label."""
+
+    image: str
+    label: str
+    class_names: tuple[str, ...]
+
+
+def open_parquet(
+    name: str, pattern: str, train_split: str, eval_split: str
+) -> tuple["ParquetSource", "ParquetSource | None", Contents]:
+    """The training and evaluation splits of Parquet files.
+
+    A file's split is its name before the numbers, as in train-00003-of-00257.parquet; files without
+    such names are all of the training split.
+
+    Args:
+        name: how the user named the data set.
+        pattern: of the files' paths, with * and **.
+        train_split: name of the split to train on; "train" stands for all if no file has it.
+        eval_split: likewise to evaluate on; "" for the first of test, validation, val.
+
+    Raises:
+        UserError: if no file matches, a file is damaged, a split or an image column is missing.
+    """
+    paths = sorted(glob.glob(os.path.expanduser(pattern), recursive=True))
+    if not paths:
+        raise UserError(
+            f"--dataset={name}: expected Parquet files. Received: none that match {pattern!r}; "
+            "quote the pattern, as in --dataset='parquet:data/*.parquet'."
+        )
+    splits: dict[str, list[str]] = {}
+    for path in paths:
+        found = _SPLIT_NAME.search(os.path.basename(path))
+        splits.setdefault(found[1] if found else "", []).append(path)
+    named = {split: splits[split] for split in splits if split in ("train", *EVAL_SPLITS)}
+    if train_split in splits:
+        train = splits[train_split]
+    elif train_split == "train" and not named:
+        train, splits = paths, {"train": paths}
+    else:
+        raise UserError(
+            f"--train_split: expected a split among {', '.join(sorted(splits))}. Received: "
+            f"{train_split!r}."
+        )
+    if eval_split and (eval_split not in splits or eval_split == train_split):
+        raise UserError(
+            f"--eval_split: expected another split than --train_split among "
+            f"{', '.join(sorted(splits))}. Received: {eval_split!r}."
+        )
+    others = [split for split in EVAL_SPLITS if split in splits and split != train_split]
+    evaluation = splits[eval_split or others[0]] if eval_split or others else None
+    return (
+        ParquetSource(name, train),
+        ParquetSource(name, evaluation) if evaluation else None,
+        Contents(tuple(paths), tuple(os.path.getsize(path) for path in paths)),
+    )
+
+
+class ParquetSource(StreamSource):
+    """The rows of some Parquet files; a part of the stream is a row group.
+
+    Labels are a column of their own, so they are read at once.
+
+    Args:
+        name: how the user named it.
+        paths: of the files, in order.
+        selected: int `[N]` ascending rows to which the source is limited.
+        labels: int32 `[N]` of the rows, if they were read already.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        paths: Sequence[str],
+        selected: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
+    ):
+        self._paths = list(paths)
+        files = [_opened(name, path) for path in paths]
+        self._columns = _columns(name, files[0].schema_arrow)
+        for path, file in zip(paths, files, strict=True):
+            missing = {self._columns.image, self._columns.label} - {"", *file.schema_arrow.names}
+            if missing:
+                raise UserError(
+                    f"--dataset={name}: expected the columns of {paths[0]} in all files. Received: "
+                    f"{path} without {', '.join(sorted(missing))}."
+                )
+        groups = [
+            (path, group, file.metadata.row_group(group).num_rows)
+            for path, file in zip(paths, files, strict=True)
+            for group in range(file.num_row_groups)
+        ]
+        lengths = np.array([rows for _, _, rows in groups], np.int64)
+        parts = (
+            np.array([path for path, _, _ in groups], object),
+            np.array([group for _, group, _ in groups], np.int64),
+            lengths,
+        )
+        super().__init__(
+            name, parts, lengths, self._columns.class_names,
+            selected=selected, has_labels=bool(self._columns.label),
+        )  # fmt: skip
+        if not self.num_examples:
+            raise UserError(f"--dataset={name}: expected rows. Received: none in {paths[0]}, ...")
+        if self._columns.label and labels is None:
+            column = [self._label_column(*each) for each in zip(paths, files, strict=True)]
+            labels = np.concatenate(column)[self._selected]
+        self.recall(labels)
+
+    def describe(self, index: int) -> str:
+        """The file's name and the row in it."""
+        part, place = self._place(index)
+        same = self._parts[0][:part] == self._parts[0][part]
+        row = int(self._lengths[:part][same].sum()) + place
+        return f"{os.path.basename(self._parts[0][part])}__{row}"
+
+    def subset(self, indices: np.ndarray) -> "ParquetSource":
+        """A source of its own with these examples, renumbered from 0; `indices` ascend."""
+        return ParquetSource(self.name, self._paths, self._selected[indices], self.labels[indices])
+
+    def read(self, path: tf.Tensor, group: tf.Tensor, rows: tf.Tensor) -> tf.data.Dataset:
+        """Image bytes and labels of a row group; of one that cannot be read, empty images."""
+        images, labels = tf.numpy_function(
+            self._read_group, [path, group, rows], [tf.string, tf.int32]
+        )
+        return tf.data.Dataset.from_tensor_slices(
+            (tf.ensure_shape(images, [None]), tf.ensure_shape(labels, [None]))
+        )
+
+    def parse(self, stored: Any, *, with_image: bool = True) -> tuple[tf.Tensor, tf.Tensor]:
+        """See `StreamSource.parse`."""
+        image, label = stored
+        return image if with_image else tf.constant(""), label
+
+    def _read_group(self, path: bytes, group: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        image, label = self._columns[:2]
+        try:
+            with pq.ParquetFile(os.fsdecode(path)) as file:
+                table = file.read_row_group(group, columns=[c for c in (image, label) if c])
+            column = table[image].combine_chunks()
+            if pa.types.is_struct(column.type):
+                column = column.field("bytes")
+            contents = [each.as_py() or b"" for each in column]
+            if len(contents) != rows:
+                raise OSError("another number of rows")
+            return np.array(contents, object), _labels(table[label]) if label else _none(rows)
+        except (OSError, pa.ArrowException):  # damaged since it was opened
+            return np.array([b""] * rows, object), _none(rows)
+
+    def _label_column(self, path: str, file: pq.ParquetFile) -> np.ndarray:
+        label = self._columns.label
+        try:
+            return _labels(file.read(columns=[label])[label])
+        except (OSError, pa.ArrowException) as error:
+            raise UserError(
+                f"--dataset={self.name}: expected labels in the column {label}. Received: {path} "
+                f"({cause(error)}); mend or remove it."
+            ) from error
+
+
+def _opened(name: str, path: str) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(
+            f"--dataset={name}: expected a Parquet file. Received: {path} ({cause(error)}); mend "
+            "or remove it."
+        ) from error
+
+
+def _columns(name: str, schema: pa.Schema) -> Columns:
+    """The image and label columns of a schema; the names of classes as Hugging Face keeps them."""
+
+    def holds_bytes(kind: pa.DataType) -> bool:
+        if pa.types.is_struct(kind):
+            return any(each.name == "bytes" and holds_bytes(each.type) for each in kind)
+        return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+    images = [field.name for field in schema if holds_bytes(field.type)]
+    if not images:
+        columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
+        raise UserError(
+            f"--dataset={name}: expected a column of image bytes, or of struct with a field bytes. "
+            f"Received: {columns}."
+        )
+    described = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    features = described.get("info", {}).get("features", {})
+    classes = [key for key, each in features.items() if each.get("_type") == "ClassLabel"]
+    label = "label" if "label" in schema.names else next(iter(classes), "")
+    if label and not pa.types.is_integer(schema.field(label).type):
+        raise UserError(
+            f"--dataset={name}: expected whole numbers in the column {label}. Received: "
+            f"{schema.field(label).type}; number the classes, or rename the column to train "
+            "without labels."
+        )
+    names = features.get(label, {}).get("names", ())
+    return Columns("image" if "image" in images else images[0], label, tuple(names))
+
+
+def _labels(column: pa.ChunkedArray) -> np.ndarray:
+    return column.fill_null(-1).to_numpy().astype(np.int32)
+
+
+def _none(rows: int) -> np.ndarray:
+    return np.full(rows, -1, np.int32)

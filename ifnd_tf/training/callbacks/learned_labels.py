@@ -1,0 +1,38 @@
+"""True labels that a stream learns in passing, for the statistics of detection."""
+
+import keras
+
+from ifnd_tf.data.source import Source
+from ifnd_tf.run.directory import RunDirectory
+
+
+class LearnedLabels(keras.callbacks.Callback):
+    """Hands new labels to the model around each epoch, and writes them once all are known.
+
+    A run that goes on then has them from its start, so its statistics are those of a run that was
+    never stopped.
+
+    Args:
+        source: the training images.
+        run: the run directory.
+    """
+
+    def __init__(self, source: Source, run: RunDirectory):
+        super().__init__()
+        self._source, self._run = source, run
+        self._pending = not source.learned
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._hand_over()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        if not self._pending:
+            return
+        if self.model.true_labels is not None:
+            self.model.true_labels.assign(self._source.labels)
+        if self._source.learned:
+            self._pending = False
+            self._run.write_true_labels(self._source.labels)
