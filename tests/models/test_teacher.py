@@ -1,5 +1,6 @@
 """Soft targets of a teacher's rows against the formula by loops, and what rows must follow."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -172,3 +173,17 @@ def test_a_step_s_loss_equals_the_reference(framework):
         made = Treated(np.ones(len(logits)), targets)
         expected.append(treated_loss(float(anchors[b] @ keys[b]) / tau, logits, made))
     np.testing.assert_allclose(model.train_step(data)["loss"], np.mean(expected), rtol=1e-5)
+
+
+@pytest.mark.parametrize("make", [steps.moco, steps.simclr])
+def test_the_step_compiles_under_xla_and_gives_the_same(make):
+    table, found = rows(steps.N), []
+    for compiled in (False, True):
+        keras.utils.set_random_seed(0)
+        model = make(num_levels=0, mode="none", teacher=_teacher())
+        if make is steps.moco:
+            _, queued = steps.fill(model)
+            model.teacher_queue.assign(np.where(queued[:, None] >= 0, table[queued], 0.0))
+        step = tf.function(model.train_step, jit_compile=compiled)
+        found.append(float(step(taught(steps.batch(), table))["loss"]))
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
