@@ -28,8 +28,6 @@ from benchmarks import rows
 from benchmarks.peer import ROOT
 from benchmarks.rows import Row, row
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 NAME, CLASSES, SIDE = "small_pictures", 1000, 32
 # Of imagenet.flags all but what makes it large.
 _FLAGS = (
@@ -118,7 +116,8 @@ def watched(command: list[str]) -> dict[str, Phase]:
     # An interactive terminal is told every half second.
     child = subprocess.Popen(command, cwd=ROOT, stdin=follower, stdout=follower, stderr=follower)
     os.close(follower)
-    process, found, name = psutil.Process(child.pid), {}, "start"
+    process, name = psutil.Process(child.pid), "start"
+    found: dict[str, Phase] = {}
     said = last = time.monotonic()
     text = ""
     while True:

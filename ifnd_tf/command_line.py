@@ -4,24 +4,25 @@ Mistakes are answered before TensorFlow is imported, in this order: flags, the d
 path, the run directory.
 """
 
-import contextlib
 import dataclasses
 import os
 import signal
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from multiprocessing import resource_tracker
 from types import FrameType
 
-from absl import flags
+from absl import flags, logging
 
 from ifnd_tf.config import Config, flagfile, free_flags, help_text
 from ifnd_tf.config.run import STAGES
 from ifnd_tf.data import dataset_name, embedding_file
 from ifnd_tf.errors import Stopped, UserError, did_you_mean, did_you_mean_path
 from ifnd_tf.run import image_messages, pretrained
+from ifnd_tf.run.quiet_start import quiet_start
 from ifnd_tf.run.records import RunReader
 from ifnd_tf.run.same_flags import require_same_flags, same_value
+from ifnd_tf.stages import compare_variants
 
 
 def define_flags() -> flags.FlagValues:
@@ -148,10 +149,14 @@ def _check_data_and_run(config: Config) -> None:
     for flag in ("transfer_dataset", "embed_dataset"):
         if getattr(config, flag):
             dataset_name.check_name(flag, getattr(config, flag), config.data_dir)
-    begins = {"check", "train", "compare"} & set(config.stages)
+    begins, runs = {"check", "train", "compare"} & set(config.stages), [config]
+    if "compare" in config.stages:
+        runs += [member.config for member in compare_variants.members(config)]
+        compare_variants.trials(config)
     for flag in embedding_file.WORDS:
         if begins or flag == "embeddings":
-            embedding_file.check_name(flag, getattr(config, flag))
+            for each in runs:
+                embedding_file.check_name(flag, getattr(each, flag))
     if begins or not os.path.isdir(config.run_path):
         pretrained.check(config.init_from, config.backbone, config.run_path)
     if "://" in config.run_path:
@@ -165,26 +170,6 @@ def _check_data_and_run(config: Config) -> None:
             f"{did_you_mean_path(config.run_path)}"
         )
     require_same_flags(RunReader(config.run_path), config.as_flags(), free_flags())
-
-
-@contextlib.contextmanager
-def _quiet_start() -> Iterator[None]:
-    """Hides what TensorFlow's C++ prints while it starts, unless the start breaks down.
-
-    It writes to file descriptor 2, before any log level takes effect.
-    """
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as log, os.fdopen(os.dup(2), "wb") as stderr:
-        os.dup2(log.fileno(), 2)
-        try:
-            yield
-        except BaseException as error:
-            if not isinstance(error, (UserError, KeyboardInterrupt, Stopped)):
-                log.seek(0)
-                stderr.write(log.read())
-            raise
-        finally:
-            os.dup2(stderr.fileno(), 2)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -206,6 +191,8 @@ def main(arguments: list[str] | None = None) -> int:
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) == signal.SIG_DFL:  # training saves first, see preemption
                 signal.signal(number, _stop)
+        if config.jobs != 1:  # started within `dropped`, it would keep that from ending
+            resource_tracker.ensure_running()
         with image_messages.dropped():
             _run(config)
     except UserError as error:
@@ -225,7 +212,9 @@ def _run(config: Config) -> None:
     # Also without what C++ calls errors, such as an operation that oneDNN does not know: whatever
     # stops a run comes as an exception.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _quiet_start():
+    if config.jobs != 1:  # processes that share a GPU must not each take all of its memory
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    with quiet_start():
         import tensorflow as tf
 
         from ifnd_tf.distribute import strategies
@@ -236,6 +225,7 @@ def _run(config: Config) -> None:
 
         # Each run, detector and evaluation traces graphs of its own, of which TensorFlow warns.
         tf.get_logger().setLevel("ERROR")
+        logging.set_verbosity(logging.ERROR)  # tfds warns of itself
         strategy = strategies.make_strategy(
             config.strategy,
             tpu=config.tpu,

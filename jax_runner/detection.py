@@ -58,6 +58,8 @@ class Refresh:
             labels, confidence = labels[:, order], confidence[:, order]
         place = self._manifest["labels"]
         before, state[place] = np.asarray(state[place]), labels
+        if self._manifest.get("confidence") is not None:
+            state[self._manifest["confidence"]] = confidence
         return self._report(epoch, rate, before, labels, confidence, statistics)
 
     def _found(

@@ -21,6 +21,7 @@ from jax_runner.run_folder import RunFolder
 _AHEAD = 4
 # In a log file every tenth epoch gets a line; metrics.jsonl has all of them.
 _LOGGED_EPOCHS = 10
+_PAIRS = ("precision", "recall", "f1")
 _NAMES = ("loss", "masked_share", "positive_similarity", "embedding_std")
 
 
@@ -159,7 +160,7 @@ class Training:
             ),
             "train_seconds": sum(record["epoch_seconds"] for record in self._records),
         }
-        names = ("detection_precision", "detection_recall", "detection_f1")
+        names = [f"{of}_{name}" for of in ("detection", "treatment") for name in _PAIRS]
         return results | {name: last[name] for name in names if name in last}
 
     def _begin(self, epoch: int) -> None:

@@ -108,7 +108,7 @@ def lower_all(config: Config, splits: datasets.Splits, folder: Path) -> int:
         return lower(config, splits, folder)
     size = 0
     for member in compare_variants.members(config):
-        name = f"{member.variant}-{member.seed}"
+        name = f"{member.variant}-{member.number}"
         # Runs of one seed start from the same values.
         size += lower(member.config, splits, folder / name, folder / write.INITIAL_NAME)
         keras.utils.clear_session()

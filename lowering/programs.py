@@ -10,10 +10,12 @@ import tensorflow as tf
 
 from ifnd_tf.clustering import kmeans
 from ifnd_tf.config import Config
-from ifnd_tf.data import crops, train_batches
+from ifnd_tf.data import crops
 from ifnd_tf.data.source import Source
+from ifnd_tf.data.view_draws import view_draws
 from ifnd_tf.errors import UserError
 from ifnd_tf.evaluation import knn
+from ifnd_tf.models import treatments
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.stages import build
 from ifnd_tf.stages.sizes import num_clusters
@@ -88,10 +90,10 @@ def _whole(pixels: tf.Tensor, size: int) -> tf.Tensor:
 
 def training_step(config: Config, model: ContrastiveModel, data: Sizes) -> Portable:
     """Images of the data set, indices [b] and the epoch, from 0 -> the logs of `train_step`."""
-    augmentation = build.augmentation(config)
+    augmentation, weak_keys = build.augmentation(config), treatments.weak_keys(config.treatment)
 
     def step(pixels: tf.Tensor, index: tf.Tensor, epoch: tf.Tensor) -> dict[str, tf.Tensor]:
-        geometric, draws = train_batches.view_draws(config.seed, epoch, index)
+        geometric, draws = view_draws(config.seed, epoch, index, weak_keys=weak_keys)
         views = crops.cut_views(
             tf.gather(pixels, index),
             crops.crop_boxes(geometric, data.height, data.width, augmentation),

@@ -165,9 +165,10 @@ def _add_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
 def _roles(model: ContrastiveModel, owners: Sequence[Any]) -> dict[str, Any]:
     """Which variables the runner itself reads or writes."""
     places = {id(owner): number for number, owner in enumerate(owners)}
-    labels = model.pseudo_labels
+    labels, confidence = model.pseudo_labels, model.label_confidence
     return {
         "labels": None if labels is None else places[id(labels)],
+        "confidence": None if confidence is None else places[id(confidence)],
         "query": [places[id(v)] for part in model.network for v in part.variables],
         "means": [places[id(v)] for metric in model.metrics for v in metric.variables],
     }

@@ -9,10 +9,17 @@ from collections.abc import Callable
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # The tests are about CPU devices; a GPU would be claimed whole by each process.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+# XLA's own passes as users have them, without LLVM's: a tenth of the suite's time.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
+import hypothesis
 import keras
 import pytest
 import tensorflow as tf
+
+# The same examples in every run, so that none of them is slow or fails by chance.
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("same")
 
 NUM_DEVICES = 4
 
@@ -28,21 +35,24 @@ def pytest_configure(config):
 # The files that take longest, the longest first, so that none of them begins last: workers of
 # pytest-xdist take whole files, in this order (--dist loadfile --no-loadscope-reorder).
 LONGEST = (
+    "tests/jax_runner/test_jax_runner.py",
     "tests/stages/test_train.py",
     "tests/system/test_tpu_compiler.py",
     "tests/system/test_workers.py",
-    "tests/jax_runner/test_jax_runner.py",
     "tests/test_examples.py",
     "tests/test_experiments.py",
-    "tests/system/test_survival.py",
-    "tests/clustering/test_kmeans.py",
     "tests/system/test_faults.py",
+    "tests/stages/test_run.py",
+    "tests/training/test_step_on_replicas.py",
+    "tests/clustering/test_kmeans.py",
     "tests/test_main.py",
+    "tests/stages/test_check_advice.py",
+    "tests/system/test_survival.py",
     "tests/data/test_train_batches.py",
     "tests/data/test_tfds.py",
-    "tests/training/test_step_on_replicas.py",
+    "tests/system/test_fuzzing.py",
+    "tests/run/test_image_messages.py",
     "tests/stages/test_compare.py",
-    "tests/stages/test_run.py",
     "tests/detection/test_sharded_kmeans.py",
     "tests/detection/test_detectors.py",
 )

@@ -18,13 +18,12 @@ from tests.conftest import once
 
 VARIANTS = {
     "moco-eliminate": {"framework": "moco", "treatment": "eliminate"},
-    # One level, since every number of clusters is compiled by itself.
-    "simclr-attract": {"framework": "simclr", "treatment": "attract", "num_clusters": "8"},
+    "simclr-attract": {"framework": "simclr", "treatment": "attract"},
     "moco-glofnd": {"framework": "moco", "treatment": "glofnd:start=0:alpha=0.3"},
     # With seed 0 a ReLU's input is so near 0 that rounding decides: with softplus instead,
     # velocities agree to 7e-7, else to 1e-4.
-    "moco-keys": {"framework": "moco", "detect_with": "keys", "seed": 1},
-    "simclr-keys": {"framework": "simclr", "detect_with": "keys", "num_clusters": "8"},
+    "moco-keys": {"detect_with": "keys", "num_clusters": "4,8", "seed": 1},
+    "simclr-keys": {"framework": "simclr", "detect_with": "keys"},
 }
 # What several replicas are told besides: with five steps an epoch, an epoch is one call.
 SPLIT = {name: {"steps_per_execution": 5 if "simclr" in name else 1} for name in VARIANTS}

@@ -40,6 +40,7 @@ def test_a_preset_trains_what_the_command_line_trains(tmp_path, monkeypatch):
         ifnd_tf.pretrain(dataset, str(tmp_path / "run"), preset="photo")
 
 
+@pytest.mark.slow
 def test_features_of_a_run_and_of_other_images(tmp_path):
     with pytest.raises(ifnd_tf.UserError, match="expected the directory of a run"):
         ifnd_tf.embed(str(tmp_path / "run"))

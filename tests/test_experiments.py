@@ -11,15 +11,16 @@ import pytest
 import tensorflow as tf
 
 import main
-from ifnd_tf.config import Config
+from ifnd_tf.config import Config, treatments
 from ifnd_tf.config.num_clusters import resolve_num_clusters
 from ifnd_tf.data import photometric, train_batches
 from ifnd_tf.data.source import Source
-from ifnd_tf.stages import auto, build, sizes
+from ifnd_tf.detection.detectors import DETECTORS
+from ifnd_tf.stages import auto, build, compare_variants, sizes
 
 ROOT = pathlib.Path(__file__).parents[1]
 FILES = sorted((ROOT / "experiments").glob("*.flags"))
-RUNS = [path for path in FILES if path.stem != "base"]
+RUNS = [path for path in FILES if not path.stem.startswith("base")]
 FIELDS = {field.name for field in dataclasses.fields(Config)}
 
 # Training images, classes and replicas that each file is written for (the data sets' own pages;
@@ -27,6 +28,10 @@ FIELDS = {field.name for field in dataclasses.fields(Config)}
 SIZES = {
     "digits": (1438, 10, 1),
     "digits_compare": (1438, 10, 1),
+    "arena_digits": (1438, 10, 1),
+    "noisy_oracle_digits": (1438, 10, 1),
+    "arena_omniglot": (3630, 242, 1),
+    "arena_cifar10": (50_000, 10, 1),
     "cifar10": (50_000, 10, 1),
     "cifar10_compare": (50_000, 10, 1),
     "cifar10_lowered": (50_000, 10, 1),
@@ -42,8 +47,13 @@ SIZES = {
     "photos": (5000, 10, 1),
 }
 
-each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-each_run = pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
+
+def stem(path: pathlib.Path) -> str:
+    return path.stem
+
+
+each_file = pytest.mark.parametrize("path", FILES, ids=stem)
+each_run = pytest.mark.parametrize("path", RUNS, ids=stem)
 
 
 class Unread(Source):
@@ -85,7 +95,7 @@ def lines(path: pathlib.Path) -> list[str]:
 
 
 def inherited(path: pathlib.Path) -> dict[str, str]:
-    """Flag -> value that a file gets from those it includes."""
+    """Flag -> value that a file gets from those it includes; --variants, which adds up, apart."""
     found: dict[str, str] = {}
     for line in lines(path):
         if line.startswith("--flagfile="):
@@ -96,7 +106,7 @@ def inherited(path: pathlib.Path) -> dict[str, str]:
 
 def own(path: pathlib.Path) -> dict[str, str]:
     pairs = [line[2:].split("=", 1) for line in lines(path) if line.startswith("--")]
-    return {name: value for name, value in pairs if name != "flagfile"}
+    return {name: value for name, value in pairs if name not in ("flagfile", "variants")}
 
 
 def decided(name: str) -> Config:
@@ -139,7 +149,8 @@ def test_header_says_what_where_from_how_and_how_long(path):
 def test_file_holds_only_the_difference(path):
     text = [line for line in lines(path) if line.startswith("--")]
     names = [line.split("=", 1)[0] for line in text]
-    assert len(names) == len(set(names)), "a flag is given twice"
+    once = [name for name in names if name not in ("--flagfile", "--variants")]
+    assert len(once) == len(set(once)), "a flag is given twice"
     before = inherited(path)
     assert not {name for name, value in own(path).items() if before.get(name) == value}
     includes = [name for name in names if name == "--flagfile"]
@@ -169,10 +180,31 @@ def test_sizes_fit_the_data(path):
     examples, classes, _ = SIZES[path.stem]
     assert sizes.steps_per_epoch(config, Unread(examples)) == examples // config.batch_size
     levels = resolve_num_clusters(config.num_clusters, examples)
-    tuned = "cifar10_cpu_compare", "cifar10_teacher_compare"  # docs/method.md
+    tuned = ("cifar10_cpu_compare", "cifar10_teacher_compare", "arena_cifar10")  # docs/method.md
     fewest = 8 if path.stem in tuned else classes
     assert len(levels) == 3 and min(levels) >= fewest
     assert config.warmup_epochs < config.epochs
+
+
+@pytest.mark.parametrize("path", [p for p in RUNS if "\n--mode=compare" in p.read_text()], ids=stem)
+def test_variants_are_settings_of_known_methods(path):
+    config = main.parse_flagfile(f"experiments/{path.name}")
+    runs = compare_variants.members(config)
+    trials = compare_variants.trials(config)
+    variants = list(dict.fromkeys(run.variant for run in runs))
+    assert variants[0] == "none" and len(runs) == config.seeds * len(variants)
+    assert len(trials) == config.tuning_trials * len(variants)
+    assert all(run.config.validation_share == 0 for run in runs)
+
+
+def test_the_arena_has_every_method():
+    variants = compare_variants.parse(
+        main.parse_flagfile("experiments/arena_digits.flags").variants
+    )
+    text = " ".join(value for flags in variants.values() for value in flags.values())
+    assert set(treatments.names()) <= set(re.findall(r"\w+", text))
+    detectors = {flags["detector"] for flags in variants.values()}
+    assert detectors == set(DETECTORS) - {"noisy_oracle"}
 
 
 def pipeline(config: Config, examples: int, replicas: int) -> tf.data.Dataset:

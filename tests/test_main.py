@@ -58,7 +58,7 @@ def called(monkeypatch) -> list:
 def test_a_run_leaves_everything_behind_and_calls_nobody(tmp_path, capsys, monkeypatch, called):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)  # a terminal shows every phase
     workdir = tmp_path / "run"
-    assert run(f"--workdir={workdir}", "--online_knn_epochs=1") == 0
+    assert run(f"--workdir={workdir}", "--num_clusters=4,8", "--online_knn_epochs=1") == 0
     assert called == []
     results = json.loads((workdir / "results.json").read_text())
     shares = [
@@ -119,6 +119,7 @@ def test_a_folder_without_labels_trains_and_exports(tmp_path, capsys):
     assert (workdir / "saved_model" / "saved_model.pb").exists()
 
 
+@pytest.mark.slow
 def test_corrupt_images_are_listed_and_left_out(tmp_path, capsys):
     for name, seed in (("a", 0), ("b", 1)):
         save_images(tmp_path / "data" / name, 30, seed)

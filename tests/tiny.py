@@ -18,7 +18,7 @@ SETTINGS = {
     "projection_dim": 8,
     "batch_size": 32,
     "queue_size": 64,
-    "num_clusters": "4,8",
+    "num_clusters": "8",  # one level: every number of clusters is traced and compiled by itself
     "epochs": 2,
     "warmup_epochs": 1,
     "acceptance": "constant",

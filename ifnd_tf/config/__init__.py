@@ -24,7 +24,7 @@ from ifnd_tf.config.run import STAGES, Run
 from ifnd_tf.config.setting import check, read, value_type
 from ifnd_tf.config.start import Start
 from ifnd_tf.config.teacher import Teacher
-from ifnd_tf.config.treatments import check_framework
+from ifnd_tf.config.treatments import check_settings
 from ifnd_tf.config.views import Views
 from ifnd_tf.errors import UserError, did_you_mean
 
@@ -58,19 +58,22 @@ class Config(
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """The shares of `label_shares`, each in (0, 1].
+        """The entries of `label_shares`: float, a share in (0, 1]; int, labels of each class.
 
         Raises:
-            UserError: if they are not shares.
+            UserError: if they are neither.
         """
         try:
-            found = tuple(float(text.rstrip("% ")) / 100 for text in self.label_shares.split(","))
+            found = tuple(map(_share, _listed(self.label_shares)))
         except ValueError:
             found = ()
-        if not found or not all(0 < share <= 1 for share in found):
+        if not found or not all(
+            each > 0 and (isinstance(each, int) or each <= 1) for each in found
+        ):
             raise UserError(
-                "--label_shares: expected percentages above 0% and up to 100%, such as 1%,10%. "
-                f"Received: {self.label_shares!r}."
+                "--label_shares: expected percentages above 0% and up to 100%, such as 1%,10%, or "
+                f"numbers of labels of each class, such as 1shot,5shot. Received: "
+                f"{self.label_shares!r}."
             )
         return found
 
@@ -129,6 +132,13 @@ def _value(field: dataclasses.Field, text: str) -> typing.Any:
     if value_type(field.type) is not field.type and text in ("", "auto"):
         return None
     return read(field.name, text, field.type, auto=field.metadata["auto"])
+
+
+def _share(text: str) -> float:
+    """An entry of `label_shares`: 10% as 0.1, 5shot as the int 5."""
+    if text.endswith("shot"):
+        return int(text.removesuffix("shot"))
+    return float(text.rstrip("% ")) / 100
 
 
 def _data_name(dataset: str) -> str:
@@ -197,7 +207,12 @@ def _check_together(config: Config) -> None:
             "--saved_model: expected protocols on frozen features. Received: finetune in "
             f"--protocols={config.protocols}; leave it out."
         )
-    check_framework(config.treatment, config.framework)
+    check_settings(config.treatment, config.framework, config.detector, config.level_combination)
+    if config.tuning_trials and not config.validation_share:
+        raise UserError(
+            "--tuning_trials: expected --validation_share, the training images to choose by. "
+            "Received: --validation_share=0; try --validation_share=0.2."
+        )
     if config.detector == "neighbours" and config.level_combination != "union":
         raise UserError(
             "--detector=neighbours: expected --level_combination=union, since each level holds "

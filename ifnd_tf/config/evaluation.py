@@ -27,7 +27,7 @@ class Evaluation:
     label_shares: str = changeable(
         "1%,10%",
         "Shares of the training labels for few_labels and finetune, a comma list; equally many "
-        "labels of every class. SimCLR: 1% and 10%.",
+        "labels of every class. SimCLR: 1% and 10%. 1shot, 5shot: so many labels of every class.",
     )
     label_subsets: int = changeable(
         3, "Random subsets of each share, to average few_labels and finetune over.", low=1

@@ -22,8 +22,9 @@ def expand(arguments: Sequence[str], folder: pathlib.Path = pathlib.Path()) -> l
 
 
 def presets() -> list[str]:
-    """Names for `--preset=`: the experiments' flagfiles that stand alone."""
-    return sorted(path.stem for path in _presets_folder().glob("*.flags") if path.stem != "base")
+    """Names for `--preset=`: the experiments' flagfiles but base*.flags, which others include."""
+    names = (path.stem for path in _presets_folder().glob("*.flags"))
+    return sorted(name for name in names if not name.startswith("base"))
 
 
 def preset_path(name: str) -> pathlib.Path:

@@ -80,15 +80,26 @@ def parse(text: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def check_framework(text: str, framework: str) -> None:
-    """Raises `UserError` if a rule needs another framework's candidates."""
+def check_settings(text: str, framework: str, detector: str, level_combination: str) -> None:
+    """Raises `UserError` if a rule needs another framework's candidates, or other labels."""
     for name in parse(text):
+        needs = declared(name).needs
         for need, other in (("queue", "moco"), ("batch", "simclr")):
-            if need in declared(name).needs and framework != other:
+            if need in needs and framework != other:
                 raise UserError(
                     f"--treatment={name}: expected --framework={other}, since its candidates are "
                     f"those of the {need}. Received: --framework={framework}."
                 )
+        if "confidence" in needs and detector == "none":
+            raise UserError(
+                f"--treatment={name}: expected a --detector, whose labels and confidences it "
+                "weighs by. Received: --detector=none."
+            )
+        if "confidence" in needs and level_combination != "mean":
+            raise UserError(
+                f"--treatment={name}: expected --level_combination=mean, since each level has "
+                f"confidences of its own. Received: --level_combination={level_combination}."
+            )
 
 
 def _parameter(rule: str, word: str) -> tuple[str, Any]:

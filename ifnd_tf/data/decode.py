@@ -6,6 +6,7 @@ Pillow and its plug-ins, or is refused by name in an exported model, which has n
 
 import functools
 import io
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,6 +57,20 @@ def decode_image(
         tf.errors.InvalidArgumentError: when run, for bytes that are no image, are cut off, cannot
             be read without Python, or declare more than `max_pixels`, before these take up memory.
     """
+    if tf.executing_eagerly():
+        return _decode(contents, decoding, python_fallback)
+    return _decoder(decoding, python_fallback)(contents)
+
+
+@functools.cache
+def _decoder(decoding: Decoding, python_fallback: bool) -> Callable[[tf.Tensor], tf.Tensor]:
+    """`_decode`, traced once rather than by every pipeline: that takes a second."""
+    return tf.function(
+        lambda contents: _decode(contents, decoding, python_fallback), autograph=False
+    )
+
+
+def _decode(contents: tf.Tensor, decoding: Decoding, python_fallback: bool) -> tf.Tensor:
     image = tf.cond(
         tf.io.is_jpeg(contents),
         lambda: _decode_jpeg(contents, decoding),

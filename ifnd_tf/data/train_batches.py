@@ -17,11 +17,12 @@ from ifnd_tf.data.scan import require_readable
 from ifnd_tf.data.sharding import Sharding, read_ahead
 from ifnd_tf.data.skip_unreadable import skip_unreadable
 from ifnd_tf.data.source import Source
+from ifnd_tf.data.view_draws import view_draws
 from ifnd_tf.distribute import stateless_random
 from ifnd_tf.errors import UserError
 
-# Keys that keep the draws of different purposes apart.
-_VIEWS, _ORDER = 1, 2
+# Keeps these draws apart from those of the views.
+_ORDER = 2
 
 Example = dict[str, tf.Tensor]
 
@@ -40,6 +41,7 @@ def training_batches(
     seed: int,
     first_step: int = 0,
     infeed_dtype: str = "uint8",
+    weak_keys: bool = False,
     input_context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
     """Two views of every example of a shuffled epoch, without end.
@@ -53,6 +55,7 @@ def training_batches(
         first_step: step at which a resumed run goes on.
         infeed_dtype: uint8: crops and the draws that `photometric.augment` wants, for the
             device to finish; float32 or bfloat16: finished views.
+        weak_keys: see `view_draws`.
         input_context: of this worker, from `distribute_datasets_from_function`; None: one replica.
 
     Returns:
@@ -66,7 +69,7 @@ def training_batches(
     """
     sharding = Sharding.of(input_context)
     steps = _checked_steps(source, batch_size, sharding.replicas)
-    plan = _Plan(seed, steps, batch_size, sharding, first_step)
+    plan = _Plan(seed, steps, batch_size, sharding, first_step, weak_keys)
     if source.pixels is not None and max(source.pixels.shape[1:3]) <= image_size:
         views = _crops_in_memory(source, plan, augmentation, image_size)
     else:
@@ -101,18 +104,6 @@ def _checked_steps(source: Source, batch_size: int, replicas: int) -> int:
     return steps
 
 
-def view_draws(seed: int, epoch: int | tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The draws of both views of the examples `index` [b] in an epoch, counted from 0.
-
-    Returns:
-        float32 [b, 2, GEOMETRIC_DRAWS] for `crops.crop_boxes` and `crops.flips`, and
-        float32 [b, 2, PHOTOMETRIC_DRAWS] for `photometric.augment`.
-    """
-    counts = [crops.GEOMETRIC_DRAWS, photometric.PHOTOMETRIC_DRAWS]
-    drawn = stateless_random.uniform([seed, epoch, _VIEWS], index, 2 * sum(counts))
-    return tf.split(tf.reshape(drawn, [index.shape[0], 2, sum(counts)]), counts, axis=-1)
-
-
 class _Plan(NamedTuple):
     """Which examples an element of this worker holds, and the draws they get."""
 
@@ -121,6 +112,7 @@ class _Plan(NamedTuple):
     batch_size: int
     sharding: Sharding
     first_step: int
+    weak_keys: bool
 
     @property
     def replica_batch(self) -> int:
@@ -148,7 +140,9 @@ class _Plan(NamedTuple):
 
     def with_draws(self, element: tf.Tensor, batch: Example) -> Example:
         """Adds both views' draws to a batch `{"index": int32 [b], ...}`."""
-        geometric, draws = view_draws(self.seed, self.epoch(element), batch["index"])
+        geometric, draws = view_draws(
+            self.seed, self.epoch(element), batch["index"], weak_keys=self.weak_keys
+        )
         return batch | {"geometric": geometric, "draws": draws}
 
 

@@ -98,6 +98,8 @@ class IncrementalDetection(keras.callbacks.Callback):
         found = self._detector.detect(rate, lambda name: self._progress.phase(name, where))
         before = self.model.pseudo_labels.numpy()
         self.model.pseudo_labels.assign(found.labels)
+        if getattr(self.model, "label_confidence", None) is not None:
+            self.model.label_confidence.assign(found.confidence)
         statistics = {"epoch": epoch, "acceptance_rate": rate} | self._statistics(before, found)
         missed = (self._latest.get("detection_embedded") or 0) - statistics.get("embedded", 0)
         if missed > 0:  # Training itself notices and lists what it cannot read.

@@ -23,8 +23,8 @@ def label_subset(
 
     Args:
         labels: int `[N]`, -1 where unknown.
-        share: of the labelled examples, in `(0, 1]`: each class gives
-            `share * labelled / classes`, rounded, but at least one.
+        share: float, of the labelled examples, in `(0, 1]`: each class gives
+            `share * labelled / classes`, rounded, but at least one. int: each class gives so many.
         seed: another seed, another subset.
         class_names: for error messages.
 
@@ -46,14 +46,14 @@ def subset_sizes(
     labels: np.ndarray, share: float, class_names: Sequence[str] = ()
 ) -> tuple[np.ndarray, int]:
     """The classes, and how many examples each gives to a `label_subset`; raises as it does."""
-    if not 0 < share <= 1:
+    if not (0 < share <= 1 or (isinstance(share, int) and share > 0)):
         raise UserError(f"Expected a share of the labels in (0, 1]. Received: {share}.")
     classes, counts = np.unique(labels[labels >= 0], return_counts=True)
     if not classes.size:
         raise UserError(
             "Expected labels to take a subset of. Received: none; choose a labelled data set."
         )
-    each = max(1, round(share * counts.sum() / len(classes)))
+    each = share if isinstance(share, int) else max(1, round(share * counts.sum() / len(classes)))
     if counts.min() < each:
         which = int(classes[counts.argmin()])
         name = class_names[which] if which < len(class_names) else str(which)
@@ -66,8 +66,8 @@ def subset_sizes(
 
 
 def subset_name(share: float) -> str:
-    """A share as metric names spell it: 1pct, 10pct, 0.5pct."""
-    return f"{100 * share:g}pct"
+    """A share as metric names spell it: 1pct, 10pct, 0.5pct; or labels of each class: 5shot."""
+    return f"{share}shot" if isinstance(share, int) else f"{100 * share:g}pct"
 
 
 def averaged(runs: Sequence[Mapping[str, float]]) -> Iterator[tuple[str, float]]:
@@ -93,7 +93,7 @@ def label_subset_probe(
     Args:
         train: all N training examples.
         test: the examples to test on.
-        shares: of the labels, each in `(0, 1]`.
+        shares: of the labels, each as `label_subset` takes it.
         seeds: of the subsets; accuracy is averaged over them, since small subsets differ.
         class_names: for error messages.
         count: told the probes that are trained, and how many there are.

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.distribute import replicas
+from ifnd_tf.models import detected, rule_state
 from ifnd_tf.models.loss import ContrastiveLoss, LossSettings, label_info_nce
 from ifnd_tf.models.memory_bank import KeyMemory
 from ifnd_tf.models.network import Network
@@ -15,7 +16,6 @@ from ifnd_tf.models.optimizers import apply_scaled
 from ifnd_tf.models.teacher import similarities
 
 NOT_ACCEPTED = -1
-_MEASURES = ("detection_precision", "detection_recall", "detection_f1")  # as a refresh's
 
 
 class ContrastiveModel(replicas.DistributedModel):
@@ -35,6 +35,7 @@ class ContrastiveModel(replicas.DistributedModel):
         first_bad: int32 [2], see `nonfinite`; -1 while all numbers are finite.
         pseudo_labels: int32 [L, N], non-trainable, -1 where no label was accepted. Written by
             the detection callback alone. None if L = 0.
+        label_confidence: float32 [L, N], likewise; None if no rule needs it.
         true_labels: int32 [N], -1 unknown; measures what the rules detect in the step, if they do.
     """
 
@@ -57,11 +58,17 @@ class ContrastiveModel(replicas.DistributedModel):
         self.loss_settings, self.photometric, self.memory = loss, photometric, memory
         self.encoder_rate = encoder_rate
         self.pseudo_labels: Any = None
+        self.label_confidence: Any = None
         if num_levels:
             shape = (num_levels, num_examples)
             self.pseudo_labels = self.add_state("pseudo_labels", shape, initial=NOT_ACCEPTED)
-        for name, first in loss.state.items():  # attributes: checkpoints do not see a dict's
-            setattr(self, name, self.add_state(name, (num_examples,), "float32", initial=first))
+            if loss.needs("confidence"):
+                self.label_confidence = self.add_state("label_confidence", shape, "float32")
+        for rule in loss.rules:
+            row = rule.state_shape(network.projector.output_shape[-1])
+            for name, first in rule.state.items():  # attributes: checkpoints do not see a dict's
+                value = self.add_state(name, (num_examples, *row), "float32", initial=first)
+                setattr(self, name, value)
         self.true_labels: Any = None
         if loss.detects:
             self.true_labels = self.add_state("true_labels", (num_examples,), initial=-1)
@@ -70,8 +77,7 @@ class ContrastiveModel(replicas.DistributedModel):
             name: keras.metrics.Mean(name=name)
             for name in ("loss", "masked_share", "positive_similarity", "embedding_std")
         }
-        measured = {"": (), "target": _MEASURES[:1], "pairs": _MEASURES}[loss.detects]
-        self._measures = {name: keras.metrics.Mean(name=name) for name in measured}
+        self._measures = detected.means(loss.detects)
         self.built = True
 
     def add_state(
@@ -96,7 +102,7 @@ class ContrastiveModel(replicas.DistributedModel):
 
     @property
     def rule_state(self) -> dict[str, keras.Variable]:
-        """What the rules keep for each example, float32 [N], by name."""
+        """What the rules keep for each example, float32 [N, ...], by name."""
         return {name: getattr(self, name) for name in self.loss_settings.state}
 
     @property
@@ -123,13 +129,15 @@ class ContrastiveModel(replicas.DistributedModel):
 
     def labels_of(self, index: tf.Tensor) -> tf.Tensor:
         """Pseudo-labels int32 [L, m] of the examples `index` [m]; -1 for index -1."""
-        if self.pseudo_labels is None:
-            return tf.zeros([0, *index.shape], tf.int32)
-        return self._rows(self.pseudo_labels, index)
+        found = self._rows(self.pseudo_labels, index)
+        return tf.zeros([0, *index.shape], tf.int32) if found is None else found
 
-    def _rows(self, labels: keras.Variable, index: tf.Tensor) -> tf.Tensor:
-        """Labels [..., m] of [..., N]; -1 for index -1."""
-        return tf.where(index < 0, -1, tf.gather(labels.value, tf.maximum(index, 0), axis=-1))
+    def _rows(self, labels: keras.Variable | None, index: tf.Tensor) -> tf.Tensor | None:
+        """Columns [..., m] of [..., N]; -1 for index -1."""
+        if labels is None:
+            return None
+        rows = tf.gather(labels.value, tf.maximum(index, 0), axis=-1)
+        return tf.where(index < 0, tf.cast(NOT_ACCEPTED, rows.dtype), rows)
 
     def contrastive_loss(
         self,
@@ -152,31 +160,23 @@ class ContrastiveModel(replicas.DistributedModel):
         settings = self.loss_settings
         positive = tf.reduce_sum(anchors * positives, axis=-1) / settings.temperature
         logits = tf.matmul(anchors, negatives, transpose_b=True) / settings.temperature
-        labels = self.labels_of(index[0]), self.labels_of(index[1])
-        teacher = None
+        labels = tuple(self.labels_of(each) for each in index)
+        embeddings = tf.stop_gradient(positives), tf.stop_gradient(negatives)
+        confidence = self._rows(self.label_confidence, index[1])
+        teacher = truth = None
         if settings.needs("teacher"):
-            teacher = tf.matmul(*map(tf.stop_gradient, (positives, negatives)), transpose_b=True)
+            teacher = tf.matmul(*embeddings, transpose_b=True)
         rows = {n: tf.gather(value.value, index[0]) for n, value in self.rule_state.items()}
         epoch = tf.cast(self.optimizer.iterations.value, tf.int32) // settings.steps_per_epoch
-        truth = None
         if self.true_labels is not None:
-            truth = self._rows(self.true_labels, index[0]), self._rows(self.true_labels, index[1])
+            truth = tuple(self._rows(self.true_labels, each) for each in index)
         loss = label_info_nce(
             positive, logits, valid, index, labels, settings, teacher, epoch, rows, truth,
+            embeddings if settings.needs("embeddings") else None, confidence,
             similarities(*given) if given else None,
         )  # fmt: skip
-        self._set_rule_state(index[0], loss.state)
+        rule_state.write(self.rule_state, index[0], loss.state)
         return loss
-
-    def _set_rule_state(self, index: tf.Tensor, rows: dict[str, tf.Tensor]) -> None:
-        """Writes the rows [b] of all replicas' anchors."""
-        if not rows:
-            return
-        place = replicas.all_gather(index)[:, None]
-        together = replicas.all_gather(tf.stack([*rows.values()], axis=1))
-        for name, value in zip(rows, tf.unstack(together, axis=1), strict=True):
-            kept = self.rule_state[name]
-            kept.assign(tf.tensor_scatter_nd_update(kept.value, place, value))
 
     def minimise(self, tape: tf.GradientTape, loss: tf.Tensor) -> list[tf.Tensor]:
         """One optimiser step on a loss that `replica_share` made; returns the gradients."""
@@ -210,14 +210,9 @@ class ContrastiveModel(replicas.DistributedModel):
         about 1 when embeddings spread over the sphere, 0 when they collapse to a point.
         """
         spread = tf.sqrt(tf.reduce_mean(tf.math.reduce_variance(anchors, axis=0)))
-        values = tf.stack(
-            [
-                tf.reduce_mean(loss.per_anchor),
-                loss.masked_share,
-                tf.reduce_mean(tf.reduce_sum(anchors * positives, axis=-1)),
-                spread * float(anchors.shape[-1]) ** 0.5,
-            ]
-        )
+        alike = tf.reduce_mean(tf.reduce_sum(anchors * positives, axis=-1))
+        spread *= float(anchors.shape[-1]) ** 0.5
+        values = tf.stack([tf.reduce_mean(loss.per_anchor), loss.masked_share, alike, spread])
         checked = [anchors, positives, loss.per_anchor]
         if not isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             checked += gradients  # that one tries scales until its gradients overflow
@@ -229,20 +224,13 @@ class ContrastiveModel(replicas.DistributedModel):
         parts = [values, tf.cast(bad, tf.float32)]
         parts += [] if loss.detected is None else [loss.detected]
         means = replicas.all_reduce_mean(tf.concat(parts, axis=0))
-        values, bad, detected = tf.split(means, [values.shape[0], len(sums), -1])
+        values, bad, sums = tf.split(means, [values.shape[0], len(sums), -1])
         self._note_first_bad(bad > 0.0)
         for metric, value in zip(self._means.values(), tf.unstack(values), strict=True):
             metric.update_state(value)
         if loss.detected is not None:
-            self._measure(detected)
+            detected.update(self._measures, sums)
         return {metric.name: metric.result() for metric in self.metrics}
-
-    def _measure(self, detected: tf.Tensor) -> None:
-        """Updates precision, recall and F1, as ratios of the epoch's sums."""
-        found, right, relevant = tf.unstack(detected, 3)
-        ratios = ((right, found), (right, relevant), (2.0 * right, found + relevant))
-        for metric, (part, whole) in zip(self._measures.values(), ratios, strict=False):
-            metric.update_state(tf.math.divide_no_nan(part, whole), sample_weight=whole)
 
     def _note_first_bad(self, bad: tf.Tensor) -> None:
         """Keeps the step and the number of the first tensor that is not finite, bool [tensors]."""

@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 
+import keras
 import tensorflow as tf
 
 from ifnd_tf.models.info_nce import Pairs, Treatment, row_sums
 from ifnd_tf.models.rule import Batch
+
+_MEASURES = ("treatment_precision", "treatment_recall", "treatment_f1")
 
 
 def masked_share(valid: tf.Tensor, same: Sequence[Pairs]) -> tf.Tensor:
@@ -23,22 +26,51 @@ def masked_share(valid: tf.Tensor, same: Sequence[Pairs]) -> tf.Tensor:
     return tf.reduce_sum(tf.cast(both % half, tf.float32)) / most
 
 
+def lacking_share(valid: tf.Tensor, treatment: Treatment) -> tf.Tensor:
+    """What the weights of the valid pairs [B, M] lack to 1, as a share of all."""
+    counted = tf.cast(valid, tf.float32)
+    lacking = tf.reduce_sum(row_sums(_lacking(treatment, counted)))
+    return tf.math.divide_no_nan(lacking, tf.reduce_sum(row_sums(counted)))
+
+
 def detected_sums(
     treatment: Treatment, batch: Batch, truth: tuple[tf.Tensor, tf.Tensor], kind: str
 ) -> tf.Tensor:
     """Sums over the valid pairs of known classes, float32 [3].
 
-    With d the share of the levels that mask or attract a pair, or its target, and same whether its
-    classes agree: sum d, sum d same, sum same. So precision is the second by the first, recall the
-    second by the third.
+    With d the share of the levels that mask or attract a pair, or what its weight lacks to 1, or
+    its target, and same whether its classes agree: sum d, sum d same, sum same. So precision is
+    the second by the first, recall the second by the third.
     """
     known = tf.logical_and(truth[0][:, None] >= 0, truth[1][None, :] >= 0)
     counted = tf.cast(tf.logical_and(known, batch.valid()), tf.float32)
     if kind == "target":
         found = treatment.targets(counted)  # type: ignore[misc]
+    elif kind == "weights":
+        found = _lacking(treatment, counted)
     else:
         levels = treatment.masked or treatment.attracted
         found = tf.add_n([tf.where(pairs(), counted, 0.0) for pairs in levels]) / len(levels)
     same = truth[0][:, None] == truth[1][None, :]
     sums = (found, tf.where(same, found, 0.0), tf.where(same, counted, 0.0))
     return tf.stack([tf.reduce_sum(row_sums(each)) for each in sums])
+
+
+def means(kind: str) -> dict[str, keras.metrics.Mean]:
+    """The epoch's precision, recall and F1; of a soft target, precision alone."""
+    names = {"": (), "target": _MEASURES[:1]}.get(kind, _MEASURES)
+    return {name: keras.metrics.Mean(name=name) for name in names}
+
+
+def update(measures: dict[str, keras.metrics.Mean], sums: tf.Tensor) -> None:
+    """Adds a batch's `detected_sums`, as ratios of the epoch's sums."""
+    found, right, relevant = tf.unstack(sums, 3)
+    ratios = ((right, found), (right, relevant), (2.0 * right, found + relevant))
+    for metric, (part, whole) in zip(measures.values(), ratios, strict=False):
+        metric.update_state(tf.math.divide_no_nan(part, whole), sample_weight=whole)
+
+
+def _lacking(treatment: Treatment, counted: tf.Tensor) -> tf.Tensor:
+    """The mean over the weightings of what the weights lack to 1, times `counted` [B, M]."""
+    lacking = [tf.nn.relu(counted - weigh(counted)) for weigh in treatment.weights]
+    return tf.add_n(lacking) / len(lacking)

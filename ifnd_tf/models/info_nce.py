@@ -12,7 +12,6 @@ hold. c and f are left out where no treatment uses them.
 """
 
 import functools
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -154,17 +153,20 @@ def row_sums(values: tf.Tensor) -> tf.Tensor:
 def row_counts(pairs: Sequence[Pairs]) -> tf.Tensor:
     """float32 [len(pairs), B]: how many pairs of each row are True.
 
-    On a CPU two counts are taken at once, in the halves of an integer.
+    On a CPU several counts are taken at once, in fields of an integer.
     """
     masks = [each() for each in pairs]
     lanes = _lanes(masks[0])
-    if lanes == 1 or masks[0].shape[1] // lanes >= 1 << 15:
+    if lanes == 1:
         return tf.stack([row_sums(tf.cast(mask, tf.float32)) for mask in masks])
-    counts = []
-    for low, high in itertools.zip_longest(masks[::2], masks[1::2], fillvalue=False):
-        both = _lane_sums(tf.where(low, 1, 0) + tf.where(high, 1 << 16, 0), lanes)
-        counts += [both % (1 << 16), both // (1 << 16)]
-    return tf.stack([_add(tf.cast(count, tf.float32)) for count in counts[: len(masks)]])
+    width = (masks[0].shape[1] // lanes).bit_length()
+    fields, counts = 31 // width, []
+    for first in range(0, len(masks), fields):
+        places = [1 << width * place for place in range(len(masks[first : first + fields]))]
+        each = zip(masks[first:], places, strict=False)
+        together = _lane_sums(tf.add_n([tf.where(m, place, 0) for m, place in each]), lanes)
+        counts += [together // place % (1 << width) for place in places]
+    return tf.stack([_add(tf.cast(count, tf.float32)) for count in counts])
 
 
 def _lanes(values: tf.Tensor) -> int:

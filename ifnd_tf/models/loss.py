@@ -6,12 +6,12 @@ arXiv 2106.03719); the other rules name theirs.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from ifnd_tf.models.detected import detected_sums, masked_share
-from ifnd_tf.models.info_nce import Pairs, Treatment, info_nce
+from ifnd_tf.models.detected import detected_sums, lacking_share, masked_share
+from ifnd_tf.models.info_nce import Pairs, Treatment, info_nce, row_counts
 from ifnd_tf.models.rule import Batch, Rule, reduced
 from ifnd_tf.models.teacher import Teacher, taught
 from ifnd_tf.models.treatments.attract import Attract
@@ -24,7 +24,7 @@ class ContrastiveLoss(NamedTuple):
     Attributes:
         per_anchor: float32 [B], the loss in nats, averaged over the L levels.
         masked_share: float32 [], share of the valid negatives that are detected false negatives,
-            over all anchors and levels.
+            over all anchors and levels; of weights between 0 and 1, what they lack to 1.
         state: the anchors' new rows of what the rules keep for each example, by name.
         detected: float32 [3], how much the rules detect, how much of that is right, and the pairs
             that are; see `detected_sums`. None if they detect nothing in the step.
@@ -66,7 +66,7 @@ class LossSettings(NamedTuple):
     def detects(self) -> str:
         """How the rules tell false negatives in the step; see `Rule.detects`."""
         kinds = {rule.detects for rule in self.rules}
-        return "pairs" if "pairs" in kinds else "target" if "target" in kinds else ""
+        return next((kind for kind in ("weights", "pairs", "target") if kind in kinds), "")
 
     def needs(self, what: str) -> bool:
         """Whether a rule needs it; see `Rule.needs`."""
@@ -85,6 +85,8 @@ def label_info_nce(
     epoch: tf.Tensor | int = 0,
     state: dict[str, tf.Tensor] | None = None,
     truth: tuple[tf.Tensor, tf.Tensor] | None = None,
+    embeddings: tuple[tf.Tensor, tf.Tensor] | None = None,
+    confidence: tf.Tensor | None = None,
     given: tf.Tensor | None = None,
 ) -> ContrastiveLoss:
     """The treated loss of a batch, in one compiled pass.
@@ -102,11 +104,18 @@ def label_info_nce(
             already.
         teacher: float32 [B, M], cosines of the keys with the negatives, if a rule needs them.
         epoch: int32 [], counted from 0, if a rule has a schedule.
-        state: the anchors' rows of what the rules keep for each example, float32 [B].
+        state: the anchors' rows of what the rules keep for each example, float32 [B, ...].
         truth: classes of the anchors int32 [B] and of the negatives int32 [M], -1 for unknown, to
             measure what the rules detect; None: it is not measured.
+        embeddings: unit vectors of the keys float32 [B, D] and of the negatives [M, D], if a rule
+            needs them.
+        confidence: of the negatives' labels, float32 [L, M], if a rule needs it.
         given: float32 [B, M], the similarities of a teacher's embeddings, if there is one.
+
+    Raises:
+        ValueError: if what a rule keeps or needs is missing.
     """
+    _check_given(settings, state or {}, teacher=teacher, embeddings=embeddings)
     anchors = tf.where(labels[0] < 0, -2, labels[0])  # -1 never equals -1
     levels = zip(tf.unstack(anchors), tf.unstack(labels[1]), strict=True)
     same: list[Pairs] = [functools.partial(_equal, *level) for level in levels]
@@ -117,9 +126,13 @@ def label_info_nce(
     if same and settings.level_combination == "union":
         same = [functools.partial(reduced, tf.logical_or, *same)]
     fixed = tf.stop_gradient(positive), tf.stop_gradient(logits)
+    if same or valid.shape.rank == 2:
+        num_valid = row_counts([valid_pairs])[0]
+    else:  # the same candidates for all anchors
+        num_valid = tf.fill(positive.shape, tf.reduce_sum(tf.cast(valid, tf.float32)))
     batch = Batch(
-        *fixed, valid_pairs, same, index, settings.temperature, state or {}, teacher, epoch,
-        settings.epochs, given,
+        *fixed, valid_pairs, num_valid, same, index, settings.temperature, state or {}, teacher,
+        embeddings or (), confidence, epoch, settings.epochs, given,
     )  # fmt: skip
     return _treated(positive, logits, batch, settings, truth)
 
@@ -172,7 +185,10 @@ def masked_info_nce(
         levels = [functools.partial(tf.identity, mask) for mask in tf.unstack(false_negative)]
     settings = LossSettings(rules=(rules[mode],), rescale_negatives=rescale)
     none = tf.zeros([0], tf.int32), tf.zeros([0], tf.int32)
-    batch = Batch(positive, negatives, lambda: pairs, levels, none, settings.temperature, {})
+    counts = row_counts([lambda: pairs])[0]
+    batch = Batch(
+        positive, negatives, lambda: pairs, counts, levels, none, settings.temperature, {}
+    )
     return _treated(positive, negatives, batch, settings)
 
 
@@ -193,6 +209,15 @@ def false_negatives(anchor_labels: tf.Tensor, negative_labels: tf.Tensor) -> tf.
     return anchors[:, :, None] == negative_labels[:, None, :]
 
 
+def _check_given(settings: LossSettings, state: dict[str, tf.Tensor], **needed: Any) -> None:
+    missing = [name for name in settings.state if name not in state]
+    missing += [name for name, value in needed.items() if value is None and settings.needs(name)]
+    if missing:
+        raise ValueError(
+            f"label_info_nce: expected {', '.join(missing)}, which the rules need. Received: None."
+        )
+
+
 def _treated(
     positive: tf.Tensor,
     logits: tf.Tensor,
@@ -210,8 +235,11 @@ def _treated(
         treatment = rule.apply(batch, treatment)
     if settings.teacher is not None:
         treatment = taught(treatment, batch, settings.teacher)
-    found = treatment.masked or treatment.attracted
-    share = masked_share(batch.valid(), found) if found else tf.zeros([])
+    found, share = treatment.masked or treatment.attracted, tf.zeros([])
+    if settings.detects == "weights":
+        share = lacking_share(batch.valid(), treatment)
+    elif found:
+        share = masked_share(batch.valid(), found)
     detected = None
     if settings.detects and truth is not None:
         detected = detected_sums(treatment, batch, truth, settings.detects)

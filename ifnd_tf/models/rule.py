@@ -20,12 +20,16 @@ class Batch(NamedTuple):
         positive: float32 [B], the student's similarities to the keys, divided by tau.
         logits: float32 [B, M], to the candidates, likewise.
         valid: which candidates count.
+        num_valid: how many of them each anchor has, float32 [B].
         same: for each level, the valid or invalid pairs whose labels agree; empty without labels.
         examples: indices of the anchors int32 [B], and of the candidates int32 [M].
         temperature: tau.
-        state: the anchors' rows of each `Rule.state`, float32 [B].
+        state: the anchors' rows of each `Rule.state`, float32 [B, ...].
         teacher: float32 [B, M], cosines of the keys with the candidates; None if no rule needs
             them.
+        embeddings: unit vectors of the keys float32 [B, D] and of the candidates [M, D]; empty if
+            no rule needs them.
+        confidence: of the candidates' labels, float32 [L, M]; None if no rule needs it.
         epoch: int32 [], counted from 0.
         epochs: of the whole run.
         given: float32 [B, M], see `teacher.similarities`; None without a teacher's embeddings.
@@ -34,11 +38,14 @@ class Batch(NamedTuple):
     positive: tf.Tensor
     logits: tf.Tensor
     valid: Pairs
+    num_valid: tf.Tensor
     same: Sequence[Pairs]
     examples: tuple[tf.Tensor, tf.Tensor]
     temperature: float
     state: dict[str, tf.Tensor]
     teacher: tf.Tensor = None
+    embeddings: Sequence[tf.Tensor] = ()
+    confidence: tf.Tensor = None
     epoch: tf.Tensor | int = 0
     epochs: int = 1
     given: tf.Tensor = None
@@ -57,21 +64,29 @@ class Rule(abc.ABC):
     Attributes:
         sets: parts of a treatment that only one rule may set: "target" or "sum". Those that set
             the sum come last, since they look at the weights.
-        needs: "teacher" for its similarities, "epoch" for a schedule, "queue" or "batch" if the
-            candidates must be those of MoCo or of SimCLR.
-        detects: how it tells false negatives in the step: "pairs" by masks or attraction, "target"
-            by the target's mass; empty: it detects none, or only labels tell.
+        needs: "teacher" for its similarities, "embeddings" for what they are made of, "confidence"
+            for that of a detector's labels, "queue" or "batch" if the candidates must be those of
+            MoCo or of SimCLR, "epoch" for a schedule.
+        detects: how it tells false negatives in the step: "pairs" by masks or attraction,
+            "weights" by weights below 1, "target" by the target's mass; empty: it detects none, or
+            only labels tell.
         state: first values of what the rule keeps for each example, by name.
+        weak_keys: whether the keys' views are only cropped and flipped.
     """
 
     sets: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[tuple[str, ...]] = ()
     detects: ClassVar[str] = ""
     state: ClassVar[dict[str, float]] = {}
+    weak_keys: bool = False
 
     @abc.abstractmethod
     def apply(self, batch: Batch, treatment: Treatment) -> Treatment:
         """The next treatment."""
+
+    def state_shape(self, width: int) -> tuple[int, ...]:
+        """Shape of an example's row of each `state`; `width`: D."""
+        return ()
 
     def next_state(self, batch: Batch) -> dict[str, tf.Tensor]:
         """The anchors' new rows of `state`, which `apply` of the same step already gets."""
@@ -81,41 +96,74 @@ class Rule(abc.ABC):
 # --- what rules have in common --------------------------------------------------------------------
 
 
-def masked(treatment: Treatment, levels: Sequence[Pairs]) -> Treatment:
-    """Weight 0 for the pairs of each level, beside those masked before.
+def weighed(treatment: Treatment, levels: Sequence[Factor]) -> Treatment:
+    """The weights times those of each level.
 
     A single level, here or before, holds for all levels of the other.
     """
 
-    def kept(pairs: Pairs, weigh: Factor, x: tf.Tensor) -> tf.Tensor:
-        # A selection, not a product: a masked key then has exactly no gradient.
-        return tf.where(pairs(), 0.0, weigh(x))
+    def product(first: Factor, second: Factor, x: tf.Tensor) -> tf.Tensor:
+        return second(first(x))
 
-    def repeated(parts: Sequence) -> list:
-        return [*parts] * (max(len(levels), len(treatment.weights)) // len(parts))
-
-    weights = zip(repeated(levels), repeated(treatment.weights), strict=True)
-    every = repeated(levels)
-    if treatment.masked:
-        both = zip(every, repeated(treatment.masked), strict=True)
-        every = [functools.partial(reduced, tf.logical_or, *pairs) for pairs in both]
+    count = max(len(levels), len(treatment.weights))
+    both = zip(_repeated(treatment.weights, count), _repeated(levels, count), strict=True)
     return treatment._replace(
-        weights=[functools.partial(kept, *each) for each in weights], masked=every
+        weights=[functools.partial(product, *each) for each in both],
+        masked=_repeated(treatment.masked, count),
     )
 
 
-def soft_targets(treatment: Treatment, batch: Batch, shares: tf.Tensor) -> Treatment:
-    """Targets [B, M] of the candidates, 0 where invalid; the key has the rest of 1."""
+def masked(treatment: Treatment, levels: Sequence[Pairs]) -> Treatment:
+    """Weight 0 for the pairs of each level, beside those masked before; see `weighed`."""
+
+    def kept(pairs: Pairs, x: tf.Tensor) -> tf.Tensor:
+        # A selection, not a product: a masked key then has exactly no gradient.
+        return tf.where(pairs(), 0.0, x)
+
+    treatment = weighed(treatment, [functools.partial(kept, pairs) for pairs in levels])
+    every = _repeated(levels, len(treatment.weights))
+    if treatment.masked:
+        both = zip(every, treatment.masked, strict=True)
+        every = [functools.partial(reduced, tf.logical_or, *pairs) for pairs in both]
+    return treatment._replace(masked=every)
+
+
+def attracted(treatment: Treatment, batch: Batch, levels: Sequence[Pairs]) -> Treatment:
+    """Targets of 1/|P| on the key and the valid pairs of a level; the mean over the levels."""
+    found = [functools.partial(reduced, tf.logical_and, p, batch.valid) for p in levels]
+    shares = 1.0 / (len(found) * (1.0 + row_counts(found)))
 
     def targets(x: tf.Tensor) -> tf.Tensor:
-        return tf.where(batch.valid(), shares * x, 0.0)
+        each = zip(found, tf.unstack(shares[:, :, None], len(found)), strict=True)
+        return tf.add_n([tf.where(pairs(), share * x, 0.0) for pairs, share in each])
 
-    return treatment._replace(targets=targets, key_target=1.0 - row_sums(shares))
+    key_target = tf.reduce_sum(shares, axis=0)
+    return treatment._replace(key_target=key_target, targets=targets, attracted=levels)
+
+
+def _repeated(parts: Sequence, count: int) -> list:
+    return [*parts] * (count // max(1, len(parts)))
+
+
+def soft_targets(
+    treatment: Treatment, batch: Batch, terms: tf.Tensor, share: tf.Tensor | float = 1.0
+) -> Treatment:
+    """Targets `terms` [B, M] of the valid candidates, over their sum and times `share` [B].
+
+    The key has the rest of 1; all, where there is no valid candidate.
+    """
+    sums = row_sums(tf.where(batch.valid(), terms, 0.0))
+    scale = share / tf.where(sums > 0.0, sums, 1.0)
+
+    def targets(x: tf.Tensor) -> tf.Tensor:
+        return tf.where(batch.valid(), terms * (scale[:, None] * x), 0.0)
+
+    return treatment._replace(targets=targets, key_target=tf.where(sums > 0.0, 1.0 - share, 1.0))
 
 
 def debiased(treatment: Treatment, batch: Batch, prior: tf.Tensor) -> Treatment:
     """The sum less that of a share `prior` of candidates as near as the key; see `debiased.py`."""
-    count, rest = valid_counts(batch), 1.0 / (1.0 - prior)
+    count, rest = batch.num_valid, 1.0 / (1.0 - prior)
     return treatment._replace(
         scale=treatment.scale * rest,
         positive_share=prior * count * rest,
@@ -123,17 +171,11 @@ def debiased(treatment: Treatment, batch: Batch, prior: tf.Tensor) -> Treatment:
     )
 
 
-def softmax(values: tf.Tensor, pairs: tf.Tensor) -> tf.Tensor:
-    """The softmax of each row of [B, M] over its pairs; 0 elsewhere, and in a row without any."""
-    values = tf.where(pairs, values, float("-inf"))
-    largest = tf.maximum(tf.reduce_max(values, axis=1), -1e30)
-    terms = tf.exp(values - largest[:, None])
-    return terms / tf.maximum(row_sums(terms), 1e-30)[:, None]
-
-
-def valid_counts(batch: Batch) -> tf.Tensor:
-    """How many candidates of each anchor are valid, float32 [B]."""
-    return row_counts([batch.valid])[0]
+def likeness(batch: Batch, temperature: float) -> tf.Tensor:
+    """log e^{t/T} [B, M], less that of the nearest candidate; -inf where invalid."""
+    values = tf.where(batch.valid(), batch.teacher, float("-inf"))
+    largest = tf.maximum(tf.reduce_max(values, axis=1), -1.0)
+    return (values - largest[:, None]) / temperature
 
 
 def reduced(operation: Callable, *pairs: Pairs) -> tf.Tensor:

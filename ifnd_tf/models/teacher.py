@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from ifnd_tf.models.info_nce import Treatment, row_sums
-from ifnd_tf.models.rule import Batch, softmax
+from ifnd_tf.models.info_nce import Treatment
+from ifnd_tf.models.rule import Batch, likeness, soft_targets
 
 # Rows on host and devices: a unit vector's cosines change by less than 1e-3.
 DTYPE = tf.bfloat16
@@ -62,13 +62,12 @@ def taught(treatment: Treatment, batch: Batch, teacher: Teacher) -> Treatment:
     An anchor without a row, or without a candidate that has one, gives that part to the key.
     """
     part, own = weight(teacher, batch), treatment.targets
-    pairs = tf.logical_and(batch.valid(), batch.given > float("-inf"))
-    shares = softmax(batch.given / teacher.temperature, pairs)
+    terms = tf.exp(likeness(batch._replace(teacher=batch.given), teacher.temperature))
+    given = soft_targets(treatment, batch, terms)
 
     def targets(x: tf.Tensor) -> tf.Tensor:
-        given = tf.where(batch.valid(), part * shares * x, 0.0)
-        return given if own is None else (1.0 - part) * own(x) + given
+        theirs = part * given.targets(x)  # type: ignore[misc]
+        return theirs if own is None else (1.0 - part) * own(x) + theirs
 
-    rest = 1.0 - row_sums(shares)
-    key_target = (1.0 - part) * treatment.key_target + part * rest
+    key_target = (1.0 - part) * treatment.key_target + part * given.key_target
     return treatment._replace(targets=targets, key_target=key_target)

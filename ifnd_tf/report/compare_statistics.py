@@ -1,7 +1,8 @@
 """Statistics of variants over seeds: mean, deviation, paired difference, share of the gap."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,10 +14,10 @@ from ifnd_tf.run.records import RunRecords
 Runs = Mapping[str, Mapping[int, RunRecords]]
 
 # The results that a comparison is judged by, in the tables' order.
-COMPARED = (
-    "knn_top1", "linear_top1", "linear_1pct_top1", "linear_10pct_top1", "finetune_1pct_top1",
-    "finetune_10pct_top1", "transfer_knn_top1", "transfer_linear_top1", "transfer_svm_map_voc07",
-    "cluster_nmi", "cluster_ami", "cluster_purity",
+_COMPARED = (
+    r"knn_top1", r"linear_top1", r"linear_[\d.]+(pct|shot)_top1", r"finetune_[\d.]+(pct|shot)_top1",
+    r"transfer_(knn|linear)_top1", r"transfer_svm_map_voc07", r"cluster_nmi", r"cluster_ami",
+    r"cluster_purity",
 )  # fmt: skip
 _CONFIDENCE = 0.95
 
@@ -64,13 +65,23 @@ def spread(numbers: Sequence[float]) -> Spread:
     return Spread(float(np.mean(numbers)), std, len(numbers))
 
 
-def difference(baseline: Mapping[int, float], variant: Mapping[int, float]) -> Difference | None:
-    """Compares seed -> value of two variants over their common seeds; None if there is none."""
+def difference(
+    baseline: Mapping[int, float], variant: Mapping[int, float], *, comparisons: int = 1
+) -> Difference | None:
+    """Compares seed -> value of two variants over their common seeds; None if there is none.
+
+    Args:
+        baseline: subtracted.
+        variant: from it.
+        comparisons: among how many this is one; the interval of each is wider for it
+            (Bonferroni), so that all of them hold at once with 95%.
+    """
     pairs = [variant[seed] - baseline[seed] for seed in sorted(baseline) if seed in variant]
     if not pairs:
         return None
     mean, std, count = spread(pairs)
-    quantile = float(stats.t.ppf((1 + _CONFIDENCE) / 2, count - 1)) if count > 1 else math.nan
+    tail = (1 - _CONFIDENCE) / 2 / comparisons
+    quantile = float(stats.t.ppf(1 - tail, count - 1)) if count > 1 else math.nan
     better = sum(pair > 0 for pair in pairs)
     return Difference(mean, std, quantile * std / math.sqrt(count), better, count)
 
@@ -115,6 +126,33 @@ def gap_closed(
     return Share(float(step.mean() / gap.mean()), *map(float, ends))
 
 
+def compared(names: Iterable[str]) -> list[str]:
+    """The results among `names` that a comparison is judged by, in the tables' order."""
+    found = {}
+    for name in sorted(names):
+        for place, pattern in enumerate(_COMPARED):
+            if re.fullmatch(pattern, name):
+                number = re.search(r"_([\d.]+)(pct|shot)", name)
+                found[name] = place, float(number[1]) if number else 0.0
+    return sorted(found, key=found.__getitem__)
+
+
+def ends(flags: Mapping[str, Mapping[str, str]]) -> tuple[str | None, str | None]:
+    """The variants that remove nothing, and by true labels; None where there is none.
+
+    Args:
+        flags: of each variant, by name.
+    """
+    plain = ("none", "eliminate", "attract")  # rules that do nothing without labels
+    floors = (
+        n
+        for n, own in flags.items()
+        if own.get("detector") == "none" and own.get("treatment", "eliminate") in plain
+    )
+    ceilings = (name for name, own in flags.items() if own.get("detector") == "oracle")
+    return next(floors, None), next(ceilings, None)
+
+
 def summarise(runs: Runs) -> dict[str, Any]:
     """The comparison as compare.json holds it.
 
@@ -122,20 +160,18 @@ def summarise(runs: Runs) -> dict[str, Any]:
         runs: variant -> seed -> its run; the first variant is the baseline.
 
     Returns:
-        "baseline", "protocols" (those of `HEADINGS` that were run) and "variants": by name its
+        "baseline", "protocols" (the compared results) and "variants": by name its
         "seeds", the "flags" in which variants differ and its "metrics": by name "values" by seed,
         "mean", "std", "seeds" and, against the baseline, "difference" as `Difference`; where
         there are both ends, "gap_closed", the share of the gap between none and oracle, and
         "gap_closed_interval", its ends.
     """
     baseline, names = next(iter(runs)), _metric_names(runs)
+    protocols = compared(names)
     values = {name: {n: _values(seeds, n) for n in names} for name, seeds in runs.items()}
     flags = {name: next(iter(seeds.values())).flags for name, seeds in runs.items() if seeds}
     differing = _differing(flags.values())
-    floor, ceiling = (
-        next((name for name, own in flags.items() if own.get("detector") == detector), None)
-        for detector in ("none", "oracle")
-    )
+    floor, ceiling = ends(flags)
 
     def entry(variant: str, name: str) -> dict[str, Any]:
         own = values[variant][name]
@@ -143,7 +179,7 @@ def summarise(runs: Runs) -> dict[str, Any]:
         paired = difference(values[baseline][name], own)
         if variant != baseline and paired:
             found["difference"] = paired._asdict()
-        if floor and ceiling and name in COMPARED:
+        if floor and ceiling and name in protocols:
             closed = gap_closed(values[floor][name], own, values[ceiling][name])
             found["gap_closed"] = closed and closed.mean
             found["gap_closed_interval"] = closed and [closed.low, closed.high]
@@ -151,7 +187,7 @@ def summarise(runs: Runs) -> dict[str, Any]:
 
     return {
         "baseline": baseline,
-        "protocols": [name for name in names if name in COMPARED],
+        "protocols": protocols,
         "variants": {
             name: {
                 "seeds": sorted(seeds),
@@ -179,10 +215,10 @@ def _values(runs: Mapping[int, RunRecords], name: str) -> dict[int, float]:
 
 
 def _metric_names(runs: Runs) -> list[str]:
-    """All names of numbers in results.json, those of `COMPARED` first."""
+    """All names of numbers in results.json, the compared ones first."""
     every = [run for seeds in runs.values() for run in seeds.values()]
     names = {name for run in every for name in run.results if run.result(name) is not None}
-    known = [name for name in COMPARED if name in names]
+    known = compared(names)
     return known + sorted(names - set(known))
 
 

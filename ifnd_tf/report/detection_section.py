@@ -56,7 +56,9 @@ def quality_section(run: RunRecords, names: Sequence[str]) -> Section:
             line_chart("Change since the last refresh", churn, percent=True),
             line_chart("Accepted labels against true classes", agreement),
         ],
-        tables=[numbers(run, "At the last refresh", starts=("detection_", "masked_"))],
+        tables=[
+            numbers(run, "At the last refresh", starts=("detection_", "treatment_", "masked_"))
+        ],
     )
 
 

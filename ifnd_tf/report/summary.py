@@ -17,6 +17,7 @@ _SHOWN = (
     "finetune_1pct_top1", "linear_10pct_top1", "finetune_10pct_top1", "cluster_nmi", "linear_top1",
     "knn_top1", "raw_pixel_knn_top1", "untrained_knn_top1", "knn_top5", "transfer_knn_top1",
     "transfer_linear_top1", "transfer_svm_map_voc07", "detection_precision", "detection_recall",
+    "treatment_precision", "treatment_recall",
     "train_images_per_second", "epochs", "wall_seconds",
 )  # fmt: skip
 _STEPS = 2

@@ -23,9 +23,9 @@ class Metric(NamedTuple):
         return number_text(value, self.percent) + self.unit
 
 
-# Of the names <protocol>_top1 and <protocol>_<share>pct_top1, and _top5.
+# Of the names <protocol>_top1, <protocol>_1pct_top1 and <protocol>_5shot_top1, and _top5.
 _PROTOCOLS = {"knn": "kNN", "linear": "linear probe", "finetune": "fine-tuning"}
-_ACCURACY = re.compile(rf"({'|'.join(_PROTOCOLS)})(?:_([\d.]+)pct)?_top([15])")
+_ACCURACY = re.compile(rf"({'|'.join(_PROTOCOLS)})(?:_([\d.]+)(pct|shot))?_top([15])")
 # Metrics whose own name is no good description; shares are shown in percent.
 _SHARES = {
     "precision": "precision of pairs",
@@ -62,6 +62,7 @@ _PREFIXES = {
     "transfer_": "transfer: ",
     "health_": "",
     "detection_": "detection: ",
+    "treatment_": "treatment: ",
     "union_": "union of levels: ",
     "cluster_": "k-means on features: ",
 }
@@ -71,8 +72,9 @@ _UNITS = {"_per_second": " images/s", "_seconds": " s"}
 def describe(name: str) -> Metric:
     """The metric `name` in words; an unknown one keeps its own name."""
     if accuracy := _ACCURACY.fullmatch(name):
-        protocol, share, rank = accuracy.groups()
-        labels = f", {share}% of the labels" if share else ""
+        protocol, share, unit, rank = accuracy.groups()
+        words = "% of the labels" if unit == "pct" else f" label{'s' * (share != '1')} a class"
+        labels = f", {share}{words}" if share else ""
         top = ", top-5" if rank == "5" else ""
         return Metric(f"{_PROTOCOLS[protocol]} accuracy{labels}{top}", percent=True)
     if name in _SHARES:

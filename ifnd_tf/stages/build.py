@@ -81,6 +81,7 @@ def training_batches(
             seed=config.seed if seed is None else seed,
             first_step=first_step,
             infeed_dtype=config.infeed_dtype,
+            weak_keys=treatments.weak_keys(config.treatment),
             input_context=context,
         )
         return build_teacher.with_rows(batches, teacher)

@@ -1,29 +1,24 @@
-"""`--mode=compare`: every variant with every seed, each in a directory of its own, and a summary.
+"""`--mode=compare`: runs each variant with every seed, in directories of their own, and sums up."""
 
-All runs share one process: the data is opened and decoded once, TensorFlow starts once, and a TPU
-or several workers, which child processes could not share, serve all runs. A run's graphs and
-variables are freed before the next.
-"""
-
+import contextlib
 import time
-
-import keras
+from collections.abc import Callable, Mapping, Sequence
 
 from ifnd_tf.errors import UserError
 from ifnd_tf.report import compare_page
-from ifnd_tf.report.compare_statistics import COMPARED
 from ifnd_tf.run.progress import Nested, duration
 from ifnd_tf.run.records import RunRecords, read_run
-from ifnd_tf.stages import compare_variants
+from ifnd_tf.stages import compare_runs, compare_tuning, compare_variants, compare_workers
+from ifnd_tf.stages.compare_runs import complete
 from ifnd_tf.stages.compare_variants import Member
-from ifnd_tf.stages.evaluate import evaluate, expected
-from ifnd_tf.stages.report import write_report
 from ifnd_tf.stages.run import Run
-from ifnd_tf.stages.train import check_fit, train
+from ifnd_tf.stages.train import check_fit
+
+Runs = Mapping[Member, Run]
 
 
 def compare(run: Run) -> None:
-    """Runs the missing runs of the comparison, and writes its summary.
+    """Runs the missing runs of the comparison, after its tuning trials, and writes its summary.
 
     Finished runs are not repeated and stopped ones go on from their last checkpoint; a run counts
     by the flags and results in its directory. So with nothing missing this only summarises, and
@@ -33,74 +28,95 @@ def compare(run: Run) -> None:
         UserError: before anything runs, for variants that cannot be compared or do not fit the
             data; when the others have run, if runs failed.
     """
-    runs = {
-        member: Run(
-            member.config,
-            run.strategy,
-            Nested(run.progress, f"{member.variant}, seed {member.seed}"),
-            opened=run.opened,
-        )
-        for member in compare_variants.members(run.config)
-    }
-    missing = {member: each for member, each in runs.items() if not _complete(each)}
-    run.directory.claim()
-    run.progress.line(f"{len(runs)} runs to compare, {len(runs) - len(missing)} of them finished")
-    for each in missing.values():
-        check_fit(each)
-        if not each.labelled:
-            raise UserError(
-                "--mode=compare: expected labelled images to evaluate on. Received: "
-                f"{each.splits.train.name} without; choose another --dataset."
-            )
-    failures: list[str] = []
-    start = time.monotonic()
-    for number, (member, each) in enumerate(missing.items(), start=1):
-        try:
-            outcome = _run(each)
-        except UserError as error:
-            outcome = f"failed: {error}"
-            failures.append(f"{each.config.run_path}: {error}")
-        left = (time.monotonic() - start) / number * (len(missing) - number)
-        run.progress.line(
-            f"{member.variant}, seed {member.seed}: {outcome}"
-            f"  ({number} of {len(missing)}, ETA {duration(left)})"
-        )
-        _summarise(run, runs)
+    trials = compare_variants.trials(run.config)
+    # Also before the trials, with the settings that tuning may change.
+    members, chosen = compare_variants.members(run.config), None
+    if trials:
+        chosen = _tuned(run, trials)
+        members = compare_variants.members(run.config, chosen)
+    runs = _opened(run, members)
+    failures = _run_missing(run, runs, complete, lambda: _summarise(run, runs))
     run.progress.line(_summarise(run, runs))
     if failures:
         raise UserError(f"{len(failures)} of {len(runs)} runs failed, the first: {failures[0]}")
 
 
-def _complete(run: Run) -> bool:
-    """Whether a run is trained to its end and evaluated by every protocol."""
-    results = run.directory.results()
-    return results.get("epochs", 0) >= run.config.epochs and all(
-        any(name.startswith(start) for name in results) for start in expected(run.config)
-    )
+def _tuned(run: Run, trials: Sequence[Member]) -> dict[str, dict[str, str]]:
+    """Runs the missing trials and writes tuning.tsv; the settings chosen for each variant."""
+    runs = _opened(run, trials)
+    failures = _run_missing(run, runs, compare_tuning.ended, lambda: None)
+    left = [each for each in runs.values() if not compare_tuning.ended(each)]
+    if left:
+        raise UserError(
+            f"{len(left)} of {len(runs)} tuning trials have not ended, so nothing is chosen; "
+            f"the same command repeats them. The first failed by: {next(iter(failures), 'a stop')}"
+        )
+    run.directory.write("tuning.tsv", compare_tuning.table(runs))
+    run.progress.line(f"settings chosen by {len(runs)} trials: {run.directory.file('tuning.tsv')}")
+    return compare_tuning.chosen(runs)
 
 
-def _run(run: Run) -> str:
-    """Trains and evaluates one run; returns its results in a line."""
+def _opened(run: Run, members: Sequence[Member]) -> dict[Member, Run]:
+    """The runs of members, which share the terminal and the data."""
+    return {
+        member: Run(
+            member.config, run.strategy, Nested(run.progress, member.title), opened=run.opened
+        )
+        for member in members
+    }
+
+
+def _run_missing(
+    run: Run, runs: Runs, done: Callable[[Run], bool], after_each: Callable[[], object]
+) -> list[str]:
+    """Checks and runs those that are not done; returns why runs failed."""
+    missing = {member: each for member, each in runs.items() if not done(each)}
+    kind = next(iter(runs)).kind
+    name = {"seed": "runs to compare", "trial": "tuning trials"}[kind]
+    run.directory.claim()
+    run.progress.line(f"{len(runs)} {name}, {len(runs) - len(missing)} of them finished")
+    for each in missing.values():
+        _check(each)
+    if not missing:
+        return []
+    jobs = min(compare_workers.number(run), len(missing))
+    if jobs > 1:
+        tasks = [compare_workers.Task(m.title, m.config) for m in missing]
+        outcomes = compare_workers.side_by_side(tasks, jobs, run.progress)
+    else:
+        outcomes = compare_runs.one_after_the_other(list(missing.values()))
+    failures: list[str] = []
     start = time.monotonic()
-    try:
-        train(run)
-        if run.directory.results().get("epochs", 0) < run.config.epochs:
-            return f"stopped after epoch {run.config.stop_after_epoch}"
-        evaluate(run)
-        write_report(run)
-    finally:
-        keras.utils.clear_session()
-    results = run.directory.results()
-    shown = [f"{name} {results[name]:.3f}" for name in COMPARED if name in results]
-    return "  ".join([*shown, duration(time.monotonic() - start)])
+    with contextlib.closing(outcomes):
+        for number, found in enumerate(outcomes, start=1):
+            member = list(missing)[found.place]
+            left = (time.monotonic() - start) / number * (len(missing) - number)
+            run.progress.line(
+                f"{member.title}: {'failed: ' * found.failed}{found.text}"
+                f"  ({number} of {len(missing)}, ETA {duration(left)})"
+            )
+            if found.failed:
+                failures.append(f"{member.config.run_path}: {found.text}")
+            after_each()
+    return failures
 
 
-def _summarise(run: Run, runs: dict[Member, Run]) -> str:
+def _check(run: Run) -> None:
+    """Raises `UserError` if a run does not fit the data or has no labels to be evaluated by."""
+    check_fit(run)
+    if not run.labelled:
+        raise UserError(
+            "--mode=compare: expected labelled images to evaluate on. Received: "
+            f"{run.splits.train.name} without; choose another --dataset."
+        )
+
+
+def _summarise(run: Run, runs: Runs) -> str:
     """Writes the summary of the runs that are complete; returns its table as text."""
     if not run.directory.writer:
         return ""
     found: dict[str, dict[int, RunRecords]] = {member.variant: {} for member in runs}
     for member, each in runs.items():
-        if _complete(each):
-            found[member.variant][member.seed] = read_run(each.config.run_path)
+        if complete(each):
+            found[member.variant][member.number] = read_run(each.config.run_path)
     return compare_page.write(run.directory.path, run.config.name, found)

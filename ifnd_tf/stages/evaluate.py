@@ -100,7 +100,7 @@ def measure(run: Run, network: Network | None) -> dict[str, Any]:
     def baseline(outputs: Outputs, prefix: str) -> dict[str, float]:
         found = {"knn_top1": knn(outputs)["knn_top1"]}
         if "few_labels" in protocols:  # the fewest, which separate encoders most
-            found |= dict(_few_labels(run, outputs, [min(config.shares)]))
+            found |= dict(_few_labels(run, outputs, [_fewest(run)]))
         return {prefix + name: value for name, value in found.items() if "top5" not in name}
 
     assert splits.evaluation is not None
@@ -181,6 +181,12 @@ def _few_labels(run: Run, outputs: Outputs, shares: Sequence[float]) -> Iterator
         )
 
 
+def _fewest(run: Run) -> float:
+    """The entry of `--label_shares` that shows the fewest labels."""
+    labels = _known(run.splits.train)
+    return min(run.config.shares, key=lambda share: few_labels.subset_sizes(labels, share)[1])
+
+
 def _finetune(run: Run, network: Network) -> Iterator[tuple[str, float]]:
     """Fine-tunes on each subset anew, always from the trained encoder."""
     with run.progress.phase("evaluating fine-tuning, subset") as count:
@@ -206,7 +212,7 @@ def _finetuned(run: Run, network: Network, count: Count) -> Iterator[tuple[str, 
                 seed=seed,
             )
             # SimCLR: 60 epochs for 1% of the labels, 30 for 10%.
-            epochs = 60 if share < 0.05 else 30
+            epochs = 60 if isinstance(share, int) or share < 0.05 else 30
             found = finetune(
                 network,
                 crops=crops,

@@ -62,6 +62,7 @@ def train(run: Run) -> None:
             "train_seconds": sum(r["epoch_seconds"] for r in records),
             "wall_seconds": before + time.monotonic() - start,
             **{f"detection_{name}": r.get(name) for r in measured[-1:] for name in pairs},
+            **{name: value for name, value in last.items() if name.startswith("treatment_")},
         }
     )
 

@@ -30,6 +30,12 @@ from ifnd_tf.models.treatments import rule_class
         (["--treatment=attract,sce"], "attract and sce, which exclude each other"),
         (["--treatment=debiased,hcl"], "debiased and hcl, which exclude each other"),
         (["--treatment=nnclr", "--framework=simclr"], "nnclr: expected --framework=moco"),
+        (["--treatment=fnc", "--framework=simclr"], "fnc: expected --framework=moco"),
+        (["--treatment=wcl", "--framework=moco"], "wcl: expected --framework=simclr"),
+        (["--treatment=hcsc", "--detector=none"], "hcsc: expected a --detector"),
+        (["--treatment=hcsc", "--level_combination=union"], "hcsc: expected --level_combination"),
+        (["--treatment=fnc:threshold=1.1"], "threshold: expected a value >= 0 and <= 1"),
+        (["--treatment=fnc,attract"], "fnc and attract, which exclude each other"),
     ],
 )
 def test_a_wrong_flag_is_answered_in_one_line(flags, words):

@@ -55,6 +55,7 @@ def test_a_folder_that_vanished_is_an_error_and_no_hang(source, class_folders):
     assert len(source.lost) == 30
 
 
+@pytest.mark.slow
 def test_a_slow_folder_delays_and_changes_nothing(source, monkeypatch):
     expected = steps(source, 5)
     fetch, waits = source.fetch, []

@@ -92,6 +92,27 @@ def test_views_follow_from_seed_epoch_and_index_alone(source):
     assert (one["draws"][same] != later["draws"]).mean() > 0.99
 
 
+@pytest.mark.parametrize("infeed_dtype", ["uint8", "float32"])
+def test_weak_keys_are_the_crops_alone(memory_source, infeed_dtype):
+    (strong,), (weak,) = (
+        batches(memory_source, 1, weak_keys=weak, infeed_dtype=infeed_dtype)
+        for weak in (False, True)
+    )
+    np.testing.assert_array_equal(weak["images"][:, 0], strong["images"][:, 0])
+    (cut,) = batches(memory_source, 1)
+    if infeed_dtype == "uint8":
+        crops_alone = photometric.normalise(cut["images"][:, 1])
+        always = RECIPE._replace(jitter_probability=1.0, gray_probability=1.0, blur_probability=1.0)
+        shown = photometric.augment(weak["images"][:, 1], weak["draws"][:, 1], always)
+        np.testing.assert_allclose(shown, crops_alone, atol=1e-5)
+        np.testing.assert_array_equal(weak["draws"][:, 0], strong["draws"][:, 0])
+    else:
+        np.testing.assert_allclose(
+            weak["images"][:, 1], photometric.normalise(cut["images"][:, 1]), atol=1e-5
+        )
+        assert (weak["images"][:, 1] != strong["images"][:, 1]).any()
+
+
 def test_views_are_those_of_the_example_with_its_draws(memory_source):
     """Against the batch made by hand: draws of (seed, epoch, index), boxes, one image each."""
     batch = batches(memory_source, 1)[0]

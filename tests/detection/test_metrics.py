@@ -22,7 +22,7 @@ def random_labels(seed, levels, n, classes=4):
 # --- detection ------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10_000), levels=st.integers(1, 3), n=st.integers(2, 25))
 def test_detection_equals_brute_force_over_all_pairs(seed, levels, n):
     found = random_labels(seed, levels, n)
@@ -101,7 +101,7 @@ def test_detection_needs_true_labels():
 # --- churn ----------------------------------------------------------------------------------
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 10_000), n=st.integers(2, 20))
 def test_churn_equals_brute_force_and_ignores_names(seed, n):
     old, new = random_labels(seed, 2, n)

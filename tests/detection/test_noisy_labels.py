@@ -24,7 +24,7 @@ def test_pairs_are_as_precise_and_as_complete_as_asked(precision, recall):
     np.testing.assert_allclose(found[:2], (precision, recall), atol=0.04)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(precision=st.floats(0.15, 1.0), share=st.floats(0.3, 0.8), seed=st.integers(0, 9))
 def test_any_recall_below_the_precision_can_be_had(precision, share, seed):
     truth = np.repeat(np.arange(8), 100)

@@ -20,7 +20,7 @@ def random_labels(seed, levels, n, classes=4):
 # --- acceptance -----------------------------------------------------------------------------
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     confidence=CONFIDENCES,
     rate=st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 1.0]),

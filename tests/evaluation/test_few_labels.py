@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from ifnd_tf.config import Config
 from ifnd_tf.errors import UserError
 from ifnd_tf.evaluation.embed import Embeddings
-from ifnd_tf.evaluation.few_labels import label_subset, label_subset_probe
+from ifnd_tf.evaluation.few_labels import label_subset, label_subset_probe, subset_name
+from ifnd_tf.run.metric_names import describe
 
 
 def _labels(count=500, classes=5):
@@ -14,7 +16,7 @@ def _labels(count=500, classes=5):
     return labels
 
 
-@pytest.mark.parametrize(("share", "each"), [(0.1, 9), (0.5, 45), (0.001, 1)])
+@pytest.mark.parametrize(("share", "each"), [(0.1, 9), (0.5, 45), (0.001, 1), (1, 1), (5, 5)])
 def test_every_class_gives_equally_many(share, each):
     labels = _labels()  # 450 labelled: 10% of them are 45, so 9 of each of 5 classes
     chosen = label_subset(labels, share, seed=0)
@@ -42,10 +44,27 @@ def test_a_class_with_too_few_images_is_an_error_that_names_it():
         label_subset(labels, 0.1, seed=0, class_names=["common", "rare"])
 
 
-@pytest.mark.parametrize("share", [0, 1.5, -0.1])
+@pytest.mark.parametrize("share", [0, 1.5, -0.1, -2])
 def test_a_share_out_of_range_is_an_error(share):
     with pytest.raises(UserError, match="share of the labels"):
         label_subset(_labels(), share, seed=0)
+
+
+def test_shots_are_labels_of_every_class():
+    labels = _labels()
+    assert set(label_subset(labels, 1, seed=0)) < set(label_subset(labels, 5, seed=0))
+    with pytest.raises(UserError, match=r"at least 5 .* balanced 5shot. Received: 2"):
+        label_subset(np.array([0] * 98 + [1] * 2, np.int32), 5, seed=0)
+    assert Config(label_shares="1shot, 10%,5shot").shares == (1, 0.1, 5)
+    assert [subset_name(share) for share in (1, 0.1, 5)] == ["1shot", "10pct", "5shot"]
+    assert describe("linear_1shot_top1").text == "linear probe accuracy, 1 label a class"
+    assert describe("linear_5shot_top5").text == "linear probe accuracy, 5 labels a class, top-5"
+
+
+@pytest.mark.parametrize("text", ["0shot", "-1shot", "1.5shot", "shot", "5 shots"])
+def test_no_other_shots(text):
+    with pytest.raises(UserError, match="--label_shares: expected percentages.*1shot,5shot"):
+        Config(label_shares=text)
 
 
 def test_no_labels_are_an_error():

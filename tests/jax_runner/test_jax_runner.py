@@ -58,7 +58,11 @@ SMALL = [
     *("--variants=none,oracle", "--seeds=1", "--epochs=1", "--protocols=knn", "--width=4"),
     *("--backbone=resnet_tiny", "--batch_size=256", "--queue_size=512", "--online_knn_epochs=0"),
 ]
-CLUSTERED = [*FLAGS, "--detector=ifnd", "--epochs=2", "--warmup_epochs=1", "--acceptance=constant"]
+CLUSTERED = [
+    *FLAGS,
+    *("--detector=ifnd", "--epochs=2", "--warmup_epochs=1", "--acceptance=constant"),
+    *("--num_clusters=10,20", "--width=8"),
+]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -57,7 +57,7 @@ def found(text, example, given, teacher, epoch=5):
         tape.watch(arrays)
         loss = label_info_nce(
             *arrays, index[1] >= 0, index, tuple(own), settings, tf.constant(example.teacher),
-            tf.constant(epoch), {}, None, given,
+            tf.constant(epoch), {}, given=given,
         ).per_anchor  # fmt: skip
     return loss, tape.gradient(loss, arrays)
 
@@ -119,7 +119,7 @@ def test_with_the_keys_similarities_it_is_the_published_method(text, part, same)
 
 def test_the_weight_falls_to_nothing_at_the_last_epoch():
     def at(schedule, epoch, epochs=11):
-        batch = Batch(*[None] * 7, epoch=epoch, epochs=epochs)
+        batch = Batch(*[None] * 8, epoch=epoch, epochs=epochs)
         return float(weight(_teacher(0.8, schedule), batch))
 
     assert [at("constant", e) for e in (0, 5, 10)] == pytest.approx([0.8] * 3)

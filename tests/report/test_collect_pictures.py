@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 def trained(tmp_path_factory):
     path = tmp_path_factory.mktemp("run")
     data = tiny.splits()
-    config = tiny.config(report_examples=40, report_share=0.1)
+    config = tiny.config(num_clusters="4,8", report_examples=40, report_share=0.1)
     tiny.train(config, tf.distribute.get_strategy(), path, data)
     return path, data.train, pictures.read(str(path))
 

@@ -124,7 +124,7 @@ def test_the_command_trains(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["ifnd"])
     monkeypatch.setattr(check_advice, "_FEWEST_STEPS", 2)
     monkeypatch.setattr(check_advice, "_PLANNED", 1e-3)
-    run = photos(tmp_path, epochs=300, warmup_epochs=20, num_clusters="2,3", width=64)
+    run = photos(tmp_path, epochs=300, warmup_epochs=20, num_clusters="2", width=64)
     found = check_advice.faster(run, MEASURED)
     assert found is not None
     assert command_line.main(shlex.split(found[0])[1:]) == 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ifnd_tf.errors import UserError
-from ifnd_tf.stages import compare
+from ifnd_tf.stages import compare, compare_runs
 from ifnd_tf.stages.run import Run
 from tests import tiny
 from tests.conftest import make_strategy
@@ -36,7 +36,7 @@ def no_training(monkeypatch):
         raise AssertionError(f"{run.config.run_path} was run again")
 
     for stage in ("train", "evaluate"):
-        monkeypatch.setattr(compare, stage, fail)
+        monkeypatch.setattr(compare_runs, stage, fail)
 
 
 def test_complete_runs_of_any_runner_are_only_summarised(tmp_path, no_training):
@@ -55,8 +55,8 @@ def test_a_run_that_lacks_epochs_or_a_protocol_is_run(results, protocols, tmp_pa
     finished(tmp_path, "none", 0, **results)
     run = comparison(tmp_path, protocols=protocols, variants="none")
     trained: list[str] = []
-    monkeypatch.setattr(compare, "train", lambda run: trained.append(run.config.run_path))
-    monkeypatch.setattr(compare, "evaluate", lambda run: None)
+    monkeypatch.setattr(compare_runs, "train", lambda run: trained.append(run.config.run_path))
+    monkeypatch.setattr(compare_runs, "evaluate", lambda run: None)
     compare.compare(run)
     assert trained == [str(tmp_path / "none-0")]
 
@@ -80,8 +80,8 @@ def test_a_failed_run_does_not_stop_the_others(tmp_path, monkeypatch):
         run.directory.write_results(RESULTS)
         run.directory.write_metrics([{"epoch": 2, "loss": 1.0}])
 
-    monkeypatch.setattr(compare, "train", train)
-    monkeypatch.setattr(compare, "evaluate", lambda run: None)
+    monkeypatch.setattr(compare_runs, "train", train)
+    monkeypatch.setattr(compare_runs, "evaluate", lambda run: None)
     with pytest.raises(UserError, match="1 of 3 runs failed, the first: .*ifnd-0: diverged"):
         compare.compare(comparison(tmp_path, variants="none,ifnd,oracle"))
     variants = json.loads((tmp_path / "compare.json").read_text())["variants"]
@@ -94,7 +94,7 @@ def test_a_failed_run_does_not_stop_the_others(tmp_path, monkeypatch):
 def test_runs_start_alike_and_go_on_after_a_stop(tmp_path, shared, monkeypatch):
     small = tiny.splits()
     monkeypatch.setattr("ifnd_tf.data.datasets.open_splits", lambda *a, **k: small)
-    monkeypatch.setattr(compare, "evaluate", lambda run: run.directory.write_results(RESULTS))
+    monkeypatch.setattr(compare_runs, "evaluate", lambda run: run.directory.write_results(RESULTS))
     settings = {"variants": "none,ifnd"}
     compare.compare(comparison(tmp_path, **settings, stop_after_epoch=1))
     assert json.loads((tmp_path / "compare.json").read_text())["variants"]["none"]["seeds"] == []

@@ -46,8 +46,9 @@ def test_finetuning_starts_anew_on_every_subset(monkeypatch):
 
 
 def test_few_labels_take_the_shares_that_were_asked_for():
-    results = evaluate(tiny.config(protocols="few_labels,knn", label_shares="20%"))
-    assert {"linear_20pct_top1", "knn_top1"} <= set(results)
+    results = evaluate(tiny.config(protocols="few_labels,knn", label_shares="20%,2shot"))
+    assert {"linear_20pct_top1", "linear_2shot_top1", "knn_top1"} <= set(results)
+    assert "untrained_linear_2shot_top1" in results  # the fewest
     assert "linear_1pct_top1" not in results
 
 

@@ -92,7 +92,8 @@ def test_a_run_goes_on_with_the_data_it_was_begun_with_alone(photos, tmp_path):
 def test_a_run_inside_its_data_goes_on_and_its_stages_find_it(photos, monkeypatch, capsys):
     monkeypatch.chdir(photos)
     flags = [f"--{name}={value}" for name, value in tiny.SETTINGS.items()]
-    flags += ["--batch_size=16", "--queue_size=16", "--workdir=runs/x", "--report_examples=20"]
+    flags += ["--batch_size=16", "--queue_size=16", "--workdir=runs/x", "--report_examples=20",
+              "--protocols=knn"]  # fmt: skip
     for epochs in ("--stop_after_epoch=1", "--stop_after_epoch=2"):
         assert command_line.main([*flags, "--dataset=folder:.", epochs, "--mode=train"]) == 0
     for mode in ("evaluate", "embed", "export", "report"):

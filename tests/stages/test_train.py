@@ -141,10 +141,9 @@ def test_images_without_a_key_are_not_accepted(tmp_path):
     first, second = run.metrics()
     assert first["detection_accepted_share"] == first["masked_share"] == 0
     assert second["detection_accepted_share"] == pytest.approx(0.9)
-    for labels, clusters in zip(model.pseudo_labels.numpy(), (4, 8), strict=True):
-        # 6 steps of 24 an epoch: 16 of 160 images are left over.
-        assert np.sum(labels >= 0) == 144
-        assert len(np.unique(labels[labels >= 0])) == clusters
+    (labels,) = model.pseudo_labels.numpy()
+    assert np.sum(labels >= 0) == 144  # 6 steps of 24 an epoch: 16 of 160 images are left over
+    assert len(np.unique(labels[labels >= 0])) == 8
 
 
 @pytest.mark.slow
@@ -161,7 +160,7 @@ def test_detection_is_compared_with_nearest_neighbours(tmp_path):
 
 @pytest.mark.slow
 def test_nested_labels_keep_fine_clusters_together(tmp_path):
-    config = tiny.config(hierarchy="nested", acceptance_end=1.0)
+    config = tiny.config(hierarchy="nested", num_clusters="4,8", acceptance_end=1.0)
     model, _ = tiny.train(config, make_strategy("default"), tmp_path)
     coarse, fine = model.pseudo_labels.numpy()
     for cluster in np.unique(fine[fine >= 0]):

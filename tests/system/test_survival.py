@@ -133,6 +133,7 @@ def test_an_image_lost_in_the_middle_is_listed_and_the_run_ends(photos, tmp_path
     assert len(rows) == 2 and "007.png\tcould not be read while training" in rows[1]
 
 
+@pytest.mark.slow
 def test_too_many_lost_images_stop_the_run_and_their_return_lets_it_go_on(photos, tmp_path):
     root, opened = photos
     whole = trained(tmp_path / "whole", opened())

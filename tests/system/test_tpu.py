@@ -99,6 +99,28 @@ def test_host_transfers_are_seen_before_compilation():
     assert compile.lowered_host_transfers(module) == ["outfeed", "xla_python_cpu_callback"]
 
 
+def test_what_a_fusion_makes_on_the_way_is_not_stored():
+    module = """HloModule m, entry_computation_layout={(f32[2,3])->f32[2]}
+
+%fused (p: f32[2,3]) -> f32[2] {
+  %p = f32[2,3]{1,0} parameter(0)
+  %scores = f32[2,5]{1,0:T(8,128)} dot(%p, %p)
+  ROOT %r = f32[2]{0} reduce(%scores)
+}
+
+%body (s: (s32[], f32[2,3])) -> (s32[], f32[2,3]) {
+  %written = f32[4,5]{1,0} dot(%x, %y)
+  ROOT %pair = (s32[]{:T(128)}, f32[2,7]{1,0:T(8,128)}) tuple(%i, %written)
+}
+
+ENTRY %main (x: f32[2,3]) -> f32[2] {
+  %x = f32[2,3]{1,0} parameter(0)
+  ROOT %f = f32[2]{0} fusion(%x), kind=kOutput, calls=%fused
+}
+"""
+    assert compile.stored_shapes(module) == {"4,5": 1, "2,7": 1, "2,3": 1, "2": 1}
+
+
 def test_memory_is_read_from_the_compilers_refusal():
     message = (
         "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 17.25G of 15.75G hbm."
@@ -141,6 +163,7 @@ def test_a_step_that_keeps_its_promises_has_no_problems():
     [
         (compiled(error="no kernel for Foo"), "no kernel for Foo"),
         (compiled(host_transfers=["infeed infeed.4"]), "infeed.4"),
+        (compiled(chunk_rows=8, clusters=9, stored_shapes={"8,9": 2}), "the scores [8,9] are"),
         (compiled(flops=1.06e12), "1e+12 flops"),
         (compiled() | {"detection": {"flops": 0.02, "bytes": 0.0}}, "2.00% flops"),
         (compiled() | {"detection": {"flops": 0.0, "bytes": 0.03}}, "3.00% bytes"),

@@ -26,15 +26,16 @@ JOBS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
 def traced(environments, folder):
     """What `tests.system.traced` found."""
     environments.run(environments.lowering, "tests.system.traced", [str(folder)])
-    return json.loads((folder / "traced.json").read_text())
+    losses = environments.compile(folder / "losses.mlir", "v5e-8", "O0")
+    return json.loads((folder / "traced.json").read_text()) | {"losses": losses}
 
 
-def compared(policy, environments, folder):
-    """The lowered module on 4 virtual devices beside Keras under MirroredStrategy."""
+def compared(policy, replicas, environments, folder):
+    """The lowered module on virtual devices beside Keras under MirroredStrategy."""
     settings = {
         "flagfile": "experiments/imagenet_tpu.flags",
         "overrides": [*SMALL, f"--batch_norm={policy}"],
-        "replicas": 4,
+        "replicas": replicas,
         "replica_batch": 8,
         "num_examples": 500,
         "steps": 3,
@@ -73,18 +74,24 @@ def results(tmp_path_factory):
     def folder(name):
         return tmp_path_factory.mktemp(name)
 
-    with ThreadPoolExecutor(JOBS) as pool:
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(JOBS) as pool:
+        patch.delenv("XLA_FLAGS", raising=False)  # compiled as for a real run
         yield {
-            "shuffle": pool.submit(compared, "shuffle", environments, folder("shuffle")),
-            "sync": pool.submit(compared, "sync", environments, folder("sync")),
+            "shuffle": pool.submit(compared, "shuffle", 4, environments, folder("shuffle")),
+            "sync": pool.submit(compared, "sync", 2, environments, folder("sync")),
             "traced": pool.submit(traced, environments, folder("traced")),
             "check": pool.submit(checked, environments, folder("check")),
         }
 
 
-@pytest.mark.parametrize("name", ["untouched", "attract", "simclr", "keys", "evaluation"])
+@pytest.mark.parametrize("name", ["untouched", "attract", "fnc", "simclr", "keys", "evaluation"])
 def test_the_projects_own_steps_are_lowered(results, name):
     assert results["traced"].result()["errors"][name] == ""
+
+
+def test_the_loss_is_compiled_with_every_rule(results):
+    found = results["traced"].result()["losses"]
+    assert found["error"] == "" and not found["host_transfers"] and found["flops"] > 0
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from ifnd_tf.config import Config
 from ifnd_tf.stages.evaluate import evaluate
 from ifnd_tf.stages.export import export_model
 from tests import tiny
-from tests.conftest import free_ports
+from tests.conftest import free_ports, make_strategy
 from tests.outcomes import WORKERS, alone, assert_same
 
 pytestmark = [pytest.mark.distribution, pytest.mark.slow]
@@ -90,32 +90,6 @@ def test_only_the_chief_writes(outcomes):
     assert not files["worker1"]
 
 
-def test_two_workers_train_then_evaluate_and_export(tmp_path):
-    # Without detection, which the outcomes above have.
-    settings, path = {"detector": "none"}, tmp_path / "run"
-    line = command(workdir=path, mode="train,evaluate,export", **settings)
-    codes, outputs = work(line, line)
-    assert codes == [0, 0], outputs
-    for words in ("epoch 2/2", "kNN accuracy"):  # only the chief speaks
-        assert words in outputs[0] and words not in outputs[1]
-    found = json.loads((path / "results.json").read_text())
-    exported = tf.saved_model.load(str(path / "saved_model")).signatures["serving_default"]
-    images = tf.random.uniform([4, 8, 8, 3], 0, 256, tf.int32, seed=1)
-
-    # One process, from the same checkpoint.
-    config = Config(**{**SETTINGS, **settings}, workdir=str(path))
-    run = tiny.run(config, tf.distribute.get_strategy())
-    evaluate(run)
-    export_model(run)
-    expected = json.loads((path / "results.json").read_text())
-    for name in ("knn_top1", "untrained_knn_top1", "raw_pixel_knn_top1"):
-        assert found[name] == pytest.approx(expected[name], abs=0.003), name  # one image of 359
-    own = tf.saved_model.load(str(path / "saved_model")).signatures["serving_default"]
-    images = tf.cast(images, tf.uint8)
-    for name, value in own(images=images).items():
-        np.testing.assert_array_equal(exported(images=images)[name], value)
-
-
 def test_workers_with_different_flags_are_told_which():
     codes, outputs = work(*[command(workdir="unused", learning_rate=rate) for rate in (0.1, 0.2)])
     assert codes == [1, 1], outputs
@@ -124,9 +98,10 @@ def test_workers_with_different_flags_are_told_which():
 
 
 @pytest.mark.faults
-def test_when_a_worker_is_lost_the_others_stop_and_all_resume_together(tmp_path):
+def test_when_a_worker_is_lost_the_others_stop_and_all_resume_evaluate_and_export(tmp_path):
     path = tmp_path / "run"
-    settings = {"epochs": 200, "warmup_epochs": 199, "checkpoint_steps": 5}
+    # Without detection, which the outcomes above have.
+    settings = {"epochs": 200, "detector": "none", "checkpoint_steps": 5}
     line = command(workdir=path, mode="train", **settings)
     kept, lost = start(line, line)
     try:
@@ -144,8 +119,26 @@ def test_when_a_worker_is_lost_the_others_stop_and_all_resume_together(tmp_path)
     assert kept.returncode == 1
     assert "expected all workers to go on" in said and "Traceback" not in said
     done = records.read_text().count("\n")
+    line = command(workdir=path, mode="train,evaluate,export", **settings)
     codes, outputs = work(*[[*line, f"--stop_after_epoch={done + 1}"]] * 2)
     assert codes == [0, 0], outputs
+    for words in (f"epoch {done + 1}/200", "kNN accuracy"):  # only the chief speaks
+        assert words in outputs[0] and words not in outputs[1]
     assert f"from epoch {done + 1}" in outputs[0] or f"from epoch {done}," in outputs[0]
     epochs = [json.loads(text)["epoch"] for text in records.read_text().splitlines()]
     assert epochs == list(range(1, done + 2))
+    found = json.loads((path / "results.json").read_text())
+    exported = tf.saved_model.load(str(path / "saved_model")).signatures["serving_default"]
+    images = tf.random.uniform([4, 8, 8, 3], 0, 256, tf.int32, seed=1)
+
+    # One process, from the same checkpoint.
+    run = tiny.run(Config(**{**SETTINGS, **settings}, workdir=str(path)), make_strategy("default"))
+    evaluate(run)
+    export_model(run)
+    expected = json.loads((path / "results.json").read_text())
+    for name in ("knn_top1", "untrained_knn_top1", "raw_pixel_knn_top1"):
+        assert found[name] == pytest.approx(expected[name], abs=0.003), name  # one image of 359
+    own = tf.saved_model.load(str(path / "saved_model")).signatures["serving_default"]
+    images = tf.cast(images, tf.uint8)
+    for name, value in own(images=images).items():
+        np.testing.assert_array_equal(exported(images=images)[name], value)

@@ -4,7 +4,8 @@
 
 Run where tensorflow-tpu is installed. Writes traced.json: `errors`, for each step why it
 cannot be lowered ("" if it can); `loop` and `last`, how many ops of each type the steps before
-the last one of a call hold, and the last.
+the last one of a call hold, and the last. And losses.mlir, the loss with each rule of
+`--treatment`, all in one program.
 """
 
 import collections
@@ -17,9 +18,14 @@ from tests.system.tpu import programs, trace  # first: they set up TensorFlow's 
 
 import tensorflow as tf  # isort: skip
 
+from ifnd_tf.config.treatments import names
+from ifnd_tf.distribute.replicas import traced_for_accelerator
 from ifnd_tf.evaluation.embed import Embedder
 from ifnd_tf.export import saved_model
+from ifnd_tf.models.loss import LossSettings, label_info_nce
+from ifnd_tf.models.treatments import rules
 from ifnd_tf.stages import build as building
+from lowering import tpu
 
 FLAGS = [
     "--backbone=resnet_tiny", "--stem=cifar", "--width=1", "--image_size=8",
@@ -29,6 +35,7 @@ ROWS, REPLICAS, EXAMPLES = 4, 2, 100
 EXPERIMENT = "experiments/imagenet_tpu.flags"
 OTHERS = {
     "attract": ["--treatment=attract"],
+    "fnc": ["--treatment=fnc"],
     "simclr": ["--framework=simclr", "--batch_norm=sync"],
     "keys": ["--detect_with=keys"],
 }
@@ -110,6 +117,41 @@ def several_steps(config, strategy):
     return on_tpu(body), on_tpu(graph)
 
 
+def losses() -> str:
+    """StableHLO of the loss, its gradient and its state with each rule."""
+    batch, queue, width, levels = 16, 64, 8, 2
+
+    def step(anchors, keys, queued, confidence, own, others, own_labels, other_labels, epoch):
+        index, labels, found = (own, others), (own_labels, other_labels), []
+        for name in names():
+            settings = LossSettings(0.2, rules(name), epochs=10)
+            (rule,) = settings.rules
+            state = {
+                name: tf.fill([batch, *rule.state_shape(width)], first)
+                for name, first in rule.state.items()
+            }
+            with tf.GradientTape() as tape:
+                tape.watch(anchors)
+                positive = tf.reduce_sum(anchors * keys, axis=1) / settings.temperature
+                logits = tf.matmul(anchors, queued, transpose_b=True) / settings.temperature
+                teacher = tf.matmul(keys, queued, transpose_b=True)
+                loss = label_info_nce.python_function(
+                    positive, logits, index[1] >= 0, index, labels, settings, teacher, epoch,
+                    state, index, (keys, queued), confidence,
+                )  # fmt: skip
+            found.append((tape.gradient(loss.per_anchor, anchors), loss))
+        return tf.nest.flatten(found)
+
+    floats = [batch, width], [batch, width], [queue, width], [levels, queue]
+    integers = [batch], [queue], [levels, batch], [levels, queue], []
+    arguments = [tf.TensorSpec(shape, tf.float32) for shape in floats]
+    arguments += [tf.TensorSpec(shape, tf.int32) for shape in integers]
+    with traced_for_accelerator():
+        compiled = tf.function(step, jit_compile=True, autograph=False)
+        lower = compiled.experimental_get_compiler_ir(*arguments)
+        return tpu.parseable(lower(stage="stablehlo", platform_name="TPU"))
+
+
 def main(directory: Path) -> None:
     strategy = trace.pretend_strategy(REPLICAS)
     config = programs.configuration(EXPERIMENT, FLAGS, ROWS, REPLICAS)
@@ -118,6 +160,7 @@ def main(directory: Path) -> None:
         other = programs.configuration(EXPERIMENT, [*FLAGS, *flags], ROWS, REPLICAS)
         errors[name] = lowered(programs.training_step(other, strategy, EXAMPLES), directory)
     errors["evaluation"] = evaluation(config, strategy, directory)
+    (directory / "losses.mlir").write_text(losses())
     loop, last = several_steps(config, strategy)
     (directory / "traced.json").write_text(
         json.dumps({"errors": errors, "loop": loop, "last": last})

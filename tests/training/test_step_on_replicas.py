@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ifnd_tf.config.treatments import declared, names
 from ifnd_tf.stages import build
 from ifnd_tf.training.loop import fit
 from tests import tiny
@@ -11,19 +12,28 @@ from tests.conftest import make_strategy
 pytestmark = pytest.mark.distribution
 
 VARIANTS = {
-    "moco-attract": {"treatment": "attract"},
     "moco-keys": {"detect_with": "keys"},
     "moco-rescaled": {"rescale_negatives": True},
-    "moco-glofnd": {"treatment": "glofnd:start=0:alpha=0.3"},
     "moco-sce": {"treatment": "eliminate,sce"},
     "moco-teacher": {"treatment": "eliminate"},
     "simclr-teacher": {"framework": "simclr", "treatment": "eliminate"},
-    "simclr-glofnd": {"framework": "simclr", "treatment": "glofnd:start=0:alpha=0.3"},
-    "simclr-eliminate": {"framework": "simclr"},
     "simclr-union": {"framework": "simclr", "level_combination": "union"},
 }
+# Parameters by which a rule acts at once.
+AT_ONCE = {
+    "fnc": "fnc:views=2:threshold=0.2",
+    "fnd": "fnd:start=0:alpha=0.3",
+    "glofnd": "glofnd:start=0:alpha=0.3",
+    "ring": "ring:inner=0.2",
+}
+VARIANTS |= {
+    f"{framework}-{name}": {"framework": framework, "treatment": AT_ONCE.get(name, name)}
+    for name in names()
+    for framework, other in (("moco", "batch"), ("simclr", "queue"))
+    if other not in declared(name).needs
+}
 REPLICAS = {"moco-keys": 4, "simclr-union": 4}  # the others: 2
-QUICK = {"moco-teacher", "moco-attract", "simclr-eliminate", "simclr-glofnd"}
+QUICK = {"moco-teacher", "moco-attract", "simclr-glofnd"}
 
 
 def after_two_steps(variant, strategy):
@@ -31,7 +41,7 @@ def after_two_steps(variant, strategy):
 
     The labels are random and set beforehand, so that the second step masks what the first queued.
     """
-    config = tiny.config(**VARIANTS[variant])
+    config = tiny.config(**VARIANTS[variant], num_clusters="4,8")
     strategy, source = make_strategy(strategy), tiny.splits().train
     teacher = None
     if variant.endswith("teacher"):
@@ -41,6 +51,8 @@ def after_two_steps(variant, strategy):
     width = 0 if teacher is None else teacher.shape[1]
     model = build.model(config, strategy, num_examples=160, teacher_width=width)
     model.pseudo_labels.assign(np.random.default_rng(0).integers(-1, 3, (2, 160)))
+    if model.label_confidence is not None:
+        model.label_confidence.assign(np.random.default_rng(2).random((2, 160)))
     for name, value in model.rule_state.items():
         if name.endswith("threshold"):  # rounding decides beside the first one, 1
             value.assign(np.random.default_rng(1).uniform(0.2, 0.8, 160))
@@ -50,7 +62,8 @@ def after_two_steps(variant, strategy):
     fit(model, batches, steps_per_epoch=2, epochs=1)
     found = {name: float(value) for name, value in model.get_metrics_result().items()}
     del found["embedding_std"]  # of each replica's own anchors
-    assert found["masked_share"] > 0.1
+    if model.loss_settings.detects in ("pairs", "weights") or "treatment" not in VARIANTS[variant]:
+        assert found["masked_share"] > 0.01
     for name in ("queue", "queue_index", "teacher_queue", "memory"):
         if getattr(model, name, None) is not None:
             found[name] = getattr(model, name).numpy()

@@ -19,6 +19,11 @@ def rules(text: str) -> tuple[Rule, ...]:
     return tuple(sorted(made, key=lambda rule: "sum" in rule.sets))
 
 
+def weak_keys(text: str) -> bool:
+    """Whether a rule of `--treatment` wants the keys' views to be only cropped and flipped."""
+    return any(rule.weak_keys for rule in rules(text))
+
+
 def rule_class(name: str) -> type[Rule]:
     """The one class of a rule's file."""
     module = importlib.import_module(f"{__name__}.{name}")

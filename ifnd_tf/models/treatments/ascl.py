@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from ifnd_tf.config.setting import setting
 from ifnd_tf.models.info_nce import Treatment, row_sums
-from ifnd_tf.models.rule import Batch, Rule, soft_targets, softmax, valid_counts
+from ifnd_tf.models.rule import Batch, Rule, likeness, soft_targets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,10 +26,14 @@ class AdaptiveTargets(Rule):
     neighbours: float = setting(1.0, "K, how many neighbours are expected.", low=0)
 
     def apply(self, batch: Batch, treatment: Treatment) -> Treatment:
-        alike = softmax(batch.teacher / self.teacher_temperature, batch.valid())
-        entropy = -row_sums(tf.math.xlogy(alike, alike))
+        alike = likeness(batch, self.teacher_temperature)
+        terms = tf.exp(alike)
+        sums = tf.maximum(row_sums(terms), 1.0)  # the nearest one's is 1
+        # -sum p log p, without a logarithm for each pair. 0 * -inf is nan.
+        entropy = tf.math.log(sums) - row_sums(terms * tf.maximum(alike, -1e3)) / sums
         # One candidate is certain, and log 1 = 0.
-        most = tf.math.log(tf.maximum(valid_counts(batch), 2.0))
+        most = tf.math.log(tf.maximum(batch.num_valid, 2.0))
         certainty = tf.maximum(1.0 - entropy / most, 0.0)
-        raw = tf.minimum(self.neighbours * certainty[:, None] * alike, 1.0)
-        return soft_targets(treatment, batch, raw / (1.0 + row_sums(raw))[:, None])
+        raw = tf.minimum((self.neighbours * certainty / sums)[:, None] * terms, 1.0)
+        mass = row_sums(raw)
+        return soft_targets(treatment, batch, raw, mass / (1.0 + mass))

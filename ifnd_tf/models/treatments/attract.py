@@ -1,12 +1,9 @@
 """Attraction of detected false negatives."""
 
 import dataclasses
-import functools
 
-import tensorflow as tf
-
-from ifnd_tf.models.info_nce import Treatment, row_counts
-from ifnd_tf.models.rule import Batch, Rule, reduced
+from ifnd_tf.models.info_nce import Treatment
+from ifnd_tf.models.rule import Batch, Rule, attracted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,14 +18,4 @@ class Attract(Rule):
     sets = ("target",)
 
     def apply(self, batch: Batch, treatment: Treatment) -> Treatment:
-        if not batch.same:
-            return treatment
-        found = [functools.partial(reduced, tf.logical_and, p, batch.valid) for p in batch.same]
-        shares = 1.0 / (len(found) * (1.0 + row_counts(found)))
-
-        def targets(x: tf.Tensor) -> tf.Tensor:
-            levels = zip(found, tf.unstack(shares[:, :, None], len(found)), strict=True)
-            return tf.add_n([tf.where(pairs(), share * x, 0.0) for pairs, share in levels])
-
-        key_target = tf.reduce_sum(shares, axis=0)
-        return treatment._replace(key_target=key_target, targets=targets, attracted=batch.same)
+        return attracted(treatment, batch, batch.same) if batch.same else treatment

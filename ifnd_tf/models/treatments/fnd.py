@@ -1,13 +1,13 @@
 """False negatives by the quantile of the teacher's similarities."""
 
 import dataclasses
-import math
 
 import tensorflow as tf
 
 from ifnd_tf.config.setting import setting, share
 from ifnd_tf.models.info_nce import Treatment
-from ifnd_tf.models.rule import Batch, Rule, masked, valid_counts
+from ifnd_tf.models.rule import Batch, Rule, masked
+from ifnd_tf.models.selection import nearest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,13 +26,10 @@ class TopQuantile(Rule):
     rescale: bool = setting(True, "Whether the kept sum is scaled up to all candidates.")
 
     def apply(self, batch: Batch, treatment: Treatment) -> Treatment:
-        size = batch.teacher.shape[1]
         similar = tf.where(batch.valid(), batch.teacher, float("-inf"))
-        largest, _ = tf.math.top_k(similar, min(size, math.ceil(self.alpha * (size - 1)) + 1))
         # The quantile lies between two similarities; those above it are so many. The nudge undoes
         # roundings such as 0.01 * 300 = 3.0000000001.
-        above = tf.math.ceil(self.alpha * (valid_counts(batch) - 1.0) - 1e-3)
-        above = tf.where(batch.started(self.start), tf.maximum(above, 0.0), 0.0)
-        threshold = tf.gather(largest, tf.cast(above, tf.int32), axis=1, batch_dims=1)
+        above = tf.math.ceil(self.alpha * (batch.num_valid - 1.0) - 1e-3)
+        above = tf.where(batch.started(self.start), above, 0.0)
         treatment = treatment._replace(rescale=self.rescale or treatment.rescale)
-        return masked(treatment, [lambda: similar > threshold[:, None]])
+        return masked(treatment, [nearest(similar, above)])

@@ -6,8 +6,8 @@ from typing import ClassVar
 import tensorflow as tf
 
 from ifnd_tf.config.setting import setting, share
-from ifnd_tf.models.info_nce import Treatment, row_sums
-from ifnd_tf.models.rule import Batch, Rule, masked, valid_counts
+from ifnd_tf.models.info_nce import Treatment, row_counts
+from ifnd_tf.models.rule import Batch, Rule, masked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ class LearnedThresholds(Rule):
     def next_state(self, batch: Batch) -> dict[str, tf.Tensor]:
         threshold, mean, square = (batch.state[name] for name in self.state)
         above = tf.logical_and(batch.teacher > threshold[:, None], batch.valid())
-        share = row_sums(tf.cast(above, tf.float32)) / tf.maximum(valid_counts(batch), 1.0)
+        share = row_counts([lambda: above])[0] / tf.maximum(batch.num_valid, 1.0)
         # SimCLR's two views of an image have one threshold.
         same = tf.cast(batch.examples[0][:, None] == batch.examples[0][None, :], tf.float32)
         share = tf.linalg.matvec(same, share) / tf.reduce_sum(same, axis=1)
@@ -45,7 +45,7 @@ class LearnedThresholds(Rule):
         size = tf.sqrt(square / (1.0 - 0.98**epochs)) + 1e-8
         moved = tf.clip_by_value(threshold - self.learning_rate * corrected / size, -1.0, 1.0)
         after = zip(self.state, (moved, mean, square), strict=True)
-        learns = tf.logical_and(batch.started(self.start), valid_counts(batch) > 0.0)
+        learns = tf.logical_and(batch.started(self.start), batch.num_valid > 0.0)
         return {name: tf.where(learns, new, batch.state[name]) for name, new in after}
 
     def apply(self, batch: Batch, treatment: Treatment) -> Treatment:

@@ -5,7 +5,7 @@ import dataclasses
 import tensorflow as tf
 
 from ifnd_tf.models.info_nce import Treatment
-from ifnd_tf.models.rule import Batch, Rule, soft_targets
+from ifnd_tf.models.rule import Batch, Rule, likeness, soft_targets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,5 @@ class NearestNeighbour(Rule):
     detects = "target"
 
     def apply(self, batch: Batch, treatment: Treatment) -> Treatment:
-        similar = tf.where(batch.valid(), batch.teacher, float("-inf"))
-        nearest = tf.one_hot(tf.argmax(similar, axis=1), similar.shape[1])
-        filled = tf.cast(tf.reduce_any(batch.valid(), axis=1), tf.float32)
-        return soft_targets(treatment, batch, nearest * filled[:, None])
+        nearest = tf.equal(likeness(batch, 1.0), 0.0)  # several, if they are equally near
+        return soft_targets(treatment, batch, tf.cast(nearest, tf.float32))

@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from ifnd_tf.config.setting import share
 from ifnd_tf.models.info_nce import Treatment
-from ifnd_tf.models.rule import Batch, Rule, masked, valid_counts
+from ifnd_tf.models.rule import Batch, Rule, masked
+from ifnd_tf.models.selection import nearest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,21 +21,15 @@ class Ring(Rule):
     """
 
     needs = ("epoch",)
+    detects = "pairs"
     inner: float = share(0.01, "Share of the nearest candidates to leave out.")
     outer: float = share(0.1, "Share of the nearest candidates to keep, at the last epoch.")
 
     def apply(self, batch: Batch, treatment: Treatment) -> Treatment:
         logits = tf.where(batch.valid(), batch.logits, float("-inf"))
-        ranked = tf.sort(logits, axis=1, direction="DESCENDING")
         progress = tf.cast(batch.epoch, tf.float32) / max(1, batch.epochs - 1)
         outer = 1.0 - (1.0 - self.outer) * tf.minimum(progress, 1.0)
-        count = valid_counts(batch)
-        nearest, farthest = tf.round(self.inner * count), tf.maximum(tf.round(outer * count), 1.0)
-        padded = tf.pad(ranked, [[0, 0], [1, 0]], constant_values=float("inf"))
-
-        def at(rank: tf.Tensor) -> tf.Tensor:
-            """The similarity of a rank [B], from 1; infinite at rank 0."""
-            return tf.gather(padded, tf.cast(rank, tf.int32), axis=1, batch_dims=1)[:, None]
-
-        upper, lower = at(tf.minimum(nearest, farthest - 1.0)), at(farthest)
-        return masked(treatment, [lambda: tf.logical_or(logits >= upper, logits < lower)])
+        last = tf.maximum(tf.round(outer * batch.num_valid), 1.0)
+        first = tf.minimum(tf.round(self.inner * batch.num_valid), last - 1.0)
+        disc, ring = nearest(logits, first), nearest(logits, last)
+        return masked(treatment, [lambda: tf.logical_or(disc(), ~ring())])

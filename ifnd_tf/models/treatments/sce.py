@@ -2,9 +2,11 @@
 
 import dataclasses
 
+import tensorflow as tf
+
 from ifnd_tf.config.setting import setting, share
 from ifnd_tf.models.info_nce import Treatment
-from ifnd_tf.models.rule import Batch, Rule, soft_targets, softmax
+from ifnd_tf.models.rule import Batch, Rule, likeness, soft_targets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,5 +25,5 @@ class SimilarityTargets(Rule):
     teacher_temperature: float = setting(0.07, "T_m, divides the teacher's cosines.", above=0)
 
     def apply(self, batch: Batch, treatment: Treatment) -> Treatment:
-        alike = softmax(batch.teacher / self.teacher_temperature, batch.valid())
-        return soft_targets(treatment, batch, (1.0 - self.lam) * alike)
+        terms = tf.exp(likeness(batch, self.teacher_temperature))
+        return soft_targets(treatment, batch, terms, 1.0 - self.lam)

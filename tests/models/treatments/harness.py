@@ -17,12 +17,15 @@ HOWS = ("eager", "graph", "xla")
 
 class Row(NamedTuple):
     """One anchor: its logit with the key, and with the n valid candidates their logits [n],
-    teacher's cosines [n] and agreement of labels [L, n]; its example, and the epoch of epochs."""
+    teacher's cosines [n], agreement and confidence of labels [L, n] and vectors [n, D]; its
+    example, and the epoch of epochs."""
 
     positive: float
     logits: np.ndarray
     teacher: np.ndarray
     same: np.ndarray
+    confidence: np.ndarray
+    vectors: np.ndarray
     example: int
     epoch: int
     epochs: int
@@ -61,6 +64,9 @@ class Case(NamedTuple):
     index: np.ndarray
     queued: np.ndarray
     labels: np.ndarray
+    keys: np.ndarray
+    queue: np.ndarray
+    confidence: np.ndarray
     epoch: int = 5
     epochs: int = 10
 
@@ -76,7 +82,8 @@ class Case(NamedTuple):
             rows.append(
                 Row(
                     float(self.positive[b]), self.logits[b, used].astype(np.float64),
-                    self.teacher[b, used].astype(np.float64), np.array(same, bool), int(i),
+                    self.teacher[b, used].astype(np.float64), np.array(same, bool),
+                    self.confidence[:, self.queued[used]], self.queue[used], int(i),
                     self.epoch, self.epochs,
                 )
             )  # fmt: skip
@@ -101,6 +108,9 @@ def case(seed=0, levels=0, empty=3, **others) -> Case:
         random.permutation(N)[:B].astype(np.int32),
         queued,
         random.integers(-1, 3, (levels, N)).astype(np.int32),
+        keys.astype(np.float32),
+        queue.astype(np.float32),
+        random.random((levels, N)).astype(np.float32),
         **others,
     )
 
@@ -111,10 +121,13 @@ def function(text: str, epochs: int, how: str) -> Callable:
     settings = LossSettings(TAU, rules(text), epochs=epochs)
     plain = label_info_nce.python_function
 
-    def loss(positive, logits, valid, index, labels, teacher, epoch, state):
+    def loss(positive, logits, valid, index, labels, teacher, epoch, state, *others):
         with tf.GradientTape() as tape:
             tape.watch([positive, logits])
-            found = plain(positive, logits, valid, index, labels, settings, teacher, epoch, state)
+            found = plain(
+                positive, logits, valid, index, labels, settings, teacher, epoch, state, None,
+                *others,
+            )  # fmt: skip
             total = tf.reduce_sum(found.per_anchor)
         return found, tape.gradient(total, [positive, logits])
 
@@ -135,6 +148,8 @@ def found(text: str, given: Case, how="eager", state=None):
         tf.constant(given.teacher),
         tf.constant(given.epoch),
         {name: tf.constant(value, tf.float32) for name, value in (state or {}).items()},
+        (tf.constant(given.keys), tf.constant(given.queue)),
+        tf.constant(given.confidence[:, np.maximum(given.queued, 0)]),
     )
 
 

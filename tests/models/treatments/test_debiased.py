@@ -38,7 +38,7 @@ def test_both_sides_of_the_floor_are_met():
     assert sides == {True, False}
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 99))
 def test_without_a_prior_it_is_info_nce(seed):
     assert_same("debiased:positive_prior=0", "none", case(seed))

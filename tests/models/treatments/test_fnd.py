@@ -24,7 +24,7 @@ def test_equals_the_formula(how):
     assert_equals("fnd", fnd(0.01), case(1), how)  # of 21 the nearest one
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 99), percent=st.integers(0, 99), empty=st.integers(0, 20))
 def test_as_many_as_the_quantile_says(seed, percent, empty):
     some = case(seed, empty=empty)

@@ -88,6 +88,7 @@ def test_thresholds_learn_the_quantile():
     assert 0.15 < loss.masked_share < 0.35
 
 
+@pytest.mark.slow
 def test_the_thresholds_of_a_resumed_run_are_those_of_one_that_never_stopped(tmp_path):
     strategy = make_strategy("default")
     whole = outcome("moco-glofnd", strategy, tmp_path / "whole")

@@ -68,6 +68,24 @@ def _compiled_text(executable: Any) -> str:
         return ""
 
 
+def stored_shapes(hlo: str) -> dict[str, int]:
+    """The arrays that a compiled module stores, by shape such as "256,1000", and how often.
+
+    What a fusion makes on the way, in its own computation, never leaves the chip.
+    """
+    fused = set(re.findall(r"calls=%?([\w.-]+)", hlo))
+    found: dict[str, int] = {}
+    inside = ""
+    for line in hlo.splitlines():
+        if start := re.match(r"(?:ENTRY )?%?([\w.-]+) .*\{$", line):
+            inside = start[1]
+        elif inside not in fused and (made := re.match(r"\s+(?:ROOT )?%?[\w.-]+ = (.*)", line)):
+            kinds = re.match(r"(.*?) [\w-]+\(", re.sub(r"\{[^}]*\}", "", made[1]))
+            for shape in re.findall(r"\w+\[([\d,]+)\]", kinds[1] if kinds else ""):
+                found[shape] = found.get(shape, 0) + 1
+    return found
+
+
 def out_of_memory(message: str) -> dict[str, float] | None:
     """Bytes needed and available, read from the compiler's out-of-memory error; else None."""
     found = _USED_HBM.search(message)
@@ -98,6 +116,7 @@ def compile_module(text: str, chip: Chip, effort: str) -> dict[str, Any]:
     cost = executable.cost_analysis()
     cost = cost[0] if isinstance(cost, list) else cost
     memory = executable.get_compiled_memory_stats()
+    text_compiled = _compiled_text(executable)
     code, arguments = memory.generated_code_size_in_bytes, memory.argument_size_in_bytes
     fresh = memory.output_size_in_bytes - memory.alias_size_in_bytes
     return {
@@ -110,7 +129,8 @@ def compile_module(text: str, chip: Chip, effort: str) -> dict[str, Any]:
         # The compiler's own peak leaves out the program; the sum ignores when buffers live.
         "peak_bytes": code
         + max(memory.peak_memory_in_bytes, arguments + fresh + memory.temp_size_in_bytes),
-        "host_transfers": lowered_host_transfers(text) + host_transfers(_compiled_text(executable)),
+        "host_transfers": lowered_host_transfers(text) + host_transfers(text_compiled),
+        "stored_shapes": stored_shapes(text_compiled),
     }
 
 

@@ -104,6 +104,9 @@ def problems(kind: str, report: dict[str, Any], *, promises: bool = True) -> lis
             found.append(f"{kind} {name}: {program['error']}")
         for transfer in program.get("host_transfers", ()):
             found.append(f"{kind} {name}: waits for the host at {transfer}")
+        scores = f"{program.get('chunk_rows')},{program.get('clusters')}"
+        if scores in program.get("stored_shapes", ()):
+            found.append(f"{kind} {name}: the scores [{scores}] are written to memory")
     if found or not promises:
         return found
     train = report["programs"]["train"]

@@ -1,0 +1,36 @@
+"""Hierarchical contrastive selective coding: the selection of negatives."""
+
+import dataclasses
+import functools
+
+import tensorflow as tf
+
+from ifnd_tf.models.info_nce import Pairs, Treatment
+from ifnd_tf.models.rule import Batch, Rule, weighed
+
+
+@dataclasses.dataclass(frozen=True)
+class SelectedNegatives(Rule):
+    """`--treatment=hcsc`: candidates count less the surer they are in the anchor's cluster.
+
+    Weight 1 - p_j, with p_j the confidence of j's label (softmax of its similarities to all
+    centroids, at its own) where that is the anchor's label, else 0; the mean over the levels.
+    Confidence 1 is `eliminate`. Source: HCSC (Guo et al., CVPR 2022, arXiv 2202.00455;
+    gyfastas/HCSC), which draws: j is left out with the probability that the softmax, with a
+    temperature for each cluster, has at the anchor's cluster. Here are the draws' expectation,
+    --confidence_temperature, and no share of the clusters that j is not in, which is small. Its
+    defaults: K 3000, 2000, 1000, as by --nested_levels.
+    """
+
+    needs = ("confidence",)
+    detects = "weights"
+
+    def apply(self, batch: Batch, treatment: Treatment) -> Treatment:
+        if not batch.same:
+            return treatment
+
+        def kept(pairs: Pairs, confidence: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+            return tf.where(pairs(), (1.0 - confidence)[None, :] * x, x)
+
+        levels = zip(batch.same, tf.unstack(batch.confidence), strict=True)
+        return weighed(treatment, [functools.partial(kept, *level) for level in levels])
