@@ -181,6 +181,20 @@ def _check_stages(config: Config) -> None:
             )
 
 
+def _check_others(config: Config) -> None:
+    """Raises `UserError` where a SavedModel or a file of embeddings is of no use."""
+    for flag, stages in (("saved_model", {"evaluate", "embed"}), ("embeddings", {"embed"})):
+        if getattr(config, flag) and set(config.stages) - {"check", "report", *stages}:
+            raise UserError(
+                f"--{flag}: expected --mode={' or '.join(sorted(stages))}, because nothing is "
+                f"trained. Received: --mode={config.mode}."
+            )
+    if config.saved_model and config.embeddings:
+        raise UserError(
+            "--embeddings: expected no --saved_model beside it. Received: both; leave one out."
+        )
+
+
 def _check_together(config: Config) -> None:
     """Raises `UserError` naming the first clash of two settings."""
     _check_stages(config)
@@ -192,16 +206,7 @@ def _check_together(config: Config) -> None:
         )
     num_clusters.check_spelling(config.num_clusters)
     _ = config.shares  # raises if they do not parse
-    for flag, stages in (("saved_model", {"evaluate", "embed"}), ("embeddings", {"embed"})):
-        if getattr(config, flag) and set(config.stages) - {"check", "report", *stages}:
-            raise UserError(
-                f"--{flag}: expected --mode={' or '.join(sorted(stages))}, because nothing is "
-                f"trained. Received: --mode={config.mode}."
-            )
-    if config.saved_model and config.embeddings:
-        raise UserError(
-            "--embeddings: expected no --saved_model beside it. Received: both; leave one out."
-        )
+    _check_others(config)
     if config.saved_model and "finetune" in config.protocol_names:
         raise UserError(
             "--saved_model: expected protocols on frozen features. Received: finetune in "

@@ -107,8 +107,7 @@ def label_info_nce(
         state: the anchors' rows of what the rules keep for each example, float32 [B, ...].
         truth: classes of the anchors int32 [B] and of the negatives int32 [M], -1 for unknown, to
             measure what the rules detect; None: it is not measured.
-        embeddings: unit vectors of the keys float32 [B, D] and of the negatives [M, D], if a rule
-            needs them.
+        embeddings: unit vectors of keys float32 [B, D] and negatives [M, D], if a rule needs them.
         confidence: of the negatives' labels, float32 [L, M], if a rule needs it.
         given: float32 [B, M], the similarities of a teacher's embeddings, if there is one.
 
