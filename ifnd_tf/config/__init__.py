@@ -23,6 +23,7 @@ from ifnd_tf.config.results import EXPORTS, Results
 from ifnd_tf.config.run import STAGES, Run
 from ifnd_tf.config.setting import check, read, value_type
 from ifnd_tf.config.start import Start
+from ifnd_tf.config.teacher import Teacher
 from ifnd_tf.config.treatments import check_settings
 from ifnd_tf.config.views import Views
 from ifnd_tf.errors import UserError, did_you_mean
@@ -30,8 +31,8 @@ from ifnd_tf.errors import UserError, did_you_mean
 
 @dataclasses.dataclass(frozen=True)
 class Config(
-    Devices, Comparison, Results, Evaluation, Optimisation, Detection, Start, Model, Views, Data,
-    Run,
+    Devices, Comparison, Results, Evaluation, Optimisation, Teacher, Detection, Start, Model, Views,
+    Data, Run,
 ):  # fmt: skip
     """The settings of one run. Symbols (N, B, Q, D, K, L) are those of the method."""
 
@@ -180,6 +181,20 @@ def _check_stages(config: Config) -> None:
             )
 
 
+def _check_others(config: Config) -> None:
+    """Raises `UserError` where a SavedModel or a file of embeddings is of no use."""
+    for flag, stages in (("saved_model", {"evaluate", "embed"}), ("embeddings", {"embed"})):
+        if getattr(config, flag) and set(config.stages) - {"check", "report", *stages}:
+            raise UserError(
+                f"--{flag}: expected --mode={' or '.join(sorted(stages))}, because nothing is "
+                f"trained. Received: --mode={config.mode}."
+            )
+    if config.saved_model and config.embeddings:
+        raise UserError(
+            "--embeddings: expected no --saved_model beside it. Received: both; leave one out."
+        )
+
+
 def _check_together(config: Config) -> None:
     """Raises `UserError` naming the first clash of two settings."""
     _check_stages(config)
@@ -191,11 +206,7 @@ def _check_together(config: Config) -> None:
         )
     num_clusters.check_spelling(config.num_clusters)
     _ = config.shares  # raises if they do not parse
-    if config.saved_model and set(config.stages) - {"check", "evaluate", "report"}:
-        raise UserError(
-            "--saved_model: expected --mode=evaluate, because a SavedModel is not trained here. "
-            f"Received: --mode={config.mode}."
-        )
+    _check_others(config)
     if config.saved_model and "finetune" in config.protocol_names:
         raise UserError(
             "--saved_model: expected protocols on frozen features. Received: finetune in "

@@ -109,7 +109,7 @@ def measure(run: Run, network: Network | None) -> dict[str, Any]:
         results |= baseline(_embedded(run, "raw pixels", raw_pixels, splits), "raw_pixel_")
     if network is None:
         with run.strategy.scope():
-            encode = load_features(
+            encode: Callable = load_features(
                 config.saved_model, config.saved_model_signature, config.saved_model_output
             )
         outputs = _embedded(run, "saved model", encode, splits)
