@@ -28,7 +28,7 @@ AT_ONCE = {
 WIDER = {"width": 16, "projection_dim": 32}
 VARIANTS |= {
     f"{framework}-{name}": {"framework": framework, "treatment": AT_ONCE.get(name, name)}
-    | (WIDER if name in ("fnd", "ring") else {})
+    | (WIDER if name in ("fnd", "nnclr", "ring") else {})
     for name in names()
     for framework, other in (("moco", "batch"), ("simclr", "queue"))
     if other not in declared(name).needs
