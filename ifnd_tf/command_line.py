@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-from multiprocessing import resource_tracker
 from types import FrameType
 
 from absl import flags, logging
@@ -18,7 +17,7 @@ from ifnd_tf.config import Config, flagfile, free_flags, help_text
 from ifnd_tf.config.run import STAGES
 from ifnd_tf.data import dataset_name, embedding_file
 from ifnd_tf.errors import Stopped, UserError, did_you_mean, did_you_mean_path
-from ifnd_tf.run import image_messages, pretrained
+from ifnd_tf.run import image_messages, machine, pretrained
 from ifnd_tf.run.quiet_start import quiet_start
 from ifnd_tf.run.records import RunReader
 from ifnd_tf.run.same_flags import require_same_flags, same_value
@@ -191,8 +190,8 @@ def main(arguments: list[str] | None = None) -> int:
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) == signal.SIG_DFL:  # training saves first, see preemption
                 signal.signal(number, _stop)
-        if config.jobs != 1:  # started within `dropped`, it would keep that from ending
-            resource_tracker.ensure_running()
+        if config.jobs != 1:
+            machine.prepare_for_jobs()
         with image_messages.dropped():
             _run(config)
     except UserError as error:
@@ -212,8 +211,6 @@ def _run(config: Config) -> None:
     # Also without what C++ calls errors, such as an operation that oneDNN does not know: whatever
     # stops a run comes as an exception.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if config.jobs != 1:  # processes that share a GPU must not each take all of its memory
-        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     with quiet_start():
         import tensorflow as tf
 

@@ -9,6 +9,7 @@ import pathlib
 import resource
 import shutil
 import sys
+from multiprocessing import resource_tracker
 
 import psutil
 
@@ -57,6 +58,15 @@ def free_disk(path: str) -> int | None:
     while not os.path.exists(there):
         there = os.path.dirname(there)
     return shutil.disk_usage(there).free
+
+
+def prepare_for_jobs() -> None:
+    """To be called before TensorFlow starts, if this process will start others that share a GPU."""
+    # Else each process would take all of the GPU's memory.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    # Python starts it with the first process. It inherits file descriptor 2 and lives as long as
+    # this process, so within `image_messages.dropped` it would keep that from ending.
+    resource_tracker.ensure_running()
 
 
 def is_alive(pid: int) -> bool:

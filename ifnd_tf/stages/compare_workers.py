@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection, wait
 from typing import NamedTuple
 
 import tensorflow as tf
+from absl import logging
 
 from ifnd_tf.config import Config
 from ifnd_tf.data import datasets
@@ -173,6 +174,7 @@ def _work(connection: Connection) -> None:
     """A job: trains and evaluates what it is sent, until the connection is closed."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     tf.get_logger().setLevel("ERROR")
+    logging.set_verbosity(logging.ERROR)
     opened: dict[tuple, datasets.Splits] = {}
     terminal, strategy = _Told(connection), None
     while True:
