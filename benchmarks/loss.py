@@ -36,12 +36,13 @@ _SETTINGS = {
     "rescaled mask": LossSettings(_TEMPERATURE, rescale_negatives=True),
     "union's mask": LossSettings(_TEMPERATURE, level_combination="union"),
     "attraction": LossSettings(_TEMPERATURE, rules=rules("attract")),
+    "hcsc": LossSettings(_TEMPERATURE, rules=rules("hcsc")),
 }
-# The others of `--treatment`, without labels.
+# The others of `--treatment`, without labels, half way through a run of two epochs.
 _OTHERS = {
-    name: LossSettings(_TEMPERATURE, rules=rules(name))
+    name: LossSettings(_TEMPERATURE, rules=rules(name), epochs=2)
     for name in treatments.names()
-    if name not in ("none", "eliminate", "attract")
+    if name not in ("none", "eliminate", "attract", "hcsc")
 }
 
 
@@ -65,6 +66,7 @@ def loss(batch: int, queue: int, treatment: str) -> Callable[[], Any]:
     # As half way through a run: half of the labels are accepted, of 50, 100 and 200 clusters.
     labels = np.stack([random.integers(0, k, _EXAMPLES) for k in (50, 100, 200)])
     labels = tf.constant(np.where(random.random(labels.shape) < 0.5, labels, -1), tf.int32)
+    confidence = tf.constant(random.random(labels.shape), tf.float32)
 
     @tf.function
     def step(anchors: tf.Tensor) -> tf.Tensor:
@@ -77,12 +79,18 @@ def loss(batch: int, queue: int, treatment: str) -> Callable[[], Any]:
             of_each = tuple(tf.gather(known, rows, axis=1) for rows in indices)
             settings = (_SETTINGS | _OTHERS).get(treatment, LossSettings())
             teacher = None
+            vectors = (keys, negatives) if settings.needs("embeddings") else None
             if settings.needs("teacher"):
                 teacher = tf.matmul(keys, negatives, transpose_b=True)
-            state = {name: tf.fill([batch], first) for name, first in settings.state.items()}
+            state = {
+                name: tf.fill([batch, *rule.state_shape(_WIDTH)], first)
+                for rule in settings.rules
+                for name, first in rule.state.items()
+            }
             found = label_info_nce(
-                positive, logits, queued >= 0, indices, of_each, settings, teacher, 1, state
-            )
+                positive, logits, queued >= 0, indices, of_each, settings, teacher, 1, state,
+                None, vectors, tf.gather(confidence, queued, axis=1),
+            )  # fmt: skip
             total = tf.reduce_mean(found.per_anchor)
         return tape.gradient(total, anchors)
 

@@ -69,7 +69,7 @@ def measure(data: str, steps: int, rounds: int) -> Iterator[Row]:
         "CIFAR-10, a pass of its own", "cost of a refresh, s", times["ours"], times["peer"],
         "bare forward pass",
     )  # fmt: skip
-    keeping = parts(*_FLAGS, f"--dataset=folder:{data}", "--embedding_source=keys")
+    keeping = parts(*_FLAGS, f"--dataset=folder:{data}", "--detect_with=keys")
     assert keeping.model.memory is not None
     assert isinstance(detector, ClusterDetector)
     # The table's embeddings stand for keys: those of random weights have as much structure.

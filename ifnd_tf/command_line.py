@@ -15,7 +15,7 @@ from absl import flags, logging
 
 from ifnd_tf.config import Config, flagfile, free_flags, help_text
 from ifnd_tf.config.run import STAGES
-from ifnd_tf.data import dataset_name
+from ifnd_tf.data import dataset_name, embedding_file
 from ifnd_tf.errors import Stopped, UserError, did_you_mean, did_you_mean_path
 from ifnd_tf.run import image_messages, machine, pretrained
 from ifnd_tf.run.quiet_start import quiet_start
@@ -99,7 +99,8 @@ def _meant(word: str) -> str:
 
 def _with_run(given: Mapping[str, str]) -> Config:
     """The configuration of the flags given, and of the run directory for stages that need a run."""
-    config = Config().override(given if "dataset" in given else {**_demo(), **given})
+    demo = {} if "dataset" in given else flagfile.preset_flags("digits")
+    config = Config().override({**demo, **given})
     if "dataset" in given:
         config = _apart(config)
     if {"train", "compare", "watch"} & set(config.stages):
@@ -121,12 +122,6 @@ def _apart(config: Config) -> Config:
     return config
 
 
-def _demo() -> dict[str, str]:
-    """The settings without `--dataset`: those of the preset digits."""
-    lines = (line.removeprefix("--") for line in flagfile.expand(["--preset=digits"]))
-    return dict(line.split("=", 1) for line in lines)
-
-
 def _joined(entries: list[str]) -> str:
     """The values of a repeated flag as one; an empty one drops those before it."""
     joined: list[str] = []
@@ -146,23 +141,28 @@ def _check_data_and_run(config: Config) -> None:
     """Raises `UserError` for what can be seen to be wrong without TensorFlow."""
     if "watch" in config.stages:
         return
-    if not config.saved_model or "evaluate" in config.stages:
+    if not config.saved_model or {"evaluate", "embed"} & set(config.stages):
         dataset_name.check_name("dataset", config.dataset, config.data_dir)
         kind = config.dataset.partition(":")[0]
         dataset_name.require_splits(kind, config.train_split, config.eval_split)
     for flag in ("transfer_dataset", "embed_dataset"):
         if getattr(config, flag):
             dataset_name.check_name(flag, getattr(config, flag), config.data_dir)
+    begins, runs = {"check", "train", "compare"} & set(config.stages), [config]
     if "compare" in config.stages:
-        compare_variants.members(config)
+        runs += [member.config for member in compare_variants.members(config)]
         compare_variants.trials(config)
-    if {"check", "train", "compare"} & set(config.stages):
+    for flag in embedding_file.WORDS:
+        if begins or flag == "embeddings":
+            for each in runs:
+                embedding_file.check_name(flag, getattr(each, flag))
+    if begins or not os.path.isdir(config.run_path):
         pretrained.check(config.init_from, config.backbone, config.run_path)
     if "://" in config.run_path:
         return
     needs_run = {"evaluate", "export", "embed", "report"} & set(config.stages)
-    alone = "train" not in config.stages and not config.saved_model
-    if needs_run and alone and not os.path.isdir(config.run_path):
+    own = "train" in config.stages or config.saved_model or config.embeddings or config.init_from
+    if needs_run and not own and not os.path.isdir(config.run_path):
         raise UserError(
             f"--workdir: expected the directory of a run with a checkpoint. Received: "
             f"{config.run_path!r}, which is not there; run --mode=train first."

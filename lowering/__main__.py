@@ -37,9 +37,11 @@ from lowering.functional import LoweringError
 
 _KNOWN = {
     "detector": ("none", "ifnd", "oracle", "random"),
+    "detect_with": ("encoder", "keys"),
     "hierarchy": ("independent",),
     "infeed_dtype": ("uint8",),
     "precision": ("float32", "mixed_bfloat16"),
+    "teacher": ("",),
 }
 
 
@@ -47,8 +49,9 @@ def check(config: Config) -> None:
     """Raises `UserError` for settings that a lowered run does not have."""
     for name, known in _KNOWN.items():
         if getattr(config, name) not in known:
+            wanted = " or ".join(filter(None, known)) or "none"
             raise UserError(
-                f"--{name}: expected {' or '.join(known)} of a lowered run. Received: "
+                f"--{name}: expected {wanted} of a lowered run. Received: "
                 f"{getattr(config, name)}; main.py has it."
             )
 

@@ -22,8 +22,8 @@ VARIANTS = {
     "moco-glofnd": {"framework": "moco", "treatment": "glofnd:start=0:alpha=0.3"},
     # With seed 0 a ReLU's input is so near 0 that rounding decides: with softplus instead,
     # velocities agree to 7e-7, else to 1e-4.
-    "moco-keys": {"embedding_source": "keys", "num_clusters": "4,8", "seed": 1},
-    "simclr-keys": {"framework": "simclr", "embedding_source": "keys"},
+    "moco-keys": {"detect_with": "keys", "num_clusters": "4,8", "seed": 1},
+    "simclr-keys": {"framework": "simclr", "detect_with": "keys"},
 }
 # What several replicas are told besides: with five steps an epoch, an epoch is one call.
 SPLIT = {name: {"steps_per_execution": 5 if "simclr" in name else 1} for name in VARIANTS}
@@ -43,7 +43,7 @@ def outcome(
     config = tiny.config(**VARIANTS[variant], **overrides)
     # 5 steps of 32: some images have no key yet. Not by smaller batches, whose statistics
     # amplify rounding five times as much.
-    data = tiny.splits(184 if config.embedding_source == "keys" else 160)
+    data = tiny.splits(184 if config.detect_with == "keys" else 160)
     model, run = tiny.train(config, strategy, path, data, progress)
     state = {
         "encoder": _joined(model.encoder.variables),
@@ -59,7 +59,7 @@ def outcome(
     if config.framework == "moco":
         state["queue"] = model.queue.numpy()
         state["queue_index"] = model.queue_index.numpy()
-    if config.embedding_source == "keys":
+    if config.detect_with == "keys":
         state["memory"] = model.memory.numpy()
     if not strategies.is_chief(strategy):
         return state

@@ -36,6 +36,7 @@ SIZES = {
     "cifar10_compare": (50_000, 10, 1),
     "cifar10_lowered": (50_000, 10, 1),
     "cifar10_cpu_compare": (50_000, 10, 1),
+    "cifar10_teacher_compare": (50_000, 10, 1),
     "cifar10_cpu": (50_000, 10, 1),
     "cifar100": (50_000, 100, 1),
     "stl10": (105_000, 10, 1),
@@ -163,7 +164,7 @@ def test_every_line_is_a_setting_that_takes_effect(path):
     assert set(settings) <= FIELDS
     for name, value in settings.items():
         got = getattr(config, name)
-        assert str(got).lower() == value or float(got) == float(value), name
+        assert str(got).lower() == value.lower() or float(got) == float(value), name
 
 
 @each_run
@@ -179,7 +180,7 @@ def test_sizes_fit_the_data(path):
     examples, classes, _ = SIZES[path.stem]
     assert sizes.steps_per_epoch(config, Unread(examples)) == examples // config.batch_size
     levels = resolve_num_clusters(config.num_clusters, examples)
-    tuned = ("cifar10_cpu_compare", "arena_cifar10")  # docs/method.md
+    tuned = ("cifar10_cpu_compare", "cifar10_teacher_compare", "arena_cifar10")  # docs/method.md
     fewest = 8 if path.stem in tuned else classes
     assert len(levels) == 3 and min(levels) >= fewest
     assert config.warmup_epochs < config.epochs
@@ -257,7 +258,7 @@ def test_model_has_the_experiments_shapes(path):
 
 # Settings that decide what a step is made of, beside sizes.
 PARTS = (
-    "framework", "treatment", "rescale_negatives", "level_combination", "embedding_source",
+    "framework", "treatment", "rescale_negatives", "level_combination", "detect_with",
     "augmentation", "blur_probability", "infeed_dtype", "precision", "optimizer",
 )  # fmt: skip
 

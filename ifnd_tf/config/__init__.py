@@ -11,34 +11,34 @@ import re
 import typing
 from collections.abc import Mapping
 
-from ifnd_tf.config import num_clusters
 from ifnd_tf.config.comparison import Comparison
 from ifnd_tf.config.data import Data
 from ifnd_tf.config.detection import Detection
 from ifnd_tf.config.devices import Devices
-from ifnd_tf.config.evaluation import PROTOCOLS, Evaluation
-from ifnd_tf.config.model import RESNETS, Model
+from ifnd_tf.config.evaluation import Evaluation
+from ifnd_tf.config.model import Model
 from ifnd_tf.config.optimisation import Optimisation
-from ifnd_tf.config.results import EXPORTS, Results
-from ifnd_tf.config.run import STAGES, Run
+from ifnd_tf.config.results import Results
+from ifnd_tf.config.run import Run
 from ifnd_tf.config.setting import check, read, value_type
 from ifnd_tf.config.start import Start
-from ifnd_tf.config.treatments import check_settings
+from ifnd_tf.config.teacher import Teacher
+from ifnd_tf.config.together import check_together
 from ifnd_tf.config.views import Views
 from ifnd_tf.errors import UserError, did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(
-    Devices, Comparison, Results, Evaluation, Optimisation, Detection, Start, Model, Views, Data,
-    Run,
+    Devices, Comparison, Results, Evaluation, Optimisation, Teacher, Detection, Start, Model, Views,
+    Data, Run,
 ):  # fmt: skip
     """The settings of one run. Symbols (N, B, Q, D, K, L) are those of the method."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             check(field.name, field, getattr(self, field.name))
-        _check_together(self)
+        check_together(self)
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -154,89 +154,3 @@ def _data_name(dataset: str) -> str:
 
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _check_stages(config: Config) -> None:
-    """Raises `UserError` for a list with an unknown entry, or stages that do not go together."""
-    for name, given, known in (
-        ("mode", config.stages, STAGES),
-        ("protocols", config.protocol_names, PROTOCOLS),
-        ("export_formats", config.export_names, EXPORTS),
-    ):
-        if not given or set(given) - set(known):
-            raise UserError(
-                f"--{name}: expected a comma list of {', '.join(known)}. "
-                f"Received: {getattr(config, name)!r}."
-                f"{''.join(did_you_mean(part, known) for part in given if part not in known)}"
-            )
-    for mode, reason in (
-        ("watch", "in a terminal of its own"),
-        ("compare", "since it trains and evaluates by itself"),
-    ):
-        if mode in config.stages and len(config.stages) > 1:
-            raise UserError(
-                f"--mode: expected {mode} alone, {reason}. Received: {config.mode!r}; try "
-                f"--mode={mode} --workdir={config.run_path}."
-            )
-
-
-def _check_together(config: Config) -> None:
-    """Raises `UserError` naming the first clash of two settings."""
-    _check_stages(config)
-    known = config.backbone in ("auto", *RESNETS)
-    if not known and not config.backbone.startswith(("keras:", "hub:")):
-        raise UserError(
-            f"--backbone: expected one of {', '.join(RESNETS)}, keras:NAME or hub:NAME. Received: "
-            f"{config.backbone!r}.{did_you_mean(config.backbone, RESNETS)}"
-        )
-    num_clusters.check_spelling(config.num_clusters)
-    _ = config.shares  # raises if they do not parse
-    if config.saved_model and set(config.stages) - {"check", "evaluate", "report"}:
-        raise UserError(
-            "--saved_model: expected --mode=evaluate, because a SavedModel is not trained here. "
-            f"Received: --mode={config.mode}."
-        )
-    if config.saved_model and "finetune" in config.protocol_names:
-        raise UserError(
-            "--saved_model: expected protocols on frozen features. Received: finetune in "
-            f"--protocols={config.protocols}; leave it out."
-        )
-    check_settings(config.treatment, config.framework, config.detector, config.level_combination)
-    if config.tuning_trials and not config.validation_share:
-        raise UserError(
-            "--tuning_trials: expected --validation_share, the training images to choose by. "
-            "Received: --validation_share=0; try --validation_share=0.2."
-        )
-    if config.detector == "neighbours" and config.level_combination != "union":
-        raise UserError(
-            "--detector=neighbours: expected --level_combination=union, since each level holds "
-            f"some of the pairs. Received: --level_combination={config.level_combination}."
-        )
-    if config.freeze_epochs and not config.init_from:
-        raise UserError(
-            "--freeze_epochs: expected --init_from=, since a frozen encoder of random weights "
-            f"learns nothing. Received: --freeze_epochs={config.freeze_epochs} without."
-        )
-    if config.freeze_epochs > config.epochs:
-        raise UserError(
-            f"--freeze_epochs: expected at most --epochs={config.epochs}. Received: "
-            f"{config.freeze_epochs}."
-        )
-    if config.acceptance_end < config.acceptance_start:
-        raise UserError(
-            f"--acceptance_end: expected at least --acceptance_start={config.acceptance_start}. "
-            f"Received: {config.acceptance_end}."
-        )
-    ends = config.acceptance_end_epoch
-    if ends and not config.warmup_epochs < ends <= config.epochs:
-        raise UserError(
-            f"--acceptance_end_epoch: expected 0, or an epoch after --warmup_epochs="
-            f"{config.warmup_epochs} and up to --epochs={config.epochs}. Received: {ends}."
-        )
-    queue_given = config.framework == "moco" and "queue_size" not in config.undecided
-    if queue_given and config.queue_size % config.batch_size:
-        raise UserError(
-            f"--queue_size: expected a multiple of --batch_size={config.batch_size}, so that whole "
-            f"batches enter the queue. Received: {config.queue_size}; try "
-            f"{max(1, round(config.queue_size / config.batch_size)) * config.batch_size}."
-        )

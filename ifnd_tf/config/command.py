@@ -5,7 +5,6 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
 
 from ifnd_tf.config import Config, flagfile
 
@@ -24,9 +23,7 @@ def command(config: Config) -> str:
 
 
 def _preset(name: str) -> Config:
-    pairs = (line.lstrip("-").split("=", 1) for line in flagfile.expand([f"--preset={name}"]))
-    flags: Mapping[str, str] = {key: value for key, value in pairs}
-    return Config().override(flags)
+    return Config().override(flagfile.preset_flags(name))
 
 
 def _differences(base: Config, config: Config) -> list[str]:

@@ -80,12 +80,14 @@ class Detection:
         "Cluster the key projections, as IFND, or the encoder's features.",
         ("projection", "features"),
     )
-    embedding_source: str = setting(
-        "pass",
-        "What is clustered. pass: all images, un-augmented, embedded before each detection, as "
-        "IFND; keys: an average of each image's keys from training, without a forward pass. An "
-        "image without a key is not accepted.",
-        ("pass", "keys"),
+    detect_with: str = setting(
+        "encoder",
+        "The embeddings that are clustered. encoder: all images, un-augmented, embedded by the "
+        "momentum encoder before each detection, as IFND; keys: an average of each image's keys "
+        "from training, without a forward pass; the path of a SavedModel, run once (see "
+        "--saved_model_signature), or of a file of any tool's embeddings, .npz or .parquet with "
+        "path (or index) and embedding, as --mode=embed writes. An image without a key or row is "
+        "not accepted.",
     )
     keys_momentum: float = setting(
         0.8,

@@ -39,8 +39,8 @@ class Evaluation:
     )
     saved_model: str = setting(
         "",
-        "A SavedModel to evaluate with --mode=evaluate in place of the run's encoder; in a "
-        "--workdir of its own. Float inputs get pixels in [0, 1].",
+        "A SavedModel for --mode=evaluate or embed in place of the run's encoder; in a --workdir "
+        "of its own. Float inputs get pixels in [0, 1].",
     )
     saved_model_signature: str = setting(
         "serving_default", "Signature of --saved_model that takes one batch of images."

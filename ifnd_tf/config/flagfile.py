@@ -42,6 +42,12 @@ def preset_path(name: str) -> pathlib.Path:
     return _presets_folder() / f"{name}.flags"
 
 
+def preset_flags(name: str) -> dict[str, str]:
+    """Name to value of each flag of an experiment."""
+    pairs = (line.lstrip("-").partition("=") for line in expand([f"--preset={name}"]))
+    return {key: value for key, _, value in pairs}
+
+
 def _as_file(name: str) -> str:
     return f" Did you mean --flagfile={name}?" if pathlib.Path(name).is_file() else ""
 

@@ -41,6 +41,7 @@ OTHER_NAMES = {
     "arch": "backbone", "output": "workdir", "output_dir": "workdir", "out": "workdir",
     "logdir": "workdir", "img_size": "image_size", "resolution": "image_size",
     "num_epochs": "epochs", "gpus": "strategy", "device": "strategy",
+    "embedding_source": "detect_with",
 }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from ifnd_tf.config.setting import changeable
+from ifnd_tf.config.setting import changeable, setting
 
 EXPORTS = ("saved_model", "keras", "onnx", "tflite")
 
@@ -32,6 +32,11 @@ class Results:
         "TensorFlow alone; keras: a model of stock layers, and its weights; onnx: needs tf2onnx; "
         "tflite: TensorFlow Lite.",
     )
+    embeddings: str = setting(
+        "",
+        "A file of any tool's embeddings for --mode=embed, in place of the run's encoder: .npz or "
+        ".parquet, as for --detect_with. For the features of a SavedModel: --saved_model.",
+    )
     embed_dataset: str = changeable(
         "", "Images for --mode=embed, spelt as --dataset. Empty: those of the run."
     )
@@ -43,7 +48,7 @@ class Results:
     embed_clusters: int = changeable(
         0,
         "Clusters in --mode=embed's clusters.csv; 0: the fewest of --num_clusters, for sorting "
-        "by hand.",
+        "by hand, and without a run the square root of half the images.",
         low=0,
     )
     embed_folders: str = changeable(

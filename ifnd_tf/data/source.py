@@ -97,6 +97,11 @@ class Source:
         return np.flatnonzero(keep).astype(np.int32)
 
     @property
+    def readable_labels(self) -> np.ndarray:
+        """int32 `[N]`, -1 also where the image cannot be read."""
+        return np.where(self.mask(self.readable), self.labels, -1)
+
+    @property
     def pixels(self) -> tf.Tensor | None:
         """uint8 `[N, H, W, 3]` tensor of the decoded images, or None when not in memory."""
         return self.cache

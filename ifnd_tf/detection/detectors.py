@@ -112,13 +112,16 @@ class NeighbourDetector(Detector):
     def __init__(self, table: EmbeddingTable, num_neighbours: int):
         super().__init__(np.zeros(0, np.int32))
         self.table, self.num_levels = table, num_neighbours
+        self._pairs: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
     def detect(self, rate: float, phase: Phase) -> Detection:
         with phase("embedding") as count:
             self.table.refresh(count)
         with phase("clustering"):
-            points, examples = self.table.everything()
-            pairs, cosines = mutual_pairs(points, self.num_levels)
+            if self._pairs is None or not self.table.fixed:
+                points, examples = self.table.everything()
+                self._pairs = examples, *mutual_pairs(points, self.num_levels)
+            examples, pairs, cosines = self._pairs
             kept = pairs[: round(rate * len(pairs))]
             total = self.table.num_examples
             labels = as_levels(examples[kept], self.num_levels, total)

@@ -1,11 +1,12 @@
-"""The data set's embeddings on the devices, from a pass over the images or from kept keys.
+"""The data set's embeddings on the devices: of a pass over the images, of kept keys, or given.
 
 Each replica holds rows of its own: neither the host nor any one device ever holds all N x D
 numbers.
 """
 
+import math
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import keras
 import numpy as np
@@ -44,7 +45,12 @@ class EmbeddingTable:
         rows: rows of each replica.
         width: D.
         seed: of the sample.
+
+    Attributes:
+        fixed: whether the embeddings stay the same over the run.
     """
+
+    fixed: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -117,7 +123,7 @@ class EmbeddingTable:
 
 
 class ImagePass(EmbeddingTable):
-    """Source `pass`: all images are embedded anew, without augmentation.
+    """`--detect_with=encoder`: all images are embedded anew, without augmentation.
 
     Args:
         strategy: whose replicas hold the rows.
@@ -155,7 +161,7 @@ class ImagePass(EmbeddingTable):
 
 
 class MemoryBank(EmbeddingTable):
-    """Source `keys`: the keys that training computed, averaged for each example.
+    """`--detect_with=keys`: the keys that training computed, averaged for each example.
 
     Args:
         memory: the averages.
@@ -176,3 +182,44 @@ class MemoryBank(EmbeddingTable):
         points, index = self._memory.read()
         self._points.assign(points)
         self._index.assign(index)
+
+
+class GivenRows(EmbeddingTable):
+    """`--detect_with=` a file or another model: the same rows at each refresh.
+
+    Args:
+        strategy: whose replicas hold the rows, n = N / R rounded up each.
+        points: float32 [N, D], unit vectors; zeros where there is none.
+        seed: of the sample.
+    """
+
+    fixed = True
+
+    def __init__(self, strategy: tf.distribute.Strategy, points: np.ndarray, *, seed: int):
+        count, width = points.shape
+        rows = math.ceil(count / strategy.num_replicas_in_sync)
+        super().__init__(strategy, num_examples=count, rows=rows, width=width, seed=seed)
+        self._waiting: np.ndarray | None = points
+
+    def fill(self, count: Count) -> None:
+        if self._waiting is None:
+            return
+        for variable, values in (
+            (self._points, self._waiting),
+            (self._index, np.where(self._waiting.any(axis=1), np.arange(self.num_examples), -1)),
+        ):
+            self._deal(variable, values)
+        self._waiting = None  # the devices hold them now
+
+    def _deal(self, variable: tf.Variable, values: np.ndarray) -> None:
+        """Assigns to each replica its rows of [N, ...], filled up with -1, the index of none."""
+
+        def own(context) -> tf.Tensor:
+            start = context.replica_id_in_sync_group * self.rows
+            mine = values[start : start + self.rows]
+            padding = [(0, self.rows - len(mine))] + [(0, 0)] * (values.ndim - 1)
+            padded = np.pad(mine, padding, constant_values=-1)
+            return tf.constant(padded, variable.dtype)
+
+        dealt = self.strategy.experimental_distribute_values_from_function(own)
+        replicas.on_replicas(self.strategy, variable.assign)(dealt)

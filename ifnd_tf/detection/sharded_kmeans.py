@@ -63,19 +63,21 @@ class ShardedKMeans:
 
         Args:
             num_clusters: K.
-            start: the last refresh's centroids, for a warm start.
+            start: the last refresh's centroids, for a warm start; of a table whose embeddings are
+                fixed, their clusters are kept.
             salt: folded into the seed, so that levels of equal K differ.
             count: told the iterations done and the most there are.
 
         Raises:
             UserError: if not even `_LEAST_CHUNK` rows at a time fit in memory.
         """
+        kept = self.table.fixed and start is not None
         if start is None:
             start = self._start(num_clusters, self.seed + salt)
         # One call per iteration: MirroredStrategy cannot communicate inside a graph's loop, and
         # takes minutes to trace twenty iterations unrolled.
         centroids, reseeded = start, 0
-        for done in range(1, self.iterations + 1):
+        for done in range(1, 1 + (0 if kept else self.iterations)):
             moved = self._within_memory(self.move_step, centroids)
             centroids, reseeded = moved.centroids, reseeded + int(moved.reseeded)
             count(done, self.iterations)

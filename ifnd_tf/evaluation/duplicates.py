@@ -73,3 +73,26 @@ def find_duplicates(
     while (original[original] != original).any():
         original = original[original]
     return Duplicates(repeat, original[repeat], similarity[repeat], exact[repeat])
+
+
+def grouped(copies: Duplicates, *, most: int, shown: int) -> list[tuple[int, list[int], str]]:
+    """Groups to look at: an image, some of those that repeat it, and in words how they do.
+
+    The largest groups come first, and of one size those with more near copies.
+
+    Args:
+        copies: of all images.
+        most: how many groups at most.
+        shown: how many repeats of each at most, near ones first.
+    """
+    found = []
+    for original in np.unique(copies.original):
+        own = copies.original == original
+        exact = int(copies.exact[own].sum())
+        near = int(own.sum()) - exact
+        words = [f"{exact} exact"] * (exact > 0)
+        if near:
+            words.append(f"{near} near, cosine from {copies.similarity[own].min():.2f}")
+        repeats = copies.repeat[own][np.argsort(copies.exact[own], kind="stable")].tolist()
+        found.append((-exact - near, -near, int(original), repeats[:shown], ", ".join(words)))
+    return [(original, repeats, words) for *_, original, repeats, words in sorted(found)[:most]]

@@ -8,9 +8,34 @@ import tensorflow as tf
 from ifnd_tf.errors import UserError
 
 
+class SavedModelFeatures:
+    """A SavedModel's features, as a function for `Embedder`.
+
+    Args:
+        call: uint8 images `[b, H, W, 3]` -> {"features": float32 `[b, F]`}.
+        model: the loaded model; the signature alone does not keep its variables alive.
+        image_size: the side of the images that it takes, the longer one; None: of any size.
+    """
+
+    def __init__(
+        self,
+        call: Callable[[tf.Tensor], dict[str, tf.Tensor]],
+        model: Any,
+        image_size: int | None,
+    ):
+        self._call, self._model, self.image_size = call, model, image_size
+
+    def __call__(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self._call(images)
+
+
 def load_features(
-    path: str, signature: str = "serving_default", output: str = "features"
-) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    path: str,
+    signature: str = "serving_default",
+    output: str = "features",
+    *,
+    flag: str = "saved_model",
+) -> SavedModelFeatures:
     """Makes a SavedModel's signature a function for `Embedder`.
 
     Images are brought to what the signature's one input takes: resized if it has a fixed size,
@@ -22,9 +47,7 @@ def load_features(
         signature: which signature to call.
         output: which of its outputs holds the features, `[b, F]`, or `[b, h, w, F]`, which is
             averaged over h and w.
-
-    Returns:
-        uint8 images `[b, H, W, 3]` -> {"features": float32 `[b, F]`}.
+        flag: that names the model, for messages.
 
     Raises:
         UserError: if there is no SavedModel, or it has no such signature or output, or the
@@ -32,7 +55,7 @@ def load_features(
     """
     if not tf.saved_model.contains_saved_model(path):
         raise UserError(
-            "--saved_model: expected the directory of a SavedModel. Received: "
+            f"--{flag}: expected the directory of a SavedModel. Received: "
             f"{path!r}, which has no saved_model.pb; correct the path."
         )
     model = tf.saved_model.load(path)
@@ -52,9 +75,8 @@ def load_features(
             found = tf.reduce_mean(found, axis=[1, 2])
         return {"features": tf.cast(found, tf.float32)}
 
-    # The signature alone does not keep the model's variables alive.
-    features.model = model  # type: ignore[attr-defined]
-    return features
+    sides = spec.shape[1:3].as_list() if spec.shape.rank else []
+    return SavedModelFeatures(features, model, max(sides) if sides and all(sides) else None)
 
 
 def _named(flag: str, name: str, known: Mapping[str, Any], source: str) -> Any:

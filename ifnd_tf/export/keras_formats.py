@@ -131,7 +131,7 @@ def write_onnx(path: str, model: keras.Model) -> list[str]:
     """Writes `path`.onnx; returns its path in a list.
 
     Raises:
-        UserError: if the converter is not installed.
+        UserError: if the converter is not installed, or leaves a part of the network out.
     """
     try:
         import tf2onnx
@@ -147,6 +147,12 @@ def write_onnx(path: str, model: keras.Model) -> list[str]:
         return {"features": model(images, training=False)}
 
     proto, _ = tf2onnx.convert.from_function(features, input_signature=[spec], opset=_ONNX_OPSET)
+    if any(node.op_type.endswith("PartitionedCall") for node in proto.graph.node):
+        raise UserError(
+            f"--export_formats=onnx: expected a network that tf2onnx converts. Received: "
+            f"{model.layers[-2].name}, whose grouped convolutions Keras compiles apart; leave "
+            "onnx out."
+        )
     return [_write(f"{path}.onnx", proto.SerializeToString())]
 
 

@@ -68,6 +68,7 @@ def text(run: RunRecords) -> str:
         "framework": f"{flags.get('framework', '')}, {flags.get('detector', '')} detector, "
         f"{flags.get('loss', '')}",
         "network": flags.get("backbone", ""),
+        "start": flags.get("init_from", ""),
         "epochs": f"{int(run.metrics[-1]['epoch'])} of {flags.get('epochs', '')}"
         if run.metrics
         else "",

@@ -13,6 +13,7 @@ from ifnd_tf.models.loss import ContrastiveLoss, LossSettings, label_info_nce
 from ifnd_tf.models.memory_bank import KeyMemory
 from ifnd_tf.models.network import Network
 from ifnd_tf.models.optimizers import apply_scaled
+from ifnd_tf.models.teacher import similarities
 
 NOT_ACCEPTED = -1
 
@@ -145,15 +146,16 @@ class ContrastiveModel(replicas.DistributedModel):
         negatives: tf.Tensor,
         index: tuple[tf.Tensor, tf.Tensor],
         valid: tf.Tensor,
+        given: tuple[tf.Tensor, tf.Tensor] | None = None,
     ) -> ContrastiveLoss:
         """The treated loss of unit vectors; updates the rules' state.
 
         Args:
-            anchors, positives: float32 [b, D].
-            negatives: float32 [M, D].
+            anchors, positives, negatives: float32 [b, D] and [M, D].
             index: examples of the anchors int32 [b], and of the negatives int32 [M], -1 for an
                 empty slot.
             valid: bool [M] or [b, M].
+            given: a teacher's rows of the anchors [b, W] and of the negatives [M, W].
         """
         settings = self.loss_settings
         positive = tf.reduce_sum(anchors * positives, axis=-1) / settings.temperature
@@ -171,6 +173,7 @@ class ContrastiveModel(replicas.DistributedModel):
         loss = label_info_nce(
             positive, logits, valid, index, labels, settings, teacher, epoch, rows, truth,
             embeddings if settings.needs("embeddings") else None, confidence,
+            similarities(*given) if given else None,
         )  # fmt: skip
         rule_state.write(self.rule_state, index[0], loss.state)
         return loss

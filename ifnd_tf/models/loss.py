@@ -13,6 +13,7 @@ import tensorflow as tf
 from ifnd_tf.models.detected import detected_sums, lacking_share, masked_share
 from ifnd_tf.models.info_nce import Pairs, Treatment, info_nce, row_counts
 from ifnd_tf.models.rule import Batch, Rule, reduced
+from ifnd_tf.models.teacher import Teacher, taught
 from ifnd_tf.models.treatments.attract import Attract
 from ifnd_tf.models.treatments.eliminate import Eliminate
 
@@ -45,6 +46,7 @@ class LossSettings(NamedTuple):
             masking does not shrink the denominator.
         level_combination: "mean" of the levels' losses, or one loss of the levels' "union".
         steps_per_epoch, epochs: of the run, for rules with a schedule.
+        teacher: how a teacher's embeddings become targets; None: there are none.
     """
 
     temperature: float = 0.2
@@ -53,6 +55,7 @@ class LossSettings(NamedTuple):
     level_combination: str = "mean"
     steps_per_epoch: int = 1
     epochs: int = 1
+    teacher: Teacher | None = None
 
     @property
     def state(self) -> dict[str, float]:
@@ -84,6 +87,7 @@ def label_info_nce(
     truth: tuple[tf.Tensor, tf.Tensor] | None = None,
     embeddings: tuple[tf.Tensor, tf.Tensor] | None = None,
     confidence: tf.Tensor | None = None,
+    given: tf.Tensor | None = None,
 ) -> ContrastiveLoss:
     """The treated loss of a batch, in one compiled pass.
 
@@ -103,9 +107,9 @@ def label_info_nce(
         state: the anchors' rows of what the rules keep for each example, float32 [B, ...].
         truth: classes of the anchors int32 [B] and of the negatives int32 [M], -1 for unknown, to
             measure what the rules detect; None: it is not measured.
-        embeddings: unit vectors of the keys float32 [B, D] and of the negatives [M, D], if a rule
-            needs them.
+        embeddings: unit vectors of keys float32 [B, D] and negatives [M, D], if a rule needs them.
         confidence: of the negatives' labels, float32 [L, M], if a rule needs it.
+        given: float32 [B, M], the similarities of a teacher's embeddings, if there is one.
 
     Raises:
         ValueError: if what a rule keeps or needs is missing.
@@ -127,7 +131,7 @@ def label_info_nce(
         num_valid = tf.fill(positive.shape, tf.reduce_sum(tf.cast(valid, tf.float32)))
     batch = Batch(
         *fixed, valid_pairs, num_valid, same, index, settings.temperature, state or {}, teacher,
-        embeddings or (), confidence, epoch, settings.epochs,
+        embeddings or (), confidence, epoch, settings.epochs, given,
     )  # fmt: skip
     return _treated(positive, logits, batch, settings, truth)
 
@@ -228,6 +232,8 @@ def _treated(
     treatment = Treatment(rescale=settings.rescale_negatives)
     for rule in settings.rules:
         treatment = rule.apply(batch, treatment)
+    if settings.teacher is not None:
+        treatment = taught(treatment, batch, settings.teacher)
     found, share = treatment.masked or treatment.attracted, tf.zeros([])
     if settings.detects == "weights":
         share = lacking_share(batch.valid(), treatment)

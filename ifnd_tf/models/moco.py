@@ -9,6 +9,7 @@ from ifnd_tf.distribute import replicas
 from ifnd_tf.models.batch_norm import interleave
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.models.network import Network
+from ifnd_tf.models.teacher import DTYPE
 
 EMPTY = -1
 
@@ -30,6 +31,7 @@ class MoCo(ContrastiveModel):
         queue: float32 [Q, D], unit vectors, the same on all replicas.
         queue_index: int32 [Q], the example behind each key, -1 for an empty slot. An index
             rather than a label, so that new pseudo-labels hold for the whole queue at once.
+        teacher_queue: bfloat16 [Q, W], the teacher's rows of these examples, if there is one.
     """
 
     def __init__(
@@ -54,6 +56,9 @@ class MoCo(ContrastiveModel):
         self.queue = self.add_state("queue", (queue_size, dim), "float32")
         self.queue_index = self.add_state("queue_index", (queue_size,), initial=EMPTY)
         self.queue_end = self.add_state("queue_end", ())
+        if self.loss_settings.teacher is not None:
+            width = self.loss_settings.teacher.width
+            self.teacher_queue = self.add_state("teacher_queue", (queue_size, width), DTYPE.name)
 
     @property
     def embedding_network(self) -> Network:
@@ -71,14 +76,15 @@ class MoCo(ContrastiveModel):
             queries = self.network.embed(query_views, training=True)
             # A compiled loss would take the variable itself, which no lowered program has.
             queued = tf.convert_to_tensor(self.queue_index.value)
+            given = (data["teacher"], self.teacher_queue.value) if "teacher" in data else None
             loss = self.contrastive_loss(
-                queries, keys, self.queue.value, (index, queued), queued != EMPTY
+                queries, keys, self.queue.value, (index, queued), queued != EMPTY, given
             )
             share = self.replica_share(loss.per_anchor)
         gradients = self.minimise(tape, share)
         self.follow()
         everyone, every_index = replicas.all_gather(keys), replicas.all_gather(index)
-        self.enqueue(everyone, every_index)
+        self.enqueue(everyone, every_index, data.get("teacher"))
         if self.memory is not None:
             kept = replicas.all_gather(features[0]) if features else everyone
             self.memory.update(kept, every_index)
@@ -112,10 +118,17 @@ class MoCo(ContrastiveModel):
         ):
             key.assign(m * key.value + (1.0 - m) * query.value)
 
-    def enqueue(self, keys: tf.Tensor, index: tf.Tensor) -> None:
-        """Writes the keys of all replicas [B, D] over the oldest ones."""
+    def enqueue(self, keys: tf.Tensor, index: tf.Tensor, given: tf.Tensor | None = None) -> None:
+        """Writes the keys of all replicas [B, D] over the oldest ones.
+
+        Beside them the teacher's rows, of which this replica's [b, W] are given.
+        """
         end = self.queue_end.value
         self.queue.assign(keras.ops.slice_update(self.queue.value, (end, 0), keys))
         self.queue_index.assign(keras.ops.slice_update(self.queue_index.value, (end,), index))
+        if given is not None:
+            rows = tf.cast(replicas.all_gather(tf.cast(given, tf.float32)), DTYPE)
+            queue = self.teacher_queue
+            queue.assign(keras.ops.slice_update(queue.value, (end, 0), rows))
         # B divides Q, so a batch never wraps round.
         self.queue_end.assign((end + keys.shape[0]) % self.queue.shape[0])

@@ -1,5 +1,7 @@
 """An encoder with its projector, and the normalisation of the images that enter them."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import keras
@@ -67,3 +69,14 @@ def projector(feature_dim: int, hidden_dim: int, projection_dim: int) -> keras.M
         ],
         name="projector",
     )
+
+
+@contextlib.contextmanager
+def dtype_policy(name: str) -> Iterator[None]:
+    """Layers built within get this precision."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

@@ -32,6 +32,7 @@ class Batch(NamedTuple):
         confidence: of the candidates' labels, float32 [L, M]; None if no rule needs it.
         epoch: int32 [], counted from 0.
         epochs: of the whole run.
+        given: float32 [B, M], see `teacher.similarities`; None without a teacher's embeddings.
     """
 
     positive: tf.Tensor
@@ -47,6 +48,7 @@ class Batch(NamedTuple):
     confidence: tf.Tensor = None
     epoch: tf.Tensor | int = 0
     epochs: int = 1
+    given: tf.Tensor = None
 
     def started(self, share: float) -> tf.Tensor:
         """Whether this share of the epochs is over, bool []."""

@@ -42,7 +42,13 @@ class SimCLR(ContrastiveModel):
             everyone = replicas.all_gather(views)
             every_index = replicas.all_gather(index)
             valid = self._others(views.shape[0])
-            loss = self.contrastive_loss(views, partners, everyone, (index, every_index), valid)
+            given = None
+            if "teacher" in data:
+                rows = tf.cast(tf.concat([data["teacher"]] * 2, axis=0), tf.float32)
+                given = rows, replicas.all_gather(rows)
+            loss = self.contrastive_loss(
+                views, partners, everyone, (index, every_index), valid, given
+            )
             share = self.replica_share(loss.per_anchor)
         gradients = self.minimise(tape, share)
         self.newest.assign(_by_view(everyone)[0])

@@ -125,9 +125,9 @@ class PictureCollector:
         return Thumbnail(name, int(self._source.labels[index]), self._encoded[index])
 
 
-def thumbnails(images: tf.Tensor) -> tf.Tensor:
-    """uint8 [b, S, S, 3] -> uint8 [b, s, s, 3] with s <= 64, by averaging whole pixels."""
-    factor = -(-images.shape[1] // _THUMBNAIL)
+def thumbnails(images: tf.Tensor, side: int = _THUMBNAIL) -> tf.Tensor:
+    """uint8 [b, S, S, 3] -> uint8 [b, s, s, 3] with s <= side, by averaging whole pixels."""
+    factor = -(-images.shape[1] // side)
     if factor == 1:
         return images
     pooled = tf.nn.avg_pool2d(tf.cast(images, tf.float32), factor, factor, "VALID")

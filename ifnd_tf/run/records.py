@@ -13,6 +13,7 @@ import numpy as np
 
 from ifnd_tf.errors import UserError, did_you_mean_path
 from ifnd_tf.run import files
+from ifnd_tf.run.renamed import renamed
 
 PICTURES = "report/pictures.json"
 # The entries of status.json; all of them are there while the run goes on.
@@ -37,7 +38,7 @@ class RunReader:
         """Name to value, from config.flags."""
         lines = self._text("config.flags").splitlines()
         pairs = [line[2:].split("=", 1) for line in lines if line.startswith("--") and "=" in line]
-        return dict(pairs)
+        return dict(renamed(*pair) for pair in pairs)
 
     def versions(self) -> str:
         """Versions and machine, from the first line of config.flags."""

@@ -33,11 +33,14 @@ def require_same_flags(run: RunReader, flags: Mapping[str, str], free: Collectio
 
 def same_value(name: str, before: str, now: str) -> bool:
     """Whether two values of a flag mean the same; a path may be spelt in several ways."""
-    return before == now or (name == "dataset" and _data_path(before) == _data_path(now))
+    whole = {"dataset": _data_path, "detect_with": _path, "teacher": _path}.get(name)
+    return before == now or (whole is not None and whole(before) == whole(now))
 
 
 def _data_path(dataset: str) -> str:
     kind, _, path = dataset.partition(":")
-    if kind not in ("folder", "list", "parquet") or "://" in path:
-        return dataset
-    return f"{kind}:{os.path.abspath(os.path.expanduser(path))}"
+    return f"{kind}:{_path(path)}" if kind in ("folder", "list", "parquet") else dataset
+
+
+def _path(path: str) -> str:
+    return path if not path or "://" in path else os.path.abspath(os.path.expanduser(path))

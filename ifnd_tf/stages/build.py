@@ -1,8 +1,7 @@
 """Builds data, augmentation and model of a run from its `Config`."""
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -19,9 +18,9 @@ from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.models.loss import LossSettings
 from ifnd_tf.models.memory_bank import KeyMemory
 from ifnd_tf.models.moco import MoCo
-from ifnd_tf.models.network import Network, projector
+from ifnd_tf.models.network import Network, dtype_policy, projector
 from ifnd_tf.models.simclr import SimCLR
-from ifnd_tf.stages import sizes
+from ifnd_tf.stages import build_teacher, sizes
 from ifnd_tf.training.learning_rate import WarmupCosine, encoder_rate
 
 
@@ -66,13 +65,15 @@ def training_batches(
     first_step: int,
     *,
     seed: int | None = None,
+    teacher: np.ndarray | None = None,
 ) -> Any:
     """Two views of each image from `first_step` on, without end, distributed over the strategy.
 
-    Their order and views follow from `seed`, by default the run's.
+    Their order and views follow from `seed`, by default the run's. `teacher`: see `with_rows`.
     """
-    return strategy.distribute_datasets_from_function(
-        lambda context: train_batches.training_batches(
+
+    def read(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        batches = train_batches.training_batches(
             source,
             augmentation=augmentation(config),
             image_size=config.image_size,
@@ -83,7 +84,9 @@ def training_batches(
             weak_keys=treatments.weak_keys(config.treatment),
             input_context=context,
         )
-    )
+        return build_teacher.with_rows(batches, teacher)
+
+    return strategy.distribute_datasets_from_function(read)
 
 
 def ordered_batches(
@@ -91,13 +94,17 @@ def ordered_batches(
     strategy: tf.distribute.Strategy,
     source: Source,
     indices: np.ndarray | None = None,
+    image_size: int = 0,
 ) -> Any:
-    """One un-augmented pass over `source` (or some of it), distributed over the strategy."""
+    """One un-augmented pass over `source` (or some of it), distributed over the strategy.
+
+    Its views have a side of `image_size`, by default the run's.
+    """
     rows = sizes.replica_batch(config, strategy)
     return strategy.distribute_datasets_from_function(
         lambda context: eval_batches.ordered_batches(
             source,
-            image_size=config.image_size,
+            image_size=image_size or config.image_size,
             batch_size=rows,
             indices=indices,
             input_context=context,
@@ -113,6 +120,7 @@ def model(
     steps_per_epoch: int = 1,
     true_labels: np.ndarray | None = None,
     start: Callable[[Network], None] | None = None,
+    teacher_width: int = 0,
 ) -> ContrastiveModel:
     """A compiled model with fresh weights, a function of the seed.
 
@@ -124,10 +132,11 @@ def model(
         true_labels: int [N], -1 unknown; only measure what the treatments detect.
         start: gives the fresh network its first weights, see `initial_weights`; None: it keeps
             its random ones.
+        teacher_width: W of the teacher's rows, to be trained with them; 0: without.
     """
     keras.utils.set_random_seed(config.seed)
-    with _dtype_policy(config.precision), strategy.scope():
-        built = _contrastive(config, strategy, num_examples, steps_per_epoch, start)
+    with dtype_policy(config.precision), strategy.scope():
+        built = _contrastive(config, strategy, num_examples, steps_per_epoch, start, teacher_width)
         optimizer = _optimizer(config, built.trainable_variables, steps_per_epoch)
         # Under a strategy Keras' "auto" may resolve to XLA on the host and fail there; a TPU
         # compiles the whole step anyway.
@@ -138,23 +147,13 @@ def model(
     return built
 
 
-@contextlib.contextmanager
-def _dtype_policy(name: str) -> Iterator[None]:
-    """Layers built within get this precision."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
-
-
 def _contrastive(
     config: Config,
     strategy: tf.distribute.Strategy,
     num_examples: int,
     steps_per_epoch: int,
     start: Callable[[Network], None] | None,
+    teacher_width: int,
 ) -> ContrastiveModel:
     policy, splits = sizes.batch_norm_policy(config, strategy)
     query = network(config, policy, splits)
@@ -176,7 +175,7 @@ def _contrastive(
     if config.infeed_dtype == "uint8":
         augment = functools.partial(photometric.augment, augmentation=augmentation(config))
     embeds = sizes.num_clusters(config, num_examples) or config.detector == "neighbours"
-    if embeds and config.embedding_source == "keys":
+    if embeds and config.detect_with == "keys":
         memory = KeyMemory(
             strategy,
             num_examples=num_examples,
@@ -196,6 +195,7 @@ def _contrastive(
             config.level_combination,
             steps_per_epoch,
             config.epochs,
+            build_teacher.settings(config, teacher_width),
         ),
         memory=memory,
         encoder_rate=_encoder_rate(config, steps_per_epoch),

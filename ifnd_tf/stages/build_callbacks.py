@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.data.contents import SameData
+from ifnd_tf.data.embedding_file import Rows
 from ifnd_tf.data.source import Source
 from ifnd_tf.detection.detectors import Detector
 from ifnd_tf.distribute.strategies import is_chief, num_input_pipelines, workers
@@ -20,6 +21,7 @@ from ifnd_tf.report import run_page
 from ifnd_tf.report.collect_pictures import PictureCollector, thumbnails
 from ifnd_tf.run.checkpoints import CheckpointStore
 from ifnd_tf.stages import build, build_detection
+from ifnd_tf.stages.given_rows import SameRows
 from ifnd_tf.stages.run import Run
 from ifnd_tf.training.callbacks import trackers
 from ifnd_tf.training.callbacks.checkpointing import Checkpointing
@@ -37,7 +39,7 @@ from ifnd_tf.training.preemption import Interruption
 from ifnd_tf.training.rollback import Rollbacks
 
 
-def stateful_parts(run: Run, detector: Detector) -> dict[str, Any]:
+def stateful_parts(run: Run, detector: Detector, given: Mapping[str, Rows]) -> dict[str, Any]:
     """The objects whose state is saved besides variables, by its name in checkpoints."""
     config, directory, progress = run.config, run.directory, run.progress
     return {
@@ -50,6 +52,7 @@ def stateful_parts(run: Run, detector: Detector) -> dict[str, Any]:
         ),
         "rollbacks": Rollbacks(),
         "data": SameData(config.dataset, run.splits.train.contents),
+        **{flag: SameRows(flag, rows) for flag, rows in given.items()},
     }
 
 

@@ -9,10 +9,11 @@ import tensorflow as tf
 
 from ifnd_tf.config import Config
 from ifnd_tf.data import eval_batches
+from ifnd_tf.data.embedding_file import Rows
 from ifnd_tf.data.source import Source
 from ifnd_tf.detection import detectors
 from ifnd_tf.detection.callback import IncrementalDetection
-from ifnd_tf.detection.embeddings import EmbeddingTable, ImagePass, MemoryBank
+from ifnd_tf.detection.embeddings import EmbeddingTable, GivenRows, ImagePass, MemoryBank
 from ifnd_tf.detection.sharded_kmeans import ShardedKMeans
 from ifnd_tf.distribute.strategies import num_input_pipelines
 from ifnd_tf.models.contrastive import ContrastiveModel
@@ -25,12 +26,14 @@ def make_detector(
     model: ContrastiveModel,
     source: Source,
     report: Callable[[str], None] = lambda text: None,
+    given: Rows | None = None,
 ) -> detectors.Detector:
     """The detector of `--detector`, ready to embed `source` with the model's key network.
 
     Args:
         config, strategy, model, source: the run's.
         report: prints a line each time that clustering ran out of memory.
+        given: the embeddings of `--detect_with`, if it is a path.
     """
     kind = detectors.DETECTORS[config.detector]
     if issubclass(kind, detectors.OracleDetector):
@@ -39,7 +42,10 @@ def make_detector(
         return kind(source.labels, config.oracle_precision, config.oracle_recall, config.seed)
     if not issubclass(kind, (detectors.ClusterDetector, detectors.NeighbourDetector)):
         return kind(source.labels)
-    table = embedding_table(config, strategy, model, source)
+    if given is None:
+        table = embedding_table(config, strategy, model, source)
+    else:
+        table = GivenRows(strategy, given.points, seed=config.seed)
     if issubclass(kind, detectors.NeighbourDetector):
         return kind(table, config.num_neighbours)
     kmeans = ShardedKMeans(
@@ -74,7 +80,7 @@ def make_callback(
 def embedding_table(
     config: Config, strategy: tf.distribute.Strategy, model: ContrastiveModel, source: Source
 ) -> EmbeddingTable:
-    """The embeddings to cluster, from `--embedding_source`."""
+    """The embeddings to cluster, of the model: `--detect_with=encoder` or keys."""
     examples = source.num_examples
     if model.memory is not None:
         return MemoryBank(model.memory, seed=config.seed)

@@ -18,7 +18,7 @@ from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.report.view_pairs import view_pairs
 from ifnd_tf.run import machine
 from ifnd_tf.run.progress import Progress, duration
-from ifnd_tf.stages import check_advice, check_cost, sizes
+from ifnd_tf.stages import check_advice, check_cost, given_rows, sizes
 from ifnd_tf.stages.check_cost import FILL, GIB
 from ifnd_tf.stages.run import Run
 
@@ -159,6 +159,7 @@ def _sizes(findings: Findings, run: Run) -> None:
     findings.attempt(sizes.replica_batch, config, run.strategy)
     findings.attempt(sizes.steps_per_epoch, config, run.splits.train)
     findings.attempt(sizes.num_clusters, config, num_examples)
+    findings.attempt(given_rows.check, run)
     if not findings.changes:  # It needs a batch that the replicas divide.
         findings.attempt(sizes.batch_norm_policy, config, run.strategy)
     if config.detector in ("ifnd", "random") and config.warmup_epochs >= config.epochs:

@@ -5,13 +5,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from ifnd_tf.config import Config
 from ifnd_tf.config.evaluation import PROTOCOLS
 from ifnd_tf.data import train_batches
 from ifnd_tf.data.datasets import Splits
-from ifnd_tf.data.source import Source
 from ifnd_tf.errors import UserError
 from ifnd_tf.evaluation import collapse, few_labels
 from ifnd_tf.evaluation.embed import SEEN, Embedder, Embeddings, labelled, raw_pixels
@@ -66,7 +63,7 @@ def check_protocols(run: Run) -> None:
     # Of a stream the classes are not known before the first pass.
     if {"few_labels", "finetune"} & set(protocols) and train.learned:
         for share in run.config.shares:
-            few_labels.subset_sizes(_known(train), share, train.class_names)
+            few_labels.subset_sizes(train.readable_labels, share, train.class_names)
     replicas = run.strategy.num_replicas_in_sync
     if "finetune" in protocols and replicas > 1:
         raise UserError(
@@ -109,7 +106,7 @@ def measure(run: Run, network: Network | None) -> dict[str, Any]:
         results |= baseline(_embedded(run, "raw pixels", raw_pixels, splits), "raw_pixel_")
     if network is None:
         with run.strategy.scope():
-            encode = load_features(
+            encode: Callable = load_features(
                 config.saved_model, config.saved_model_signature, config.saved_model_output
             )
         outputs = _embedded(run, "saved model", encode, splits)
@@ -183,7 +180,7 @@ def _few_labels(run: Run, outputs: Outputs, shares: Sequence[float]) -> Iterator
 
 def _fewest(run: Run) -> float:
     """The entry of `--label_shares` that shows the fewest labels."""
-    labels = _known(run.splits.train)
+    labels = run.splits.train.readable_labels
     return min(run.config.shares, key=lambda share: few_labels.subset_sizes(labels, share)[1])
 
 
@@ -201,7 +198,7 @@ def _finetuned(run: Run, network: Network, count: Count) -> Iterator[tuple[str, 
         for seed in range(config.label_subsets):
             done = place * config.label_subsets + seed
             count(done, len(config.shares) * config.label_subsets)
-            few = train.subset(few_labels.label_subset(_known(train), share, seed=seed))
+            few = train.subset(few_labels.label_subset(train.readable_labels, share, seed=seed))
             few.scanned = train.scanned
             batch = min(config.batch_size, few.num_examples)
             crops = train_batches.training_batches(
@@ -245,10 +242,3 @@ def _transfer(config: Config, outputs: Outputs, splits: Splits) -> Iterator[tupl
             targets = one_hot(source.labels, len(source.class_names))
         parts.append(Embeddings(found["features"][found[SEEN]], targets[found[SEEN]]))
     yield from transfer_svm(*parts, seed=config.seed)
-
-
-def _known(source: Source) -> np.ndarray:
-    """Labels int32 [N], -1 also where the image cannot be read."""
-    labels = np.full(source.num_examples, -1, np.int32)
-    labels[source.readable] = source.labels[source.readable]
-    return labels

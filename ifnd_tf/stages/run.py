@@ -201,20 +201,23 @@ class Run:
         """Training steps of an epoch."""
         return sizes.steps_per_epoch(self.config, self.splits.train)
 
-    def untrained_model(self) -> ContrastiveModel:
-        """A model for the training images, with random weights."""
-        return self._model(None)
+    def untrained_model(self, teacher_width: int = 0) -> ContrastiveModel:
+        """A model for the training images, with random weights; see `build.model`."""
+        return self._model(None, teacher_width)
 
-    def starting_model(self) -> ContrastiveModel:
+    def starting_model(self, teacher_width: int = 0) -> ContrastiveModel:
         """A model with the weights of `--init_from`, or random ones where none are given.
 
         A run that goes on has its own, and may have lost what it started from.
         """
-        if CheckpointStore(self.directory.file("checkpoints")).steps():
-            return self.untrained_model()
-        return self._model(initial_weights.starter(self.config, self.progress.line))
+        start = None
+        if not CheckpointStore(self.directory.file("checkpoints")).steps():
+            start = initial_weights.starter(self.config, self.progress.line)
+        return self._model(start, teacher_width)
 
-    def _model(self, start: Callable[[Network], None] | None) -> ContrastiveModel:
+    def _model(
+        self, start: Callable[[Network], None] | None, teacher_width: int
+    ) -> ContrastiveModel:
         return build.model(
             self.config,
             self.strategy,
@@ -222,6 +225,7 @@ class Run:
             steps_per_epoch=self.steps_per_epoch,
             true_labels=self.splits.train.labels,
             start=start,
+            teacher_width=teacher_width,
         )
 
     def trained_model(self) -> ContrastiveModel:

@@ -6,12 +6,13 @@ import time
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.errors import Stopped
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.run.pretrained import AUTO_BACKBONE
-from ifnd_tf.stages import build, build_callbacks, build_detection, sizes
+from ifnd_tf.stages import build, build_callbacks, build_detection, given_rows, sizes
 from ifnd_tf.stages.evaluate import check_protocols
 from ifnd_tf.stages.run import Run
 from ifnd_tf.training.loop import fit
@@ -74,10 +75,14 @@ def train_model(run: Run) -> ContrastiveModel:
         Stopped: after a signal, with all that was done saved.
     """
     config, source, steps = run.config, run.splits.train, run.steps_per_epoch
-    model = run.starting_model()
-    detector = build_detection.make_detector(config, run.strategy, model, source, run.progress.line)
+    given = given_rows.find(run)
+    teacher = given["teacher"].points if "teacher" in given else None
+    model = run.starting_model(0 if teacher is None else teacher.shape[1])
+    detector = build_detection.make_detector(
+        config, run.strategy, model, source, run.progress.line, given.get("detect_with")
+    )
     pictures = build_callbacks.picture_collector(run, model) if config.report_examples else None
-    stateful = build_callbacks.stateful_parts(run, detector)
+    stateful = build_callbacks.stateful_parts(run, detector, given)
     last = min(config.epochs, config.stop_after_epoch or config.epochs)
     with Interruption(run.progress.line) as interruption:
         saving = build_callbacks.checkpointing(run, model, detector, stateful, interruption)
@@ -97,7 +102,7 @@ def train_model(run: Run) -> ContrastiveModel:
         ]
         try:
             stateful["rollbacks"].run(
-                functools.partial(_fit, run, model, callbacks, last),
+                functools.partial(_fit, run, model, teacher, callbacks, last),
                 first,
                 restore=saving.restore,
                 most=_ROLLBACKS if config.on_nonfinite == "rollback" else 0,
@@ -120,6 +125,7 @@ def train_model(run: Run) -> ContrastiveModel:
 def _fit(
     run: Run,
     model: ContrastiveModel,
+    teacher: np.ndarray | None,
     callbacks: Sequence[keras.callbacks.Callback],
     last: int,
     first_step: int,
@@ -129,7 +135,9 @@ def _fit(
     seed = run.config.seed + _ANOTHER_SEED * rollbacks
     fit(
         model,
-        build.training_batches(run.config, run.strategy, run.splits.train, first_step, seed=seed),
+        build.training_batches(
+            run.config, run.strategy, run.splits.train, first_step, seed=seed, teacher=teacher
+        ),
         steps_per_epoch=run.steps_per_epoch,
         epochs=last,
         first_step=first_step,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ifnd_tf.detection.detectors import ClusterDetector
-from ifnd_tf.detection.embeddings import ImagePass
+from ifnd_tf.detection.detectors import ClusterDetector, NeighbourDetector
+from ifnd_tf.detection.embeddings import GivenRows, ImagePass
 from ifnd_tf.detection.sharded_kmeans import ShardedKMeans
 from ifnd_tf.errors import UserError
 from tests import corners
@@ -76,3 +76,41 @@ def test_neither_the_host_nor_a_replica_ever_holds_all_embeddings(monkeypatch):
     assert np.all(found.labels >= 0)
     # Of each example its label came to the host, and of the largest sample its embeddings.
     assert most <= max(seen) < most * width
+
+
+def given(strategy) -> tuple[GivenRows, np.ndarray]:
+    """Rows of 7 examples, an odd number, of which the third has none."""
+    points = np.random.default_rng(0).normal(size=[7, 4]).astype(np.float32)
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    points[2] = 0.0
+    return GivenRows(strategy, points, seed=0), points
+
+
+def test_given_rows_are_dealt_out_once(strategy):
+    table, points = given(strategy)
+    table.refresh()
+    table.refresh()
+    found, examples = table.everything()
+    assert examples.tolist() == [0, 1, 3, 4, 5, 6]
+    np.testing.assert_array_equal(found, points[examples])
+    assert table.rows * strategy.num_replicas_in_sync < 7 + strategy.num_replicas_in_sync
+
+
+def test_clusters_of_given_rows_stay_and_only_their_accepted_share_grows(strategy):
+    kmeans = ShardedKMeans(given(strategy)[0], iterations=1)
+    detector = ClusterDetector(kmeans, [2, 3], hierarchy="nested")
+    first, second = (detector.detect(rate, corners.no_phase) for rate in (0.5, 1.0))
+    np.testing.assert_array_equal(first.confidence, second.confidence)
+    accepted = first.labels >= 0
+    np.testing.assert_array_equal(first.labels[accepted], second.labels[accepted])
+    assert second.labels[0].tolist().count(-1) == 1 and second.labels[0, 2] == -1
+    assert accepted.sum() < (second.labels >= 0).sum()
+
+
+def test_neighbours_of_given_rows_are_searched_once(monkeypatch):
+    detector = NeighbourDetector(given(tf.distribute.get_strategy())[0], 1)
+    first = detector.detect(1.0, corners.no_phase)
+    monkeypatch.setattr(detector.table, "everything", None)
+    second = detector.detect(1.0, corners.no_phase)
+    np.testing.assert_array_equal(first.labels, second.labels)
+    assert np.any(first.labels >= 0)

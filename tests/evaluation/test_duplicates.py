@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf.evaluation.duplicates import find_duplicates, fingerprint
+from ifnd_tf.evaluation.duplicates import Duplicates, find_duplicates, fingerprint, grouped
 
 
 def test_fingerprints_are_equal_for_equal_images_only():
@@ -37,3 +37,15 @@ def test_a_chain_of_near_copies_has_one_original():
     found = find_duplicates(np.arange(6), features, np.zeros(6, int), np.cos(np.radians(12)))
     assert found.repeat.tolist() == [1, 2, 4, 5] and found.original.tolist() == [0, 0, 3, 3]
     assert not found.exact.any()
+
+
+def test_groups_show_the_largest_first_and_near_copies_before_exact_ones():
+    copies = Duplicates(
+        np.array([3, 4, 5, 7]), np.array([1, 2, 1, 6]), np.array([1.0, 0.97, 0.96, 1.0]),
+        np.array([True, False, False, True]),
+    )  # fmt: skip
+    assert grouped(copies, most=2, shown=5) == [
+        (1, [5, 3], "1 exact, 1 near, cosine from 0.96"),
+        (2, [4], "1 near, cosine from 0.97"),
+    ]
+    assert grouped(copies, most=1, shown=1)[0][1] == [5]

@@ -194,14 +194,14 @@ def values(workdir: pathlib.Path, name: str) -> list:
 
 def lowered_clustering(path: pathlib.Path, splits, source: str) -> pathlib.Path:
     """A lowered run that detects false negatives before its second and last epoch."""
-    flags = [*CLUSTERED, f"--embedding_source={source}"]
+    flags = [*CLUSTERED, f"--detect_with={source}"]
     lower.lower(main.parse_flagfile("experiments/digits.flags", *flags), splits, path)
     lower.write_data(path / "data.npz", splits)
     return path
 
 
 def test_a_run_with_detection_goes_on_in_the_middle_of_an_epoch(splits, tmp_path):
-    folder = lowered_clustering(tmp_path / "lowered", splits, "pass")
+    folder = lowered_clustering(tmp_path / "lowered", splits, "encoder")
     stopped = run_lowered(folder, tmp_path / "parts", "--minutes=0")  # one step is done even so
     assert "after 1 of" in stopped.stdout and "out of time" in stopped.stdout
     assert run_lowered(folder, tmp_path / "parts").returncode == 0

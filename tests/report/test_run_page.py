@@ -80,6 +80,17 @@ def test_the_numbers_of_every_curve_are_there_as_text(run):
     assert "epoch K = 5 K = 7 1 50.0% 25.0% 2 50.0% 50.0%" in page.words
 
 
+def test_a_teacher_s_note_is_told(run):
+    flags = (run / "config.flags").read_text()
+    note = "--teacher_note=trained <with> labels\n"
+    (run / "config.flags").write_text(f"{flags}--detect_with=rows.npz\n{note}")
+    words = written(run).words
+    assert "the embeddings of rows.npz: trained <with> labels." in words
+    assert "labels were used to train" in words
+    (run / "config.flags").write_text(f"{flags}--detect_with=encoder\n{note}")
+    assert "labels were used to train" not in written(run).words
+
+
 def test_flags_are_escaped(run):
     assert "--loss a=b<c>" in written(run).words
 

@@ -62,6 +62,12 @@ def test_what_does_not_fit_is_listed_with_its_flag(tmp_path):
         assert f"  - {flag}: expected" in text, flag
 
 
+def test_a_file_of_embeddings_is_read(tmp_path):
+    np.savez(tmp_path / "rows.npz", path=["a.jpg", "b.jpg"], embedding=np.eye(2))
+    text, _ = checked_run(tmp_path / "run", detect_with=str(tmp_path / "rows.npz"), epochs=1)
+    assert "  - --detect_with=" in text and "expected rows of the images" in text
+
+
 def test_too_little_memory_or_disk_names_a_smaller_batch(tmp_path, monkeypatch):
     config = tiny.config(**SHORT)
     model = build.model(config, tf.distribute.get_strategy(), num_examples=160)

@@ -15,8 +15,10 @@ from ifnd_tf.data.datasets import Splits
 from ifnd_tf.data.file_source import FileSource
 from ifnd_tf.data.source import ArraySource
 from ifnd_tf.errors import UserError
+from ifnd_tf.export import saved_model
 from ifnd_tf.run.progress import Progress
 from ifnd_tf.stages import build, embed, embed_folders
+from ifnd_tf.stages.embed_encoder import EmbedEncoder
 from tests import tiny
 from tests.conftest import make_strategy
 
@@ -35,7 +37,8 @@ def write(path, splits, strategy=None, progress=None, **settings):
     )
     strategy = strategy or tf.distribute.get_strategy()
     model = build.model(config, strategy, num_examples=30)
-    embed.write(tiny.run(config, strategy, progress), splits, model.network)
+    encoder = EmbedEncoder(model.network.inference, config.image_size)
+    embed.write(tiny.run(config, strategy, progress), splits, encoder)
     return path / "embeddings", model
 
 
@@ -160,3 +163,70 @@ def test_images_without_files_cannot_be_sorted(tmp_path, splits):
     remote = Splits(FileSource("far", "gs://bucket", ["a.png"], np.full(1, -1), ()), None)
     with pytest.raises(UserError, match="expected images and --workdir on disks"):
         embed_folders.check("copy", remote, str(tmp_path))
+
+
+def test_a_page_shows_clusters_map_copies_and_odd_ones(tmp_path, splits):
+    folder, _ = write(tmp_path, splits, embed_diverse=3)
+    page = (folder / "index.html").read_text()
+    for section in ("clusters", "map", "duplicates", "odd", "diverse"):
+        assert f'<section id="{section}"' in page
+    assert "40 images, 1 exact and" in page and ">mine 1 <span>1 exact" in page
+    assert 'src="http' not in page and 'href="http' not in page
+    odd = rows(folder / "odd.csv")
+    assert len(odd) == 40 and float(odd[0]["oddness"]) >= float(odd[-1]["oddness"])
+
+
+class _Foreign(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([None, 5, 5, 3], tf.float32, name="pixels")])
+    def look(self, pixels):
+        return {"features": tf.reshape(pixels, [-1, 75])}
+
+
+def without_a_run(path, splits, **settings) -> pathlib.Path:
+    found = tiny.run(
+        tiny.config(workdir=str(path), mode="embed", embed_clusters=3, **settings),
+        tf.distribute.get_strategy(),
+    )
+    found.splits = splits
+    embed.write_embeddings(found)
+    return path / "embeddings"
+
+
+def test_a_saved_model_embeds_without_a_run(tmp_path, splits):
+    module = _Foreign()
+    tf.saved_model.save(module, str(tmp_path / "model"), {"serving_default": module.look})
+    folder = without_a_run(tmp_path / "run", splits, saved_model=str(tmp_path / "model"))
+    with np.load(folder / "embeddings.npz") as table:
+        features, embedding = table["features"], table["embedding"]
+    assert features.shape == (40, 75) and features.min() >= 0 and features.max() <= 1
+    np.testing.assert_array_equal(features[5], features[1])
+    np.testing.assert_allclose(np.linalg.norm(embedding, axis=1), 1, rtol=1e-5)
+    exact = [row for row in rows(folder / "duplicates.csv") if row["kind"] == "exact"]
+    assert [(row["path"], row["duplicate_of"]) for row in exact] == [("mine 5", "mine 1")]
+    assert "--saved_model=" in (tmp_path / "run" / "config.flags").read_text()
+
+
+def test_a_file_of_embeddings_serves_without_a_run(tmp_path, splits):
+    folder, _ = write(tmp_path / "first", splits)
+    with np.load(folder / "embeddings.npz") as table:
+        first = dict(table)
+    np.savez(tmp_path / "rows.npz", path=first["path"][1:], embedding=first["features"][1:])
+    other = without_a_run(tmp_path / "run", splits, embeddings=str(tmp_path / "rows.npz"))
+    with np.load(other / "embeddings.npz") as table:
+        assert table["path"].tolist() == first["path"][1:].tolist()
+        assert table["split"].tolist() == first["split"][1:].tolist()
+        np.testing.assert_array_equal(table["embedding"], table["features"])
+    assert len(rows(other / "clusters.csv")) == 39
+    # It can be given again: the format that --mode=embed writes is read.
+    again = without_a_run(tmp_path / "again", splits, embeddings=str(other / "embeddings.npz"))
+    assert len(rows(again / "clusters.csv")) == 39
+
+
+def test_the_encoder_of_a_start_embeds_without_training(tmp_path, splits):
+    model = build.model(tiny.config(), tf.distribute.get_strategy(), num_examples=160)
+    saved_model.export(str(tmp_path / "model"), model.network, 8)
+    folder = without_a_run(tmp_path / "run", splits, init_from=str(tmp_path / "model"), seed=5)
+    with np.load(folder / "embeddings.npz") as table:
+        features = table["features"][:30]
+    expected = model.network.features(splits.train.pixels)
+    np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)

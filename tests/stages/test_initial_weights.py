@@ -18,6 +18,7 @@ from ifnd_tf.models.initial_weights import weights_of
 from ifnd_tf.models.network import Network
 from ifnd_tf.stages import build, initial_weights
 from tests import tiny
+from tests.conftest import make_strategy
 
 TINY = [f"--{name}={value}" for name, value in tiny.SETTINGS.items()]
 FILES = ["", "/encoder.keras", "/encoder.weights.h5", "/saved_model"]
@@ -127,10 +128,14 @@ def test_a_run_that_has_begun_needs_its_start_no_more(old, tmp_path):
     assert run(*settings) == 0
 
 
-def test_a_frozen_encoder_waits_for_its_projector_and_resumes(old, tmp_path):
+@pytest.mark.parametrize(
+    "strategy",
+    ["default", pytest.param("mirrored-2", marks=[pytest.mark.slow, pytest.mark.distribution])],
+)
+def test_a_frozen_encoder_waits_for_its_projector_and_resumes(strategy, old, tmp_path):
     settings = {"init_from": old, "freeze_epochs": 1, "detector": "none", "weight_decay": 0.1}
     before = started(**settings)
-    strategy, split = tf.distribute.get_strategy(), tmp_path / "split"
+    strategy, split = make_strategy(strategy), tmp_path / "split"
     frozen, _ = tiny.train(tiny.config(**settings, stop_after_epoch=1), strategy, split)
     assert_equal([v.numpy() for v in before.encoder.trainable_variables],
                  [v.numpy() for v in frozen.encoder.trainable_variables])  # fmt: skip

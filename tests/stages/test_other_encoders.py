@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 import main
+from ifnd_tf.models import backbones
 from tests import tiny
 from tests.system.faults.equality import first_difference
 
@@ -24,7 +25,13 @@ pytestmark = pytest.mark.slow
 
 def run(path: pathlib.Path, backbone: str, *arguments: str) -> int:
     flags = [f"--{name}={value}" for name, value in TINY.items()]
-    data = ["--dataset=digits", "--subset_images=48", "--protocols=knn", "--seed=1"]
+    data = [
+        "--dataset=digits",
+        "--queue_size=32",
+        "--subset_images=48",
+        "--protocols=knn",
+        "--seed=1",
+    ]
     return main.main([*flags, *data, f"--workdir={path}", f"--backbone={backbone}", *arguments])
 
 
@@ -60,13 +67,16 @@ def features(path: pathlib.Path, images: np.ndarray) -> dict[str, np.ndarray]:
 )
 @pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
 def test_it_trains_is_evaluated_and_exported(backbone, tmp_path):
-    formats = "--export_formats=saved_model,keras,onnx,tflite"
+    names = ["saved_model", "keras"]
+    if "ConvNeXt" not in backbone:  # tf2onnx leaves its grouped convolutions out
+        names += ["onnx", "tflite"]
+    formats = f"--export_formats={','.join(names)}"
     assert run(tmp_path, backbone, "--mode=train,evaluate,export", formats) == 0
     results = json.loads((tmp_path / "results.json").read_text())
     assert 0 <= results["knn_top1"] <= 1
     images = np.random.default_rng(0).integers(0, 256, [2, SIDE, SIDE, 3], np.uint8)
     found = features(tmp_path, images)
-    assert set(found) == {"saved_model", "keras", "onnx", "tflite"}
+    assert set(found) == set(names)
     expected = found.pop("saved_model")
     assert np.ptp(expected) > 0
     for name, value in found.items():
@@ -75,12 +85,20 @@ def test_it_trains_is_evaluated_and_exported(backbone, tmp_path):
         )
 
 
-def test_dropout_goes_on_where_it_stopped(tmp_path):
-    """EfficientNet drops whole branches at random; its random states are in the checkpoint."""
-    backbone = "keras:EfficientNetB0"
-    assert run(tmp_path / "whole", backbone, "--mode=train") == 0
-    assert run(tmp_path / "split", backbone, "--mode=train", "--stop_after_epoch=1") == 0
-    assert run(tmp_path / "split", backbone, "--mode=train") == 0
+def test_dropout_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    """As EfficientNet's; its random states are in the checkpoint."""
+
+    def with_dropout(*args, **options):
+        plain = build_encoder(*args, **options)
+        return keras.Model(plain.inputs[0], keras.layers.Dropout(0.5)(plain.outputs[0]))
+
+    build_encoder = backbones.build
+    monkeypatch.setattr(backbones, "build", with_dropout)
+    strategy = tf.distribute.get_strategy()
+    for name, stops in (("whole", [0]), ("split", [1, 0])):
+        for stop in stops:
+            config = tiny.config(detector="none", stop_after_epoch=stop)
+            tiny.train(config, strategy, tmp_path / name)
     assert first_difference(str(tmp_path / "whole"), str(tmp_path / "split")) is None
 
 

@@ -19,7 +19,7 @@ from tests.conftest import make_strategy
 from tests.outcomes import SPLIT, alone, assert_same, outcome
 
 # 5 or 6 steps that do not see all 160 images.
-KEYS = {"embedding_source": "keys", "batch_size": 24, "queue_size": 72}
+KEYS = {"detect_with": "keys", "batch_size": 24, "queue_size": 72}
 
 
 @pytest.mark.slow
@@ -105,7 +105,7 @@ def test_every_detector_trains(detector, tmp_path):
 
 OPTIONS = {
     "simclr": {
-        "embedding_source": "keys",
+        "detect_with": "keys",
         "framework": "simclr",
         "infeed_dtype": "float32",
         "optimizer": "lars",
@@ -114,7 +114,7 @@ OPTIONS = {
     },
     "pass": {"acceptance_scope": "cluster"},
     "keys": {
-        "embedding_source": "keys",
+        "detect_with": "keys",
         "batch_norm": "split",
         "batch_norm_splits": 4,
         "precision": "mixed_bfloat16",

@@ -37,7 +37,7 @@ OTHERS = {
     "attract": ["--treatment=attract"],
     "fnc": ["--treatment=fnc"],
     "simclr": ["--framework=simclr", "--batch_norm=sync"],
-    "keys": ["--embedding_source=keys"],
+    "keys": ["--detect_with=keys"],
 }
 
 

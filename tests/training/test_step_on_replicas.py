@@ -12,26 +12,31 @@ from tests.conftest import make_strategy
 pytestmark = pytest.mark.distribution
 
 VARIANTS = {
-    "moco-keys": {"embedding_source": "keys"},
+    "moco-keys": {"detect_with": "keys"},
     "moco-rescaled": {"rescale_negatives": True},
     "moco-sce": {"treatment": "eliminate,sce"},
+    "moco-teacher": {"treatment": "eliminate"},
+    "simclr-teacher": {"framework": "simclr", "treatment": "eliminate"},
     "simclr-union": {"framework": "simclr", "level_combination": "union"},
 }
 # Parameters by which a rule acts at once.
 AT_ONCE = {
-    "fnc": "fnc:views=2:threshold=0.2",
+    "fnc": "fnc:views=2:most=64:threshold=0.6",
     "fnd": "fnd:start=0:alpha=0.3",
     "glofnd": "glofnd:start=0:alpha=0.3",
     "ring": "ring:inner=0.2",
 }
+# Some keys of the tiny network are equal but for rounding, which would decide between ranks.
+WIDER = {"width": 16, "projection_dim": 32}
 VARIANTS |= {
     f"{framework}-{name}": {"framework": framework, "treatment": AT_ONCE.get(name, name)}
+    | (WIDER if name in ("fnd", "nnclr", "ring") else {})
     for name in names()
     for framework, other in (("moco", "batch"), ("simclr", "queue"))
     if other not in declared(name).needs
 }
 REPLICAS = {"moco-keys": 4, "simclr-union": 4}  # the others: 2
-QUICK = {"moco-attract", "simclr-glofnd"}
+QUICK = {"moco-teacher", "moco-attract", "simclr-glofnd"}
 
 
 def after_two_steps(variant, strategy):
@@ -41,7 +46,13 @@ def after_two_steps(variant, strategy):
     """
     config = tiny.config(**VARIANTS[variant], num_clusters="4,8")
     strategy, source = make_strategy(strategy), tiny.splits().train
-    model = build.model(config, strategy, num_examples=160)
+    teacher = None
+    if variant.endswith("teacher"):
+        teacher = np.random.default_rng(2).normal(size=[160, 6]).astype(np.float32)
+        teacher /= np.linalg.norm(teacher, axis=1, keepdims=True)
+        teacher[::5] = 0.0  # no rows
+    width = 0 if teacher is None else teacher.shape[1]
+    model = build.model(config, strategy, num_examples=160, teacher_width=width)
     model.pseudo_labels.assign(np.random.default_rng(0).integers(-1, 3, (2, 160)))
     if model.label_confidence is not None:
         model.label_confidence.assign(np.random.default_rng(2).random((2, 160)))
@@ -50,13 +61,13 @@ def after_two_steps(variant, strategy):
             value.assign(np.random.default_rng(1).uniform(0.2, 0.8, 160))
     if model.true_labels is not None:
         model.true_labels.assign(source.labels)
-    batches = build.training_batches(config, strategy, source, 0)
+    batches = build.training_batches(config, strategy, source, 0, teacher=teacher)
     fit(model, batches, steps_per_epoch=2, epochs=1)
     found = {name: float(value) for name, value in model.get_metrics_result().items()}
     del found["embedding_std"]  # of each replica's own anchors
     if model.loss_settings.detects in ("pairs", "weights") or "treatment" not in VARIANTS[variant]:
         assert found["masked_share"] > 0.01
-    for name in ("queue", "queue_index", "memory"):
+    for name in ("queue", "queue_index", "teacher_queue", "memory"):
         if getattr(model, name, None) is not None:
             found[name] = getattr(model, name).numpy()
     found |= {name: value.numpy() for name, value in model.rule_state.items()}

@@ -1,0 +1,93 @@
+"""The columns of a file of embeddings, `.npz` or Parquet, as they are stored."""
+
+import io
+import zipfile
+import zlib
+from collections.abc import Sequence
+from typing import IO, Any
+
+import numpy as np
+
+from ifnd_tf.errors import UserError
+
+_FORM = "path (text) or index (integers), and embedding (floats [n, D])"
+
+
+def read_columns(flag: str, path: str) -> dict[str, np.ndarray]:
+    """The arrays "embedding" [n, D] and "path" or "index" [n] of a file.
+
+    Raises:
+        UserError: if the file is not what its suffix says, lacks a column, or holds rows of
+            several widths; it names the flag.
+    """
+    import pyarrow
+
+    damaged = (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error)
+    reading = _parquet if path.lower().endswith(".parquet") else _npz
+    try:
+        with open_file(path) as file:
+            return reading(file)
+    except (*damaged, pyarrow.ArrowException) as error:
+        raise wrong(flag, path, str(error).splitlines()[0]) from error
+
+
+def _chosen(names: Sequence[str]) -> list[str]:
+    """The columns to read."""
+    key = next((name for name in ("path", "index") if name in names), None)
+    if key is None or "embedding" not in names:
+        raise ValueError(f"the columns {', '.join(names) or 'none'}")
+    return [key, "embedding"]
+
+
+def _npz(file: IO[bytes]) -> dict[str, np.ndarray]:
+    packed: Any = np.load(file)  # never unpickles
+    if isinstance(packed, np.ndarray):
+        raise ValueError("one array without names")
+    return {name: packed[name] for name in _chosen(packed.files)}
+
+
+def _parquet(file: IO[bytes]) -> dict[str, np.ndarray]:
+    import pyarrow.parquet
+
+    stored = pyarrow.parquet.ParquetFile(file)
+    key, column = _chosen(stored.schema_arrow.names)
+    table = stored.read([key, column])
+    return {key: table[key].to_numpy(), column: _matrix(table[column])}
+
+
+def _matrix(column: Any) -> np.ndarray:
+    """A column of lists as [n, D]; NaN in rows of null."""
+    import pyarrow
+    import pyarrow.compute
+
+    kind = column.type
+    if not (pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind)
+            or pyarrow.types.is_fixed_size_list(kind)):  # fmt: skip
+        raise ValueError(f"embedding of type {kind}")
+    lengths = pyarrow.compute.list_value_length(column).fill_null(-1).to_numpy()
+    widths = np.unique(lengths[lengths >= 0]).tolist()
+    if len(widths) != 1:
+        raise ValueError(f"rows of widths {', '.join(map(str, widths[:5])) or 'none'}")
+    flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
+    matrix = np.full([len(lengths), widths[0]], np.nan, np.float32)
+    matrix[lengths >= 0] = np.concatenate(flat).reshape(-1, widths[0])
+    return matrix
+
+
+def open_file(path: str) -> IO[bytes]:
+    """A file on disk or gs://, to be read."""
+    if "://" not in path:
+        return open(path, "rb")
+    import tensorflow as tf
+
+    if not tf.io.gfile.exists(path):
+        raise FileNotFoundError(path)
+    return io.BytesIO(tf.io.gfile.GFile(path, "rb").read())
+
+
+def wrong(flag: str, path: str, received: object) -> UserError:
+    """The error of a file with other columns."""
+    return UserError(
+        f"--{flag}={path}: expected {_FORM}, in the format that the suffix says. Received: "
+        f"{received}; write the file again."
+    )

@@ -1,0 +1,198 @@
+"""Embeddings of any tool: `.npz` or Parquet with `path` (or `index`) and `embedding`.
+
+`--mode=embed` writes such files. A row belongs to the image whose path ends in the row's, so paths
+may be absolute, or relative to the data set's folder or to one above it.
+"""
+
+import hashlib
+import os
+import posixpath
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ifnd_tf.data import embedding_columns
+from ifnd_tf.data.contents import counted, named
+from ifnd_tf.errors import UserError, did_you_mean_path
+
+SUFFIXES = (".npz", ".parquet")
+# Flag -> its spellings that are no path.
+WORDS = {"detect_with": ("encoder", "keys"), "teacher": ("",), "embeddings": ("",)}
+# Flags that also name a SavedModel.
+MODELS = ("detect_with", "teacher")
+
+
+class Rows(NamedTuple):
+    """The embeddings of N examples.
+
+    Attributes:
+        points: float32 [N, D], see `centred`; zeros where there is none.
+        identity: of their origin: what a run that goes on must find again.
+        notes: rows that are missing, doubled, extra or unusable, in words.
+    """
+
+    points: np.ndarray
+    identity: str
+    notes: str = ""
+
+    @property
+    def known(self) -> np.ndarray:
+        """bool [N]: which examples have a row."""
+        return np.any(self.points != 0, axis=1)
+
+
+def check_name(flag: str, text: str) -> None:
+    """Raises `UserError` for a spelling or a path on this machine's disk that cannot be right.
+
+    Args:
+        flag: one of `WORDS`.
+        text: as the user wrote it.
+    """
+    path, words = os.path.expanduser(text), WORDS[flag]
+    if text in words or "://" in path:
+        return
+    if path.lower().endswith(SUFFIXES) and os.path.isfile(path):
+        return
+    saved = [os.path.join(path, f"saved_model.{end}") for end in ("pb", "pbtxt")]
+    if flag in MODELS and any(map(os.path.isfile, saved)):
+        return
+    wanted = "".join(f"{word}, " for word in filter(None, words))
+    received = "which is not there"
+    if os.path.isdir(path):
+        received = "a folder without saved_model.pb" if flag in MODELS else "a folder"
+    elif os.path.isfile(path):
+        received = "a file of another kind"
+    raise UserError(
+        f"--{flag}: expected {wanted}a file of embeddings ({' or '.join(SUFFIXES)})"
+        f"{', or the directory of a SavedModel' if flag in MODELS else ''}. Received: {text!r}, "
+        f"{received}.{'' if os.path.exists(path) else did_you_mean_path(path)}"
+    )
+
+
+def is_file(text: str) -> bool:
+    """Whether a flag's value names a file of embeddings rather than a SavedModel."""
+    return text.lower().endswith(SUFFIXES)
+
+
+def identity(path: str) -> str:
+    """A hash of a file; of a SavedModel's graph and of its variables' checksums."""
+    files = [path]
+    if not is_file(path):
+        files = [f"{path}/{name}" for name in ("saved_model.pb", "variables/variables.index")]
+    digest = hashlib.sha256()
+    for name in files:
+        try:
+            with embedding_columns.open_file(name) as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+        except FileNotFoundError:  # a SavedModel need not have variables
+            continue
+    return digest.hexdigest()
+
+
+def read(flag: str, path: str, names: Sequence[str], readable: np.ndarray) -> Rows:
+    """Reads a file and finds each example's row.
+
+    Args:
+        flag: that named the file, for messages.
+        path: the file, on disk or gs://.
+        names: of the N examples, their paths or ids.
+        readable: int [m], the examples that should have a row.
+
+    Raises:
+        UserError: if the file is not what its suffix says, lacks a column, holds rows of several
+            widths, or has no row for any example.
+    """
+    path = os.path.expanduser(path)
+    columns = embedding_columns.read_columns(flag, path)
+    values = columns["embedding"]
+    by_path = "path" in columns
+    keys = columns["path" if by_path else "index"]
+    if values.ndim != 2 or values.shape[1] < 2 or values.dtype.kind not in "fiu":
+        raise embedding_columns.wrong(
+            flag, path, f"embedding of shape {list(values.shape)} and type {values.dtype}"
+        )
+    if len(keys) != len(values) or keys.ndim != 1 or keys.dtype.kind not in "OUSiu":
+        raise embedding_columns.wrong(
+            flag, path, f"{len(keys)} keys of type {keys.dtype} for {len(values)} rows"
+        )
+    shown = [text.decode() if isinstance(text, bytes) else str(text) for text in keys.tolist()]
+    place = _by_path(flag, path, shown, names) if by_path else _by_index(keys, len(names))
+    if not np.any(place >= 0):
+        raise UserError(
+            f"--{flag}={path}: expected rows of the images, such as {named(names[:2])}. "
+            f"Received: {counted(len(shown), 'row')} of others, such as {named(shown[:2])}; make "
+            "the paths relative to the data set's folder."
+        )
+    points = np.zeros([len(names), values.shape[1]], np.float32)
+    # The first row of an example counts.
+    found, first = np.unique(place, return_index=True)
+    found, first = found[found >= 0], first[found >= 0]
+    points[found] = values[first]
+    usable = centred(points)
+    notes = {
+        "without a row": [names[int(i)] for i in np.setdiff1d(readable, found)],
+        "with NaN, infinity or zeros alone in the row": [
+            names[int(i)] for i in found[~usable[found]]
+        ],
+        "with a second row, which is left out": [
+            shown[row] for row in np.setdiff1d(np.flatnonzero(place >= 0), first)
+        ],
+    }
+    said = [f"{counted(len(x), 'image')} {words} ({named(x)})" for words, x in notes.items() if x]
+    if others := [shown[row] for row in np.flatnonzero(place < 0)]:
+        said.append(f"{counted(len(others), 'row')} of no image of the data ({named(others)})")
+    return Rows(points, identity(path), "; ".join(said))
+
+
+def centred(points: np.ndarray) -> np.ndarray:
+    """Brings rows to unit length, takes their mean away, and to unit length again; in place.
+
+    What all images share tells none apart: of EfficientNet-Lite0's rows of 3,000 CIFAR-10 images
+    the 20 nearest neighbours are of one class in 0.551, and in 0.533 as they are.
+
+    Args:
+        points: float32 [N, D]; rows that are not finite or of zeros become zeros.
+
+    Returns:
+        bool [N]: the others.
+    """
+    usable = np.ones(len(points), bool)
+    for middle in (False, True):
+        if middle:
+            points[usable] -= points.sum(0, dtype=np.float64) / max(1, usable.sum())
+        length = np.linalg.norm(points, axis=1)
+        usable &= np.isfinite(length) & (length > 1e-6 * middle)
+        points[~usable] = 0.0
+        points[usable] /= length[usable, None]
+    return usable
+
+
+def _by_index(keys: np.ndarray, count: int) -> np.ndarray:
+    """int [n]: the example of each row, -1 for none."""
+    if keys.dtype.kind not in "iu":
+        return np.full(len(keys), -1)
+    return np.where((keys >= 0) & (keys < count), keys, -1).astype(np.int64)
+
+
+def _by_path(flag: str, path: str, keys: Sequence[str], names: Sequence[str]) -> np.ndarray:
+    """int [n]: the example whose path ends in each row's, -1 for none."""
+    wanted = [posixpath.normpath(key) for key in keys]
+    parts = [os.path.abspath(name).split("/") for name in names]
+    place = np.full(len(keys), -1)
+    for depth in {key.count("/") + 1 for key in wanted}:
+        ends: dict[str, int] = {}
+        for index, each in enumerate(parts):
+            end = "/".join(each[-depth:])
+            ends[end] = index if end not in ends else -2
+        for row, key in enumerate(wanted):
+            if key.count("/") + 1 == depth:
+                place[row] = ends.get(key, -1)
+    if len(several := np.flatnonzero(place == -2)):
+        raise UserError(
+            f"--{flag}={path}: expected paths that tell the images apart. Received: "
+            f"{named([keys[several[0]]])}, in which several images' paths end; make the paths "
+            "relative to the data set's folder."
+        )
+    return place

@@ -1,0 +1,82 @@
+"""The encoder of `--mode=embed`: the run's own, another's, or a file of embeddings."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from ifnd_tf.data import embedding_file
+from ifnd_tf.data.datasets import Splits
+from ifnd_tf.run.checkpoints import CheckpointStore
+from ifnd_tf.stages import build, given_rows, initial_weights
+from ifnd_tf.stages.run import Run
+
+# Sides of the views, in pixels: of a SavedModel that takes images of any size, and of images that
+# are only looked at.
+_ANY_SIZE, _LOOKED_AT = 224, 64
+
+
+class EmbedEncoder(NamedTuple):
+    """How images get their features.
+
+    Attributes:
+        outputs: uint8 images `[b, S, S, 3]` -> "features" float32 `[b, F]` and, where the encoder
+            has one of its own, "embedding" `[b, D]` of unit length; nothing with given rows.
+        image_size: S.
+        rows: of all images of both parts of the data, if they are given; else None.
+    """
+
+    outputs: Callable[[tf.Tensor], dict[str, tf.Tensor]]
+    image_size: int
+    rows: np.ndarray | None = None
+
+
+def choose(run: Run, splits: Splits) -> EmbedEncoder:
+    """The encoder that the flags say.
+
+    Raises:
+        UserError: if there is no checkpoint, or what the flags name is not usable.
+    """
+    config = run.config
+    if config.embeddings:
+        return EmbedEncoder(lambda images: {}, _LOOKED_AT, _given(run, splits))
+    if config.saved_model:
+        model = given_rows.load_saved_model(run, "saved_model", config.saved_model)
+        return EmbedEncoder(model, model.image_size or max(_ANY_SIZE, config.image_size))
+    if without_run(run):
+        return EmbedEncoder(_starting(run), config.image_size)
+    return EmbedEncoder(run.trained_model().network.inference, config.image_size)
+
+
+def without_run(run: Run) -> bool:
+    """Whether the images are embedded by an encoder that this directory's run has not trained."""
+    config = run.config
+    if config.saved_model or config.embeddings:
+        return True
+    checkpoints = CheckpointStore(run.directory.file("checkpoints")).steps()
+    return bool(config.init_from) and not checkpoints
+
+
+def _starting(run: Run) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """The features of the encoder of `--init_from`, whose projector may be missing."""
+    start = initial_weights.starter(run.config, run.progress.line)
+    assert start is not None
+    with run.strategy.scope():
+        network = build.network(run.config)
+        start(network)
+    return lambda images: {"features": network.features(images)}
+
+
+def _given(run: Run, splits: Splits) -> np.ndarray:
+    """The rows of `--embeddings`, float32 `[N, D]`; zeros where an image has none."""
+    path = run.config.embeddings
+    parts = [source for source in splits if source is not None]
+    names = [source.describe(i) for source in parts for i in range(source.num_examples)]
+    starts = np.cumsum([0, *(source.num_examples for source in parts)])
+    readable = [s.readable + start for s, start in zip(parts, starts, strict=False)]
+    with run.progress.phase(f"reading {path}"):
+        rows = embedding_file.read("embeddings", path, names, np.concatenate(readable))
+    if rows.notes:
+        run.progress.line(f"warning: --embeddings={path}: {rows.notes}")
+    return rows.points

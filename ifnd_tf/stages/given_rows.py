@@ -1,0 +1,101 @@
+"""Embeddings of the training images that come from elsewhere: a file, or a SavedModel."""
+
+import numpy as np
+
+from ifnd_tf.data import embedding_file
+from ifnd_tf.data.embedding_file import MODELS, WORDS, Rows
+from ifnd_tf.errors import UserError
+from ifnd_tf.evaluation.embed import SEEN, Embedder
+from ifnd_tf.evaluation.saved_model import SavedModelFeatures, load_features
+from ifnd_tf.stages import build
+from ifnd_tf.stages.run import Run
+
+
+class SameRows:
+    """The identity of given embeddings, in a checkpoint.
+
+    Args:
+        flag: that names them.
+        rows: what is there now.
+    """
+
+    def __init__(self, flag: str, rows: Rows):
+        self._flag, self._identity = flag, rows.identity
+
+    def get_state(self) -> str:
+        """The identity."""
+        return self._identity
+
+    def set_state(self, state: str) -> None:
+        """Raises `UserError` if a checkpoint was written with others."""
+        if state != self._identity:
+            raise UserError(
+                f"--{self._flag}: expected the embeddings that the run was begun with. Received: "
+                "others of the same name; bring the file back, or choose another --workdir."
+            )
+
+
+def find(run: Run) -> dict[str, Rows]:
+    """The rows of each flag that names a path, by flag; of one path they are found once.
+
+    Raises:
+        UserError: as `embedding_file.read` and `load_features`, and if an embedding is not finite.
+    """
+    used = _used(run)
+    found = {path: _rows(run, flag, path) for flag, path in used.items()}
+    return {flag: found[path] for flag, path in used.items()}
+
+
+def check(run: Run) -> None:
+    """Reads the files and loads the SavedModels, which embed nothing yet; raises as `find`."""
+    for flag, path in _used(run).items():
+        if embedding_file.is_file(path):
+            _rows(run, flag, path)
+        else:
+            load_saved_model(run, flag, path)
+
+
+def _used(run: Run) -> dict[str, str]:
+    """The flags that name a path."""
+    paths = {flag: getattr(run.config, flag) for flag in MODELS}
+    return {flag: path for flag, path in paths.items() if path not in WORDS[flag]}
+
+
+def _rows(run: Run, flag: str, path: str) -> Rows:
+    embedding_file.check_name(flag, path)
+    source = run.splits.train
+    if not embedding_file.is_file(path):
+        return _embedded(run, flag, path)
+    names = [source.describe(index) for index in range(source.num_examples)]
+    with run.progress.phase(f"reading {path}"):
+        rows = embedding_file.read(flag, path, names, source.readable)
+    if rows.notes:
+        run.progress.line(f"warning: --{flag}={path}: {rows.notes}")
+    return rows
+
+
+def _embedded(run: Run, flag: str, path: str) -> Rows:
+    """The features of a SavedModel, from one pass over the training images."""
+    source = run.splits.train
+    encode = load_saved_model(run, flag, path)
+    size = encode.image_size or run.config.image_size
+    with run.progress.phase(f"embedding by {path}") as count:
+        batches = build.ordered_batches(run.config, run.strategy, source, image_size=size)
+        found = Embedder(encode, run.strategy)(batches, source.num_examples, count)
+    points = found["features"]
+    if bad := int(np.sum(~embedding_file.centred(points) & found[SEEN])):
+        raise UserError(
+            f"--{flag}={path}: expected finite features that differ. Received: {bad} of "
+            f"{len(points)} images with NaN, infinity or the same as all; does the model take "
+            "pixels in [0, 1]?"
+        )
+    return Rows(points, embedding_file.identity(path))
+
+
+def load_saved_model(run: Run, flag: str, path: str) -> SavedModelFeatures:
+    """The signature and output of `--saved_model_signature` and `--saved_model_output`."""
+    config = run.config
+    with run.strategy.scope():
+        return load_features(
+            path, config.saved_model_signature, config.saved_model_output, flag=flag
+        )
