@@ -7,6 +7,7 @@ as many as a run alone has, results are equal to the bit.
 
 import collections
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -18,7 +19,6 @@ from multiprocessing.connection import Connection, wait
 from typing import NamedTuple
 
 import tensorflow as tf
-from absl import logging
 
 from ifnd_tf.config import Config
 from ifnd_tf.data import datasets
@@ -186,7 +186,7 @@ def work(connection: Connection) -> None:
     """A job: trains and evaluates what it is sent, until the connection is closed."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     tf.get_logger().setLevel("ERROR")
-    logging.set_verbosity(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.ERROR)
     opened: dict[tuple, datasets.Splits] = {}
     terminal, strategy = _Told(connection), None
     while True:
