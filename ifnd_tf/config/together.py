@@ -1,6 +1,6 @@
-"""Checks of settings beside each other."""
+"""Checks of settings beside each other, on a `Config`, which calls them."""
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ifnd_tf.config import num_clusters
 from ifnd_tf.config.evaluation import PROTOCOLS
@@ -10,11 +10,8 @@ from ifnd_tf.config.run import STAGES
 from ifnd_tf.config.treatments import check_settings
 from ifnd_tf.errors import UserError, did_you_mean
 
-if TYPE_CHECKING:
-    from ifnd_tf.config import Config
 
-
-def _check_stages(config: "Config") -> None:
+def _check_stages(config: Any) -> None:
     """Raises `UserError` for a list with an unknown entry, or stages that do not go together."""
     for name, given, known in (
         ("mode", config.stages, STAGES),
@@ -38,7 +35,7 @@ def _check_stages(config: "Config") -> None:
             )
 
 
-def _check_others(config: "Config") -> None:
+def _check_others(config: Any) -> None:
     """Raises `UserError` where a SavedModel or a file of embeddings is of no use."""
     for flag, stages in (("saved_model", {"evaluate", "embed"}), ("embeddings", {"embed"})):
         if getattr(config, flag) and set(config.stages) - {"check", "report", *stages}:
@@ -52,7 +49,7 @@ def _check_others(config: "Config") -> None:
         )
 
 
-def check_together(config: "Config") -> None:
+def check_together(config: Any) -> None:
     """Raises `UserError` naming the first clash of two settings."""
     _check_stages(config)
     known = config.backbone in ("auto", *RESNETS)

@@ -8,6 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from ifnd_tf.data import datasets
+from ifnd_tf.data.dataset_name import KINDS
 from ifnd_tf.data.decode import as_pixels
 from ifnd_tf.errors import UserError
 from tests.data.conftest import picture
@@ -147,7 +148,7 @@ def test_a_list_may_be_relative_to_the_data_dir(tmp_path):
 
 @pytest.mark.parametrize("name", ["cifar10", "", "folder:", "digits:x", "tfds:", "folder"])
 def test_unknown_names_list_what_exists(name):
-    refuses("expected digits, folder:PATH, list:FILE or tfds:NAME[/CONFIG]", name)
+    refuses(f"expected {KINDS}", name)
 
 
 def test_splits_that_a_data_set_cannot_have_are_refused(tmp_path):

@@ -1,11 +1,13 @@
 """Every detector of `--detector`, on four obvious classes."""
 
 import contextlib
+import dataclasses
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from ifnd_tf.config import Config
 from ifnd_tf.detection import detectors, metrics
 from ifnd_tf.errors import UserError
 from tests import corners
@@ -23,13 +25,15 @@ def test_oracle_gives_the_truth_at_once():
 
 
 def test_none_has_nothing_to_detect():
-    assert detectors.named("none")(np.array([0])).num_levels == 0
+    assert detectors.DETECTORS["none"](np.array([0])).num_levels == 0
 
 
 def test_an_unknown_name_is_answered_with_those_there_are():
     message = "one of ifnd, neighbours, .* random. Received: 'orcale'. Did you mean oracle"
     with pytest.raises(UserError, match=message):
-        detectors.named("orcale")
+        Config(detector="orcale")
+    (field,) = (f for f in dataclasses.fields(Config) if f.name == "detector")
+    assert set(field.metadata["choices"]) == set(detectors.DETECTORS)
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_any_saved_model_is_evaluated_in_a_directory_of_its_own(foreign, tmp_pat
         (["--saved_model={foreign}"], "--saved_model_signature: expected one that .* It has: look"),
         (["--saved_model={foreign}", "--saved_model_signature=look"], "_output: .* It has: out"),
         (["--saved_model=nowhere"], "--saved_model: expected the directory of a SavedModel"),
-        (["--saved_model={foreign}", "--mode=train"], "expected --mode=evaluate"),
+        (["--saved_model={foreign}", "--mode=train"], "expected --mode=embed or evaluate"),
         (["--saved_model={foreign}", "--protocols=finetune"], "expected protocols on frozen"),
         (["--label_shares=1,none"], "--label_shares: expected percentages"),
         (["--label_shares=0%"], "--label_shares: expected percentages"),
