@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from ifnd_tf.config import num_clusters
 from ifnd_tf.config.evaluation import PROTOCOLS
 from ifnd_tf.config.model import RESNETS
+from ifnd_tf.config.num_clusters import check_spelling
 from ifnd_tf.config.results import EXPORTS
 from ifnd_tf.config.run import STAGES
 from ifnd_tf.config.treatments import check_settings
@@ -58,7 +58,7 @@ def check_together(config: Any) -> None:
             f"--backbone: expected one of {', '.join(RESNETS)}, keras:NAME or hub:NAME. Received: "
             f"{config.backbone!r}.{did_you_mean(config.backbone, RESNETS)}"
         )
-    num_clusters.check_spelling(config.num_clusters)
+    check_spelling(config.num_clusters)
     _ = config.shares  # raises if they do not parse
     _check_others(config)
     if config.saved_model and "finetune" in config.protocol_names:
