@@ -1,0 +1,84 @@
+"""What a job of a comparison does: runs in turn, told to the process that has the terminal."""
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection
+
+import tensorflow as tf
+
+from ifnd_tf.data import datasets
+from ifnd_tf.distribute import strategies
+from ifnd_tf.errors import Stopped
+from ifnd_tf.run.progress import Nested, Progress
+from ifnd_tf.run.quiet_start import quiet_start
+from ifnd_tf.stages.compare_runs import Outcome, outcome
+from ifnd_tf.stages.run import Run
+
+# Seconds between two statuses of a job.
+_STATUS_SECONDS = 0.5
+
+
+class _Told(Progress):
+    """The terminal of a job: tells the process that has one."""
+
+    def __init__(self, connection: Connection):
+        super().__init__()
+        self._connection, self._sent = connection, float("-inf")
+
+    def line(self, text: str) -> None:
+        self._send("line", text)
+
+    def status(self, text: str, *, force: bool = False) -> None:
+        if force or time.monotonic() - self._sent >= _STATUS_SECONDS:
+            self._sent = time.monotonic()
+            self._send("status", text)
+
+    def outcome(self, found: Outcome) -> None:
+        """Tells what became of the run."""
+        self._send("outcome", found.text, found.failed)
+
+    def _send(self, *message: object) -> None:
+        # A phase's clock is a thread, and messages must not mix.
+        with (
+            self._lock,
+            contextlib.suppress(OSError),
+        ):  # If nobody listens, a run still has to save.
+            self._connection.send(message)
+
+
+def serve(connection: Connection) -> None:
+    """Trains and evaluates what it is sent, until the connection is closed."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    tf.get_logger().setLevel("ERROR")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    opened: dict[tuple, datasets.Splits] = {}
+    terminal, strategy = _Told(connection), None
+    while True:
+        try:
+            title, config = connection.recv()
+        except (EOFError, OSError):
+            return
+        with quiet_start():
+            strategy = strategy or strategies.make_strategy(
+                config.strategy, deterministic=config.deterministic
+            )
+        run = Run(config, strategy, Nested(terminal, title), opened)
+        try:
+            found = outcome(0, run)
+        except Stopped as stop:
+            sys.exit(128 + stop.number)
+        terminal.outcome(found)
+
+
+def _end_with_parent() -> None:
+    """Stops this process, after a checkpoint, when the one that started it has died."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
