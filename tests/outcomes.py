@@ -19,7 +19,8 @@ from tests.conftest import once
 VARIANTS = {
     "moco-eliminate": {"framework": "moco", "treatment": "eliminate"},
     "simclr-attract": {"framework": "simclr", "treatment": "attract"},
-    "moco-glofnd": {"framework": "moco", "treatment": "glofnd:start=0:alpha=0.3"},
+    # Every rule that keeps something for each example.
+    "moco-state": {"treatment": "fnc:views=2:threshold=0.2,hcsc,glofnd:start=0:alpha=0.3"},
     # With seed 0 a ReLU's input is so near 0 that rounding decides: with softplus instead,
     # velocities agree to 7e-7, else to 1e-4.
     "moco-keys": {"detect_with": "keys", "num_clusters": "4,8", "seed": 1},

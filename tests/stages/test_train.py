@@ -45,7 +45,11 @@ def without_times(path):
 
 
 @pytest.mark.parametrize(
-    "variant", ["moco-eliminate", pytest.param("moco-keys", marks=pytest.mark.slow)]
+    "variant",
+    [
+        "moco-eliminate",
+        *(pytest.param(f"moco-{n}", marks=pytest.mark.slow) for n in ("keys", "state")),
+    ],
 )
 def test_a_run_stopped_at_any_step_ends_bit_for_bit_the_same(variant, tmp_path):
     # 3 epochs of 5 steps; labels are refreshed before the second, and hold for two epochs, so

@@ -1,11 +1,8 @@
 import numpy as np
-import pytest
 
 from ifnd_tf.models.treatments.glofnd import LearnedThresholds
-from tests.conftest import make_strategy
 from tests.models.treatments import harness
 from tests.models.treatments.harness import B, Treated, assert_equals, case
-from tests.outcomes import outcome
 
 STATE = {
     "glofnd_threshold": np.linspace(0.2, 0.8, B),
@@ -86,15 +83,3 @@ def test_thresholds_learn_the_quantile():
     ]
     np.testing.assert_allclose(shares, 0.25, atol=0.08)
     assert 0.15 < loss.masked_share < 0.35
-
-
-@pytest.mark.slow
-def test_the_thresholds_of_a_resumed_run_are_those_of_one_that_never_stopped(tmp_path):
-    strategy = make_strategy("default")
-    whole = outcome("moco-glofnd", strategy, tmp_path / "whole")
-    outcome("moco-glofnd", strategy, tmp_path / "parts", stop_after_epoch=1)
-    resumed = outcome("moco-glofnd", strategy, tmp_path / "parts")
-    assert resumed.keys() == whole.keys() >= set(STATE)
-    assert len(np.unique(whole["glofnd_threshold"])) > 20
-    for name, value in whole.items():
-        np.testing.assert_array_equal(resumed[name], value, err_msg=name)
