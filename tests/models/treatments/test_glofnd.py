@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from ifnd_tf.models.treatments.glofnd import LearnedThresholds
 from tests.models.treatments import harness
