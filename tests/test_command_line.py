@@ -65,6 +65,7 @@ WRONG = {
     "--dataset=digits --eval_split=a": ["--eval_split: expected none", "--holdout_share"],
     "--detector=infd": ["--detector: expected one of", "Did you mean ifnd?"],
     "--num_clusters=10,many": ["--num_clusters: expected whole numbers", "'many'"],
+    "--dataset=parquet:photos": ["a folder with 0", "'parquet:photos/*.parquet'"],
     "--dataset=a.parquet": ["--dataset=parquet:a.parquet"],
     "--dataset=parquet:photos/*.parquet": ["which matches none", "'parquet:data/*.parquet'"],
     "--dataset=Folder:photos": ["--dataset=folder:photos"],
@@ -136,6 +137,23 @@ def test_flagfiles_are_relative_to_the_one_that_includes_them(here, monkeypatch)
     (here / "a" / "b" / "base.flags").write_text("--flagfile=../own.flags\n")
     with pytest.raises(UserError, match="include each other in a circle"):
         command_line.parse(["--flagfile=a/own.flags"])
+
+
+def test_a_preset_overrides_no_flag_whichever_comes_first(here):
+    first = command_line.parse(["--preset=photos", "--dataset=folder:photos", "--epochs=3"])
+    for arguments in (
+        ["--dataset=folder:photos", "--epochs=3", "--preset=photos"],
+        ["--dataset=folder:photos", "--preset", "photos", "--epochs=3"],
+    ):
+        assert command_line.parse(arguments) == first
+    assert first.epochs == 3
+
+
+def test_what_is_not_trained_here_has_a_directory_of_its_own(here):
+    plain = command_line.parse(["--dataset=folder:photos"]).run_path
+    embed = ["--mode=embed", "--dataset=folder:photos"]
+    assert command_line.parse([*embed, "--saved_model=m"]).run_path == f"{plain}-saved_model"
+    assert command_line.parse([*embed, "--embeddings=e.npz"]).run_path == f"{plain}-embeddings"
 
 
 def test_a_flagfile_with_a_byte_order_mark_is_read(here):

@@ -79,7 +79,9 @@ class Config(
     @property
     def run_path(self) -> str:
         """`workdir`, or its default."""
-        return self.workdir or f"runs/{self.name}"
+        # What is not trained here must not take the place of a run on the same images.
+        given = "-saved_model" * bool(self.saved_model) + "-embeddings" * bool(self.embeddings)
+        return self.workdir or f"runs/{self.name}{given}"
 
     @property
     def name(self) -> str:

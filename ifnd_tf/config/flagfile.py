@@ -18,7 +18,7 @@ def expand(arguments: Sequence[str], folder: pathlib.Path = pathlib.Path()) -> l
     Raises:
         UserError: if a file is missing, is no text or includes itself.
     """
-    return list(_expanded(arguments, folder, ()))
+    return list(_expanded(_presets_first(arguments), folder, ()))
 
 
 def presets() -> list[str]:
@@ -57,6 +57,19 @@ def _presets_folder() -> pathlib.Path:
     package = pathlib.Path(__file__).parents[1]
     installed = package / "experiments"
     return installed if installed.is_dir() else package.parent / "experiments"
+
+
+def _presets_first(arguments: Sequence[str]) -> list[str]:
+    """The arguments with `--preset` before all others, which then override its flags."""
+    presets, others = [], []
+    rest = iter(arguments)
+    for argument in rest:
+        name, equals, _ = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and name == "preset":
+            presets += [argument] if equals else [argument, next(rest, "")]
+        else:
+            others.append(argument)
+    return [*presets, *others]
 
 
 def _expanded(

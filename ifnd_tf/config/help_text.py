@@ -19,7 +19,7 @@ Pretrains an image encoder without labels; detected false negatives are masked.
 
 # The flags of a first run; `short` must fit a terminal of 24 lines.
 COMMON = {
-    "dataset": "folder:PATH, list:FILE, tfds:NAME",
+    "dataset": "folder:, list:, tfds:, parquet:",
     "experiment": "the run goes to runs/<experiment>",
     "mode": "stages to run; check: before training",
     "epochs": "passes over the images",

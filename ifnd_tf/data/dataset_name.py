@@ -64,6 +64,13 @@ def check_name(flag: str, dataset: str, data_dir: str = "") -> None:
     if kind == "tfds":
         _check_prepared(flag, rest, data_dir)
     path = os.path.expanduser(rest)
+    if kind == "parquet" and os.path.isdir(path):
+        files = glob.glob(os.path.join(glob.escape(path), "**", "*.parquet"), recursive=True)
+        inside = "**/" * any(os.path.dirname(each) != path.rstrip("/") for each in files)
+        raise UserError(
+            f"--{flag}: expected a pattern of Parquet files. Received: {rest!r}, a folder with "
+            f"{len(files)}. Did you mean --{flag}='parquet:{rest.rstrip('/')}/{inside}*.parquet'?"
+        )
     if kind == "parquet" and not glob.glob(path, recursive=True):
         raise UserError(
             f"--{flag}: expected Parquet files. Received: {rest!r}, which matches none; quote the "
@@ -162,7 +169,7 @@ def _meant(flag: str, dataset: str) -> str:
         if known in _CATALOGUE:
             return f" Did you mean --{flag}=tfds:{known}?"
     head, colon, rest = dataset.partition(":")
-    if colon and head.lower() in _PREFIXES:
+    if colon and rest and head.lower() in _PREFIXES:
         return f" Did you mean --{flag}={head.lower()}:{rest.strip(chr(34))}?"
     if os.sep in dataset:
         near = did_you_mean_path(path).replace(" Did you mean ", f" Did you mean --{flag}=folder:")

@@ -131,6 +131,11 @@ def read(flag: str, path: str, names: Sequence[str], readable: np.ndarray) -> Ro
     found, first = found[found >= 0], first[found >= 0]
     points[found] = values[first]
     usable = centred(points)
+    if not np.any(usable):
+        raise UserError(
+            f"--{flag}={path}: expected rows that tell images apart. Received: "
+            f"{counted(len(found), 'row')} of NaN, infinity or zeros alone, or all the same."
+        )
     notes = {
         "without a row": [names[int(i)] for i in np.setdiff1d(readable, found)],
         "with NaN, infinity or zeros alone in the row": [

@@ -47,6 +47,10 @@ class LazyLabels(Source):
         if labels is not None and labels.shape == self.labels.shape and not self.learned:
             self.learn(np.arange(self.num_examples), labels)
 
+    def learn_none(self, indices: Sequence[int]) -> None:
+        """See `Source.learn_none`."""
+        self._read[list(indices)] = True
+
     def hand_labels(self, part: "LazyLabels", indices: np.ndarray) -> None:
         """Gives a subset the labels that are known."""
         known = self._read[indices]

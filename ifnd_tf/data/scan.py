@@ -60,6 +60,7 @@ def scan(
         Unreadable(int(index), source.describe(int(index)), _reason(source, int(index)))
         for index in np.flatnonzero(~seen)
     ]
+    source.learn_none([bad.index for bad in source.unreadable])
     require_share([source], max_corrupt_share)
     if cache is not None:
         with tf.device("CPU:0"):
@@ -107,7 +108,7 @@ def _decoded(
 
     def decode(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         image = source.decode(example["image"])
-        result = {"index": example["index"]}
+        result = {"index": example["index"], "label": example["label"]}
         if shape is not None:
             same = tf.reduce_all(tf.shape(image) == shape)
             kept = tf.cond(same, lambda: image, lambda: tf.zeros(shape, tf.uint8))
@@ -118,7 +119,7 @@ def _decoded(
         return result
 
     decoded = examples(source, share).map(decode, num_parallel_calls=tf.data.AUTOTUNE)
-    return decoded.ignore_errors().batch(_BATCH).prefetch(2)
+    return source.learning(decoded.ignore_errors().batch(_BATCH)).prefetch(2)
 
 
 def _reason(source: Source, index: int) -> str:

@@ -80,6 +80,9 @@ class Source:
     def recall(self, labels: np.ndarray | None) -> None:
         """Takes labels int32 `[N]` that an earlier reading learned; None, or others: none."""
 
+    def learn_none(self, indices: Sequence[int]) -> None:
+        """Notes that unreadable examples have no label, so that none is waited for."""
+
     def learning(self, batches: tf.data.Dataset) -> tf.data.Dataset:
         """The same batches `{"index", "label", ...}`, whose labels are learned in passing."""
         return batches

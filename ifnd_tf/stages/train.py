@@ -172,4 +172,9 @@ def _opening(run: Run, model: ContrastiveModel, first: int, refresh: int | None)
             f"{', '.join(map(str, levels))} clusters"
             + (", chosen by auto" if config.num_clusters.strip() == "auto" else "")
         )
+    elif levels and not first:
+        lines.append(
+            f"note: nothing will be detected, since detection begins after --warmup_epochs="
+            f"{config.warmup_epochs} of --epochs={config.epochs}"
+        )
     return "\n".join(lines)

@@ -94,6 +94,8 @@ BAD = {
     "few_keys": ({"path": NAMES[:5]}, "5 keys of type .* for 6 rows"),
     "flat": ({"path": NAMES, "embedding": VALUES[:, 0]}, r"embedding of shape \[6\]"),
     "narrow": ({"path": NAMES, "embedding": VALUES[:, :1]}, r"embedding of shape \[6, 1\]"),
+    "nan": ({"path": NAMES, "embedding": VALUES * np.nan}, "6 rows of NaN, .* or all the same"),
+    "same": ({"path": NAMES, "embedding": np.ones_like(VALUES)}, "rows that tell images apart"),
     "text": ({"path": NAMES, "embedding": VALUES.astype(str)}, "type <U"),
 }
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ifnd_tf.data import datasets, decode, eval_batches, recipes, stream_source, train_batches
-from ifnd_tf.data.scan import scan
+from ifnd_tf.data.scan import examples, scan
 from ifnd_tf.data.skip_unreadable import UNREADABLE
 from ifnd_tf.data.stream_source import StreamSource
 from ifnd_tf.data.tfds_source import TfdsSource
@@ -368,6 +368,25 @@ def test_a_scan_keeps_a_stream_of_one_size_in_memory(data_dir):
     np.testing.assert_array_equal(source.labels, whole.labels[same_size])
     element = training(source, 1, batch_size=len(same_size))[0]
     np.testing.assert_array_equal(np.sort(element["index"]), np.arange(len(same_size)))
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_scan_learns_the_labels(data_dir, records_dir, kept):
+    for folder in (data_dir, records_dir):
+        source = opened(folder).train
+        if kept:  # Only images of one size are.
+            shapes = [
+                decode.decode_image(tf.constant(each["image"])).shape
+                for each in examples(source).as_numpy_iterator()
+            ]
+            source = source.subset(np.flatnonzero([shape == shapes[0] for shape in shapes]))
+        scan(source)
+        assert source.learned and np.all(source.labels >= 0)
+        assert (source.pixels is not None) == kept
+        batches = eval_batches.ordered_batches(source, image_size=SIZE, batch_size=4)
+        for each in batches.as_numpy_iterator():
+            real = each["index"] >= 0
+            np.testing.assert_array_equal(each["label"][real], source.labels[each["index"][real]])
 
 
 def test_a_scan_of_a_stream_names_what_cannot_be_read(data_dir):
