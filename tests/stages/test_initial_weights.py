@@ -1,5 +1,6 @@
 """--init_from: runs that start from the weights of others, continue and change them."""
 
+import gc
 import importlib
 import shutil
 import urllib.error
@@ -241,7 +242,16 @@ def test_the_input_scale_of_a_family_is_that_of_its_preprocess_input(name, image
     np.testing.assert_allclose(found, prepared(name, images), rtol=1e-5, atol=1e-3)
 
 
+@pytest.fixture
+def freed():
+    """Frees the networks of a test, of which some take a gigabyte."""
+    yield
+    keras.backend.clear_session()
+    gc.collect()
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("freed")
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_network_of_keras_gets_images_as_keras_prepares_them(name, images, tmp_path):
     theirs = getattr(keras.applications, name)(
