@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ifnd_tf.errors import UserError
+from ifnd_tf.run.same_state import SameState
 
 _NAMED = 3
 _WAY_OUT = (
@@ -86,28 +87,18 @@ def require_same(dataset: str, before: Contents, now: Contents, where: str) -> N
         )
 
 
-class SameData:
-    """The fingerprint of the data in a checkpoint.
+def same_data(dataset: str, contents: Contents) -> SameState:
+    """The fingerprint of the data, for checkpoints.
 
     Args:
         dataset: how the user named the data set.
         contents: what is there now.
     """
-
-    def __init__(self, dataset: str, contents: Contents):
-        self._dataset, self._fingerprint = dataset, contents.fingerprint
-
-    def get_state(self) -> str:
-        """The fingerprint."""
-        return self._fingerprint
-
-    def set_state(self, state: str) -> None:
-        """Raises `UserError` if a checkpoint was written with other data."""
-        if state != self._fingerprint:
-            raise UserError(
-                f"--dataset={self._dataset}: expected the data that the checkpoint was trained on. "
-                f"Received: other files. {_WAY_OUT}"
-            )
+    return SameState(
+        contents.fingerprint,
+        f"--dataset={dataset}: expected the data that the checkpoint was trained on. "
+        f"Received: other files. {_WAY_OUT}",
+    )
 
 
 def counted(count: int, noun: str) -> str:

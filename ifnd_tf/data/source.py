@@ -1,6 +1,6 @@
 """A set of examples whose indices stay the same across epochs, shards, restarts and machines."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -144,12 +144,18 @@ class Source:
         """
         raise NotImplementedError
 
+    def labelled_fetch(self) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+        """A function like `fetch` that gives the label as well."""
+        labels = self.labels
+        return lambda index: (self.fetch(index), tf.gather(labels, index))
+
     def fetch_all(self, indices: np.ndarray) -> tf.data.Dataset:
         """`{"index", "image", "label"}` of some examples in their order, by random access."""
-        labels = self.labels
+        fetch = self.labelled_fetch()
 
         def example(index: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"index": index, "image": self.fetch(index), "label": tf.gather(labels, index)}
+            image, label = fetch(index)
+            return {"index": index, "image": image, "label": label}
 
         chosen = tf.data.Dataset.from_tensor_slices(np.asarray(indices, np.int32))
         return chosen.map(example, num_parallel_calls=tf.data.AUTOTUNE)

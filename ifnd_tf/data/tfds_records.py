@@ -1,5 +1,6 @@
 """A split of a prepared TensorFlow data set in ArrayRecord files: examples by index."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -64,15 +65,9 @@ class TfdsRecords(LazyLabels):
         """The encoded image; "" where the file cannot be read."""
         return self._features.parse(self._record(index))[0]
 
-    def fetch_all(self, indices: np.ndarray) -> tf.data.Dataset:
-        """See `Source.fetch_all`; the labels come with the records."""
-
-        def example(index: tf.Tensor) -> dict[str, tf.Tensor]:
-            image, label = self._features.parse(self._record(index))
-            return {"index": index, "image": image, "label": label}
-
-        chosen = tf.data.Dataset.from_tensor_slices(np.asarray(indices, np.int32))
-        return chosen.map(example, num_parallel_calls=tf.data.AUTOTUNE)
+    def labelled_fetch(self) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+        """See `Source.labelled_fetch`; the labels come with the records."""
+        return lambda index: self._features.parse(self._record(index))
 
     def read_labels(self) -> None:
         """Reads the labels in a pass of their own, unless they are known."""

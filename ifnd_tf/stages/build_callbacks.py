@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf.data.contents import SameData
+from ifnd_tf.data.contents import same_data
 from ifnd_tf.data.embedding_file import Rows
 from ifnd_tf.data.source import Source
 from ifnd_tf.detection.detectors import Detector
@@ -21,7 +21,7 @@ from ifnd_tf.report import run_page
 from ifnd_tf.report.collect_pictures import PictureCollector, thumbnails
 from ifnd_tf.run.checkpoints import CheckpointStore
 from ifnd_tf.stages import build, build_detection
-from ifnd_tf.stages.given_rows import SameRows
+from ifnd_tf.stages.given_rows import same_rows
 from ifnd_tf.stages.run import Run
 from ifnd_tf.training.callbacks import trackers
 from ifnd_tf.training.callbacks.checkpointing import Checkpointing
@@ -51,8 +51,8 @@ def stateful_parts(run: Run, detector: Detector, given: Mapping[str, Rows]) -> d
             directory, progress, steps_per_epoch=run.steps_per_epoch, epochs=config.epochs
         ),
         "rollbacks": Rollbacks(),
-        "data": SameData(config.dataset, run.splits.train.contents),
-        **{flag: SameRows(flag, rows) for flag, rows in given.items()},
+        "data": same_data(config.dataset, run.splits.train.contents),
+        **{flag: same_rows(flag, rows) for flag, rows in given.items()},
     }
 
 

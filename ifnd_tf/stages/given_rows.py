@@ -7,32 +7,18 @@ from ifnd_tf.data.embedding_file import MODELS, WORDS, Rows
 from ifnd_tf.errors import UserError
 from ifnd_tf.evaluation.embed import SEEN, Embedder
 from ifnd_tf.evaluation.saved_model import SavedModelFeatures, load_features
+from ifnd_tf.run.same_state import SameState
 from ifnd_tf.stages import build
 from ifnd_tf.stages.run import Run
 
 
-class SameRows:
-    """The identity of given embeddings, in a checkpoint.
-
-    Args:
-        flag: that names them.
-        rows: what is there now.
-    """
-
-    def __init__(self, flag: str, rows: Rows):
-        self._flag, self._identity = flag, rows.identity
-
-    def get_state(self) -> str:
-        """The identity."""
-        return self._identity
-
-    def set_state(self, state: str) -> None:
-        """Raises `UserError` if a checkpoint was written with others."""
-        if state != self._identity:
-            raise UserError(
-                f"--{self._flag}: expected the embeddings that the run was begun with. Received: "
-                "others of the same name; bring the file back, or choose another --workdir."
-            )
+def same_rows(flag: str, rows: Rows) -> SameState:
+    """The identity of the embeddings that a flag names, for checkpoints."""
+    return SameState(
+        rows.identity,
+        f"--{flag}: expected the embeddings that the run was begun with. Received: "
+        "others of the same name; bring the file back, or choose another --workdir.",
+    )
 
 
 def find(run: Run) -> dict[str, Rows]:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from ifnd_tf import command_line
-from ifnd_tf.data.contents import SameData
+from ifnd_tf.data.contents import same_data
 from ifnd_tf.data.datasets import open_splits
 from ifnd_tf.errors import UserError
 from ifnd_tf.run.directory import RunDirectory
@@ -73,7 +73,7 @@ def test_a_run_goes_on_with_the_data_it_was_begun_with_alone(photos, tmp_path):
     run = tiny.run(config, make_strategy("default"), Progress(stream))
     run.directory.write("data.tsv.gz", run.splits.train.contents.pack())
     assert "note: 1 file not read: 1 .txt\n" in stream.getvalue()
-    checkpoint = SameData("photos", run.splits.train.contents).get_state()
+    checkpoint = same_data("photos", run.splits.train.contents).get_state()
     _ = tiny.run(config, make_strategy("default")).splits  # the same: goes on
 
     # The number of images stays: without names nothing would be noticed.
@@ -84,7 +84,7 @@ def test_a_run_goes_on_with_the_data_it_was_begun_with_alone(photos, tmp_path):
     assert "1 added (b/new.png); 1 removed (a/03.png)" in message and "--workdir" in message
     now = open_splits(f"folder:{photos}").train.contents
     with pytest.raises(UserError, match="the data that the checkpoint was trained on"):
-        SameData("photos", now).set_state(checkpoint)
+        same_data("photos", now).set_state(checkpoint)
 
 
 @pytest.mark.slow
