@@ -25,10 +25,11 @@ class Nearest(NamedTuple):
 def default_chunk(num_clusters: int) -> int:
     """Rows per chunk: few launches, and scores of about 8 MB.
 
-    On a CPU 4 MB are as fast, and k-means takes half the memory (docs/performance.md).
+    On a CPU 4 MB are as fast, and k-means takes half the memory (docs/performance.md). A TPU stores
+    no scores and reads all centroids for each chunk, hence more rows (docs/scaling.md).
     """
-    scores = 1 << (20 if on_cpu() else 21)
-    return max(256, min(8192, scores // num_clusters // 256 * 256))
+    scores, fewest = (1 << 20, 256) if on_cpu() else (1 << 21, 1024)
+    return max(fewest, min(8192, scores // num_clusters // 256 * 256))
 
 
 def nearest_centroids(
@@ -57,6 +58,7 @@ def nearest_centroids(
     transposed = tf.transpose(apart)
     # -inf keeps unused rows from winning.
     bias = tf.where(valid, -tf.reduce_sum(apart * (0.5 * apart + middle), 1), -math.inf)
+    directions = _unit(centroids)
 
     def fit(x: tf.Tensor, index: tf.Tensor) -> list[tf.Tensor]:
         x, real = tf.cast(x, tf.float32), index >= 0
@@ -71,7 +73,7 @@ def nearest_centroids(
             if on_cpu():
                 share = tf.exp(_log_share(dots, x, centroids, middle, valid, own, temperature))
             else:
-                share = _share(x, centroids, valid, own, temperature)
+                share = _share(x, directions, valid, own, temperature)
             found.append(tf.where(real, tf.minimum(share, 1.0), 0.0))
         return found
 
@@ -102,28 +104,29 @@ def _log_share(
     return own - tf.reduce_logsumexp(logits, axis=1)
 
 
+def _unit(x: tf.Tensor) -> tf.Tensor:
+    """Rows at unit length; rows of zeros stay."""
+    return x * tf.math.rsqrt(tf.maximum(tf.reduce_sum(x * x, 1, keepdims=True), 1e-30))
+
+
 def _share(
     points: tf.Tensor,
-    centroids: tf.Tensor,
+    directions: tf.Tensor,
     valid: tf.Tensor,
     assignments: tf.Tensor,
     temperature: float | tf.Tensor,
 ) -> tf.Tensor:
-    """The confidence [n] (method, eq. 3) by a product of its own.
+    """The confidence [n] (method, eq. 3) by a product with the centroids' directions [K, D].
 
     Where memory is slower than products, as on TPUs and GPUs: each product is fused with the one
     reduction that reads it, so the n x K scores are never written. Sharing one product between the
     assignment and the confidence would write and read them.
     """
-
-    def unit(x: tf.Tensor) -> tf.Tensor:
-        return x * tf.math.rsqrt(tf.maximum(tf.reduce_sum(x * x, 1, keepdims=True), 1e-30))
-
-    rows, columns = unit(points) / temperature, unit(centroids)
-    own = tf.reduce_sum(rows * tf.gather(columns, assignments), 1)
+    rows = _unit(points) / temperature
+    own = tf.reduce_sum(rows * tf.gather(directions, assignments), 1)
     # Relative to the own logit no maximum is needed, which would be a reduction more. One that is
     # larger by 80 has all of the share already.
-    above = tf.minimum(tf.matmul(rows, columns, transpose_b=True) - own[:, None], 80.0)
+    above = tf.minimum(tf.matmul(rows, directions, transpose_b=True) - own[:, None], 80.0)
     return 1.0 / tf.reduce_sum(tf.where(valid, tf.exp(above), 0.0), 1)
 
 

@@ -9,7 +9,16 @@ from ifnd_tf.data import datasets, recipes, train_batches
 from ifnd_tf.errors import UserError
 from ifnd_tf.models.network import Network, projector
 from lowering import flops
-from tests.system.tpu import check, compile, epoch_model, host, roofline, verdict
+from tests.system.tpu import (
+    bfloat16,
+    check,
+    compile,
+    epoch_model,
+    host,
+    kmeans_bytes,
+    roofline,
+    verdict,
+)
 from tests.system.tpu.chips import CHIPS
 from tests.system.tpu.environment import Environments
 from tests.system.tpu.table import table
@@ -282,30 +291,74 @@ def test_a_module_is_compiled_once(tmp_path, monkeypatch):
     assert environments.compile(first, "v4-8", "O0") == {"flops": 3}
 
 
-def test_kmeans_bytes_are_those_of_its_two_chunks():
-    kmeans = {"chunk_rows": 256, "clusters": 1000, "width": 128, "argument_bytes": 5.0}
+def test_costs_are_those_of_an_image_and_of_a_row_and_a_cluster():
     programs = {
         "train": {"flops": 640.0, "bytes": 320.0, "peak_bytes": 1000.0 + 4 * 3 * 10},
         "embed": {"flops": 64.0, "bytes": 32.0},
-        "kmeans": kmeans | {"bytes": 5.0 + 2 * 256 * 1000 * 7},
     }
-    assert epoch_model.costs(programs, batch=32, num_examples=10, levels=3) == epoch_model.Costs(
-        20.0, 10.0, 2.0, 1.0, 2 * 128, 7.0, 1000.0
-    )
+    kmeans = {"width": 128, "iteration": 0.5, "last_pass": 1.5}
+    assert epoch_model.costs(
+        programs, kmeans, batch=32, num_examples=10, levels=3
+    ) == epoch_model.Costs(20.0, 10.0, 2.0, 1.0, 256.0, 0.5, 512.0, 1.5, 1000.0)
+
+
+LOOP = """HloModule m
+
+%sliced (p.0: f32[64,4], p.1: s32[]) -> f32[8,4] {
+  %p.0 = f32[64,4]{1,0:T(8,128)} parameter(0)
+  %p.1 = s32[]{:T(128)} parameter(1)
+  ROOT %slice = f32[8,4]{1,0:T(8,128)} dynamic-slice(%p.0, %p.1, %p.1)
+}
+
+%labels (c: f32[4,9], x: f32[64,4], i: s32[]) -> s32[8] {
+  %c = f32[4,9]{0,1:T(8,128)} parameter(0)
+  %x = f32[64,4]{1,0:T(8,128)} parameter(1)
+  %i = s32[]{:T(128)S(6)} parameter(2)
+  %rows = f32[8,4]{1,0:T(8,128)} fusion(%x, %i), kind=kLoop, calls=%sliced
+  %scores = f32[8,9]{1,0:T(8,128)} convolution(%rows, %c), dim_labels=bf_io->bf
+  ROOT %best = s32[8]{0:T(1024)} reduce(%scores, %i), dimensions={1}
+}
+
+%body (s: (s32[], f32[64,4], f32[4,9], s32[8,8])) -> (s32[], f32[64,4], f32[4,9], s32[8,8]) {
+  %s = (s32[]{:T(128)}, f32[64,4]{1,0:T(8,128)}, f32[4,9]{0,1:T(8,128)}, s32[8,8]{1,0}) parameter(0)
+  %i.1 = s32[]{:T(128)S(6)} get-tuple-element(%s), index=0
+  %x.1 = f32[64,4]{1,0:T(8,128)} get-tuple-element(%s), index=1
+  %c.1 = f32[4,9]{0,1:T(8,128)} get-tuple-element(%s), index=2
+  %all = s32[8,8]{1,0:T(8,128)} get-tuple-element(%s), index=3
+  %best.1 = s32[8]{0:T(1024)} fusion(%c.1, %x.1, %i.1), kind=kOutput, calls=%labels
+  %fast = s32[8]{0:T(1024)S(1)} copy(%best.1)
+  %row = s32[1,8]{1,0:T(8,128)} bitcast(%best.1)
+  %new = s32[8,8]{1,0:T(8,128)} dynamic-update-slice(%all, %row, %i.1, %i.1)
+  ROOT %t = (s32[], f32[64,4]{1,0}, f32[4,9]{0,1}, s32[8,8]{1,0}) tuple(%i.1, %x.1, %c.1, %new)
+}
+
+ENTRY %main (s.1: (s32[], f32[64,4], f32[4,9], s32[8,8])) -> s32[] {
+  %s.1 = (s32[], f32[64,4]{1,0}, f32[4,9]{0,1}, s32[8,8]{1,0}) parameter(0)
+  %w = (s32[], f32[64,4]{1,0}, f32[4,9]{0,1}, s32[8,8]{1,0}) while(%s.1), condition=%c, body=%body
+  ROOT %r = s32[] get-tuple-element(%w), index=0
+}
+"""
+
+
+def test_bytes_of_a_loop_are_those_that_pass_through_hbm():
+    # The centroids, a slice of rows and the labels; a copy on the chip reads the labels again; a
+    # row of labels is written in its place, which reads it once more. Neither scores nor all rows.
+    labels = 8 * 4
+    assert list(kmeans_bytes.loops(LOOP)) == [4 * 9 * 4 + 8 * 4 * 4 + labels + labels + 2 * labels]
 
 
 def test_an_epochs_bound_by_hand():
     # One v5e core a second: 197e12 flops or 819e9 bytes. 100 images on 10 cores are 10 each.
-    cost = epoch_model.Costs(197e12, 1.0, 1.0, 819e9, 1.0, 819e9, 0.0)
+    cost = epoch_model.Costs(197e12, 1.0, 1.0, 819e9, 1.0, 819e9, 394e12, 1.0, 0.0)
     chip = CHIPS["v5e-8"]
     found = epoch_model.epoch(
         chip, cost, cores=10, num_examples=100, clusters=[2, 4], width=7, iterations=20
     )
-    assert found == (10.0, 10.0, 10 * 6 * 21.0, 4 * 2 * 100 / 1e9, 10 * 8 * 4 / 1e9, True)
+    assert found == (10.0, 10.0, 10 * 6 * 22.0, 4 * 2 * 100 / 1e9, 10 * 8 * 4 / 1e9, True)
 
 
 def test_labels_that_outgrow_the_device_are_seen():
-    cost = epoch_model.Costs(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 6e9)
+    cost = epoch_model.Costs(*[1.0] * 8, 6e9)
     fits = {
         n: epoch_model.epoch(
             CHIPS["v5e-8"], cost, cores=512, num_examples=n, clusters=[1, 2, 3]
@@ -347,3 +400,13 @@ def test_what_is_traced_is_what_the_pipeline_hands_over(infeed_dtype):
         name: (spec.shape.as_list(), spec.dtype.name) for name, spec in batches.element_spec.items()
     }
     assert handed == expected
+
+
+def test_bfloat16_products_change_only_rows_between_two_centroids():
+    centroids = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)
+    apart = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]], np.float32)
+    assert bfloat16.changed(apart, centroids) == (0.0, 0.0)
+    # Equal after rounding to 8 bits, so the first centroid wins.
+    between = np.array([[0.5, 0.5005]], np.float32)
+    found = bfloat16.changed(np.concatenate([apart, between]), centroids)
+    assert found.rows == 0.25 and 0 < found.inertia < 2e-3

@@ -110,7 +110,7 @@ def compile_module(text: str, chip: Chip, effort: str) -> dict[str, Any]:
         `error` ("" if it compiled), `seconds`, `cpu_seconds`, and per core `flops`, `bytes`,
         `argument_bytes`, `temporary_bytes`, `peak_bytes` and `host_transfers`.
     """
-    executable, seconds, error = _executable(text, chip, effort)
+    executable, seconds, error = compiled_executable(text, chip, effort)
     if executable is None:
         return {"error": error[:600], "seconds": seconds, **(out_of_memory(error) or {})}
     cost = executable.cost_analysis()
@@ -134,7 +134,7 @@ def compile_module(text: str, chip: Chip, effort: str) -> dict[str, Any]:
     }
 
 
-def _executable(text: str, chip: Chip, effort: str) -> tuple[Any, float, str]:
+def compiled_executable(text: str, chip: Chip, effort: str) -> tuple[Any, float, str]:
     """The compiled program or None, the seconds it took, and the compiler's reason."""
     import numpy as np
     from jax._src import compiler

@@ -1,9 +1,10 @@
 """What an epoch with detection costs on many cores and for many images: docs/scaling.md's model.
 
-    python -m tests.system.tpu.epoch_model --check=tpu.json [--json PATH]
+    python -m tests.system.tpu.epoch_model --check=tpu.json --kmeans=kmeans_bytes.json [--json PATH]
 
-`--check` is the result of `python -m tests.system.tpu --json`: the compiled flops and bytes
-of the training step, the embedding step and k-means. All times are rooflines, so bounds.
+`--check` is the result of `python -m tests.system.tpu --json`: the compiled flops and bytes of the
+training step and the embedding step; `--kmeans` that of `python -m tests.system.tpu.kmeans_bytes
+--json`. All times are rooflines, so bounds.
 """
 
 import argparse
@@ -23,7 +24,8 @@ class Costs(NamedTuple):
     Attributes:
         step_flops, step_bytes: of the training step, per image.
         embed_flops, embed_bytes: of the embedding step, per image.
-        pair_flops, pair_bytes: of k-means, per row and cluster and pass.
+        pair_flops, pair_bytes: of k-means, per row and cluster and iteration.
+        last_flops, last_bytes: of the last pass, which takes labels and confidences.
         step_memory: peak bytes of the training step without its label variable.
     """
 
@@ -33,6 +35,8 @@ class Costs(NamedTuple):
     embed_bytes: float
     pair_flops: float
     pair_bytes: float
+    last_flops: float
+    last_bytes: float
     step_memory: float
 
 
@@ -54,27 +58,28 @@ class Epoch(NamedTuple):
     fits: bool
 
 
-def costs(programs: dict[str, Any], *, batch: int, num_examples: int, levels: int) -> Costs:
-    """Reads costs from the check's programs of one kind of TPU.
-
-    XLA counts a loop's body once. The k-means module holds two loops over chunks of rows,
-    one to move the centroids and one to score, so its bytes are those of two chunks.
+def costs(
+    programs: dict[str, Any], kmeans: dict[str, Any], *, batch: int, num_examples: int, levels: int
+) -> Costs:
+    """The costs of one kind of TPU.
 
     Args:
-        programs: `programs` of one kind in the check's JSON.
+        programs: its `programs` in the check's JSON.
+        kmeans: what `kmeans_bytes` found of it.
         batch: images of a step on one device.
         num_examples, levels: N and L of the checked step, for its label variable.
     """
-    train, embed, kmeans = programs["train"], programs["embed"], programs["kmeans"]
-    chunk = kmeans["chunk_rows"] * kmeans["clusters"]
-    fixed = kmeans["argument_bytes"]
+    train, embed = programs["train"], programs["embed"]
+    product = 2.0 * kmeans["width"]
     return Costs(
         step_flops=train["flops"] / batch,
         step_bytes=train["bytes"] / batch,
         embed_flops=embed["flops"] / batch,
         embed_bytes=embed["bytes"] / batch,
-        pair_flops=2.0 * kmeans["width"],
-        pair_bytes=max(0.0, kmeans["bytes"] - fixed) / (2 * chunk),
+        pair_flops=product,
+        pair_bytes=kmeans["iteration"],
+        last_flops=2 * product,
+        last_bytes=kmeans["last_pass"],
         step_memory=train["peak_bytes"] - LABEL_BYTES * levels * num_examples,
     )
 
@@ -98,19 +103,20 @@ def epoch(
         num_examples: N.
         clusters: K of each level.
         width: D.
-        iterations: Lloyd iterations; one more pass scores.
+        iterations: of Lloyd's algorithm, before the last pass.
     """
 
     def seconds(flops: float, moved: float) -> float:
         return max(flops / chip.device_flops, moved / chip.device_bandwidth)
 
     rows = math.ceil(num_examples / cores)
-    pairs = rows * sum(clusters) * (iterations + 1)
+    pairs = rows * sum(clusters)
     labels = LABEL_BYTES * len(clusters) * num_examples
     return Epoch(
         train_seconds=rows * seconds(cost.step_flops, cost.step_bytes),
         embed_seconds=rows * seconds(cost.embed_flops, cost.embed_bytes),
-        cluster_seconds=seconds(pairs * cost.pair_flops, pairs * cost.pair_bytes),
+        cluster_seconds=iterations * seconds(pairs * cost.pair_flops, pairs * cost.pair_bytes)
+        + seconds(pairs * cost.last_flops, pairs * cost.last_bytes),
         label_gigabytes=labels / 1e9,
         table_gigabytes=rows * (width + 1) * 4 / 1e9,
         fits=cost.step_memory + labels < chip.device_hbm * (1 - 1 / 64),
@@ -130,6 +136,7 @@ SCENARIOS = [
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", required=True, help="JSON of the TPU check.")
+    parser.add_argument("--kmeans", required=True, help="JSON of kmeans_bytes.")
     parser.add_argument("--json", default="", help="File for the results; empty: none.")
     parser.add_argument("--kind", default="v5e-8", choices=list(CHIPS), help="TPU to scale.")
     return parser.parse_args()
@@ -142,6 +149,7 @@ def run() -> None:
     settings, chip = check["settings"], CHIPS[options.kind]
     cost = costs(
         check["tpus"][options.kind]["programs"],
+        json.loads(Path(options.kmeans).read_text(encoding="utf-8"))[options.kind],
         batch=settings["replica_batch"],
         num_examples=settings["num_examples"],
         levels=3,

@@ -130,21 +130,19 @@ def clustering_step(config: Config, strategy: tf.distribute.Strategy, num_exampl
     width = kmeans.table.width
     clusters = num_clusters(config, num_examples)[-1]
 
+    rows = math.ceil(num_examples / strategy.num_replicas_in_sync)
+    sizes = {"clusters": clusters, "width": width}
+
     def both(centroids):
+        sizes["chunk_rows"] = min(rows, nearest.default_chunk(clusters))  # as on a TPU
         return kmeans.cluster_step(kmeans.move_step(centroids).centroids)
 
     @tf.function
     def step(centroids):
         return strategy.run(both, args=(centroids,))
 
-    # Two passes of n x K products: one to move the centroids, one to score.
-    rows = math.ceil(num_examples / strategy.num_replicas_in_sync)
-    count = 2 * 2.0 * rows * clusters * width
-    sizes = {
-        "clusters": clusters,
-        "width": width,
-        "chunk_rows": min(rows, nearest.default_chunk(clusters)),
-    }
+    # Three products of n x K: one to move the centroids, one for labels, one for confidences.
+    count = 3 * 2.0 * rows * clusters * width
     return Traced(step.get_concrete_function(tf.zeros([clusters, width])), count, sizes)
 
 
