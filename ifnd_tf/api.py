@@ -54,7 +54,7 @@ def pretrain(
         ```
 
     Args:
-        dataset: digits | folder:PATH | list:FILE | tfds:NAME[/CONFIG].
+        dataset: digits | folder:PATH | list:FILE | tfds:NAME[/CONFIG] | parquet:GLOB.
         workdir: run directory, local or gs://.
         preset: an experiment whose settings are the defaults, as `--preset=`: "photos" for images
             of your own; empty: the defaults of the digits.

@@ -40,7 +40,7 @@ class Task(NamedTuple):
 
 
 class _Job(NamedTuple):
-    """A process, its run's place among the tasks, and the tasks' number that it works on."""
+    """A process, and the place among the tasks of the one that it works on."""
 
     process: multiprocessing.process.BaseProcess
     place: int
