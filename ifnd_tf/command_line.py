@@ -13,7 +13,7 @@ from types import FrameType
 
 from absl import flags, logging
 
-from ifnd_tf.config import Config, flagfile, free_flags, help_text
+from ifnd_tf.config import Config, flagfile, free_flags, help_text, known_flags
 from ifnd_tf.config.run import STAGES
 from ifnd_tf.data import dataset_name, embedding_file
 from ifnd_tf.errors import Stopped, UserError, did_you_mean, did_you_mean_path
@@ -105,8 +105,7 @@ def _with_run(given: Mapping[str, str]) -> Config:
         config = _apart(config)
     if {"train", "compare", "watch"} & set(config.stages):
         return config
-    before = RunReader(config.run_path).flags()
-    known = {name: text for name, text in before.items() if hasattr(config, name)}
+    known = known_flags(RunReader(config.run_path).flags())
     return Config().override({**known, "workdir": config.run_path, **given}) if known else config
 
 

@@ -126,6 +126,12 @@ def free_flags() -> frozenset[str]:
     return frozenset(f.name for f in dataclasses.fields(Config) if f.metadata["free"])
 
 
+def known_flags(flags: Mapping[str, str]) -> dict[str, str]:
+    """Those of the flags that exist; the run directory of another version may name others."""
+    names = {field.name for field in dataclasses.fields(Config)}
+    return {name: text for name, text in flags.items() if name in names}
+
+
 def _value(field: dataclasses.Field, text: str) -> typing.Any:
     """The value of a setting that is given as text."""
     if field.metadata["auto"] and text == "auto":
