@@ -204,22 +204,7 @@ class GivenRows(EmbeddingTable):
     def fill(self, count: Count) -> None:
         if self._waiting is None:
             return
-        for variable, values in (
-            (self._points, self._waiting),
-            (self._index, np.where(self._waiting.any(axis=1), np.arange(self.num_examples), -1)),
-        ):
-            self._deal(variable, values)
+        index = np.where(self._waiting.any(axis=1), np.arange(self.num_examples), -1)
+        replicas.assign_rows(self.strategy, self._points, self._waiting, self.rows)
+        replicas.assign_rows(self.strategy, self._index, index, self.rows, fill=-1)
         self._waiting = None  # the devices hold them now
-
-    def _deal(self, variable: tf.Variable, values: np.ndarray) -> None:
-        """Assigns to each replica its rows of [N, ...], filled up with -1, the index of none."""
-
-        def own(context) -> tf.Tensor:
-            start = context.replica_id_in_sync_group * self.rows
-            mine = values[start : start + self.rows]
-            padding = [(0, self.rows - len(mine))] + [(0, 0)] * (values.ndim - 1)
-            padded = np.pad(mine, padding, constant_values=-1)
-            return tf.constant(padded, variable.dtype)
-
-        dealt = self.strategy.experimental_distribute_values_from_function(own)
-        replicas.on_replicas(self.strategy, variable.assign)(dealt)

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.distribute import replicas
+from ifnd_tf.distribute.distributed_model import DistributedModel
 from ifnd_tf.models import detected, rule_state
 from ifnd_tf.models.loss import ContrastiveLoss, LossSettings, label_info_nce
 from ifnd_tf.models.memory_bank import KeyMemory
@@ -18,7 +19,7 @@ from ifnd_tf.models.teacher import similarities
 NOT_ACCEPTED = -1
 
 
-class ContrastiveModel(replicas.DistributedModel):
+class ContrastiveModel(DistributedModel):
     """Base of `MoCo` and `SimCLR`; a subclass writes `train_step`.
 
     Args:
@@ -146,7 +147,7 @@ class ContrastiveModel(replicas.DistributedModel):
         negatives: tf.Tensor,
         index: tuple[tf.Tensor, tf.Tensor],
         valid: tf.Tensor,
-        given: tuple[tf.Tensor, tf.Tensor] | None = None,
+        teacher_rows: tuple[tf.Tensor, tf.Tensor] | None = None,
     ) -> ContrastiveLoss:
         """The treated loss of unit vectors; updates the rules' state.
 
@@ -155,7 +156,7 @@ class ContrastiveModel(replicas.DistributedModel):
             index: examples of the anchors int32 [b], and of the negatives int32 [M], -1 for an
                 empty slot.
             valid: bool [M] or [b, M].
-            given: a teacher's rows of the anchors [b, W] and of the negatives [M, W].
+            teacher_rows: `--teacher`'s rows of the anchors [b, W] and of the negatives [M, W].
         """
         settings = self.loss_settings
         positive = tf.reduce_sum(anchors * positives, axis=-1) / settings.temperature
@@ -163,17 +164,17 @@ class ContrastiveModel(replicas.DistributedModel):
         labels = tuple(self.labels_of(each) for each in index)
         embeddings = tf.stop_gradient(positives), tf.stop_gradient(negatives)
         confidence = self._rows(self.label_confidence, index[1])
-        teacher = truth = None
-        if settings.needs("teacher"):
-            teacher = tf.matmul(*embeddings, transpose_b=True)
+        key_similarities = truth = None
+        if settings.needs("key_similarities"):
+            key_similarities = tf.matmul(*embeddings, transpose_b=True)
         rows = {n: tf.gather(value.value, index[0]) for n, value in self.rule_state.items()}
         epoch = tf.cast(self.optimizer.iterations.value, tf.int32) // settings.steps_per_epoch
         if self.true_labels is not None:
             truth = tuple(self._rows(self.true_labels, each) for each in index)
         loss = label_info_nce(
-            positive, logits, valid, index, labels, settings, teacher, epoch, rows, truth,
+            positive, logits, valid, index, labels, settings, key_similarities, epoch, rows, truth,
             embeddings if settings.needs("embeddings") else None, confidence,
-            similarities(*given) if given else None,
+            similarities(*teacher_rows) if teacher_rows else None,
         )  # fmt: skip
         rule_state.write(self.rule_state, index[0], loss.state)
         return loss

@@ -125,12 +125,4 @@ class KeyMemory(tf.train.experimental.PythonState):
 
     def deserialize(self, string_value: bytes) -> None:
         kept = np.frombuffer(string_value, np.float32).reshape([self.num_examples, self.width])
-        strategy = self.strategy
-
-        def own(context) -> tf.Tensor:
-            start = context.replica_id_in_sync_group * self.rows
-            mine = kept[start : start + self.rows]
-            return tf.constant(np.pad(mine, [(0, self.rows + 1 - len(mine)), (0, 0)]))
-
-        values = strategy.experimental_distribute_values_from_function(own)
-        replicas.on_replicas(strategy, self.kept.assign)(values)
+        replicas.assign_rows(self.strategy, self.kept, kept, self.rows)

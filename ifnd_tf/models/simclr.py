@@ -42,12 +42,12 @@ class SimCLR(ContrastiveModel):
             everyone = replicas.all_gather(views)
             every_index = replicas.all_gather(index)
             valid = self._others(views.shape[0])
-            given = None
+            teacher_rows = None
             if "teacher" in data:
                 rows = tf.cast(tf.concat([data["teacher"]] * 2, axis=0), tf.float32)
-                given = rows, replicas.all_gather(rows)
+                teacher_rows = rows, replicas.all_gather(rows)
             loss = self.contrastive_loss(
-                views, partners, everyone, (index, every_index), valid, given
+                views, partners, everyone, (index, every_index), valid, teacher_rows
             )
             share = self.replica_share(loss.per_anchor)
         gradients = self.minimise(tape, share)
