@@ -32,16 +32,17 @@ def make_detector(
 
     Args:
         config, strategy, model, source: the run's.
-        report: prints a line each time that clustering ran out of memory.
+        report: called with a line each time that clustering runs out of memory.
         given: the embeddings of `--detect_with`, if it is a path.
     """
     kind = detectors.DETECTORS[config.detector]
     if issubclass(kind, detectors.OracleDetector):
         source.read_labels()
-    if issubclass(kind, detectors.NoisyOracleDetector):
-        return kind(source.labels, config.oracle_precision, config.oracle_recall, config.seed)
-    if not issubclass(kind, (detectors.ClusterDetector, detectors.NeighbourDetector)):
+        if issubclass(kind, detectors.NoisyOracleDetector):
+            return kind(source.labels, config.oracle_precision, config.oracle_recall, config.seed)
         return kind(source.labels)
+    if not issubclass(kind, (detectors.ClusterDetector, detectors.NeighbourDetector)):
+        return kind()
     if given is None:
         table = embedding_table(config, strategy, model, source)
     else:

@@ -201,9 +201,9 @@ class Run:
         """Training steps of an epoch."""
         return sizes.steps_per_epoch(self.config, self.splits.train)
 
-    def untrained_model(self, teacher_width: int = 0) -> ContrastiveModel:
+    def untrained_model(self) -> ContrastiveModel:
         """A model for the training images, with random weights; see `build.model`."""
-        return self._model(None, teacher_width)
+        return self._model(None, 0)
 
     def starting_model(self, teacher_width: int = 0) -> ContrastiveModel:
         """A model with the weights of `--init_from`, or random ones where none are given.
