@@ -1,4 +1,4 @@
-"""A whole run as one call, for programs and notebooks: what the command does, without flags."""
+"""The Python interface: a whole run as one call, for programs and notebooks."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ from ifnd_tf.stages.run import Run
 
 
 class Pretrained(NamedTuple):
-    """What `pretrain` returns.
+    """The result of `pretrain`.
 
     Attributes:
         encoder: normalised images float32 `[b, S, S, 3]` -> features `[b, F]`.
         projector: features `[b, F]` -> `[b, D]`, not normalised.
-        results: what results.json holds, name to value.
+        results: the content of results.json, name to value.
         path: the run directory, with SavedModel, report and checkpoints.
     """
 

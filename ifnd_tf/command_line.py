@@ -85,7 +85,7 @@ def parse(arguments: list[str]) -> Config | None:
 
 
 def _meant(word: str) -> str:
-    """What a stray word was meant to be."""
+    """A suggestion for a stray word; "" for none."""
     if word in STAGES:
         return f" Did you mean --mode={word}?"
     if os.path.isdir(word):
@@ -110,7 +110,7 @@ def _with_run(given: Mapping[str, str]) -> Config:
 
 
 def _apart(config: Config) -> Config:
-    """With a directory of its own by default, where another data set of the same name has one."""
+    """Numbers the default directory where a run on other data of the same name has taken it."""
     path, number = config.run_path, 1
     while not (config.workdir or config.experiment):
         before = RunReader(path).flags().get("dataset", config.dataset)
@@ -122,7 +122,7 @@ def _apart(config: Config) -> Config:
 
 
 def _joined(entries: list[str]) -> str:
-    """The values of a repeated flag as one; an empty one drops those before it."""
+    """The values of a repeated flag as one; an empty value drops those before it."""
     joined: list[str] = []
     for entry in entries:
         joined = [*joined, entry] if entry else []
@@ -137,7 +137,7 @@ def parse_flagfile(path: str, *overrides: str) -> Config:
 
 
 def _check_data_and_run(config: Config) -> None:
-    """Raises `UserError` for what can be seen to be wrong without TensorFlow."""
+    """Raises `UserError` for mistakes that can be found without TensorFlow."""
     if "watch" in config.stages:
         return
     if not config.saved_model or {"evaluate", "embed"} & set(config.stages):
@@ -207,8 +207,8 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _run(config: Config) -> None:
-    # Also without what C++ calls errors, such as an operation that oneDNN does not know: whatever
-    # stops a run comes as an exception.
+    # Level 3 hides even C++'s errors, such as an operation that oneDNN does not know: an error that
+    # ends a run comes as an exception.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_start():
         import tensorflow as tf

@@ -25,7 +25,7 @@ from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.run.checkpoints import CheckpointStore, Snapshot
 from ifnd_tf.stages import build
 from jax_runner.artifact import Artifact
-from jax_runner.run_folder import STATE, read_state, read_weights, weight_files
+from jax_runner.run_directory import STATE, read_state, read_weights, weight_files
 from lowering.programs import variables
 
 

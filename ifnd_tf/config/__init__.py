@@ -11,6 +11,7 @@ import re
 import typing
 from collections.abc import Mapping
 
+from ifnd_tf.config.combinations import check_combinations
 from ifnd_tf.config.comparison import Comparison
 from ifnd_tf.config.data import Data
 from ifnd_tf.config.detection import Detection
@@ -23,7 +24,6 @@ from ifnd_tf.config.run import Run
 from ifnd_tf.config.setting import check, read, value_type
 from ifnd_tf.config.start import Start
 from ifnd_tf.config.teacher import Teacher
-from ifnd_tf.config.together import check_together
 from ifnd_tf.config.views import Views
 from ifnd_tf.errors import UserError, did_you_mean
 
@@ -38,7 +38,7 @@ class Config(
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             check(field.name, field, getattr(self, field.name))
-        check_together(self)
+        check_combinations(self)
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -79,7 +79,7 @@ class Config(
     @property
     def run_path(self) -> str:
         """`workdir`, or its default."""
-        # What is not trained here must not take the place of a run on the same images.
+        # Results of another encoder must not take the directory of a run on the same images.
         given = "-saved_model" * bool(self.saved_model) + "-embeddings" * bool(self.embeddings)
         return self.workdir or f"runs/{self.name}{given}"
 

@@ -1,4 +1,4 @@
-"""What was found where a data set lies: the files that are used, and a word on all that is not."""
+"""The files of a data set that are used, and notes on those that are not."""
 
 import gzip
 import hashlib

@@ -78,7 +78,7 @@ class EmbeddingTable:
         """Fills the table and checks it.
 
         Args:
-            count: told the examples that are embedded, and N.
+            count: called with the examples embedded, and N.
 
         Raises:
             NonFinite: if an embedding is not finite: the training has diverged.

@@ -35,7 +35,7 @@ class ShardedKMeans:
         confidence_temperature: tau_c > 0.
         iterations: the most of Lloyd's algorithm in one clustering.
         seed: of the initial centroids.
-        report: prints a line each time that memory ran out.
+        report: called with a line each time that memory runs out.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class ShardedKMeans:
             start: the last refresh's centroids, for a warm start; of a table whose embeddings are
                 fixed, their clusters are kept.
             salt: folded into the seed, so that levels of equal K differ.
-            count: told the iterations done and the most there are.
+            count: called with the iterations done, and their greatest number.
 
         Raises:
             UserError: if not even `_LEAST_CHUNK` rows at a time fit in memory.

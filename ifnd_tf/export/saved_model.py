@@ -6,8 +6,8 @@ import tensorflow as tf
 from ifnd_tf.data.crops import centre_view
 from ifnd_tf.data.decode import DECODING, Decoding, decode_image
 from ifnd_tf.errors import UserError, cause
-from ifnd_tf.models.initial_weights import Weight
 from ifnd_tf.models.network import Network
+from ifnd_tf.models.weights import Weight
 
 
 class ExportedEncoder(tf.train.Checkpoint):

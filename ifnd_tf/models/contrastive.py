@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from ifnd_tf.distribute import replicas
 from ifnd_tf.distribute.distributed_model import DistributedModel
-from ifnd_tf.models import detected, rule_state
+from ifnd_tf.models import rule_state, treatment_metrics
 from ifnd_tf.models.loss import ContrastiveLoss, LossSettings, label_info_nce
 from ifnd_tf.models.memory_bank import KeyMemory
 from ifnd_tf.models.network import Network
@@ -26,7 +26,7 @@ class ContrastiveModel(DistributedModel):
         network: the encoder and projector to train.
         num_examples: N, the size of the index space.
         num_levels: L, rows of the label variable; 0 trains the plain framework.
-        loss: temperature, and what becomes of false negatives.
+        loss: temperature, and the treatment of false negatives.
         photometric: uint8 crops [m, S, S, 3] and draws [m, P] -> normalised views; None when
             the host hands over normalised views.
         memory: averages each example's keys or features, to be clustered; None: not needed.
@@ -78,7 +78,7 @@ class ContrastiveModel(DistributedModel):
             name: keras.metrics.Mean(name=name)
             for name in ("loss", "masked_share", "positive_similarity", "embedding_std")
         }
-        self._measures = detected.means(loss.detects)
+        self._measures = treatment_metrics.means(loss.detects)
         self.built = True
 
     def add_state(
@@ -230,7 +230,7 @@ class ContrastiveModel(DistributedModel):
         for metric, value in zip(self._means.values(), tf.unstack(values), strict=True):
             metric.update_state(value)
         if loss.detected is not None:
-            detected.update(self._measures, sums)
+            treatment_metrics.update(self._measures, sums)
         return {metric.name: metric.result() for metric in self.metrics}
 
     def _note_first_bad(self, bad: tf.Tensor) -> None:

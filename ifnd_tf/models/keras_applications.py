@@ -70,7 +70,7 @@ def pretrained(name: str, weights: str) -> keras.Model:
 
 
 def input_scale(name: str) -> InputScale:
-    """What `preprocess_input` of the network's family does to pixels."""
+    """The scale that `preprocess_input` of the network's family brings pixels to."""
     preprocess = inspect.getmodule(_constructor(name)).preprocess_input  # type: ignore[union-attr]
     # Black, then each colour alone: it is an affine map of each channel, perhaps reordered.
     probes = np.concatenate([np.zeros([1, 3]), np.diag([255.0] * 3)])[None, None]

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from ifnd_tf.models.detected import detected_sums, lacking_share, masked_share
 from ifnd_tf.models.info_nce import Pairs, Treatment, info_nce, row_counts
 from ifnd_tf.models.rule import Batch, Rule, reduced
 from ifnd_tf.models.teacher import Teacher, taught
+from ifnd_tf.models.treatment_metrics import detected_sums, lacking_share, masked_share
 from ifnd_tf.models.treatments.attract import Attract
 from ifnd_tf.models.treatments.eliminate import Eliminate
 

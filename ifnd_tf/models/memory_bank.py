@@ -1,4 +1,4 @@
-"""What training computes anyway, kept per example: embeddings that cost no forward pass."""
+"""A memory bank of the keys that training computes: embeddings without a forward pass."""
 
 import functools
 import math

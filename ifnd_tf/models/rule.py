@@ -14,7 +14,7 @@ from ifnd_tf.models.info_nce import Factor, Pairs, Treatment, row_counts, row_su
 
 
 class Batch(NamedTuple):
-    """What a rule may look at, B anchors and M candidates. Without gradient.
+    """The inputs of a rule, for B anchors and M candidates. Without gradient.
 
     Attributes:
         positive: float32 [B], the student's similarities to the keys, divided by tau.

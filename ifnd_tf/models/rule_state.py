@@ -1,4 +1,4 @@
-"""What rules keep for each example, written by all replicas."""
+"""Writes the state that rules keep for each example, on all replicas."""
 
 from collections.abc import Mapping
 

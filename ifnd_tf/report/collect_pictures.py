@@ -1,4 +1,4 @@
-"""Collects the pictures of the report and of TensorBoard while the images are at hand."""
+"""Collects the pictures of the report and of TensorBoard, which need the images and the model."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -16,7 +16,7 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-# Told what is done and the total.
+# Called with the number that is done and the total.
 Count = Callable[[int, int], None]
 
 # Between two updates of status.json: short beside the patience of --mode=watch, cheap on gs://.

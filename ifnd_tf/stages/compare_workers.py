@@ -61,7 +61,7 @@ def number(run: Run) -> int:
 
 
 def side_by_side(tasks: Sequence[Task], jobs: int, progress: Progress) -> Generator[Outcome]:
-    """Trains and evaluates runs in `jobs` processes, and yields what became of each as it ends.
+    """Trains and evaluates runs in `jobs` processes, and yields the outcome of each as it ends.
 
     A process that is killed or fails ends its run alone; another takes its place. When the
     iterator is closed, as by Ctrl-C, the processes save checkpoints and end.

@@ -12,8 +12,8 @@ from ifnd_tf.config import Config, known_flags
 from ifnd_tf.errors import UserError, cause
 from ifnd_tf.export import keras_formats, saved_model
 from ifnd_tf.models import keras_applications, keras_hub_networks
-from ifnd_tf.models.initial_weights import Weight, assign, weights_of
 from ifnd_tf.models.network import Network
+from ifnd_tf.models.weights import Weight, assign, weights_of
 from ifnd_tf.run import pretrained
 from ifnd_tf.run.checkpoints import CheckpointStore
 from ifnd_tf.run.records import RunReader

@@ -11,7 +11,7 @@ from ifnd_tf.errors import Stopped
 class Interruption:
     """Turns the first SIGTERM, SIGINT or SIGHUP (the terminal was closed) into a request.
 
-    The second stops at once. A signal that the process was told to ignore, as by nohup, stays
+    The second stops at once. A signal that the process ignored before, as under nohup, stays
     ignored.
 
     A context manager, which restores the former handlers at its end. Python delivers signals

@@ -1,4 +1,4 @@
-"""How much a treatment detects of a batch, and how much of that is right."""
+"""The share of negatives that a treatment masks; precision and recall of the pairs it detects."""
 
 from collections.abc import Sequence
 
