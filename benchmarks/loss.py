@@ -1,4 +1,4 @@
-"""What false negative removal adds to the loss and to a whole training step.
+"""The cost of false negative removal, in the loss and in a whole training step.
 
     python -m benchmarks.loss --json -
 

@@ -44,7 +44,7 @@ def pretrain(
     verbose: bool = True,
     **settings: Any,
 ) -> Pretrained:
-    """Trains, evaluates and exports an encoder, or goes on with a run that was stopped.
+    """Trains, evaluates and exports an encoder, or continues a run that was stopped.
 
     Example:
         ```python

@@ -27,7 +27,7 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--epochs", type=int, help="stop after so many; default: all of the run's")
     parser.add_argument(
-        "--minutes", type=float, help="stop in time, to go on later; default: never"
+        "--minutes", type=float, help="stop in time, to continue later; default: never"
     )
     parser.add_argument(
         "--memory_gigabytes", type=float, help="what the device has; default: as much as it says"

@@ -1,4 +1,4 @@
-"""The run directory, as main.py writes it, so that its stages read it; and the state to go on from.
+"""The run directory as main.py writes and reads it, and the state from which a run continues.
 
 A counterpart of `ifnd_tf.run.directory`, which needs TensorFlow for gs://.
 """

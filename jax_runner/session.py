@@ -18,8 +18,8 @@ from jax_runner.training import Training, refresh_share
 
 # Kept for writing the state and leaving, so that a limit on the call is not met.
 _LEAVING_SECONDS = 20.0
-# An evaluation cannot go on later, so it begins only if so much time is left: more than the runs
-# beside this one took for theirs, or this where none has been evaluated.
+# An evaluation cannot be interrupted, so it begins only with enough time left: more than the
+# longest evaluation of the runs beside this one took, or a guess where none has been evaluated.
 _EVALUATION_SECONDS, _EVALUATION_RESERVE = 60.0, 1.5
 
 

@@ -1,4 +1,4 @@
-"""Trains, refreshes and evaluates, from wherever the last session ended."""
+"""Trains, refreshes and evaluates, from the step at which the last session ended."""
 
 import collections
 import functools
@@ -61,7 +61,7 @@ class Training:
         self._evaluation = None if test is None else Evaluation(artifact, self.program, train, test)
         self.state: list[Any] = list(artifact.first_state())
         self.step, self.losses = 0, list[float]()
-        # What of the epoch under way a later session must know.
+        # The part of the epoch's records that a later session needs.
         self._notes: dict[str, Any] = {"detection": {}, "seconds": 0.0, "phases": {}}
         saved = run.restore()
         if saved is not None:

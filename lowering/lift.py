@@ -6,7 +6,7 @@
 DIR is what lowering wrote, runs/NAME what jax_runner made of it; of a run that came from an
 accelerator without its state, the files runs/NAME.weights.*.npz beside it are read. After this
 the stages of main.py that read a trained model work: export, evaluate, report. The weights come
-back, not the whole state: training goes on with jax_runner alone.
+back, not the whole state: training continues with jax_runner alone.
 """
 
 import argparse

@@ -35,7 +35,7 @@ COMMON = {
 }
 
 
-# What other programs call some of the flags.
+# Names of some flags in other programs.
 OTHER_NAMES = {
     "lr": "learning_rate", "bs": "batch_size", "data": "dataset", "model": "backbone",
     "arch": "backbone", "output": "workdir", "output_dir": "workdir", "out": "workdir",
@@ -86,7 +86,7 @@ def groups() -> Iterator[tuple[str, list[Explained]]]:
 
 
 def full(width: int = 100) -> str:
-    """What --help prints: all groups."""
+    """The text of --help: all groups."""
     lines = [OPENING]
     for title, explained in groups():
         lines += [title, ""]
@@ -103,7 +103,7 @@ def full(width: int = 100) -> str:
 
 
 def one(name: str) -> str:
-    """What --help=NAME prints: one flag.
+    """The text of --help=NAME: one flag.
 
     Raises:
         UserError: if there is no such flag.
@@ -117,7 +117,7 @@ def one(name: str) -> str:
 
 
 def short() -> str:
-    """What --helpshort prints: the flags that a first run needs, a line each."""
+    """The text of --helpshort: the flags that a first run needs, a line each."""
     defaults = {each.name: each.default for _, explained in groups() for each in explained}
     lines = [OPENING]
     lines += [f"  {f'--{n}={defaults[n]}':<38}{brief}" for n, brief in COMMON.items()]

@@ -37,7 +37,7 @@ class Run:
     on_nonfinite: str = changeable(
         "stop",
         "When a number becomes NaN or infinite. stop: name it and keep the last checkpoint; "
-        "rollback: go on from the last checkpoint, with other views in another order.",
+        "rollback: continue from the last checkpoint, with other views in another order.",
         ("stop", "rollback"),
     )
     deterministic: bool = changeable(

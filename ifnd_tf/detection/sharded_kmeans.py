@@ -188,7 +188,7 @@ class ShardedKMeans:
                 f"({cause(error)}); try fewer, or more replicas."
             ) from error
         self._report(
-            f"clustering: memory ran out at {2 * chunk} rows at a time; going on with {chunk}, "
+            f"clustering: memory ran out at {2 * chunk} rows at a time; continuing with {chunk}, "
             "which is slower"
         )
         self._chunks[num_clusters] = chunk

@@ -134,11 +134,11 @@ def _permute(x: tf.Tensor, shift: int, replicas: int) -> tf.Tensor:
     return tf.raw_ops.CollectivePermute(input=x, source_target_pairs=pairs)
 
 
-# --- what k-means needs -----------------------------------------------------------------------
+# --- for k-means ------------------------------------------------------------------------------
 
 
 class Collectives(NamedTuple):
-    """How replicas combine what they hold.
+    """The two collectives that k-means needs.
 
     Attributes:
         sum: adds a tensor over all replicas.

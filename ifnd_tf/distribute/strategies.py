@@ -176,7 +176,7 @@ def _listens(address: str) -> bool:
 
 
 def num_input_pipelines(strategy: tf.distribute.Strategy) -> int:
-    """How many hosts read data, each its own shard."""
+    """The number of hosts that read data, each its own shard."""
     if strategy.num_replicas_in_sync == 1:
         return 1
     if isinstance(strategy, tf.distribute.TPUStrategy):

@@ -103,7 +103,7 @@ class ContrastiveModel(DistributedModel):
 
     @property
     def rule_state(self) -> dict[str, keras.Variable]:
-        """What the rules keep for each example, float32 [N, ...], by name."""
+        """The state that rules keep for each example, float32 [N, ...], by name."""
         return {name: getattr(self, name) for name in self.loss_settings.state}
 
     @property

@@ -25,7 +25,7 @@ class ContrastiveLoss(NamedTuple):
         per_anchor: float32 [B], the loss in nats, averaged over the L levels.
         masked_share: float32 [], share of the valid negatives that are detected false negatives,
             over all anchors and levels; of weights between 0 and 1, what they lack to 1.
-        state: the anchors' new rows of what the rules keep for each example, by name.
+        state: the anchors' new rows of each `Rule.state`, by name.
         detected: float32 [3], how much the rules detect, how much of that is right, and the pairs
             that are; see `detected_sums`. None if they detect nothing in the step.
     """
@@ -59,7 +59,7 @@ class LossSettings(NamedTuple):
 
     @property
     def state(self) -> dict[str, float]:
-        """First values of what the rules keep for each example, by name."""
+        """First values of the state that rules keep for each example, by name."""
         return {name: value for rule in self.rules for name, value in rule.state.items()}
 
     @property

@@ -29,7 +29,7 @@ class KeyMemory(tf.train.experimental.PythonState):
     wants each replica to work through rows of its own.
 
     The checkpoint holds one [N, D] array in order of the examples, whatever the replicas, so a
-    run goes on with another number of them.
+    run continues with another number of them.
 
     Args:
         strategy: whose replicas hold the rows.

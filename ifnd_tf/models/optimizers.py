@@ -44,7 +44,7 @@ class MomentumSGD(keras.optimizers.Optimizer):
         self._momenta = self.add_optimizer_variables(variables, "momentum")
 
     def _direction(self, gradient: tf.Tensor, variable: keras.Variable) -> tf.Tensor:
-        """What is added to the momentum; before the learning rate."""
+        """The term that is added to the momentum, before the learning rate."""
         return gradient + self.l2 * variable
 
     def update_step(

@@ -93,7 +93,7 @@ class Rule(abc.ABC):
         return {}
 
 
-# --- what rules have in common --------------------------------------------------------------------
+# --- shared by the rules --------------------------------------------------------------------------
 
 
 def weighed(treatment: Treatment, levels: Sequence[Factor]) -> Treatment:

@@ -16,7 +16,7 @@ _BLOCK = 1 << 22
 
 
 class Snapshot(NamedTuple):
-    """The state of a run at one step, copied to the host's memory so that training can go on.
+    """The state of a run at one step, copied to the host's memory so that training can continue.
 
     Attributes:
         step: training steps done.

@@ -16,7 +16,7 @@ from ifnd_tf.stages.report import write_report
 from ifnd_tf.stages.run import Run
 from ifnd_tf.stages.train import train
 
-# The entry of results.json of a run whose loss became NaN or infinite: why.
+# The entry of results.json for a run whose loss became NaN or infinite: the error.
 DIVERGED = "diverged"
 
 

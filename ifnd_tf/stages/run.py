@@ -208,7 +208,7 @@ class Run:
     def starting_model(self, teacher_width: int = 0) -> ContrastiveModel:
         """A model with the weights of `--init_from`, or random ones where none are given.
 
-        A run that goes on has its own, and may have lost what it started from.
+        A continued run has its own, and may have lost what it started from.
         """
         start = None
         if not CheckpointStore(self.directory.file("checkpoints")).steps():

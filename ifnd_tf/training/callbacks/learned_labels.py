@@ -9,7 +9,7 @@ from ifnd_tf.run.directory import RunDirectory
 class LearnedLabels(keras.callbacks.Callback):
     """Hands new labels to the model around each epoch, and writes them once all are known.
 
-    A run that goes on then has them from its start, so its statistics are those of a run that was
+    A continued run then has them from its start, so its statistics are those of a run that was
     never stopped.
 
     Args:

@@ -42,7 +42,7 @@ class SavePolicy:
         return self._saved_step < 0
 
     def restored(self, step: int) -> None:
-        """Notes that training goes on from a checkpoint of this step."""
+        """Notes that training continues from a checkpoint of this step."""
         self._saved_step = self._on_disk = step
 
     def saved(self, step: int, seconds: float) -> None:
