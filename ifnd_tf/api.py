@@ -59,10 +59,11 @@ def pretrain(
         preset: an experiment whose settings are the defaults, as `--preset=`: "photos" for images
             of your own; empty: the defaults of the digits.
         mode: the stages to run, in order.
-        strategy: where to compute; None: chosen as `--strategy=auto` does.
+        strategy: where to compute; None: as the setting `strategy` says, by default auto.
         verbose: whether to print progress.
         **settings: any flag of the command by name; its unit, range and default are in
-            `ifnd --help`.
+            `ifnd --help`. `deterministic` has no effect here, since it would change the whole
+            process: call `tf.config.experimental.enable_op_determinism()` instead.
 
     Returns:
         `Pretrained`.
@@ -100,7 +101,7 @@ def embed(
     if not before:
         raise UserError(f"workdir: expected the directory of a run. Received: {workdir!r}.")
     changed = {"workdir": workdir, "mode": "embed", "embed_dataset": dataset, "embed_format": "npz"}
-    run = _started(Config().override({**known_flags(before), **changed}), strategy, verbose)
+    run = _finished(Config().override({**known_flags(before), **changed}), strategy, verbose)
     with np.load(run.directory.file("embeddings", "embeddings.npz")) as table:
         return dict(table)
 
@@ -122,11 +123,11 @@ def _run(
     config = dataclasses.replace(
         config, dataset=dataset, workdir=workdir, mode=",".join(mode), **settings
     )
-    return _started(config, strategy, verbose)
+    return _finished(config, strategy, verbose)
 
 
-def _started(config: Config, strategy: tf.distribute.Strategy | None, verbose: bool) -> Run:
-    """A run whose stages are done."""
+def _finished(config: Config, strategy: tf.distribute.Strategy | None, verbose: bool) -> Run:
+    """The run after all its stages."""
     if strategy is None:
         strategy = strategies.make_strategy(
             config.strategy, tpu=config.tpu, worker_timeout_seconds=config.worker_timeout_seconds

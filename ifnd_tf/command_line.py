@@ -192,7 +192,7 @@ def main(arguments: list[str] | None = None) -> int:
         if config.jobs != 1:
             machine.prepare_for_jobs()
         with image_messages.dropped():
-            _run(config)
+            execute(config)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -206,7 +206,8 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped(number)
 
 
-def _run(config: Config) -> None:
+def execute(config: Config) -> None:
+    """Runs the stages of a configuration on the devices that it names; prints the summary."""
     # Level 3 hides even C++'s errors, such as an operation that oneDNN does not know: an error that
     # ends a run comes as an exception.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

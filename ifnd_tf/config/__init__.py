@@ -17,12 +17,12 @@ from ifnd_tf.config.data import Data
 from ifnd_tf.config.detection import Detection
 from ifnd_tf.config.devices import Devices
 from ifnd_tf.config.evaluation import Evaluation
+from ifnd_tf.config.initial_weights import InitialWeights
 from ifnd_tf.config.model import Model
 from ifnd_tf.config.optimisation import Optimisation
 from ifnd_tf.config.results import Results
 from ifnd_tf.config.run import Run
 from ifnd_tf.config.setting import check, read, value_type
-from ifnd_tf.config.start import Start
 from ifnd_tf.config.teacher import Teacher
 from ifnd_tf.config.views import Views
 from ifnd_tf.errors import UserError, did_you_mean
@@ -30,8 +30,8 @@ from ifnd_tf.errors import UserError, did_you_mean
 
 @dataclasses.dataclass(frozen=True)
 class Config(
-    Devices, Comparison, Results, Evaluation, Optimisation, Teacher, Detection, Start, Model, Views,
-    Data, Run,
+    Devices, Comparison, Results, Evaluation, Optimisation, Teacher, Detection, InitialWeights,
+    Model, Views, Data, Run,
 ):  # fmt: skip
     """The settings of one run. Symbols (N, B, Q, D, K, L) are those of the method."""
 

@@ -20,7 +20,7 @@ from ifnd_tf.errors import UserError, cause
 from ifnd_tf.run.progress import Count
 
 # Rows at a time below which a smaller chunk saves hardly any memory.
-_LEAST_CHUNK = 64
+LEAST_CHUNK = 64
 
 
 class ShardedKMeans:
@@ -69,7 +69,7 @@ class ShardedKMeans:
             count: called with the iterations done, and their greatest number.
 
         Raises:
-            UserError: if not even `_LEAST_CHUNK` rows at a time fit in memory.
+            UserError: if not even `LEAST_CHUNK` rows at a time fit in memory.
         """
         kept = self.table.fixed and start is not None
         if start is None:
@@ -181,7 +181,7 @@ class ShardedKMeans:
     def _halve_chunk(self, num_clusters: int, error: tf.errors.ResourceExhaustedError) -> None:
         rows = min(default_chunk(num_clusters), self.table.rows)
         chunk = self._chunks.get(num_clusters, rows) // 2
-        if chunk < _LEAST_CHUNK or workers(self.table.strategy).count > 1:
+        if chunk < LEAST_CHUNK or workers(self.table.strategy).count > 1:
             raise UserError(
                 f"--num_clusters: expected clusters that fit in memory. Received: {num_clusters}, "
                 f"with {self.table.num_examples} examples of width {self.table.width} "

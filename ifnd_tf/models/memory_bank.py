@@ -11,7 +11,7 @@ from ifnd_tf.distribute import replicas
 
 # Rows of each replica that meet in one call when the memory is saved. Gathered at once, all
 # N x D numbers would have to fit on every device.
-_SAVED_ROWS = 1 << 14
+SAVED_ROWS = 1 << 14
 
 
 class KeyMemory(tf.train.experimental.PythonState):
@@ -101,7 +101,7 @@ class KeyMemory(tf.train.experimental.PythonState):
         """All averages, float32 [N, D], not normalised; zeros where none was seen."""
         by_replica = [self.strategy.num_replicas_in_sync, -1, self.width]
         parts = []
-        for start in range(0, self.rows, _SAVED_ROWS):
+        for start in range(0, self.rows, SAVED_ROWS):
             part = replicas.first(self.strategy, self._part(tf.constant(start)))
             parts.append(part.numpy().reshape(by_replica))
         everything = np.concatenate(parts, axis=1)[:, : self.rows]
@@ -109,10 +109,10 @@ class KeyMemory(tf.train.experimental.PythonState):
 
     @functools.cached_property
     def _part(self) -> Any:
-        """int32 [] first row -> rows from there on of all replicas, [R * `_SAVED_ROWS`, D]."""
+        """int32 [] first row -> rows from there on of all replicas, [R * `SAVED_ROWS`, D]."""
 
         def part(start):
-            place = tf.minimum(start + tf.range(_SAVED_ROWS), self.rows)
+            place = tf.minimum(start + tf.range(SAVED_ROWS), self.rows)
             return replicas.replica_collectives().concat(self._gather(place))
 
         # A concrete function, since one is made for each memory: TensorFlow takes those of one

@@ -89,7 +89,7 @@ def test_where_memory_runs_out_fewer_rows_are_taken_at_a_time(replicas, monkeypa
     start = plenty.cluster(12, None).centroids
     expected = plenty.cluster(12, start)
     scarce(monkeypatch, most=13)
-    monkeypatch.setattr(sharded_kmeans, "_LEAST_CHUNK", 2)
+    monkeypatch.setattr(sharded_kmeans, "LEAST_CHUNK", 2)
     scanty.table.refresh()
     found = scanty.cluster(12, start)
     np.testing.assert_array_equal(found.assignments, expected.assignments)
