@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from ifnd_tf.errors import UserError
 from ifnd_tf.evaluation.embed import Embeddings
@@ -16,6 +17,8 @@ from ifnd_tf.evaluation.embed import Embeddings
 _LOG = logging.getLogger(__name__)
 # Above this many training examples `auto` takes SGD.
 LBFGS_LIMIT = 100_000
+# Numbers of the features, times classes, up to which one thread is taken.
+_ONE_THREAD = 100_000_000
 
 
 def linear_probe(
@@ -93,7 +96,12 @@ def lbfgs_scores(train: Embeddings, features: np.ndarray) -> np.ndarray:
     model = LogisticRegression(C=1.0, max_iter=1000)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
-        model.fit((train.features - mean) / scale, train.labels)
+        inputs = (train.features - mean) / scale
+        # On small problems the threads of BLAS mostly wait for each other, beside other work for
+        # ten times the time of the sums.
+        small = inputs.size * len(np.unique(train.labels)) <= _ONE_THREAD
+        with threadpool_limits(1 if small else None, "blas"):
+            model.fit(inputs, train.labels)
     if any(issubclass(warning.category, ConvergenceWarning) for warning in caught):
         _LOG.warning("The linear probe stopped after 1000 iterations before it converged.")
     found = model.decision_function((features - mean) / scale)

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from ifnd_tf.config.treatments import declared, names
 from ifnd_tf.stages import build
 from ifnd_tf.training.loop import fit
 from tests import tiny
@@ -18,22 +17,11 @@ VARIANTS = {
     "moco-teacher": {"treatment": "eliminate"},
     "simclr-teacher": {"framework": "simclr", "treatment": "eliminate"},
     "simclr-union": {"framework": "simclr", "level_combination": "union"},
-}
-# Parameters by which a rule acts at once.
-AT_ONCE = {
-    "fnc": "fnc:views=2:most=64:threshold=0.6",
-    "fnd": "fnd:start=0:alpha=0.3",
-    "glofnd": "glofnd:start=0:alpha=0.3",
-    "ring": "ring:inner=0.2",
-}
-# Some keys of the tiny network are equal but for rounding, which would decide between ranks.
-WIDER = {"width": 16, "projection_dim": 32}
-VARIANTS |= {
-    f"{framework}-{name}": {"framework": framework, "treatment": AT_ONCE.get(name, name)}
-    | (WIDER if name in ("fnd", "nnclr", "ring") else {})
-    for name in names()
-    for framework, other in (("moco", "batch"), ("simclr", "queue"))
-    if other not in declared(name).needs
+    # Rules with state, with views of their own; all others: tests/models/treatments/test_all.py.
+    "moco-attract": {"treatment": "attract"},
+    "simclr-glofnd": {"framework": "simclr", "treatment": "glofnd:start=0:alpha=0.3"},
+    "moco-fnc": {"treatment": "fnc:views=2:most=64:threshold=0.6"},
+    "moco-ressl": {"treatment": "ressl"},
 }
 REPLICAS = {"moco-keys": 4, "simclr-union": 4}  # the others: 2
 QUICK = {"moco-teacher", "moco-attract", "simclr-glofnd"}

@@ -11,10 +11,18 @@ import tensorflow as tf
 from ifnd_tf.config.treatments import FOLDER, declared, names
 from ifnd_tf.models.loss import LossSettings
 from ifnd_tf.models.treatments import rule_class, rules
+from tests.conftest import make_strategy
 from tests.models.test_contrastive import batch, fill, labels, moco, simclr
 
 FRAMEWORKS = {"moco": moco, "simclr": simclr}
 OTHER = {"moco": "batch", "simclr": "queue"}
+# Parameters by which a rule acts at once.
+AT_ONCE = {
+    "fnc": "fnc:views=2:most=64:threshold=0.6",
+    "fnd": "fnd:start=0:alpha=0.3",
+    "glofnd": "glofnd:start=0:alpha=0.3",
+    "ring": "ring:inner=0.2",
+}
 QUICK = {("glofnd", "simclr"), ("sce", "moco")}
 STEPS = [
     pytest.param(name, framework, id=f"{name}-{framework}", marks=[] if quick else pytest.mark.slow)
@@ -34,21 +42,61 @@ def test_a_rule_is_one_short_file_that_gives_its_source(name):
     assert inspect.signature(made).parameters.keys() == declared(name).parameters.keys()
 
 
+def after_two_steps(name, framework, strategy, compiled):
+    """Loss, masked share, projector, and what model and rule keep."""
+    keras.utils.set_random_seed(0)
+    with strategy.scope():
+        model = FRAMEWORKS[framework](mode=AT_ONCE.get(name, name))
+    model.pseudo_labels.assign(labels())
+    if framework == "moco":
+        fill(model)
+    if model.label_confidence is not None:
+        model.label_confidence.assign(np.random.default_rng(2).random(labels().shape))
+    for kept, value in model.rule_state.items():
+        if kept.endswith("threshold"):  # rounding decides beside the first one, 1
+            value.assign(np.random.default_rng(1).uniform(0.2, 0.8, value.shape))
+
+    def step(data):
+        strategy.run(model.train_step, (data,))
+
+    step = tf.function(step, jit_compile=True) if compiled == "xla" else step
+    step = tf.function(step) if compiled == "graph" else step
+    for seed in range(2):
+        step(shared_out(batch(seed), strategy))
+    found = {each: float(value) for each, value in model.get_metrics_result().items()}
+    del found["embedding_std"]  # of each replica's own anchors
+    found |= {each: value.numpy() for each, value in model.rule_state.items()}
+    if framework == "moco":
+        found["queue"] = model.queue.numpy()
+    return found | {"projector": model.projector.get_weights()[0]}
+
+
+def shared_out(data, strategy):
+    """A batch as the replicas get it, a part each."""
+    count = strategy.num_replicas_in_sync
+    return {
+        name: strategy.experimental_distribute_values_from_function(
+            lambda context, value=value: tf.split(value, count)[context.replica_id_in_sync_group]
+        )
+        for name, value in data.items()
+    }
+
+
+@pytest.mark.distribution
 @pytest.mark.parametrize(("name", "framework"), STEPS)
-def test_a_step_is_the_same_eager_and_compiled(name, framework):
-    results = []
-    for compiled in (False, True):
-        keras.utils.set_random_seed(0)
-        model = FRAMEWORKS[framework](mode=name)
-        model.pseudo_labels.assign(labels())
-        if framework == "moco":
-            fill(model)
-        step = tf.function(model.train_step, jit_compile=True) if compiled else model.train_step
-        losses = [float(step(batch(seed))["loss"]) for seed in range(2)]
-        assert np.all(np.isfinite(losses))
-        results.append((losses, model.projector.get_weights()[0]))
-    np.testing.assert_allclose(results[1][0], results[0][0], rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(results[1][1], results[0][1], rtol=1e-4, atol=1e-6)
+def test_a_step_is_the_same_eager_compiled_and_on_two_replicas(name, framework):
+    one, two = make_strategy("default"), make_strategy("mirrored-2")
+    expected = after_two_steps(name, framework, one, "no")
+    assert all(np.all(np.isfinite(value)) for value in expected.values())
+    if rule_class(name)().detects in ("pairs", "weights"):
+        assert expected["masked_share"] > 0.01
+    for strategy, compiled in ((one, "xla"), (two, "graph")):
+        found = after_two_steps(name, framework, strategy, compiled)
+        assert found.keys() == expected.keys()
+        for each, value in expected.items():
+            # Each replica takes its own share; their mean is not the share of all, but near it.
+            near = 1e-2 if each == "masked_share" and strategy is two else 1e-5
+            np.testing.assert_allclose(found[each], value, rtol=1e-4, atol=near, err_msg=each)
 
 
 def test_what_no_rule_needs_is_not_computed():
