@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.command_line import parse_flagfile
-from ifnd_tf.config import Config, flagfile, known_flags
+from ifnd_tf.config import Config, flagfile, kept
 from ifnd_tf.distribute import strategies
 from ifnd_tf.errors import UserError, did_you_mean
 from ifnd_tf.run.progress import Progress
@@ -101,7 +101,7 @@ def embed(
     if not before:
         raise UserError(f"workdir: expected the directory of a run. Received: {workdir!r}.")
     changed = {"workdir": workdir, "mode": "embed", "embed_dataset": dataset, "embed_format": "npz"}
-    run = _finished(Config().override({**known_flags(before), **changed}), strategy, verbose)
+    run = _started(Config().override({**kept(before), **changed}), strategy, verbose)
     with np.load(run.directory.file("embeddings", "embeddings.npz")) as table:
         return dict(table)
 
@@ -123,11 +123,11 @@ def _run(
     config = dataclasses.replace(
         config, dataset=dataset, workdir=workdir, mode=",".join(mode), **settings
     )
-    return _finished(config, strategy, verbose)
+    return _started(config, strategy, verbose)
 
 
-def _finished(config: Config, strategy: tf.distribute.Strategy | None, verbose: bool) -> Run:
-    """The run after all its stages."""
+def _started(config: Config, strategy: tf.distribute.Strategy | None, verbose: bool) -> Run:
+    """A run whose stages are done."""
     if strategy is None:
         strategy = strategies.make_strategy(
             config.strategy, tpu=config.tpu, worker_timeout_seconds=config.worker_timeout_seconds

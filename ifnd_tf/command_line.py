@@ -13,7 +13,7 @@ from types import FrameType
 
 from absl import flags, logging
 
-from ifnd_tf.config import Config, flagfile, free_flags, help_text, known_flags
+from ifnd_tf.config import Config, flagfile, free_flags, help_text, kept
 from ifnd_tf.config.run import STAGES
 from ifnd_tf.data import dataset_name, embedding_file
 from ifnd_tf.errors import Stopped, UserError, did_you_mean, did_you_mean_path
@@ -105,12 +105,12 @@ def _with_run(given: Mapping[str, str]) -> Config:
         config = _apart(config)
     if {"train", "compare", "watch"} & set(config.stages):
         return config
-    known = known_flags(RunReader(config.run_path).flags())
+    known = kept(RunReader(config.run_path).flags())
     return Config().override({**known, "workdir": config.run_path, **given}) if known else config
 
 
 def _apart(config: Config) -> Config:
-    """Numbers the default directory where a run on other data of the same name has taken it."""
+    """With a directory of its own by default, where another data set of the same name has one."""
     path, number = config.run_path, 1
     while not (config.workdir or config.experiment):
         before = RunReader(path).flags().get("dataset", config.dataset)

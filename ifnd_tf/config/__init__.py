@@ -126,10 +126,10 @@ def free_flags() -> frozenset[str]:
     return frozenset(f.name for f in dataclasses.fields(Config) if f.metadata["free"])
 
 
-def known_flags(flags: Mapping[str, str]) -> dict[str, str]:
-    """Those of the flags that exist; the run directory of another version may name others."""
+def kept(flags: Mapping[str, typing.Any]) -> dict[str, typing.Any]:
+    """Those of some flags that a later command on the run directory takes over."""
     names = {field.name for field in dataclasses.fields(Config)}
-    return {name: text for name, text in flags.items() if name in names}
+    return {name: value for name, value in flags.items() if name in names}
 
 
 def _value(field: dataclasses.Field, text: str) -> typing.Any:

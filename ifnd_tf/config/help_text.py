@@ -35,7 +35,7 @@ COMMON = {
 }
 
 
-# Names of some flags in other programs.
+# What other programs call some of the flags.
 OTHER_NAMES = {
     "lr": "learning_rate", "bs": "batch_size", "data": "dataset", "model": "backbone",
     "arch": "backbone", "output": "workdir", "output_dir": "workdir", "out": "workdir",
@@ -103,7 +103,7 @@ def full(width: int = 100) -> str:
 
 
 def one(name: str) -> str:
-    """The text of --help=NAME: one flag.
+    """What --help=NAME prints: one flag.
 
     Raises:
         UserError: if there is no such flag.

@@ -29,7 +29,7 @@ def setting(
             result is reached or shown, not what is trained.
         repeats: whether the flag may be given several times; its values are joined by commas.
         auto: whether "auto" leaves the value to the data. `stages.auto` replaces it when the data
-            is open, before anything is built, so that all other code reads a value of its own type.
+            is open, before anything is built, so that those who read a setting get its own type.
         **bounds: the range of a number: low or above, the least value, itself allowed or not; high
             or below, the greatest, itself allowed or not.
     """

@@ -28,7 +28,7 @@ class Rows(NamedTuple):
 
     Attributes:
         points: float32 [N, D], see `centred`; zeros where there is none.
-        identity: of their origin: a continued run must find the same.
+        identity: of their origin: what a run that goes on must find again.
         notes: rows that are missing, doubled, extra or unusable, in words.
     """
 

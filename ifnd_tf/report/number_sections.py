@@ -129,7 +129,7 @@ def numbers(
 
 
 def data(run: RunRecords) -> Section:
-    """Notes on the data, and unreadable images, which training skips."""
+    """What is to be known of the data: notes, and unreadable images, which training skips."""
     found = run.results.get("data_notes")
     found = found if isinstance(found, list) else []
     notes = [[str(n.get("text", ""))] for n in found if isinstance(n, dict)]

@@ -24,7 +24,7 @@ def require_same_flags(run: RunReader, flags: Mapping[str, str], free: Collectio
     if differ:
         raise UserError(
             f"--workdir: expected a new directory or a run with the same flags. {run.path!r} "
-            f"holds a run with other flags: {', '.join(differ)}. To continue that one, "
+            f"holds a run with other flags: {', '.join(differ)}. To go on with that one, "
             f"--flagfile={run.file('config.flags')}; for a new run from its weights, the same "
             f"command with --init_from={run.path} --workdir={run.path.rstrip('/')}-2; from "
             "scratch, another --workdir alone."

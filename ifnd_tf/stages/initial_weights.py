@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from ifnd_tf.config import Config, known_flags
+from ifnd_tf.config import Config, kept
 from ifnd_tf.errors import UserError, cause
 from ifnd_tf.export import keras_formats, saved_model
 from ifnd_tf.models import keras_applications, keras_hub_networks
@@ -59,7 +59,7 @@ def _of_run(config: Config, network: Network) -> _Parts:
             f"--init_from: expected a run with a checkpoint. Received: {config.init_from!r}, which "
             "has none; train that run first."
         )
-    before = build.network(Config().override(known_flags(run.flags())))
+    before = build.network(Config().override(kept(run.flags())))
     # By the names that a model's checkpoint has them under.
     parts = tf.train.Checkpoint(encoder=before.encoder, projector=before.projector)
     read = tf.train.Checkpoint(model=parts).read(store.prefix(latest))

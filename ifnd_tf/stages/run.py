@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-from ifnd_tf.config import Config, free_flags, known_flags
+from ifnd_tf.config import Config, free_flags, kept
 from ifnd_tf.config.data import Data
 from ifnd_tf.data import datasets
 from ifnd_tf.data.contents import Contents, require_same
@@ -49,7 +49,7 @@ class Run:
             config.run_path, flags=config.as_flags(), free=free_flags(), writer=chief
         )
         before = self.directory.flags()
-        if gone := sorted(before.keys() - known_flags(before).keys()):
+        if gone := sorted(before.keys() - kept(before).keys()):
             self.progress.line(
                 f"warning: {self.directory.file('config.flags')} has flags that no longer exist "
                 f"and are ignored: {', '.join(f'--{name}' for name in gone)}"

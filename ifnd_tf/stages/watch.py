@@ -110,7 +110,7 @@ def _state_line(run: RunRecords, now: float) -> Text:
     if found == "dead":
         text.append("  It ended without an error message.")
     if found in ("dead", "stopped", "failed"):
-        text.append("  The same command continues from the last checkpoint.")
+        text.append("  The same command goes on from the last checkpoint.")
     return text
 
 

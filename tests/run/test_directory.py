@@ -28,14 +28,6 @@ def test_a_claimed_directory_refuses_other_flags_by_name(tmp_path):
     assert "--seed" not in str(error.value)
 
 
-def test_flags_of_an_earlier_version_are_compared_under_their_new_names(tmp_path):
-    (tmp_path / "config.flags").write_text("--loss=attract\n--embedding_source=pass\n")
-    same = {"treatment": "attract", "detect_with": "encoder"}
-    RunDirectory(str(tmp_path), flags=same)
-    with pytest.raises(UserError, match=r"--treatment \(was 'attract', is 'eliminate'\)"):
-        RunDirectory(str(tmp_path), flags=same | {"treatment": "eliminate"})
-
-
 def test_a_directory_nobody_trained_in_is_free(tmp_path):
     RunDirectory(str(tmp_path), flags=FLAGS)
     RunDirectory(str(tmp_path), flags=FLAGS | {"epochs": "4"})
@@ -74,3 +66,11 @@ def test_a_sign_of_life_follows_the_claim(tmp_path):
     run.write_status("running", "epoch 1/3")
     sign = json.loads((tmp_path / "status.json").read_text())
     assert (sign["state"], sign["text"], sign["pid"]) == ("running", "epoch 1/3", os.getpid())
+
+
+def test_flags_of_an_earlier_version_are_compared_under_their_new_names(tmp_path):
+    (tmp_path / "config.flags").write_text("--loss=attract\n--embedding_source=pass\n")
+    same = {"treatment": "attract", "detect_with": "encoder"}
+    RunDirectory(str(tmp_path), flags=same)
+    with pytest.raises(UserError, match=r"--treatment \(was 'attract', is 'eliminate'\)"):
+        RunDirectory(str(tmp_path), flags=same | {"treatment": "eliminate"})

@@ -73,7 +73,7 @@ def test_the_state_is_told_from_the_last_update(sign, state, tmp_path):
     assert watch.state(run, time.time()) == state
     text = shown(tmp_path / "run")
     assert state in text
-    assert ("continues from the last" in text) == (state in ("dead", "failed", "stopped"))
+    assert ("goes on from the last checkpoint" in text) == (state in ("dead", "failed", "stopped"))
 
 
 def test_a_run_before_its_first_epoch_and_a_narrow_terminal(tmp_path):
