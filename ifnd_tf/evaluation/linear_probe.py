@@ -51,7 +51,7 @@ def linear_probe(
     elif solver == "sgd":
         scores = sgd_scores(train, test.features, **sgd)
     else:
-        raise UserError(f"Expected a solver of auto, lbfgs, sgd. Received: {solver!r}.")
+        raise UserError(f"--linear_solver: expected auto, lbfgs or sgd. Received: {solver!r}.")
     yield from accuracies("linear", scores, test.labels)
 
 

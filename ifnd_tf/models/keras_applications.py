@@ -38,7 +38,8 @@ def encoder(name: str, image_size: int, norm: Callable[..., keras.layers.Layer])
         )
     except ValueError as error:
         raise UserError(
-            f"--backbone=keras:{name} does not take --image_size={image_size}: {error}"
+            f"--image_size: expected a size that --backbone=keras:{name} takes. Received: "
+            f"{image_size} ({error})."
         ) from error
 
     def replace(layer):

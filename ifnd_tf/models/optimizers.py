@@ -139,7 +139,7 @@ def make(
     """
     if name not in OPTIMIZERS:
         raise UserError(
-            f"Expected optimizer to be one of {', '.join(OPTIMIZERS)}. Received: {name!r}."
+            f"--optimizer: expected one of {', '.join(OPTIMIZERS)}. Received: {name!r}."
         )
     if name in ("sgd", "lars"):
         optimizer = OPTIMIZERS[name](learning_rate, momentum=momentum, l2=weight_decay)

@@ -7,7 +7,7 @@ from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.progress import Progress, epoch_line
 
 
-class Records(keras.callbacks.Callback):
+class EpochRecords(keras.callbacks.Callback):
     """Writes the logs of the other callbacks; comes after them and before `Checkpointing`.
 
     The records are a state in checkpoints, so that metrics.jsonl has neither gaps nor repeats
