@@ -95,7 +95,7 @@ class MoCo(ContrastiveModel):
     def keys(self, images: tf.Tensor) -> list[tf.Tensor]:
         """Keys [b, D] of the replica's images, normalised among other images than its queries.
 
-        Followed by their features [b, F], if those are remembered.
+        Followed by their features [b, F], if the memory bank averages features.
         """
 
         def outputs(images: tf.Tensor) -> list[tf.Tensor]:

@@ -103,7 +103,7 @@ def side_by_side(tasks: Sequence[Task], jobs: int, progress: Progress) -> Genera
                 yield Outcome(job.place, *said)
     finally:
         if working:
-            progress.line("stopping: every job saves after its step; once more: at once")
+            progress.line("stopping: every job saves after its step; a second Ctrl-C stops at once")
         for connection, job in working.items():
             job.process.terminate()  # saves first
             connection.close()

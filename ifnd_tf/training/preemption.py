@@ -45,5 +45,6 @@ class Interruption:
             raise Stopped(number)
         self.received = signal.Signals(number)
         self._report(
-            f"{self.received.name}: saving after this step, then stopping; once more: at once"
+            f"{self.received.name}: saving after this step, then stopping; a second signal stops "
+            "at once"
         )
