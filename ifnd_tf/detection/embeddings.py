@@ -15,7 +15,7 @@ import tensorflow as tf
 from ifnd_tf.clustering import initialization
 from ifnd_tf.distribute import replicas
 from ifnd_tf.errors import NonFinite
-from ifnd_tf.models.memory_bank import KeyMemory
+from ifnd_tf.models.memory_bank import MemoryBank
 from ifnd_tf.run.progress import Count
 
 # Examples of `sample`: their 2 million pairs suffice to estimate the precision of pairs.
@@ -160,7 +160,7 @@ class ImagePass(EmbeddingTable):
         self._index.assign(keras.ops.slice_update(old, (row,), index))
 
 
-class MemoryBank(EmbeddingTable):
+class KeptKeys(EmbeddingTable):
     """`--detect_with=keys`: the keys that training computed, averaged for each example.
 
     Args:
@@ -168,7 +168,7 @@ class MemoryBank(EmbeddingTable):
         seed: of the sample.
     """
 
-    def __init__(self, memory: KeyMemory, *, seed: int):
+    def __init__(self, memory: MemoryBank, *, seed: int):
         sizes = {"rows": memory.rows, "width": memory.width, "seed": seed}
         super().__init__(memory.strategy, num_examples=memory.num_examples, **sizes)
         self._memory, self._load = memory, replicas.on_replicas(self.strategy, self._load_step)

@@ -11,7 +11,7 @@ from ifnd_tf.distribute import replicas
 from ifnd_tf.distribute.distributed_model import DistributedModel
 from ifnd_tf.models import rule_state, treatment_metrics
 from ifnd_tf.models.loss import ContrastiveLoss, LossSettings, label_info_nce
-from ifnd_tf.models.memory_bank import KeyMemory
+from ifnd_tf.models.memory_bank import MemoryBank
 from ifnd_tf.models.network import Network
 from ifnd_tf.models.optimizers import apply_scaled
 from ifnd_tf.models.teacher import similarities
@@ -48,7 +48,7 @@ class ContrastiveModel(DistributedModel):
         num_levels: int,
         loss: LossSettings,
         photometric: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
-        memory: KeyMemory | None = None,
+        memory: MemoryBank | None = None,
         encoder_rate: Callable[[tf.Tensor], tf.Tensor] | None = None,
         name: str | None = None,
     ):

@@ -14,7 +14,7 @@ from ifnd_tf.distribute import replicas
 SAVED_ROWS = 1 << 14
 
 
-class KeyMemory(tf.train.experimental.PythonState):
+class MemoryBank(tf.train.experimental.PythonState):
     """An exponential average of each example's keys, its rows dealt out to the replicas.
 
     A memory bank (Wu et al. 2018, arXiv 1805.01978), here for clustering as in DeepCluster-v2

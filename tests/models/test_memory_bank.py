@@ -5,14 +5,14 @@ import pytest
 import tensorflow as tf
 
 from ifnd_tf.distribute import replicas
-from ifnd_tf.models.memory_bank import KeyMemory
+from ifnd_tf.models.memory_bank import MemoryBank
 from tests.conftest import make_strategy
 
 N, D, B, M = 13, 3, 4, 0.75
 
 
 def make(strategy, momentum=M):
-    return KeyMemory(strategy, num_examples=N, width=D, momentum=momentum)
+    return MemoryBank(strategy, num_examples=N, width=D, momentum=momentum)
 
 
 def update(memory, strategy, steps, *, jit=None):
