@@ -69,6 +69,15 @@ class MoCo(ContrastiveModel):
         return self.queue.numpy()[self.queue_index.numpy() != EMPTY]
 
     def train_step(self, data):
+        """One step (He et al. 2019, algorithm 1): loss against the queue, updates, new keys.
+
+        Args:
+            data: a batch of `training_batches` on this replica: "index" int32 [b], "images"
+                [b, 2, S, S, 3], perhaps "draws", and with a teacher "teacher" bfloat16 [b, W].
+
+        Returns:
+            The metrics by name, float32 [].
+        """
         index = data["index"]
         query_views, key_views = self.views(data)
         keys, *features = self.keys(key_views)

@@ -31,6 +31,14 @@ class SimCLR(ContrastiveModel):
         return self.newest.numpy()
 
     def train_step(self, data):
+        """One step (Chen et al. 2020, algorithm 1): loss against all other views of the batch.
+
+        Args:
+            data: a batch as for `MoCo.train_step`.
+
+        Returns:
+            The metrics by name, float32 [].
+        """
         index = tf.concat([data["index"]] * 2, axis=0)
         with tf.GradientTape() as tape:
             # One pass over both views: their batch statistics are common, as in the paper.
