@@ -46,7 +46,7 @@ def stateful_parts(run: Run, detector: Detector, given: Mapping[str, Rows]) -> d
         "detection": build_detection.make_callback(
             config, detector, run.splits.train.labels, progress=progress, run=directory
         ),
-        "health": Health(epochs=config.epochs, progress=progress, run=directory),
+        "health": Health(epochs=config.epochs, progress=progress, directory=directory),
         "records": EpochRecords(
             directory, progress, steps_per_epoch=run.steps_per_epoch, epochs=config.epochs
         ),
@@ -67,7 +67,7 @@ def training_callbacks(
             source,
             [bad for each in run.splits if each is not None for bad in each.unreadable],
             max_share=config.max_corrupt_share,
-            run=run.directory,
+            directory=run.directory,
             progress=run.progress,
         ),
         stateful["detection"],
