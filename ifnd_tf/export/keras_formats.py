@@ -3,13 +3,16 @@
 import collections
 import contextlib
 import io
+import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import h5py
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from ifnd_tf.data import photometric
 from ifnd_tf.errors import UserError, cause
@@ -48,7 +51,6 @@ def keras_encoder(encoder: keras.Model, image_size: int) -> keras.Model:
     copy.set_weights(encoder.get_weights())
     images = keras.Input([image_size, image_size, 3], name="images")
     scale, offset = 1 / (255 * photometric.STD), -photometric.MEAN / photometric.STD
-    # Not Normalization, whose tensors tf2onnx would take for inputs.
     normalised = keras.layers.Rescaling(scale.tolist(), offset.tolist(), name="normalise")(images)
     features = keras.layers.Activation("linear", dtype="float32", name="features")(copy(normalised))
     return keras.Model(images, features, name="ifnd_encoder")
@@ -134,6 +136,7 @@ def write_onnx(path: str, model: keras.Model) -> list[str]:
         UserError: if the converter is not installed, or leaves a part of the network out.
     """
     try:
+        import onnx
         import tf2onnx
     except ImportError as error:
         raise UserError(
@@ -143,17 +146,49 @@ def write_onnx(path: str, model: keras.Model) -> list[str]:
     spec = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32, name="images")
 
     @tf.function(input_signature=[spec], autograph=False)
-    def features(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"features": model(images, training=False)}
+    def bare(images: tf.Tensor) -> tf.Tensor:
+        return model(images, training=False)
 
-    proto, _ = tf2onnx.convert.from_function(features, input_signature=[spec], opset=_ONNX_OPSET)
-    if any(node.op_type.endswith("PartitionedCall") for node in proto.graph.node):
+    # tf2onnx takes for inputs what a graph captures, such as places of position embeddings.
+    frozen = convert_variables_to_constants_v2(bare.get_concrete_function())
+
+    @tf.function(input_signature=[spec], autograph=False)
+    def features(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"features": tf.reshape(frozen(images)[0], [-1, model.output_shape[-1]])}
+
+    with _quiet("tf2onnx"):  # it logs an error for each operation, which is told below
+        proto, _ = tf2onnx.convert.from_function(
+            features,
+            input_signature=[spec],
+            opset=_ONNX_OPSET,
+            custom_op_handlers={"Erfc": (_erfc, [])},
+        )
+    known = {schema.name for schema in onnx.defs.get_all_schemas()}
+    unknown = sorted({node.op_type for node in proto.graph.node} - known)
+    if unknown:
         raise UserError(
-            f"--export_formats=onnx: expected a network that tf2onnx converts. Received: "
-            f"{model.layers[-2].name}, whose grouped convolutions Keras compiles apart; leave "
-            "onnx out."
+            "--export_formats=onnx: expected a network whose operations tf2onnx converts. "
+            f"Received: {model.layers[-2].name} with {', '.join(unknown)}; leave onnx out."
         )
     return [_write(f"{path}.onnx", proto.SerializeToString())]
+
+
+def _erfc(graph: Any, node: Any, name: str, args: Any) -> None:
+    """erfc(x) = 1 - erf(x), of the exact GELU of transformers; tf2onnx has erf alone."""
+    node.type, result = "Erf", node.output[0]
+    one = graph.make_const(f"{name}/one", np.ones([], np.float32)).output[0]
+    graph.insert_new_node_on_output("Sub", result, inputs=[one, result])
+
+
+@contextlib.contextmanager
+def _quiet(logger: str) -> Iterator[None]:
+    """Without the messages of a library's logger."""
+    level = logging.getLogger(logger).level
+    logging.getLogger(logger).setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.getLogger(logger).setLevel(level)
 
 
 def write_tflite(path: str, model: keras.Model) -> list[str]:

@@ -77,6 +77,30 @@ def test_onnx_gives_the_same_features(encoder, images, expected, tmp_path):
     np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-4)
 
 
+def small(*layers: keras.layers.Layer) -> keras.Model:
+    """A network of these layers, as it is exported."""
+    inputs = keras.Input([8, 8, 3])
+    outputs = keras.Sequential([*layers, keras.layers.Flatten()])(inputs)
+    return keras_formats.keras_encoder(keras.Model(inputs, outputs, name="small"), 8)
+
+
+@pytest.mark.filterwarnings("ignore")  # the converter's own
+def test_onnx_has_the_exact_gelu_of_transformers(tmp_path):
+    model = small(keras.layers.Conv2D(4, 3), keras.layers.Activation("gelu"))
+    pixels = np.random.default_rng(0).integers(0, 256, [2, 8, 8, 3]).astype(np.float32)
+    (path,) = keras_formats.write_onnx(str(tmp_path / "encoder"), model)
+    (features,) = onnxruntime.InferenceSession(path).run(None, {"images": pixels})
+    np.testing.assert_allclose(features, model(pixels), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")  # the converter's own
+def test_a_network_that_onnx_cannot_hold_is_refused_with_its_operations(tmp_path, caplog):
+    model = small(keras.layers.Conv2D(4, 3), keras.layers.Conv2D(4, 3, groups=2))  # as ConvNeXt's
+    with pytest.raises(UserError, match="Received: small with StatefulPartitionedCall; leave onnx"):
+        keras_formats.write_onnx(str(tmp_path / "encoder"), model)
+    assert not list(tmp_path.iterdir()) and not caplog.records
+
+
 @pytest.mark.filterwarnings("ignore")  # of an interpreter that another package will hold
 def test_tensorflow_lite_gives_the_same_features(encoder, images, expected, tmp_path):
     copy = keras_formats.keras_encoder(encoder, SIZE)
