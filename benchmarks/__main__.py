@@ -1,4 +1,4 @@
-"""Runs every benchmark and shows their rows: what `make bench` does.
+"""Runs the benchmarks and shows their rows: what `make bench` does; not imagenet_size, of an hour.
 
     python -m benchmarks [--results DIR] [NAME ...]
 

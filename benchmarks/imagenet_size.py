@@ -40,7 +40,7 @@ _FLAGS = (
 
 
 class Phase(NamedTuple):
-    """What was seen of a phase.
+    """The cost of a phase.
 
     Attributes:
         seconds: in all.

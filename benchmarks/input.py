@@ -24,9 +24,9 @@ from benchmarks import peer, rows
 from benchmarks.memory import apart
 from benchmarks.rows import Row, in_turn, row, seconds
 
-_FILES, _BATCH = 256, 64
+FILES, BATCH = 256, 64
 # As many batches as simclr's shuffle buffer takes in at a time: a pass decodes each file once.
-_BATCHES = _FILES // _BATCH
+BATCHES = FILES // BATCH
 _QUALITY = 90
 # Sides of the files (height, width) and of the views, the recipe's flags, and simclr's own
 # settings for images of that size, from its README.
@@ -36,7 +36,7 @@ _SIZES = (
 )
 
 
-def write_photos(folder: pathlib.Path, height: int, width: int, count: int = _FILES) -> int:
+def write_photos(folder: pathlib.Path, height: int, width: int, count: int = FILES) -> int:
     """Writes so many JPEGs of random pieces, at most 16 times reduced; returns their mean bytes."""
     from PIL import Image
     from sklearn.datasets import load_sample_images
@@ -76,7 +76,7 @@ def ours(folder: pathlib.Path, size: int, flags: tuple[str, ...], infeed: str) -
     config = entry.parse(
         [
             f"--dataset=folder:{folder}", "--augmentation=moco_v2", f"--image_size={size}",
-            f"--batch_size={_BATCH}", f"--infeed_dtype={infeed}", *flags,
+            f"--batch_size={BATCH}", f"--infeed_dtype={infeed}", *flags,
         ]
     )  # fmt: skip
     assert config is not None
@@ -94,7 +94,7 @@ def decoding(folder: pathlib.Path) -> object:
     def decode(path: tf.Tensor) -> tf.Tensor:
         return tf.io.decode_jpeg(tf.io.read_file(path), channels=3)
 
-    return files.map(decode, num_parallel_calls=tf.data.AUTOTUNE).batch(_BATCH).prefetch(1)
+    return files.map(decode, num_parallel_calls=tf.data.AUTOTUNE).batch(BATCH).prefetch(1)
 
 
 def measure(data: str, simclr: str, rounds: int) -> Iterator[Row]:
@@ -122,14 +122,14 @@ def _compare(
     rounds: int,
 ) -> Iterator[Row]:
     """Rows of one size: first what the host does for a device, then everything."""
-    images = _BATCHES * _BATCH
+    images = BATCHES * BATCH
     host = ours(folder, size, flags, "uint8")
     whole = ours(folder, size, flags, "float32")
     decoded = decoding(folder)
     contenders = {
-        "host": lambda: images / drawn(host, _BATCHES),
-        "whole": lambda: images / drawn(whole, _BATCHES),
-        "decoding": lambda: images / drawn(decoded, _BATCHES),
+        "host": lambda: images / drawn(host, BATCHES),
+        "whole": lambda: images / drawn(whole, BATCHES),
+        "decoding": lambda: images / drawn(decoded, BATCHES),
     }
     with contextlib.ExitStack() as peers:
         names = {"host": ["decoding"], "whole": []}
@@ -137,7 +137,7 @@ def _compare(
             peer.started("torchvision_input", "PyTorch, torchvision and Pillow")
         )
         if theirs is not None:
-            theirs.call("build", folder=str(folder), size=size, blur=settings["blur"], batch=_BATCH)
+            theirs.call("build", folder=str(folder), size=size, blur=settings["blur"], batch=BATCH)
             contenders["torchvision"] = functools.partial(_peers_speed, theirs)
             names = {part: [*who, "torchvision"] for part, who in names.items()}
         if not pathlib.Path(simclr, "data_util.py").exists():
@@ -156,7 +156,7 @@ def _compare(
                 peers.callback(other.close)
                 other.call(
                     "build", folder=str(folder), simclr=os.path.abspath(simclr), size=size,
-                    strength=settings["strength"], blur=blur, batch=_BATCH,
+                    strength=settings["strength"], blur=blur, batch=BATCH,
                 )  # fmt: skip
                 contenders[name] = functools.partial(_peers_speed, other)
         found = in_turn(contenders, rounds)
@@ -169,7 +169,7 @@ def _compare(
 
 
 def _peers_speed(other: peer.Peer) -> float:
-    return _BATCHES * _BATCH / other.call("seconds", batches=_BATCHES)
+    return BATCHES * BATCH / other.call("seconds", batches=BATCHES)
 
 
 def waiting(data: str, steps: int = 60) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""What false negative removal adds to the loss and to a whole training step.
+"""The cost of false negative removal, in the loss and in a whole training step.
 
     python -m benchmarks.loss --json -
 
@@ -78,17 +78,17 @@ def loss(batch: int, queue: int, treatment: str) -> Callable[[], Any]:
             indices = index, queued
             of_each = tuple(tf.gather(known, rows, axis=1) for rows in indices)
             settings = (_SETTINGS | _OTHERS).get(treatment, LossSettings())
-            teacher = None
+            similar = None
             vectors = (keys, negatives) if settings.needs("embeddings") else None
-            if settings.needs("teacher"):
-                teacher = tf.matmul(keys, negatives, transpose_b=True)
+            if settings.needs("key_similarities"):
+                similar = tf.matmul(keys, negatives, transpose_b=True)
             state = {
                 name: tf.fill([batch, *rule.state_shape(_WIDTH)], first)
                 for rule in settings.rules
                 for name, first in rule.state.items()
             }
             found = label_info_nce(
-                positive, logits, queued >= 0, indices, of_each, settings, teacher, 1, state,
+                positive, logits, queued >= 0, indices, of_each, settings, similar, 1, state,
                 None, vectors, tf.gather(confidence, queued, axis=1),
             )  # fmt: skip
             total = tf.reduce_mean(found.per_anchor)

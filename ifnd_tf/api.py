@@ -1,4 +1,4 @@
-"""A whole run as one call, for programs and notebooks: what the command does, without flags."""
+"""The Python interface: a whole run as one call, for programs and notebooks."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.command_line import parse_flagfile
-from ifnd_tf.config import Config, flagfile
+from ifnd_tf.config import Config, flagfile, kept
 from ifnd_tf.distribute import strategies
 from ifnd_tf.errors import UserError, did_you_mean
 from ifnd_tf.run.progress import Progress
@@ -19,12 +19,12 @@ from ifnd_tf.stages.run import Run
 
 
 class Pretrained(NamedTuple):
-    """What `pretrain` returns.
+    """The result of `pretrain`.
 
     Attributes:
         encoder: normalised images float32 `[b, S, S, 3]` -> features `[b, F]`.
         projector: features `[b, F]` -> `[b, D]`, not normalised.
-        results: what results.json holds, name to value.
+        results: the content of results.json, name to value.
         path: the run directory, with SavedModel, report and checkpoints.
     """
 
@@ -44,7 +44,7 @@ def pretrain(
     verbose: bool = True,
     **settings: Any,
 ) -> Pretrained:
-    """Trains, evaluates and exports an encoder, or goes on with a run that was stopped.
+    """Trains, evaluates and exports an encoder, or continues a run that was stopped.
 
     Example:
         ```python
@@ -54,15 +54,16 @@ def pretrain(
         ```
 
     Args:
-        dataset: digits | folder:PATH | list:FILE | tfds:NAME[/CONFIG].
+        dataset: digits | folder:PATH | list:FILE | tfds:NAME[/CONFIG] | parquet:GLOB.
         workdir: run directory, local or gs://.
         preset: an experiment whose settings are the defaults, as `--preset=`: "photos" for images
             of your own; empty: the defaults of the digits.
         mode: the stages to run, in order.
-        strategy: where to compute; None: chosen as `--strategy=auto` does.
+        strategy: where to compute; None: as the setting `strategy` says, by default auto.
         verbose: whether to print progress.
         **settings: any flag of the command by name; its unit, range and default are in
-            `ifnd --help`.
+            `ifnd --help`. `deterministic` has no effect here, since it would change the whole
+            process: call `tf.config.experimental.enable_op_determinism()` instead.
 
     Returns:
         `Pretrained`.
@@ -99,10 +100,8 @@ def embed(
     before = RunReader(workdir).flags()
     if not before:
         raise UserError(f"workdir: expected the directory of a run. Received: {workdir!r}.")
-    known = {field.name for field in dataclasses.fields(Config)}
-    flags = {name: text for name, text in before.items() if name in known}
     changed = {"workdir": workdir, "mode": "embed", "embed_dataset": dataset, "embed_format": "npz"}
-    run = _started(Config().override({**flags, **changed}), strategy, verbose)
+    run = _started(Config().override({**kept(before), **changed}), strategy, verbose)
     with np.load(run.directory.file("embeddings", "embeddings.npz")) as table:
         return dict(table)
 

@@ -13,7 +13,7 @@ from types import FrameType
 
 from absl import flags, logging
 
-from ifnd_tf.config import Config, flagfile, free_flags, help_text
+from ifnd_tf.config import Config, flagfile, free_flags, help_text, kept
 from ifnd_tf.config.run import STAGES
 from ifnd_tf.data import dataset_name, embedding_file
 from ifnd_tf.errors import Stopped, UserError, did_you_mean, did_you_mean_path
@@ -85,7 +85,7 @@ def parse(arguments: list[str]) -> Config | None:
 
 
 def _meant(word: str) -> str:
-    """What a stray word was meant to be."""
+    """A suggestion for a stray word; "" for none."""
     if word in STAGES:
         return f" Did you mean --mode={word}?"
     if os.path.isdir(word):
@@ -105,8 +105,7 @@ def _with_run(given: Mapping[str, str]) -> Config:
         config = _apart(config)
     if {"train", "compare", "watch"} & set(config.stages):
         return config
-    before = RunReader(config.run_path).flags()
-    known = {name: text for name, text in before.items() if hasattr(config, name)}
+    known = kept(RunReader(config.run_path).flags())
     return Config().override({**known, "workdir": config.run_path, **given}) if known else config
 
 
@@ -123,7 +122,7 @@ def _apart(config: Config) -> Config:
 
 
 def _joined(entries: list[str]) -> str:
-    """The values of a repeated flag as one; an empty one drops those before it."""
+    """The values of a repeated flag as one; an empty value drops those before it."""
     joined: list[str] = []
     for entry in entries:
         joined = [*joined, entry] if entry else []
@@ -138,7 +137,7 @@ def parse_flagfile(path: str, *overrides: str) -> Config:
 
 
 def _check_data_and_run(config: Config) -> None:
-    """Raises `UserError` for what can be seen to be wrong without TensorFlow."""
+    """Raises `UserError` for mistakes that can be found without TensorFlow."""
     if "watch" in config.stages:
         return
     if not config.saved_model or {"evaluate", "embed"} & set(config.stages):
@@ -193,12 +192,12 @@ def main(arguments: list[str] | None = None) -> int:
         if config.jobs != 1:
             machine.prepare_for_jobs()
         with image_messages.dropped():
-            _run(config)
+            execute(config)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, Stopped) as stop:
-        print("stopped; the same command goes on from the last checkpoint, if any", file=sys.stderr)
+        print("stopped; the same command continues from the last checkpoint", file=sys.stderr)
         return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
     return 0
 
@@ -207,9 +206,10 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped(number)
 
 
-def _run(config: Config) -> None:
-    # Also without what C++ calls errors, such as an operation that oneDNN does not know: whatever
-    # stops a run comes as an exception.
+def execute(config: Config) -> None:
+    """Runs the stages of a configuration on the devices that it names; prints the summary."""
+    # Level 3 hides even C++'s errors, such as an operation that oneDNN does not know: an error that
+    # ends a run comes as an exception.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_start():
         import tensorflow as tf

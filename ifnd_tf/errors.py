@@ -1,4 +1,4 @@
-"""What ends a run without being a bug: the input is wrong, or somebody asked it to stop."""
+"""Errors that end a run and are no bugs: wrong input, divergence, and a signal to stop."""
 
 import difflib
 import os
@@ -17,11 +17,11 @@ class UserError(ValueError):
 
 
 class NonFinite(UserError):
-    """A number became NaN or infinite: training has diverged. It may go on from before."""
+    """A number became NaN or infinite: training has diverged. Its last checkpoint is still good."""
 
 
 class Stopped(Exception):
-    """A signal ended the run; its last checkpoint goes on.
+    """A signal ended the run; the same command continues from its last checkpoint.
 
     Args:
         number: of the signal.
@@ -33,7 +33,7 @@ class Stopped(Exception):
 
 
 def cause(error: Exception) -> str:
-    """What happened, in one line, of an error of TensorFlow: without the graph's stack."""
+    """The message of a TensorFlow error in one line, without the graph's stack."""
     text = str(error).split("[[{{")[0].split("[Op:")[0].strip()
     return " ".join(re.sub(r"{{.*?}}", "", text.split("\n\n")[-1]).split())[:200]
 
@@ -45,9 +45,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def did_you_mean_path(path: str) -> str:
-    """The same for a path on disk that does not exist: corrects its first part that is not there.
+    """The question for a path on disk, with its first part that does not exist corrected.
 
-    For a relative path without a near one, the folder that it was looked for in.
+    For a relative path without a near one: the folder in which it was looked for.
     """
     if "://" in path:
         return ""

@@ -27,7 +27,7 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--epochs", type=int, help="stop after so many; default: all of the run's")
     parser.add_argument(
-        "--minutes", type=float, help="stop in time, to go on later; default: never"
+        "--minutes", type=float, help="stop in time, to continue later; default: never"
     )
     parser.add_argument(
         "--memory_gigabytes", type=float, help="what the device has; default: as much as it says"
@@ -46,11 +46,11 @@ def main(arguments: list[str]) -> int:
             import jax
         except ImportError:
             raise UserError("expected JAX. Not installed; pip install jax.") from None
-        from jax_runner.sitting import Sitting, sit
+        from jax_runner.session import Session, run_all
 
         # The optimizer counts its steps in int64.
         jax.config.update("jax_enable_x64", True)
-        sitting = Sitting(
+        session = Session(
             data=options.data,
             workdir=options.workdir,
             epochs=options.epochs,
@@ -61,7 +61,9 @@ def main(arguments: list[str]) -> int:
         )
         try:
             # A log file gets epochs and results, no status.
-            sit(options.artifact, sitting, Progress(interval=None if terminal else float("inf")))
+            run_all(
+                options.artifact, session, Progress(interval=None if terminal else float("inf"))
+            )
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise

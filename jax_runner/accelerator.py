@@ -1,4 +1,4 @@
-"""A sitting at a machine with an accelerator: what goes there, and what comes back.
+"""A session at a machine with an accelerator: packs its inputs there, and its results back.
 
     python -m jax_runner.accelerator pack lowered --images=cifar10.tgz --out=pack.tar.xz
     python -m jax_runner.accelerator run pack.tar.xz --out=DIR --minutes=9
@@ -28,12 +28,12 @@ import numpy as np
 
 from ifnd_tf.errors import UserError
 from jax_runner.artifact import Artifact, artifacts_in
-from jax_runner.run_folder import STATE, weight_files
+from jax_runner.run_directory import STATE, weight_files
 
 ROOT = Path(__file__).resolve().parents[1]
-# What can be carried to the machine, and what a file may have that comes back, in bytes.
+# The largest pack, and the largest file that comes back, in bytes.
 MOST_PACKED, MOST_WEIGHTS = 60_000_000, 14_000_000
-# Of the sitting's time: the peer's share, and what packing the results takes.
+# Of the session's time: the peer's share, and what packing the results takes.
 _PEER_SECONDS, _PACKING_SECONDS = 120, 15
 # Two bits of position and of context suit float32, whose random mantissas otherwise grow.
 _LZMA = [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 2, "lp": 2, "pb": 2}]
@@ -134,7 +134,7 @@ def _parts(arrays: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
 
 
 def pack_results(folder: Path, runs: Path, out: Path) -> None:
-    """Writes to `out` all that is to be brought back."""
+    """Writes the results to be brought back to `out`."""
     with tarfile.open(out / "runs.tar.gz", "w:gz") as archive:
         for path in sorted(runs.rglob("*")):
             if path.is_file() and path.name != STATE:
@@ -172,7 +172,7 @@ def run(source: Path, out: Path, runs: Path | None, minutes: float, peer: bool) 
         peer: whether PyTorch is measured.
 
     Returns:
-        Whether training ended well, or in time to go on later.
+        Whether training ended well, or in time to continue later.
     """
     started = time.monotonic()
     folder, out = unpack(source).resolve(), out.resolve()

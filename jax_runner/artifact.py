@@ -12,7 +12,7 @@ import numpy as np
 
 from ifnd_tf.errors import UserError
 
-# Of the folder's layout; raised when what is in it changes its meaning.
+# Version of the folder's layout.
 FORMAT = 2
 
 LABEL_SUBSETS = "label_subsets.npz"

@@ -10,7 +10,7 @@ from ifnd_tf.detection import metrics, pseudo_labels
 from ifnd_tf.errors import UserError
 from jax_runner.artifact import Artifact, Compiled, State
 from jax_runner.images import Images
-from jax_runner.run_folder import RunFolder
+from jax_runner.run_directory import RunDirectory
 
 Phase = Callable[[str], contextlib.AbstractContextManager]
 
@@ -33,7 +33,7 @@ class Refresh:
         artifact: Artifact,
         compiled: Callable[[str], Compiled],
         data: Images,
-        run: RunFolder,
+        run: RunDirectory,
     ):
         self._manifest, self._program = artifact.manifest, compiled
         self._data, self._run = data, run

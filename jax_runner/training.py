@@ -1,4 +1,4 @@
-"""Trains, refreshes and evaluates, from wherever the last sitting ended."""
+"""Trains, refreshes and evaluates, from the step at which the last session ended."""
 
 import collections
 import functools
@@ -15,7 +15,7 @@ from jax_runner.artifact import Artifact
 from jax_runner.detection import Refresh
 from jax_runner.evaluation import Evaluation
 from jax_runner.images import Images
-from jax_runner.run_folder import RunFolder
+from jax_runner.run_directory import RunDirectory
 
 # Steps that may be under way on the device while the host prepares the next.
 _AHEAD = 4
@@ -39,7 +39,7 @@ class Training:
     Attributes:
         state: the variables, in the manifest's order.
         step: steps done.
-        losses: the loss's running mean over its epoch, after each step of this sitting.
+        losses: the loss's running mean over its epoch, after each step of this session.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Training:
         artifact: Artifact,
         train: Images,
         test: Images | None,
-        run: RunFolder,
+        run: RunDirectory,
         progress: Progress,
         memory_bytes: float | None = None,
     ):
@@ -61,7 +61,7 @@ class Training:
         self._evaluation = None if test is None else Evaluation(artifact, self.program, train, test)
         self.state: list[Any] = list(artifact.first_state())
         self.step, self.losses = 0, list[float]()
-        # What of the epoch under way a later sitting must know.
+        # The part of the epoch's records that a later session needs.
         self._notes: dict[str, Any] = {"detection": {}, "seconds": 0.0, "phases": {}}
         saved = run.restore()
         if saved is not None:

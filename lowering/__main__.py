@@ -118,7 +118,7 @@ def lower_all(config: Config, splits: datasets.Splits, folder: Path) -> int:
 
 
 def lower_clustering(shape: str, folder: Path) -> None:
-    """One k-means iteration at a size of its own, for `jax_runner --kmeans`."""
+    """One k-means iteration at a size of its own, which `jax_runner` times."""
     try:
         count, width, clusters = (int(part) for part in shape.split("x"))
     except ValueError:

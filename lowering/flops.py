@@ -1,4 +1,4 @@
-"""The floating-point operations of a training step, counted by hand.
+"""The floating-point operations of a training step, counted from its layers.
 
 The count is compared with the compiler's: a network that is traced twice, a backward pass
 through the key encoder or a logits matrix computed per level would show up here.

@@ -6,7 +6,7 @@
 DIR is what lowering wrote, runs/NAME what jax_runner made of it; of a run that came from an
 accelerator without its state, the files runs/NAME.weights.*.npz beside it are read. After this
 the stages of main.py that read a trained model work: export, evaluate, report. The weights come
-back, not the whole state: training goes on with jax_runner alone.
+back, not the whole state: training continues with jax_runner alone.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.run.checkpoints import CheckpointStore, Snapshot
 from ifnd_tf.stages import build
 from jax_runner.artifact import Artifact
-from jax_runner.run_folder import STATE, read_state, read_weights, weight_files
+from jax_runner.run_directory import STATE, read_state, read_weights, weight_files
 from lowering.programs import variables
 
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow.compiler.mlir.stablehlo import stablehlo
 
 from ifnd_tf.distribute import replicas
-from lowering.functional import GraphCopy, LoweringError, parameter
+from lowering.functional import GraphCopy, LoweringError, Parameter, parameter
 from lowering.tpu import parseable, reason
 
 # The oldest that has all that is used here, so that the most readers understand it.
@@ -68,16 +68,9 @@ def lower(
         captured[tensor.ref()] if tensor.ref() in captured and not entry.is_variable else None
         for tensor, entry in zip(tensors, parameters, strict=True)
     ]
-    inputs, specs = [], []
-    names = list(arguments)
-    for place, (entry, constant) in enumerate(zip(parameters, fixed, strict=True)):
-        if constant is not None:
-            continue
-        if entry.is_variable and id(entry.handle) not in numbers:
-            raise LoweringError(f"{entry.name}: expected a variable of the model or its optimizer.")
-        key = {"state": numbers[id(entry.handle)]} if entry.is_variable else {"name": names[place]}
-        inputs.append(key | _described(entry.spec))
-        specs.append(entry.spec)
+    left = [place for place, constant in enumerate(fixed) if constant is None]
+    names = dict(enumerate(arguments))
+    inputs = [_input(parameters[place], names.get(place), numbers) for place in left]
     outputs: list[dict[str, Any]] = []
     body = [op for op in graph.get_operations() if op.type != "Placeholder"]
     result_names = sorted(traced.structured_outputs)
@@ -103,7 +96,17 @@ def lower(
         ]
         return results[:count] + [new for _, new in changed]
 
-    return Portable(_content(pure, specs), inputs, outputs)
+    content = _content(pure, [parameters[place].spec for place in left])
+    return Portable(content, inputs, outputs)
+
+
+def _input(entry: Parameter, name: str | None, numbers: Mapping[int, int]) -> dict[str, Any]:
+    """An argument of a program, by its name, or by a variable's number, found by its handle."""
+    if not entry.is_variable:
+        return {"name": name} | _described(entry.spec)
+    if id(entry.handle) not in numbers:
+        raise LoweringError(f"{entry.name}: expected a variable of the model or its optimizer.")
+    return {"state": numbers[id(entry.handle)]} | _described(entry.spec)
 
 
 def _content(function: Callable, specs: Sequence[tf.TensorSpec]) -> bytes:

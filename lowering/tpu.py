@@ -14,8 +14,8 @@ import tensorflow as tf
 from lowering.functional import GraphCopy, LoweringError, Program, parameter
 
 _REPLICATE = "_tpu_replicate"
-# Ops that only a host can run, by what a user wrote to get them. The bridge would name an
-# op that feeds them.
+# Ops that only a host can run, with the function that makes them. The bridge would name an op
+# that feeds them.
 _HOST_OPS = {
     "PrintV2": "tf.print",
     "EagerPyFunc": "tf.py_function",

@@ -97,7 +97,7 @@ def write_label_subsets(folder: Path, config: Config, labels: np.ndarray) -> Non
 
 
 def write_benchmark(folder: Path, iteration: Portable) -> None:
-    """Writes a k-means iteration alone, for `jax_runner --kmeans`."""
+    """Writes a k-means iteration alone, which `jax_runner` times."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "kmeans.vhlo").write_bytes(iteration.content)
     # One pass over the points moves the centroids, another scores them.

@@ -101,7 +101,7 @@ WRONG = {
 
 @pytest.mark.parametrize("arguments", WRONG)
 def test_a_wrong_first_try_is_led_to_the_right_command(arguments, here, capsys, monkeypatch):
-    monkeypatch.setattr(command_line, "_run", lambda config: pytest.fail("it ran"))
+    monkeypatch.setattr(command_line, "execute", lambda config: pytest.fail("it ran"))
     assert command_line.main(arguments.split()) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
@@ -193,7 +193,7 @@ def test_data_sets_of_one_name_have_directories_of_their_own(here):
 
 def test_contradictions_of_what_was_trained_alone_are_refused(here, capsys, monkeypatch):
     ran = []
-    monkeypatch.setattr(command_line, "_run", ran.append)
+    monkeypatch.setattr(command_line, "execute", ran.append)
     assert command_line.main(["--mode=evaluate", "--workdir=run", "--knn_neighbors=3"]) == 0
     assert ran[0].knn_neighbors == 3
     assert command_line.main(["--mode=evaluate", "--workdir=run", "--epochs=8"]) == 1

@@ -64,7 +64,7 @@ def train(
     found = run(dataclasses.replace(config, workdir=str(path)), strategy, progress)
     found.splits = data or splits()
     _ = found.config  # settled in its own directory
-    # A directory that may go on with other flags.
+    # A directory that may continue with other flags.
     found.directory = RunDirectory(str(path), flags={}, writer=is_chief(strategy))
     return training.train_model(found), found.directory
 

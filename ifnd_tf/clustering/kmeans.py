@@ -106,7 +106,7 @@ def kmeans(
         num_iterations: updates of the centroids, at most; >= 0. 0 only assigns.
         confidence_temperature: tau_c > 0.
         tolerance: iterations end when moving the centroids lowers the inertia by no more than
-            this share of it; 0 goes on until nothing moves. Where collectives cannot loop, all
+            this share of it; 0 continues until nothing moves. Where collectives cannot loop, all
             iterations are done.
         relaxation: in (0, 2); how far centroids move, 1 being to their members' mean. Farther
             still lowers the inertia, as far as 2, and foresees where the members will go: the

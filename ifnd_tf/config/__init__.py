@@ -11,34 +11,34 @@ import re
 import typing
 from collections.abc import Mapping
 
+from ifnd_tf.config.combinations import check_combinations
 from ifnd_tf.config.comparison import Comparison
 from ifnd_tf.config.data import Data
 from ifnd_tf.config.detection import Detection
 from ifnd_tf.config.devices import Devices
 from ifnd_tf.config.evaluation import Evaluation
+from ifnd_tf.config.initial_weights import InitialWeights
 from ifnd_tf.config.model import Model
 from ifnd_tf.config.optimisation import Optimisation
 from ifnd_tf.config.results import Results
 from ifnd_tf.config.run import Run
 from ifnd_tf.config.setting import check, read, value_type
-from ifnd_tf.config.start import Start
 from ifnd_tf.config.teacher import Teacher
-from ifnd_tf.config.together import check_together
 from ifnd_tf.config.views import Views
 from ifnd_tf.errors import UserError, did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(
-    Devices, Comparison, Results, Evaluation, Optimisation, Teacher, Detection, Start, Model, Views,
-    Data, Run,
+    Devices, Comparison, Results, Evaluation, Optimisation, Teacher, Detection, InitialWeights,
+    Model, Views, Data, Run,
 ):  # fmt: skip
     """The settings of one run. Symbols (N, B, Q, D, K, L) are those of the method."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             check(field.name, field, getattr(self, field.name))
-        check_together(self)
+        check_combinations(self)
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -79,7 +79,7 @@ class Config(
     @property
     def run_path(self) -> str:
         """`workdir`, or its default."""
-        # What is not trained here must not take the place of a run on the same images.
+        # Results of another encoder must not take the directory of a run on the same images.
         given = "-saved_model" * bool(self.saved_model) + "-embeddings" * bool(self.embeddings)
         return self.workdir or f"runs/{self.name}{given}"
 
@@ -124,6 +124,12 @@ GROUPS = Config.__bases__[::-1]
 def free_flags() -> frozenset[str]:
     """Flags that change how, not what, is computed: a run may be continued with others."""
     return frozenset(f.name for f in dataclasses.fields(Config) if f.metadata["free"])
+
+
+def kept(flags: Mapping[str, typing.Any]) -> dict[str, typing.Any]:
+    """Those of some flags that a later command on the run directory takes over."""
+    names = {field.name for field in dataclasses.fields(Config)}
+    return {name: value for name, value in flags.items() if name in names}
 
 
 def _value(field: dataclasses.Field, text: str) -> typing.Any:

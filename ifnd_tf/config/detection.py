@@ -73,7 +73,7 @@ class Detection:
         0.2, "Temperature tau_c of the confidence, a softmax over centroids.", above=0
     )
     kmeans_iterations: int = setting(
-        20, "The most Lloyd iterations a refresh; they end when the inertia settles.", low=1
+        20, "Lloyd iterations of a refresh, at most; they end when the inertia settles.", low=1
     )
     cluster_on: str = setting(
         "projection",

@@ -86,7 +86,7 @@ def groups() -> Iterator[tuple[str, list[Explained]]]:
 
 
 def full(width: int = 100) -> str:
-    """What --help prints: all groups."""
+    """The text of --help: all groups."""
     lines = [OPENING]
     for title, explained in groups():
         lines += [title, ""]
@@ -117,7 +117,7 @@ def one(name: str) -> str:
 
 
 def short() -> str:
-    """What --helpshort prints: the flags that a first run needs, a line each."""
+    """The text of --helpshort: the flags that a first run needs, a line each."""
     defaults = {each.name: each.default for _, explained in groups() for each in explained}
     lines = [OPENING]
     lines += [f"  {f'--{n}={defaults[n]}':<38}{brief}" for n, brief in COMMON.items()]

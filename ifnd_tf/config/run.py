@@ -26,10 +26,10 @@ class Run:
         0, "Stop after this epoch, with the schedules of all epochs; 0: run to the end.", low=0
     )
     checkpoint_minutes: float = changeable(
-        10.0, "The most minutes between two checkpoints; 0: only at epochs' ends.", low=0
+        10.0, "Minutes between two checkpoints, at most; 0: only at epochs' ends.", low=0
     )
     checkpoint_steps: int = changeable(
-        0, "The most training steps between two checkpoints; 0: see checkpoint_minutes.", low=0
+        0, "Training steps between two checkpoints, at most; 0: see checkpoint_minutes.", low=0
     )
     keep_checkpoints: int = changeable(
         3, "Newest checkpoints to keep: if one is damaged, the one before serves.", low=1
@@ -37,7 +37,7 @@ class Run:
     on_nonfinite: str = changeable(
         "stop",
         "When a number becomes NaN or infinite. stop: name it and keep the last checkpoint; "
-        "rollback: go on from the last checkpoint, with other views in another order.",
+        "rollback: continue from the last checkpoint, with other views in another order.",
         ("stop", "rollback"),
     )
     deterministic: bool = changeable(

@@ -14,12 +14,12 @@ _KINDS = {"bool": bool, "int": int, "float": float}
 
 
 class Declared(NamedTuple):
-    """What the class of a rule declares; see `ifnd_tf.models.rule.Rule`.
+    """The declarations of a rule's class; see `ifnd_tf.models.rule.Rule`.
 
     Attributes:
         parameters: by name, type and field.
         sets: parts of the treatment that only one rule may set.
-        needs: what it needs.
+        needs: inputs of the loss that it reads.
     """
 
     parameters: dict[str, tuple[type, dataclasses.Field]]

@@ -1,4 +1,4 @@
-"""What was found where a data set lies: the files that are used, and a word on all that is not."""
+"""The files of a data set that are used, and notes on those that are not."""
 
 import gzip
 import hashlib
@@ -50,7 +50,7 @@ class Contents(NamedTuple):
 
     @classmethod
     def unpack(cls, packed: bytes) -> "Contents":
-        """What `pack` wrote; without notes, and with names as they are printed."""
+        """The contents that `pack` wrote, without notes, and with names as they are printed."""
         rows = [line.split("\t", 1) for line in gzip.decompress(packed).decode().splitlines()]
         return cls(tuple(name for _, name in rows), tuple(int(size) for size, _ in rows))
 
@@ -64,7 +64,7 @@ class Contents(NamedTuple):
         return "".join(f"{size}\t{name}\n" for size, name in rows).encode()
 
     def changes_since(self, before: "Contents") -> str:
-        """What was added, removed and changed since, in words; "" for nothing."""
+        """The files added, removed and changed since, in words; "" for none."""
         old = dict(zip(before.names, before.sizes, strict=True))
         new = {printable(name): size for name, size in zip(self.names, self.sizes, strict=True)}
         kinds = {
@@ -78,7 +78,7 @@ class Contents(NamedTuple):
 
 
 def require_same(dataset: str, before: Contents, now: Contents, where: str) -> None:
-    """Raises `UserError` that names the differences if a run would go on with other data."""
+    """Raises `UserError` that names the differences if a run would continue with other data."""
     changes = now.changes_since(before)
     if changes:
         raise UserError(

@@ -168,7 +168,7 @@ def _sample_weights(start: tf.Tensor, extent: tf.Tensor, pixels: int, size: int)
     """The share of each of `pixels` in each of `size` samples of a box: `[n, V, size, pixels]`."""
     centres = (tf.range(size, dtype=tf.float32) + 0.5) / size
     at = start[..., None] + extent[..., None] * centres - 0.5
-    # Beyond the image's edge its last pixel goes on.
+    # Beyond the image's edge its last pixel is repeated.
     at = tf.clip_by_value(at, 0.0, pixels - 1.0)
     return tf.nn.relu(1.0 - tf.abs(at[..., None] - tf.range(pixels, dtype=tf.float32)))
 

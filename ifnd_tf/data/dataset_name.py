@@ -178,7 +178,7 @@ def _meant(flag: str, dataset: str) -> str:
 
 
 def _of_file(flag: str, path: str) -> str:
-    """What to do with a file that is no list; "" for one that may be."""
+    """The advice for a file that is no list; "" for one that may be."""
     if path.lower().endswith(ARCHIVES):
         return " Unpack the archive, and name the folder that comes out."
     try:

@@ -20,7 +20,7 @@ DCT = "INTEGER_ACCURATE"
 
 
 class Decoding(NamedTuple):
-    """How images that are more than 8 bits of red, green and blue become just that.
+    """How images with transparency or more than 8 bits a channel become 8-bit RGB.
 
     Attributes:
         background: grey level, 0 to 255, that transparent pixels are composited on.

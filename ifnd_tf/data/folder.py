@@ -110,7 +110,7 @@ def open_folder(
 def _choose_splits(
     root: str, paths: Sequence[str], train_split: str, eval_split: str
 ) -> tuple[_Part, _Part | None]:
-    """What to train on and what to evaluate on, by the folders' names."""
+    """The images to train on and to evaluate on, by the folders' names."""
     folders = collections.Counter(map(_top, paths))
     folders.pop("", None)
 

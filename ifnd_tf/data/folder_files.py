@@ -153,7 +153,7 @@ class _Walk:
         return ", ".join(texts)
 
     def notes(self) -> Iterator[Note]:
-        """What is not used, by kind."""
+        """The files and folders that are not used, by kind."""
         if self.others:
             count = sum(self.others.values())
             yield Note(
@@ -173,7 +173,7 @@ class _Walk:
 
 
 class _RemoteEntry(NamedTuple):
-    """What `os.DirEntry` tells, for a name on a remote disk."""
+    """A name on a remote disk, with the methods of `os.DirEntry`."""
 
     folder: str
     name: str

@@ -63,7 +63,7 @@ def readable_extensions() -> tuple[str, ...]:
 def pillow() -> Any:
     """The module PIL.Image, with the plug-ins that are installed, for images of any size.
 
-    Whoever opens images checks their size before decoding (`decode.Decoding`).
+    Callers check the size of an image before decoding (`decode.Decoding`).
     """
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""What an encoded image says about itself before it is decoded, in graph operations."""
+"""The header fields of an encoded image, read before decoding, in graph operations."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Labels that are learned in passing, since they lie beside images of which there are too many."""
+"""Labels that are read with the images, for data too large for a pass over the labels alone."""
 
 from collections.abc import Sequence
 

@@ -28,7 +28,7 @@ def skip_unreadable(
         batches: dicts of tensors that share their first axis.
         cut: makes an example of a row; of a mark (second argument False), without any file.
         rows: of a batch.
-        note: told the first number and the count of elements that failed, marks counted.
+        note: called with the first number and the count of elements that failed, marks counted.
 
     Raises:
         tf.errors.InvalidArgumentError: when run, with `UNREADABLE`, if two batches' worth of

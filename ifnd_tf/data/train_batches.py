@@ -52,7 +52,7 @@ def training_batches(
         image_size: S, side of the views in pixels.
         batch_size: B, examples of a step over all replicas.
         seed: fixes order and views.
-        first_step: step at which a resumed run goes on.
+        first_step: step at which a resumed run continues.
         infeed_dtype: uint8: crops and the draws that `photometric.augment` wants, for the
             device to finish; float32 or bfloat16: finished views.
         weak_keys: see `view_draws`.

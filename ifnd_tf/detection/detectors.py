@@ -45,9 +45,6 @@ class Detector(tf.Module):
     `IncrementalDetection`, the callback, asks for labels at every refresh and writes them to
     the model. A detector's variables are part of the checkpoint.
 
-    Args:
-        true_labels: int32 [N], -1 for unknown.
-
     Attributes:
         num_levels: L; 0: no labels.
         incremental: whether labels come after a warm-up and grow; otherwise they are given
@@ -57,7 +54,7 @@ class Detector(tf.Module):
     num_levels: int = 0
     incremental: ClassVar[bool] = True
 
-    def __init__(self, true_labels: np.ndarray):
+    def __init__(self) -> None:
         super().__init__(name="detector")
 
     def detect(self, rate: float, phase: Phase) -> Detection:
@@ -68,6 +65,9 @@ class Detector(tf.Module):
 class OracleDetector(Detector):
     """`--detector=oracle`: the true labels, the upper bound of what detection can give.
 
+    Args:
+        true_labels: int32 [N], -1 for unknown.
+
     Raises:
         UserError: if none is known.
     """
@@ -75,7 +75,7 @@ class OracleDetector(Detector):
     num_levels, incremental = 1, False
 
     def __init__(self, true_labels: np.ndarray):
-        super().__init__(true_labels)
+        super().__init__()
         if np.all(true_labels < 0):
             raise UserError(
                 "--detector=oracle: expected a data set with labels. Received one without; use "
@@ -110,7 +110,7 @@ class NeighbourDetector(Detector):
     """
 
     def __init__(self, table: EmbeddingTable, num_neighbours: int):
-        super().__init__(np.zeros(0, np.int32))
+        super().__init__()
         self.table, self.num_levels = table, num_neighbours
         self._pairs: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
@@ -154,7 +154,7 @@ class ClusterDetector(Detector):
         hierarchy: str = "independent",
         scope: str = "global",
     ):
-        super().__init__(np.zeros(0, np.int32))
+        super().__init__()
         self.kmeans, self._num_clusters = kmeans, tuple(num_clusters)
         self.num_levels = len(self._num_clusters)
         self._nest, self._scope = hierarchy == "nested", scope

@@ -15,7 +15,7 @@ import tensorflow as tf
 from ifnd_tf.clustering import initialization
 from ifnd_tf.distribute import replicas
 from ifnd_tf.errors import NonFinite
-from ifnd_tf.models.memory_bank import KeyMemory
+from ifnd_tf.models.memory_bank import MemoryBank
 from ifnd_tf.run.progress import Count
 
 # Examples of `sample`: their 2 million pairs suffice to estimate the precision of pairs.
@@ -78,7 +78,7 @@ class EmbeddingTable:
         """Fills the table and checks it.
 
         Args:
-            count: told the examples that are embedded, and N.
+            count: called with the examples embedded, and N.
 
         Raises:
             NonFinite: if an embedding is not finite: the training has diverged.
@@ -160,7 +160,7 @@ class ImagePass(EmbeddingTable):
         self._index.assign(keras.ops.slice_update(old, (row,), index))
 
 
-class MemoryBank(EmbeddingTable):
+class KeptKeys(EmbeddingTable):
     """`--detect_with=keys`: the keys that training computed, averaged for each example.
 
     Args:
@@ -168,7 +168,7 @@ class MemoryBank(EmbeddingTable):
         seed: of the sample.
     """
 
-    def __init__(self, memory: KeyMemory, *, seed: int):
+    def __init__(self, memory: MemoryBank, *, seed: int):
         sizes = {"rows": memory.rows, "width": memory.width, "seed": seed}
         super().__init__(memory.strategy, num_examples=memory.num_examples, **sizes)
         self._memory, self._load = memory, replicas.on_replicas(self.strategy, self._load_step)
@@ -204,22 +204,7 @@ class GivenRows(EmbeddingTable):
     def fill(self, count: Count) -> None:
         if self._waiting is None:
             return
-        for variable, values in (
-            (self._points, self._waiting),
-            (self._index, np.where(self._waiting.any(axis=1), np.arange(self.num_examples), -1)),
-        ):
-            self._deal(variable, values)
+        index = np.where(self._waiting.any(axis=1), np.arange(self.num_examples), -1)
+        replicas.assign_rows(self.strategy, self._points, self._waiting, self.rows)
+        replicas.assign_rows(self.strategy, self._index, index, self.rows, fill=-1)
         self._waiting = None  # the devices hold them now
-
-    def _deal(self, variable: tf.Variable, values: np.ndarray) -> None:
-        """Assigns to each replica its rows of [N, ...], filled up with -1, the index of none."""
-
-        def own(context) -> tf.Tensor:
-            start = context.replica_id_in_sync_group * self.rows
-            mine = values[start : start + self.rows]
-            padding = [(0, self.rows - len(mine))] + [(0, 0)] * (values.ndim - 1)
-            padded = np.pad(mine, padding, constant_values=-1)
-            return tf.constant(padded, variable.dtype)
-
-        dealt = self.strategy.experimental_distribute_values_from_function(own)
-        replicas.on_replicas(self.strategy, variable.assign)(dealt)

@@ -11,7 +11,7 @@ from ifnd_tf.errors import UserError
 
 
 def detection_statistics(pseudo_labels: np.ndarray, true_labels: np.ndarray) -> dict[str, Any]:
-    """How well equal pseudo-labels find pairs of the same class.
+    """Precision and recall of the pairs with equal pseudo-labels, and more.
 
     A pair is relevant when both true labels are known and equal. Examples of unknown class are
     left out.

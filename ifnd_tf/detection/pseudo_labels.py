@@ -37,7 +37,7 @@ def accept(
     if not 0.0 <= rate <= 1.0:
         raise UserError(f"Expected an acceptance rate in [0, 1]. Received: {rate}.")
     if scope not in SCOPES:
-        raise UserError(f"Expected acceptance_scope to be one of {SCOPES}. Received: {scope!r}.")
+        raise UserError(f"--acceptance_scope: expected one of {SCOPES}. Received: {scope!r}.")
     assigned = np.flatnonzero(assignments >= 0)
     groups = [assigned]
     if scope == "cluster":

@@ -39,7 +39,7 @@ def acceptance_rate(progress: float, schedule: str, start: float, end: float) ->
     }
     if schedule not in shares:
         raise UserError(
-            f"Expected acceptance to be one of {', '.join(shares)}. Received: {schedule!r}."
+            f"--acceptance: expected one of {', '.join(shares)}. Received: {schedule!r}."
         )
     # This form, not start + (end - start) * share, is exact at both ends.
     return start * (1.0 - shares[schedule]) + end * shares[schedule]

@@ -20,7 +20,7 @@ from ifnd_tf.errors import UserError, cause
 from ifnd_tf.run.progress import Count
 
 # Rows at a time below which a smaller chunk saves hardly any memory.
-_LEAST_CHUNK = 64
+LEAST_CHUNK = 64
 
 
 class ShardedKMeans:
@@ -35,7 +35,7 @@ class ShardedKMeans:
         confidence_temperature: tau_c > 0.
         iterations: the most of Lloyd's algorithm in one clustering.
         seed: of the initial centroids.
-        report: prints a line each time that memory ran out.
+        report: called with a line each time that memory runs out.
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class ShardedKMeans:
             start: the last refresh's centroids, for a warm start; of a table whose embeddings are
                 fixed, their clusters are kept.
             salt: folded into the seed, so that levels of equal K differ.
-            count: told the iterations done and the most there are.
+            count: called with the iterations done, and their greatest number.
 
         Raises:
-            UserError: if not even `_LEAST_CHUNK` rows at a time fit in memory.
+            UserError: if not even `LEAST_CHUNK` rows at a time fit in memory.
         """
         kept = self.table.fixed and start is not None
         if start is None:
@@ -181,14 +181,14 @@ class ShardedKMeans:
     def _halve_chunk(self, num_clusters: int, error: tf.errors.ResourceExhaustedError) -> None:
         rows = min(default_chunk(num_clusters), self.table.rows)
         chunk = self._chunks.get(num_clusters, rows) // 2
-        if chunk < _LEAST_CHUNK or workers(self.table.strategy).count > 1:
+        if chunk < LEAST_CHUNK or workers(self.table.strategy).count > 1:
             raise UserError(
                 f"--num_clusters: expected clusters that fit in memory. Received: {num_clusters}, "
                 f"with {self.table.num_examples} examples of width {self.table.width} "
                 f"({cause(error)}); try fewer, or more replicas."
             ) from error
         self._report(
-            f"clustering: memory ran out at {2 * chunk} rows at a time; going on with {chunk}, "
+            f"clustering: memory ran out at {2 * chunk} rows at a time; continuing with {chunk}, "
             "which is slower"
         )
         self._chunks[num_clusters] = chunk

@@ -1,4 +1,4 @@
-"""Communication between replicas, and a `fit` that works under every strategy.
+"""Communication between replicas.
 
 With these, models, k-means and callbacks read the same on a laptop, several GPUs, several
 hosts and a TPU pod.
@@ -9,10 +9,13 @@ import contextvars
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import keras
+import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.errors import UserError
+
+# Pieces of a batch in `exchange`: each is a message, and eight replicas mix a batch well.
+_MOST_PIECES = 8
 
 # --- inside a replica ---------------------------------------------------------------------
 
@@ -79,21 +82,21 @@ def all_gather(x: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(gathered, [num_replicas() * x.shape[0], *x.shape[1:]])
 
 
-def exchange_pieces(rows: int, replicas: int, most: int = 8) -> int:
-    """Into how many pieces a replica's batch is cut for `exchange`.
+def exchange_pieces(rows: int, replicas: int) -> int:
+    """The number of pieces that `exchange` cuts a replica's batch into.
 
-    The largest number up to `most` that divides both the batch and the replicas.
+    The largest up to `_MOST_PIECES` that divides both the batch and the replicas.
 
     Raises:
         UserError: if that is 1: whole batches would move, and every image would still be
             normalised among the same others.
     """
-    for pieces in range(most, 1, -1):
+    for pieces in range(_MOST_PIECES, 1, -1):
         if rows % pieces == 0 and replicas % pieces == 0:
             return pieces
     raise UserError(
         f"--batch_norm=shuffle: expected a batch per replica and a number of replicas with a "
-        f"common divisor from 2 to {most}. Received: {rows} images on each of {replicas} "
+        f"common divisor from 2 to {_MOST_PIECES}. Received: {rows} images on each of {replicas} "
         "replicas; choose another --batch_size, or --batch_norm=sync."
     )
 
@@ -131,11 +134,11 @@ def _permute(x: tf.Tensor, shift: int, replicas: int) -> tf.Tensor:
     return tf.raw_ops.CollectivePermute(input=x, source_target_pairs=pairs)
 
 
-# --- what k-means needs -----------------------------------------------------------------------
+# --- for k-means ------------------------------------------------------------------------------
 
 
 class Collectives(NamedTuple):
-    """How replicas combine what they hold.
+    """The two collectives that k-means needs.
 
     Attributes:
         sum: adds a tensor over all replicas.
@@ -191,6 +194,33 @@ def own_variable(value: tf.Tensor, name: str) -> tf.Variable:
     )
 
 
+def assign_rows(
+    strategy: tf.distribute.Strategy,
+    variable: tf.Variable,
+    values: np.ndarray,
+    rows: int,
+    fill: float = 0,
+) -> None:
+    """Assigns its rows of one array to each replica's own variable.
+
+    Args:
+        strategy: whose replicas hold the variable.
+        variable: [m, ...] on each replica, m >= `rows`; see `own_variable`.
+        values: [N, ...], of which replica r gets rows r n to (r + 1) n - 1.
+        rows: n.
+        fill: of the rows that are left over.
+    """
+
+    def own(context: Any) -> tf.Tensor:
+        start = context.replica_id_in_sync_group * rows
+        mine = values[start : start + rows]
+        padding = [(0, variable.shape[0] - len(mine))] + [(0, 0)] * (values.ndim - 1)
+        return tf.constant(np.pad(mine, padding, constant_values=fill), variable.dtype)
+
+    dealt = strategy.experimental_distribute_values_from_function(own)
+    on_replicas(strategy, variable.assign)(dealt)
+
+
 def on_replicas(strategy: tf.distribute.Strategy, function: Callable) -> Any:
     """A compiled function that runs `function` on every replica."""
 
@@ -204,45 +234,3 @@ def on_replicas(strategy: tf.distribute.Strategy, function: Callable) -> Any:
 def first(strategy: tf.distribute.Strategy, value: Any) -> Any:
     """The first replica's part of what `on_replicas` returned."""
     return tf.nest.map_structure(lambda v: strategy.experimental_local_results(v)[0], value)
-
-
-# --- the model's host loop ------------------------------------------------------------------
-
-
-class DistributedModel(keras.Model):
-    """A `keras.Model` whose `fit` runs under every strategy.
-
-    Keras 3.15's own train function fails on MultiWorkerMirroredStrategy and, with several
-    steps per execution, on MirroredStrategy; and its symbolic build runs `train_step`
-    outside any replica. Models here are built by hand, so neither is needed.
-    """
-
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        return
-
-    train_function: Any
-
-    def make_train_function(self, force: bool = False):
-        if self.train_function is not None and not force:
-            return self.train_function
-        steps = int(self.steps_per_execution)
-
-        def one_step(data):
-            return self.distribute_strategy.run(self.train_step, args=(data,))
-
-        @tf.function(reduce_retracing=True)
-        def train_function(iterator, count=steps):  # `loop.fit` gives an epoch's last call less
-            if steps > 1:  # a loop of no turns would still trace the step a second time
-                for _ in tf.range(count - 1):
-                    one_step(next(iterator))
-            return tf.nest.map_structure(self._merge, one_step(next(iterator)))
-
-        self.train_function = train_function
-        return train_function
-
-    def _merge(self, value):
-        strategy = self.distribute_strategy
-        if isinstance(strategy, tf.distribute.TPUStrategy):
-            # The step reduces its own metrics; a host-side reduction would add a transfer.
-            return strategy.experimental_local_results(value)[0]
-        return strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)

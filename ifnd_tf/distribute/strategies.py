@@ -1,4 +1,4 @@
-"""Strategies by name, and what the workers of one job agree on before they start."""
+"""Strategies by name, and the workers of a job: waiting for them, comparing their settings."""
 
 import dataclasses
 import json
@@ -72,7 +72,7 @@ def _tpu_strategy(tpu: str) -> tf.distribute.Strategy:
 def wait_for_workers(timeout_seconds: float) -> None:
     """Waits until every other worker of TF_CONFIG listens at its address.
 
-    TensorFlow's own start-up waits for ever without a word. This process listens at its own
+    TensorFlow's own start-up waits for ever and prints nothing. This process listens at its own
     address meanwhile, since the others look for it in the same way.
 
     Raises:
@@ -176,7 +176,7 @@ def _listens(address: str) -> bool:
 
 
 def num_input_pipelines(strategy: tf.distribute.Strategy) -> int:
-    """How many hosts read data, each its own shard."""
+    """The number of hosts that read data, each its own shard."""
     if strategy.num_replicas_in_sync == 1:
         return 1
     if isinstance(strategy, tf.distribute.TPUStrategy):

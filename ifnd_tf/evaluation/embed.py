@@ -65,7 +65,7 @@ class Embedder:
                 padding), "images" uint8 `[b, S, S, 3]` and, optionally, "label" int32 `[b]`. Under
                 a strategy, a distributed data set of such elements.
             num_examples: N, the size of the index space.
-            count: told the images that were embedded, and N; on several workers at the end.
+            count: called with the images embedded, and N; on several workers at the end.
 
         Returns:
             The function's outputs as NumPy arrays `[N, ...]` (floats as float32), with rows of

@@ -96,7 +96,7 @@ def label_subset_probe(
         shares: of the labels, each as `label_subset` takes it.
         seeds: of the subsets; accuracy is averaged over them, since small subsets differ.
         class_names: for error messages.
-        count: told the probes that are trained, and how many there are.
+        count: called with the probes trained, and their number.
 
     Yields:
         For each share, as for 1%: ("linear_1pct_top1", mean share in `[0, 1]`),

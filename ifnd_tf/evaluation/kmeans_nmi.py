@@ -26,7 +26,7 @@ def clustering(
     Args:
         examples: N labelled examples.
         seed: of the initial centroids.
-        count: told the clusterings that are done, and all.
+        count: called with the clusterings done, and their number.
 
     Yields:
         ("cluster_nmi", normalised mutual information, in `[0, 1]`), ("cluster_ami", the same

@@ -51,7 +51,7 @@ def linear_probe(
     elif solver == "sgd":
         scores = sgd_scores(train, test.features, **sgd)
     else:
-        raise UserError(f"Expected a solver of auto, lbfgs, sgd. Received: {solver!r}.")
+        raise UserError(f"--linear_solver: expected auto, lbfgs or sgd. Received: {solver!r}.")
     yield from accuracies("linear", scores, test.labels)
 
 
@@ -136,7 +136,7 @@ def sgd_scores(
         learning_rate: at a batch of 256; scaled linearly when fewer examples make a batch.
         batch_size: examples a step, clipped to N.
         seed: of the examples' order.
-        report: told the epochs done, and all.
+        report: called with the epochs done, and their number.
 
     Returns:
         float32 `[M, C]` with C = 1 + the largest training label; -inf for classes without examples.

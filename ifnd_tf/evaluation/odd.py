@@ -5,9 +5,9 @@ import numpy as np
 # Neighbours of an image: more than the copies that a photographer keeps of a scene.
 _NEIGHBOURS = 5
 # Images among which neighbours are searched, so that the work grows with N and not its square.
-_AMONG = 20_000
+AMONG = 20_000
 # Rows at a time.
-_ROWS = 1024
+ROWS = 1024
 
 
 def oddness(embedding: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -21,13 +21,13 @@ def oddness(embedding: np.ndarray, seed: int = 0) -> np.ndarray:
         float32 `[N]`, in [0, 2]; 0 for all of fewer than two images.
     """
     count = len(embedding)
-    among = np.random.default_rng(seed).permutation(count)[:_AMONG]
+    among = np.random.default_rng(seed).permutation(count)[:AMONG]
     nearest = min(_NEIGHBOURS, len(among) - 1)
     found = np.zeros(count, np.float32)
     if nearest < 1:
         return found
-    for start in range(0, count, _ROWS):
-        rows = np.arange(start, min(start + _ROWS, count))
+    for start in range(0, count, ROWS):
+        rows = np.arange(start, min(start + ROWS, count))
         cosine = embedding[rows] @ embedding[among].T
         cosine[rows[:, None] == among[None, :]] = -2.0  # itself
         found[rows] = 1.0 - np.partition(cosine, -nearest, axis=1)[:, -nearest:].mean(axis=1)

@@ -17,7 +17,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from ifnd_tf.data import photometric
 from ifnd_tf.errors import UserError, cause
 from ifnd_tf.models.batch_norm import BatchNorm
-from ifnd_tf.models.initial_weights import Weight, misfits, weights_of
+from ifnd_tf.models.weights import Weight, misfits, weights_of
 
 # The newest set of ONNX operators that tf2onnx writes.
 _ONNX_OPSET = 18
@@ -103,7 +103,7 @@ def read_weights(path: str, encoder: keras.Model, image_size: int) -> list[Weigh
 
 
 def _misfits(path: str, expected: Sequence[Weight]) -> str:
-    """As `initial_weights.misfits`, of a file whose layers have names."""
+    """As `weights.misfits`, of a file whose layers have names."""
     found: dict[str, np.ndarray] = {}
 
     def collect(_, group) -> None:

@@ -66,7 +66,7 @@ def text(run: RunRecords) -> str:
         "data": flags.get("dataset", ""),
         "unreadable images, skipped": str(len(run.unreadable)),
         "framework": f"{flags.get('framework', '')}, {flags.get('detector', '')} detector, "
-        f"{flags.get('loss', '')}",
+        f"{flags.get('treatment', '')}",
         "network": flags.get("backbone", ""),
         "start": flags.get("init_from", ""),
         "epochs": f"{int(run.metrics[-1]['epoch'])} of {flags.get('epochs', '')}"

@@ -6,8 +6,9 @@ import tensorflow as tf
 from ifnd_tf.data.crops import centre_view
 from ifnd_tf.data.decode import DECODING, Decoding, decode_image
 from ifnd_tf.errors import UserError, cause
-from ifnd_tf.models.initial_weights import Weight
 from ifnd_tf.models.network import Network
+from ifnd_tf.models.weights import Weight
+from ifnd_tf.run import machine
 
 
 class ExportedEncoder(tf.train.Checkpoint):
@@ -97,9 +98,7 @@ def export(path: str, network: Network, image_size: int, decoding: Decoding = DE
     module = ExportedEncoder(network, image_size, decoding)
     signatures = {"serving_default": module.serving_default, "encoded": module.encoded}
     # Variables of a remote TPU travel through this host's disk, not the TPU worker's.
-    # A multi-worker job has no device of that name, and needs none.
-    local = any("/job:localhost" in d.name for d in tf.config.list_logical_devices("CPU"))
-    options = tf.saved_model.SaveOptions(experimental_io_device="/job:localhost" if local else None)
+    options = tf.saved_model.SaveOptions(experimental_io_device=machine.io_device())
     try:
         # A process killed in here leaves no half of a model under the name that people load.
         tf.saved_model.save(module, path + ".new", signatures=signatures, options=options)

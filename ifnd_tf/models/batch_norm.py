@@ -1,4 +1,4 @@
-"""Batch normalisation whose statistics do not betray the positive pair.
+"""Batch normalisation whose statistics do not reveal the positive pair.
 
 Contrastive encoders can cheat: images normalised with the same batch statistics carry a
 common signature. MoCo shuffles its keys over devices, or splits one device's batch; SimCLR

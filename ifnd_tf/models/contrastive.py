@@ -8,9 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.distribute import replicas
-from ifnd_tf.models import detected, rule_state
+from ifnd_tf.distribute.distributed_model import DistributedModel
+from ifnd_tf.models import rule_state, treatment_metrics
 from ifnd_tf.models.loss import ContrastiveLoss, LossSettings, label_info_nce
-from ifnd_tf.models.memory_bank import KeyMemory
+from ifnd_tf.models.memory_bank import MemoryBank
 from ifnd_tf.models.network import Network
 from ifnd_tf.models.optimizers import apply_scaled
 from ifnd_tf.models.teacher import similarities
@@ -18,14 +19,14 @@ from ifnd_tf.models.teacher import similarities
 NOT_ACCEPTED = -1
 
 
-class ContrastiveModel(replicas.DistributedModel):
+class ContrastiveModel(DistributedModel):
     """Base of `MoCo` and `SimCLR`; a subclass writes `train_step`.
 
     Args:
         network: the encoder and projector to train.
         num_examples: N, the size of the index space.
         num_levels: L, rows of the label variable; 0 trains the plain framework.
-        loss: temperature, and what becomes of false negatives.
+        loss: temperature, and the treatment of false negatives.
         photometric: uint8 crops [m, S, S, 3] and draws [m, P] -> normalised views; None when
             the host hands over normalised views.
         memory: averages each example's keys or features, to be clustered; None: not needed.
@@ -47,7 +48,7 @@ class ContrastiveModel(replicas.DistributedModel):
         num_levels: int,
         loss: LossSettings,
         photometric: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
-        memory: KeyMemory | None = None,
+        memory: MemoryBank | None = None,
         encoder_rate: Callable[[tf.Tensor], tf.Tensor] | None = None,
         name: str | None = None,
     ):
@@ -77,7 +78,7 @@ class ContrastiveModel(replicas.DistributedModel):
             name: keras.metrics.Mean(name=name)
             for name in ("loss", "masked_share", "positive_similarity", "embedding_std")
         }
-        self._measures = detected.means(loss.detects)
+        self._measures = treatment_metrics.means(loss.detects)
         self.built = True
 
     def add_state(
@@ -102,7 +103,7 @@ class ContrastiveModel(replicas.DistributedModel):
 
     @property
     def rule_state(self) -> dict[str, keras.Variable]:
-        """What the rules keep for each example, float32 [N, ...], by name."""
+        """The state that rules keep for each example, float32 [N, ...], by name."""
         return {name: getattr(self, name) for name in self.loss_settings.state}
 
     @property
@@ -146,7 +147,7 @@ class ContrastiveModel(replicas.DistributedModel):
         negatives: tf.Tensor,
         index: tuple[tf.Tensor, tf.Tensor],
         valid: tf.Tensor,
-        given: tuple[tf.Tensor, tf.Tensor] | None = None,
+        teacher_rows: tuple[tf.Tensor, tf.Tensor] | None = None,
     ) -> ContrastiveLoss:
         """The treated loss of unit vectors; updates the rules' state.
 
@@ -155,7 +156,7 @@ class ContrastiveModel(replicas.DistributedModel):
             index: examples of the anchors int32 [b], and of the negatives int32 [M], -1 for an
                 empty slot.
             valid: bool [M] or [b, M].
-            given: a teacher's rows of the anchors [b, W] and of the negatives [M, W].
+            teacher_rows: `--teacher`'s rows of the anchors [b, W] and of the negatives [M, W].
         """
         settings = self.loss_settings
         positive = tf.reduce_sum(anchors * positives, axis=-1) / settings.temperature
@@ -163,17 +164,17 @@ class ContrastiveModel(replicas.DistributedModel):
         labels = tuple(self.labels_of(each) for each in index)
         embeddings = tf.stop_gradient(positives), tf.stop_gradient(negatives)
         confidence = self._rows(self.label_confidence, index[1])
-        teacher = truth = None
-        if settings.needs("teacher"):
-            teacher = tf.matmul(*embeddings, transpose_b=True)
+        key_similarities = truth = None
+        if settings.needs("key_similarities"):
+            key_similarities = tf.matmul(*embeddings, transpose_b=True)
         rows = {n: tf.gather(value.value, index[0]) for n, value in self.rule_state.items()}
         epoch = tf.cast(self.optimizer.iterations.value, tf.int32) // settings.steps_per_epoch
         if self.true_labels is not None:
             truth = tuple(self._rows(self.true_labels, each) for each in index)
         loss = label_info_nce(
-            positive, logits, valid, index, labels, settings, teacher, epoch, rows, truth,
+            positive, logits, valid, index, labels, settings, key_similarities, epoch, rows, truth,
             embeddings if settings.needs("embeddings") else None, confidence,
-            similarities(*given) if given else None,
+            similarities(*teacher_rows) if teacher_rows else None,
         )  # fmt: skip
         rule_state.write(self.rule_state, index[0], loss.state)
         return loss
@@ -229,7 +230,7 @@ class ContrastiveModel(replicas.DistributedModel):
         for metric, value in zip(self._means.values(), tf.unstack(values), strict=True):
             metric.update_state(value)
         if loss.detected is not None:
-            detected.update(self._measures, sums)
+            treatment_metrics.update(self._measures, sums)
         return {metric.name: metric.result() for metric in self.metrics}
 
     def _note_first_bad(self, bad: tf.Tensor) -> None:

@@ -28,8 +28,6 @@ _LANES = 128
 Pairs = Callable[[], tf.Tensor]
 # Multiplies numbers of the pairs, [B, M] or [B, 1], by weights or targets.
 Factor = Callable[[tf.Tensor], tf.Tensor]
-
-
 # float32 [B, M], the slopes of a weighted sum by the logits, from e^n [B, M] and the sum [B, 1].
 Slopes = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -170,7 +168,7 @@ def row_counts(pairs: Sequence[Pairs]) -> tf.Tensor:
 
 
 def _lanes(values: tf.Tensor) -> int:
-    """How many numbers of a row of `values` [B, M] are added side by side."""
+    """The number of columns of `values` [B, M] that are added side by side."""
     return math.gcd(values.shape[1] or 1, _LANES) if on_cpu() else 1
 
 

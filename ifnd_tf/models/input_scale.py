@@ -9,7 +9,7 @@ from ifnd_tf.data.photometric import MEAN, STD
 
 
 class InputScale(NamedTuple):
-    """What a network expects of pixels in 0 to 255: x * scale + offset, perhaps as BGR.
+    """The scale of pixels that a network expects: x * scale + offset of 0 to 255, perhaps as BGR.
 
     Attributes:
         scale, offset: float [3], in the order red, green, blue.

@@ -38,7 +38,8 @@ def encoder(name: str, image_size: int, norm: Callable[..., keras.layers.Layer])
         )
     except ValueError as error:
         raise UserError(
-            f"--backbone=keras:{name} does not take --image_size={image_size}: {error}"
+            f"--image_size: expected a size that --backbone=keras:{name} takes. Received: "
+            f"{image_size} ({error})."
         ) from error
 
     def replace(layer):
@@ -70,7 +71,7 @@ def pretrained(name: str, weights: str) -> keras.Model:
 
 
 def input_scale(name: str) -> InputScale:
-    """What `preprocess_input` of the network's family does to pixels."""
+    """The scale that `preprocess_input` of the network's family brings pixels to."""
     preprocess = inspect.getmodule(_constructor(name)).preprocess_input  # type: ignore[union-attr]
     # Black, then each colour alone: it is an affine map of each channel, perhaps reordered.
     probes = np.concatenate([np.zeros([1, 3]), np.diag([255.0] * 3)])[None, None]

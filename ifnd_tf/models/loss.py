@@ -6,14 +6,14 @@ arXiv 2106.03719); the other rules name theirs.
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
-from ifnd_tf.models.detected import detected_sums, lacking_share, masked_share
 from ifnd_tf.models.info_nce import Pairs, Treatment, info_nce, row_counts
 from ifnd_tf.models.rule import Batch, Rule, reduced
 from ifnd_tf.models.teacher import Teacher, taught
+from ifnd_tf.models.treatment_metrics import detected_sums, lacking_share, masked_share
 from ifnd_tf.models.treatments.attract import Attract
 from ifnd_tf.models.treatments.eliminate import Eliminate
 
@@ -25,7 +25,7 @@ class ContrastiveLoss(NamedTuple):
         per_anchor: float32 [B], the loss in nats, averaged over the L levels.
         masked_share: float32 [], share of the valid negatives that are detected false negatives,
             over all anchors and levels; of weights between 0 and 1, what they lack to 1.
-        state: the anchors' new rows of what the rules keep for each example, by name.
+        state: the anchors' new rows of each `Rule.state`, by name.
         detected: float32 [3], how much the rules detect, how much of that is right, and the pairs
             that are; see `detected_sums`. None if they detect nothing in the step.
     """
@@ -59,7 +59,7 @@ class LossSettings(NamedTuple):
 
     @property
     def state(self) -> dict[str, float]:
-        """First values of what the rules keep for each example, by name."""
+        """First values of the state that rules keep for each example, by name."""
         return {name: value for rule in self.rules for name, value in rule.state.items()}
 
     @property
@@ -81,13 +81,13 @@ def label_info_nce(
     index: tuple[tf.Tensor, tf.Tensor],
     labels: tuple[tf.Tensor, tf.Tensor],
     settings: LossSettings,
-    teacher: tf.Tensor | None = None,
+    key_similarities: tf.Tensor | None = None,
     epoch: tf.Tensor | int = 0,
     state: dict[str, tf.Tensor] | None = None,
     truth: tuple[tf.Tensor, tf.Tensor] | None = None,
     embeddings: tuple[tf.Tensor, tf.Tensor] | None = None,
     confidence: tf.Tensor | None = None,
-    given: tf.Tensor | None = None,
+    teacher_similarities: tf.Tensor | None = None,
 ) -> ContrastiveLoss:
     """The treated loss of a batch, in one compiled pass.
 
@@ -102,19 +102,14 @@ def label_info_nce(
             accepted". L = 0 is plain InfoNCE.
         settings: the rules and how levels combine; the logits are divided by the temperature
             already.
-        teacher: float32 [B, M], cosines of the keys with the negatives, if a rule needs them.
-        epoch: int32 [], counted from 0, if a rule has a schedule.
-        state: the anchors' rows of what the rules keep for each example, float32 [B, ...].
         truth: classes of the anchors int32 [B] and of the negatives int32 [M], -1 for unknown, to
             measure what the rules detect; None: it is not measured.
-        embeddings: unit vectors of keys float32 [B, D] and negatives [M, D], if a rule needs them.
-        confidence: of the negatives' labels, float32 [L, M], if a rule needs it.
-        given: float32 [B, M], the similarities of a teacher's embeddings, if there is one.
+        key_similarities, epoch, state, embeddings, confidence, teacher_similarities: as in
+            `Batch`; those that no rule needs may be left out.
 
     Raises:
         ValueError: if what a rule keeps or needs is missing.
     """
-    _check_given(settings, state or {}, teacher=teacher, embeddings=embeddings)
     anchors = tf.where(labels[0] < 0, -2, labels[0])  # -1 never equals -1
     levels = zip(tf.unstack(anchors), tf.unstack(labels[1]), strict=True)
     same: list[Pairs] = [functools.partial(_equal, *level) for level in levels]
@@ -130,9 +125,11 @@ def label_info_nce(
     else:  # the same candidates for all anchors
         num_valid = tf.fill(positive.shape, tf.reduce_sum(tf.cast(valid, tf.float32)))
     batch = Batch(
-        *fixed, valid_pairs, num_valid, same, index, settings.temperature, state or {}, teacher,
-        embeddings or (), confidence, epoch, settings.epochs, given,
+        *fixed, valid_pairs, num_valid, same, index, settings.temperature, state or {},
+        key_similarities, embeddings or (), confidence, epoch, settings.epochs,
+        teacher_similarities,
     )  # fmt: skip
+    _check_given(batch, settings)
     return _treated(positive, logits, batch, settings, truth)
 
 
@@ -208,9 +205,12 @@ def false_negatives(anchor_labels: tf.Tensor, negative_labels: tf.Tensor) -> tf.
     return anchors[:, :, None] == negative_labels[:, None, :]
 
 
-def _check_given(settings: LossSettings, state: dict[str, tf.Tensor], **needed: Any) -> None:
-    missing = [name for name in settings.state if name not in state]
-    missing += [name for name, value in needed.items() if value is None and settings.needs(name)]
+def _check_given(batch: Batch, settings: LossSettings) -> None:
+    missing = [name for name in settings.state if name not in batch.state]
+    if settings.needs("key_similarities") and batch.key_similarities is None:
+        missing.append("key_similarities")
+    if settings.needs("embeddings") and not batch.embeddings:
+        missing.append("embeddings")
     if missing:
         raise ValueError(
             f"label_info_nce: expected {', '.join(missing)}, which the rules need. Received: None."

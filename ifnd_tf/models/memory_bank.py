@@ -1,4 +1,4 @@
-"""What training computes anyway, kept per example: embeddings that cost no forward pass."""
+"""A memory bank of the keys that training computes: embeddings without a forward pass."""
 
 import functools
 import math
@@ -11,10 +11,10 @@ from ifnd_tf.distribute import replicas
 
 # Rows of each replica that meet in one call when the memory is saved. Gathered at once, all
 # N x D numbers would have to fit on every device.
-_SAVED_ROWS = 1 << 14
+SAVED_ROWS = 1 << 14
 
 
-class KeyMemory(tf.train.experimental.PythonState):
+class MemoryBank(tf.train.experimental.PythonState):
     """An exponential average of each example's keys, its rows dealt out to the replicas.
 
     A memory bank (Wu et al. 2018, arXiv 1805.01978), here for clustering as in DeepCluster-v2
@@ -29,7 +29,7 @@ class KeyMemory(tf.train.experimental.PythonState):
     wants each replica to work through rows of its own.
 
     The checkpoint holds one [N, D] array in order of the examples, whatever the replicas, so a
-    run goes on with another number of them.
+    run continues with another number of them.
 
     Args:
         strategy: whose replicas hold the rows.
@@ -101,7 +101,7 @@ class KeyMemory(tf.train.experimental.PythonState):
         """All averages, float32 [N, D], not normalised; zeros where none was seen."""
         by_replica = [self.strategy.num_replicas_in_sync, -1, self.width]
         parts = []
-        for start in range(0, self.rows, _SAVED_ROWS):
+        for start in range(0, self.rows, SAVED_ROWS):
             part = replicas.first(self.strategy, self._part(tf.constant(start)))
             parts.append(part.numpy().reshape(by_replica))
         everything = np.concatenate(parts, axis=1)[:, : self.rows]
@@ -109,10 +109,10 @@ class KeyMemory(tf.train.experimental.PythonState):
 
     @functools.cached_property
     def _part(self) -> Any:
-        """int32 [] first row -> rows from there on of all replicas, [R * `_SAVED_ROWS`, D]."""
+        """int32 [] first row -> rows from there on of all replicas, [R * `SAVED_ROWS`, D]."""
 
         def part(start):
-            place = tf.minimum(start + tf.range(_SAVED_ROWS), self.rows)
+            place = tf.minimum(start + tf.range(SAVED_ROWS), self.rows)
             return replicas.replica_collectives().concat(self._gather(place))
 
         # A concrete function, since one is made for each memory: TensorFlow takes those of one
@@ -125,12 +125,4 @@ class KeyMemory(tf.train.experimental.PythonState):
 
     def deserialize(self, string_value: bytes) -> None:
         kept = np.frombuffer(string_value, np.float32).reshape([self.num_examples, self.width])
-        strategy = self.strategy
-
-        def own(context) -> tf.Tensor:
-            start = context.replica_id_in_sync_group * self.rows
-            mine = kept[start : start + self.rows]
-            return tf.constant(np.pad(mine, [(0, self.rows + 1 - len(mine)), (0, 0)]))
-
-        values = strategy.experimental_distribute_values_from_function(own)
-        replicas.on_replicas(strategy, self.kept.assign)(values)
+        replicas.assign_rows(self.strategy, self.kept, kept, self.rows)

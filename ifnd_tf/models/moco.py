@@ -69,6 +69,15 @@ class MoCo(ContrastiveModel):
         return self.queue.numpy()[self.queue_index.numpy() != EMPTY]
 
     def train_step(self, data):
+        """One step (He et al. 2019, algorithm 1): loss against the queue, updates, new keys.
+
+        Args:
+            data: a batch of `training_batches` on this replica: "index" int32 [b], "images"
+                [b, 2, S, S, 3], perhaps "draws", and with a teacher "teacher" bfloat16 [b, W].
+
+        Returns:
+            The metrics by name, float32 [].
+        """
         index = data["index"]
         query_views, key_views = self.views(data)
         keys, *features = self.keys(key_views)
@@ -76,9 +85,11 @@ class MoCo(ContrastiveModel):
             queries = self.network.embed(query_views, training=True)
             # A compiled loss would take the variable itself, which no lowered program has.
             queued = tf.convert_to_tensor(self.queue_index.value)
-            given = (data["teacher"], self.teacher_queue.value) if "teacher" in data else None
+            teacher_rows = None
+            if "teacher" in data:
+                teacher_rows = data["teacher"], self.teacher_queue.value
             loss = self.contrastive_loss(
-                queries, keys, self.queue.value, (index, queued), queued != EMPTY, given
+                queries, keys, self.queue.value, (index, queued), queued != EMPTY, teacher_rows
             )
             share = self.replica_share(loss.per_anchor)
         gradients = self.minimise(tape, share)
@@ -93,7 +104,7 @@ class MoCo(ContrastiveModel):
     def keys(self, images: tf.Tensor) -> list[tf.Tensor]:
         """Keys [b, D] of the replica's images, normalised among other images than its queries.
 
-        Followed by their features [b, F], if those are remembered.
+        Followed by their features [b, F], if the memory bank averages features.
         """
 
         def outputs(images: tf.Tensor) -> list[tf.Tensor]:
@@ -118,16 +129,22 @@ class MoCo(ContrastiveModel):
         ):
             key.assign(m * key.value + (1.0 - m) * query.value)
 
-    def enqueue(self, keys: tf.Tensor, index: tf.Tensor, given: tf.Tensor | None = None) -> None:
-        """Writes the keys of all replicas [B, D] over the oldest ones.
+    def enqueue(
+        self, keys: tf.Tensor, index: tf.Tensor, teacher_rows: tf.Tensor | None = None
+    ) -> None:
+        """Writes keys over the oldest ones.
 
-        Beside them the teacher's rows, of which this replica's [b, W] are given.
+        Args:
+            keys: float32 [B, D], those of all replicas.
+            index: int32 [B], their examples.
+            teacher_rows: [b, W], the teacher's rows of this replica's examples alone, if there is
+                a teacher.
         """
         end = self.queue_end.value
         self.queue.assign(keras.ops.slice_update(self.queue.value, (end, 0), keys))
         self.queue_index.assign(keras.ops.slice_update(self.queue_index.value, (end,), index))
-        if given is not None:
-            rows = tf.cast(replicas.all_gather(tf.cast(given, tf.float32)), DTYPE)
+        if teacher_rows is not None:
+            rows = tf.cast(replicas.all_gather(tf.cast(teacher_rows, tf.float32)), DTYPE)
             queue = self.teacher_queue
             queue.assign(keras.ops.slice_update(queue.value, (end, 0), rows))
         # B divides Q, so a batch never wraps round.

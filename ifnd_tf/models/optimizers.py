@@ -44,7 +44,7 @@ class MomentumSGD(keras.optimizers.Optimizer):
         self._momenta = self.add_optimizer_variables(variables, "momentum")
 
     def _direction(self, gradient: tf.Tensor, variable: keras.Variable) -> tf.Tensor:
-        """What is added to the momentum; before the learning rate."""
+        """The term that is added to the momentum, before the learning rate."""
         return gradient + self.l2 * variable
 
     def update_step(
@@ -139,7 +139,7 @@ def make(
     """
     if name not in OPTIMIZERS:
         raise UserError(
-            f"Expected optimizer to be one of {', '.join(OPTIMIZERS)}. Received: {name!r}."
+            f"--optimizer: expected one of {', '.join(OPTIMIZERS)}. Received: {name!r}."
         )
     if name in ("sgd", "lars"):
         optimizer = OPTIMIZERS[name](learning_rate, momentum=momentum, l2=weight_decay)

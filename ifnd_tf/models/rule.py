@@ -14,7 +14,7 @@ from ifnd_tf.models.info_nce import Factor, Pairs, Treatment, row_counts, row_su
 
 
 class Batch(NamedTuple):
-    """What a rule may look at, B anchors and M candidates. Without gradient.
+    """The inputs of a rule, for B anchors and M candidates. Without gradient.
 
     Attributes:
         positive: float32 [B], the student's similarities to the keys, divided by tau.
@@ -25,14 +25,14 @@ class Batch(NamedTuple):
         examples: indices of the anchors int32 [B], and of the candidates int32 [M].
         temperature: tau.
         state: the anchors' rows of each `Rule.state`, float32 [B, ...].
-        teacher: float32 [B, M], cosines of the keys with the candidates; None if no rule needs
-            them.
+        key_similarities: float32 [B, M], cosines of the keys with the candidates, by the momentum
+            encoder that papers call the teacher; None if no rule needs them.
         embeddings: unit vectors of the keys float32 [B, D] and of the candidates [M, D]; empty if
             no rule needs them.
         confidence: of the candidates' labels, float32 [L, M]; None if no rule needs it.
         epoch: int32 [], counted from 0.
         epochs: of the whole run.
-        given: float32 [B, M], see `teacher.similarities`; None without a teacher's embeddings.
+        teacher_similarities: float32 [B, M], see `teacher.similarities`; None without `--teacher`.
     """
 
     positive: tf.Tensor
@@ -43,12 +43,12 @@ class Batch(NamedTuple):
     examples: tuple[tf.Tensor, tf.Tensor]
     temperature: float
     state: dict[str, tf.Tensor]
-    teacher: tf.Tensor = None
+    key_similarities: tf.Tensor = None
     embeddings: Sequence[tf.Tensor] = ()
     confidence: tf.Tensor = None
     epoch: tf.Tensor | int = 0
     epochs: int = 1
-    given: tf.Tensor = None
+    teacher_similarities: tf.Tensor = None
 
     def started(self, share: float) -> tf.Tensor:
         """Whether this share of the epochs is over, bool []."""
@@ -64,9 +64,9 @@ class Rule(abc.ABC):
     Attributes:
         sets: parts of a treatment that only one rule may set: "target" or "sum". Those that set
             the sum come last, since they look at the weights.
-        needs: "teacher" for its similarities, "embeddings" for what they are made of, "confidence"
-            for that of a detector's labels, "queue" or "batch" if the candidates must be those of
-            MoCo or of SimCLR, "epoch" for a schedule.
+        needs: "key_similarities" or "embeddings" of the `Batch`, "confidence" of a detector's
+            labels, "queue" or "batch" if the candidates must be those of MoCo or of SimCLR,
+            "epoch" for a schedule.
         detects: how it tells false negatives in the step: "pairs" by masks or attraction,
             "weights" by weights below 1, "target" by the target's mass; empty: it detects none, or
             only labels tell.
@@ -93,7 +93,7 @@ class Rule(abc.ABC):
         return {}
 
 
-# --- what rules have in common --------------------------------------------------------------------
+# --- shared by the rules --------------------------------------------------------------------------
 
 
 def weighed(treatment: Treatment, levels: Sequence[Factor]) -> Treatment:
@@ -171,9 +171,15 @@ def debiased(treatment: Treatment, batch: Batch, prior: tf.Tensor) -> Treatment:
     )
 
 
-def likeness(batch: Batch, temperature: float) -> tf.Tensor:
-    """log e^{t/T} [B, M], less that of the nearest candidate; -inf where invalid."""
-    values = tf.where(batch.valid(), batch.teacher, float("-inf"))
+def likeness(batch: Batch, similarities: tf.Tensor, temperature: float) -> tf.Tensor:
+    """log e^{t/T} [B, M], less that of the nearest candidate; -inf where invalid.
+
+    Args:
+        batch: says which candidates are valid.
+        similarities: t, float32 [B, M], cosines.
+        temperature: T > 0.
+    """
+    values = tf.where(batch.valid(), similarities, float("-inf"))
     largest = tf.maximum(tf.reduce_max(values, axis=1), -1.0)
     return (values - largest[:, None]) / temperature
 

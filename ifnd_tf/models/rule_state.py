@@ -1,4 +1,4 @@
-"""What rules keep for each example, written by all replicas."""
+"""Writes the state that rules keep for each example, on all replicas."""
 
 from collections.abc import Mapping
 
@@ -26,6 +26,6 @@ def write(
     parts = tf.split(together, [value.shape[1] for value in flat], axis=1)
     for (name, value), part in zip(rows.items(), parts, strict=True):
         updates = tf.reshape(part, [-1, *value.shape[1:]])
-        # Assigning a changed copy would move all N rows; see `KeyMemory.update`.
+        # Assigning a changed copy would move all N rows; see `MemoryBank.update`.
         handle = kept[name].value.handle
         tf.raw_ops.ResourceScatterUpdate(resource=handle, indices=places, updates=updates)

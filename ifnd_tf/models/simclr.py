@@ -31,6 +31,14 @@ class SimCLR(ContrastiveModel):
         return self.newest.numpy()
 
     def train_step(self, data):
+        """One step (Chen et al. 2020, algorithm 1): loss against all other views of the batch.
+
+        Args:
+            data: a batch as for `MoCo.train_step`.
+
+        Returns:
+            The metrics by name, float32 [].
+        """
         index = tf.concat([data["index"]] * 2, axis=0)
         with tf.GradientTape() as tape:
             # One pass over both views: their batch statistics are common, as in the paper.
@@ -42,12 +50,12 @@ class SimCLR(ContrastiveModel):
             everyone = replicas.all_gather(views)
             every_index = replicas.all_gather(index)
             valid = self._others(views.shape[0])
-            given = None
+            teacher_rows = None
             if "teacher" in data:
                 rows = tf.cast(tf.concat([data["teacher"]] * 2, axis=0), tf.float32)
-                given = rows, replicas.all_gather(rows)
+                teacher_rows = rows, replicas.all_gather(rows)
             loss = self.contrastive_loss(
-                views, partners, everyone, (index, every_index), valid, given
+                views, partners, everyone, (index, every_index), valid, teacher_rows
             )
             share = self.replica_share(loss.per_anchor)
         gradients = self.minimise(tape, share)

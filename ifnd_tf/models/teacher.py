@@ -62,7 +62,7 @@ def taught(treatment: Treatment, batch: Batch, teacher: Teacher) -> Treatment:
     An anchor without a row, or without a candidate that has one, gives that part to the key.
     """
     part, own = weight(teacher, batch), treatment.targets
-    terms = tf.exp(likeness(batch._replace(teacher=batch.given), teacher.temperature))
+    terms = tf.exp(likeness(batch, batch.teacher_similarities, teacher.temperature))
     given = soft_targets(treatment, batch, terms)
 
     def targets(x: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""Collects the pictures of the report and of TensorBoard while the images are at hand."""
+"""Collects the pictures of the report and of TensorBoard, which need the images and the model."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -30,7 +30,7 @@ class PictureCollector:
         source: the training images.
         embed: indices, ascending -> a row each of "embedding" float [n, D], "thumbnail" uint8
             [n, s, s, 3] and "seen" bool [n], False for unreadable images.
-        run: the run directory, with the labels of detection.
+        directory: the run directory, with the labels of detection.
         examples: images of the sample.
         seed: of the sample and the choices.
         steps_per_epoch: for the steps that TensorBoard counts in.
@@ -42,14 +42,14 @@ class PictureCollector:
         self,
         source: Source,
         embed: Callable[[np.ndarray], Mapping[str, Any]],
-        run: RunDirectory,
+        directory: RunDirectory,
         *,
         examples: int,
         seed: int,
         steps_per_epoch: int,
         several_workers: bool = False,
     ):
-        self._source, self._embed, self._run = source, embed, run
+        self._source, self._embed, self._directory = source, embed, directory
         self._seed, self._steps, self._several = seed, steps_per_epoch, several_workers
         self._sample = np.random.default_rng(seed).permutation(source.readable)[:examples]
         self._encoded: dict[int, str] = {}
@@ -61,7 +61,7 @@ class PictureCollector:
             epoch: epochs trained.
             final: whether time may be spent on the map.
         """
-        latest = self._run.latest_detection(before=epoch)
+        latest = self._directory.latest_detection(before=epoch)
         refresh, arrays = latest or (None, {})
         none = np.zeros([0, self._source.num_examples], np.int32)
         labels = arrays.get("labels", none)
@@ -69,7 +69,7 @@ class PictureCollector:
         wanted = set() if self._several else _members(clusters, removed)
         indices = np.union1d(self._sample, np.fromiter(wanted, np.int64)).astype(np.int32)
         rows = self._embed(indices)
-        if not self._run.writer:
+        if not self._directory.writer:
             return
         row = {int(index): place for place, index in enumerate(indices) if rows["seen"][place]}
         sample = np.array([index for index in self._sample.tolist() if index in row])
@@ -101,8 +101,8 @@ class PictureCollector:
                 for index, (x, y) in zip(mapped, places, strict=True)
             ],
         )
-        self._run.write(PICTURES, found.to_json())
-        events = self._run.file("events")
+        self._directory.write(PICTURES, found.to_json())
+        events = self._directory.file("events")
         tensorboard.write_pictures(events, found, mapped_embedding, epoch * self._steps)
 
     def _choose(

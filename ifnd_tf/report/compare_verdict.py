@@ -1,4 +1,4 @@
-"""What a comparison says, in sentences: the best variant, by chance or not, its gain and cost."""
+"""The verdict of a comparison in sentences: the best variant, its lead, gain and cost."""
 
 from typing import Any
 
@@ -15,7 +15,9 @@ def verdict(summary: dict[str, Any]) -> list[str]:
     """
     name = _best(summary)
     sentences = (
-        (_ranked(summary, name), _bought(summary, name), conclusion(summary, name)) if name else ()
+        (_ranked(summary, name), _gain_and_cost(summary, name), conclusion(summary, name))
+        if name
+        else ()
     )
     return [text for text in sentences if text]
 
@@ -70,8 +72,8 @@ def _lead(found: Difference) -> str:
     return f"{_change(found)}, {'beyond' if clear else 'not beyond'} chance"
 
 
-def _bought(summary: dict[str, Any], name: str) -> str:
-    """The best's share of the gap beside its time of a step."""
+def _gain_and_cost(summary: dict[str, Any], name: str) -> str:
+    """The share of the gap that the best variant closes, and the time of its step."""
     own, plain = summary["ranking"][name], summary["ranking"].get(summary["baseline"], {})
     parts = []
     if closed := own["gap_closed_interval"]:

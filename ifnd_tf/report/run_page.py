@@ -17,7 +17,9 @@ from ifnd_tf.run.records import RunRecords, read_run
 _FRAMEWORKS = {"moco": "MoCo v2", "simclr": "SimCLR"}
 _DETECTORS = {
     "ifnd": "incremental false negative detection",
-    "none": "no false negative detection",
+    "neighbours": "false negatives from mutual nearest neighbours",
+    "noisy_oracle": "false negatives from true labels with noise",
+    "none": "no detector",
     "oracle": "false negatives from true labels",
     "random": "permuted labels (control)",
 }

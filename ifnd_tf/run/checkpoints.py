@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from ifnd_tf.errors import UserError, cause
+from ifnd_tf.run import machine
 
 MANIFEST = "manifest.json"
 _VARIABLES = "variables"
@@ -16,7 +17,7 @@ _BLOCK = 1 << 22
 
 
 class Snapshot(NamedTuple):
-    """The state of a run at one step, copied to the host's memory so that training can go on.
+    """The state of a run at one step, copied to the host's memory so that training can continue.
 
     Attributes:
         step: training steps done.
@@ -33,10 +34,7 @@ class Snapshot(NamedTuple):
         """Copies the variables. With several workers all must call it, at the same step."""
         folder = f"ram://snapshots/{id(checkpoint)}-{step}"
         # A remote TPU would write to its own host's memory.
-        local = any("/job:localhost" in d.name for d in tf.config.list_logical_devices("CPU"))
-        options = tf.train.CheckpointOptions(
-            experimental_io_device="/job:localhost" if local else None
-        )
+        options = tf.train.CheckpointOptions(experimental_io_device=machine.io_device())
         checkpoint.write(f"{folder}/{_VARIABLES}", options=options)
         return cls(step, folder, notes)
 

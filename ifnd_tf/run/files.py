@@ -5,7 +5,7 @@ import os
 
 
 def content(path: str) -> bytes:
-    """A file's bytes; none if there is no file."""
+    """A file's bytes; b"" if there is no file."""
     if "://" in path:
         import tensorflow as tf
 

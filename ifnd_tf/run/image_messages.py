@@ -1,4 +1,4 @@
-"""Keeps what image libraries print off the terminal.
+"""Keeps the messages of image libraries off the terminal.
 
 libjpeg, libpng and libtiff write to file descriptor 2 about each damaged image, beneath Python and
 TensorFlow's log levels. Damaged images are listed in unreadable.tsv instead.

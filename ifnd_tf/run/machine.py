@@ -1,6 +1,6 @@
 """The machine: memory of the host and its accelerators, free disk space, processes.
 
-Imports TensorFlow only to ask about accelerators.
+Imports TensorFlow only to ask about devices.
 """
 
 import contextlib
@@ -67,6 +67,17 @@ def prepare_for_jobs() -> None:
     # Python starts it with the first process. It inherits file descriptor 2 and lives as long as
     # this process, so within `image_messages.dropped` it would keep that from ending.
     resource_tracker.ensure_running()
+
+
+def io_device() -> str | None:
+    """The device for TensorFlow's file operations: this host, where a remote TPU has another.
+
+    None in a job of several workers, which has no device of that name and needs none.
+    """
+    import tensorflow as tf
+
+    local = any("/job:localhost" in each.name for each in tf.config.list_logical_devices("CPU"))
+    return "/job:localhost" if local else None
 
 
 def is_alive(pid: int) -> bool:

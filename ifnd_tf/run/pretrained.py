@@ -1,4 +1,4 @@
-"""What `--init_from` and `--backbone` name on disk, told apart without TensorFlow."""
+"""Recognises the files that `--init_from` and `--backbone` name, without TensorFlow."""
 
 import importlib.util
 import os

@@ -16,13 +16,13 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-# Told what is done and the total.
+# Called with the number that is done and the total.
 Count = Callable[[int, int], None]
 
 # Between two updates of status.json: short beside the patience of --mode=watch, cheap on gs://.
 _MIRROR_SECONDS = 5.0
 # Silence of a phase after which it shows its time.
-_SILENT_SECONDS = 5.0
+SILENT_SECONDS = 5.0
 
 
 def epoch_line(epoch: int, epochs: int, values: Mapping[str, float | None]) -> str:
@@ -148,9 +148,9 @@ class Progress:
 
     def _clock(self, name: str, start: float, ended: threading.Event) -> None:
         """Shows the time of a phase that is silent, until it has ended."""
-        while not ended.wait(_SILENT_SECONDS):
+        while not ended.wait(SILENT_SECONDS):
             now = time.monotonic()
-            if now - self._told >= _SILENT_SECONDS:
+            if now - self._told >= SILENT_SECONDS:
                 self.status(f"{name} ... {duration(now - start)}")
 
     def take_seconds(self) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""TensorFlow's start without the messages that mean nothing to a user."""
+"""Hides the messages that TensorFlow prints while it starts."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from ifnd_tf.errors import Stopped, UserError
 
 @contextlib.contextmanager
 def quiet_start() -> Iterator[None]:
-    """Hides what TensorFlow's C++ prints while it starts, unless the start breaks down.
+    """Hides what TensorFlow's C++ prints while it starts, unless the start fails.
 
     It writes to file descriptor 2, before any log level takes effect.
     """

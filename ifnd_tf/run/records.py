@@ -16,7 +16,7 @@ from ifnd_tf.run import files
 from ifnd_tf.run.renamed import renamed
 
 PICTURES = "report/pictures.json"
-# The entries of status.json; all of them are there while the run goes on.
+# The entries of status.json; all of them are there while the run is running.
 _STATUS = {"state": str, "text": str, "time": int | float, "host": str, "pid": int}
 
 

@@ -5,4 +5,4 @@ def renamed(name: str, value: str) -> tuple[str, str]:
     """A flag of config.flags, by name and value, as this version spells it."""
     if name == "embedding_source":
         return "detect_with", {"pass": "encoder"}.get(value, value)
-    return name, value
+    return {"loss": "treatment"}.get(name, name), value

@@ -1,13 +1,13 @@
-"""What a run that goes on must find again as it was."""
+"""Checks that a run continues with the same data and embeddings as before."""
 
 from ifnd_tf.errors import UserError
 
 
 class SameState:
-    """The identity of something outside a run, in its checkpoints.
+    """The identity of an input of a run, in its checkpoints.
 
     Args:
-        identity: of what is there now.
+        identity: of the input as it is now.
         refusal: the error for a checkpoint that was written with another.
     """
 

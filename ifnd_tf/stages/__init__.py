@@ -1,1 +1,1 @@
-"""One file per --mode; `run` is what they share, `build` and `sizes` make objects of a `Config`."""
+"""One file per --mode; `run` is shared by all; `build*` and `sizes` make objects of a `Config`."""

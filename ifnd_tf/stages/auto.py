@@ -1,4 +1,4 @@
-"""`auto`: the settings that the data decide, once, when it is open."""
+"""`auto`: settings that are chosen by the data, once, when it is open."""
 
 import dataclasses
 from typing import Any
@@ -15,7 +15,7 @@ from ifnd_tf.run import pretrained
 _SIDES = (16, 32, 64, 96, 128, 224)
 # Images enlarged by more cost time and show nothing new.
 _ENLARGED = 1.15
-# Enough for what an image shows, and a twelfth of the cost of 224.
+# Most details of a photo are left, at a twelfth of the cost of 224.
 SIDE_ON_CPU = 64
 # MoCo v2's queue for ImageNet.
 _LARGEST_QUEUE = 65536

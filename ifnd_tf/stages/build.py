@@ -16,7 +16,7 @@ from ifnd_tf.data.source import Source
 from ifnd_tf.models import backbones, optimizers, treatments
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.models.loss import LossSettings
-from ifnd_tf.models.memory_bank import KeyMemory
+from ifnd_tf.models.memory_bank import MemoryBank
 from ifnd_tf.models.moco import MoCo
 from ifnd_tf.models.network import Network, dtype_policy, projector
 from ifnd_tf.models.simclr import SimCLR
@@ -176,7 +176,7 @@ def _contrastive(
         augment = functools.partial(photometric.augment, augmentation=augmentation(config))
     embeds = sizes.num_clusters(config, num_examples) or config.detector == "neighbours"
     if embeds and config.detect_with == "keys":
-        memory = KeyMemory(
+        memory = MemoryBank(
             strategy,
             num_examples=num_examples,
             width=clustered_width(config, query),

@@ -25,7 +25,7 @@ from ifnd_tf.stages.given_rows import same_rows
 from ifnd_tf.stages.run import Run
 from ifnd_tf.training.callbacks import trackers
 from ifnd_tf.training.callbacks.checkpointing import Checkpointing
-from ifnd_tf.training.callbacks.epoch_records import Records
+from ifnd_tf.training.callbacks.epoch_records import EpochRecords
 from ifnd_tf.training.callbacks.health import Health
 from ifnd_tf.training.callbacks.histograms import DetectionHistograms
 from ifnd_tf.training.callbacks.learned_labels import LearnedLabels
@@ -46,8 +46,8 @@ def stateful_parts(run: Run, detector: Detector, given: Mapping[str, Rows]) -> d
         "detection": build_detection.make_callback(
             config, detector, run.splits.train.labels, progress=progress, run=directory
         ),
-        "health": Health(epochs=config.epochs, progress=progress, run=directory),
-        "records": Records(
+        "health": Health(epochs=config.epochs, progress=progress, directory=directory),
+        "records": EpochRecords(
             directory, progress, steps_per_epoch=run.steps_per_epoch, epochs=config.epochs
         ),
         "rollbacks": Rollbacks(),
@@ -67,7 +67,7 @@ def training_callbacks(
             source,
             [bad for each in run.splits if each is not None for bad in each.unreadable],
             max_share=config.max_corrupt_share,
-            run=run.directory,
+            directory=run.directory,
             progress=run.progress,
         ),
         stateful["detection"],

@@ -13,7 +13,7 @@ from ifnd_tf.data.embedding_file import Rows
 from ifnd_tf.data.source import Source
 from ifnd_tf.detection import detectors
 from ifnd_tf.detection.callback import IncrementalDetection
-from ifnd_tf.detection.embeddings import EmbeddingTable, GivenRows, ImagePass, MemoryBank
+from ifnd_tf.detection.embeddings import EmbeddingTable, GivenRows, ImagePass, KeptKeys
 from ifnd_tf.detection.sharded_kmeans import ShardedKMeans
 from ifnd_tf.distribute.strategies import num_input_pipelines
 from ifnd_tf.models.contrastive import ContrastiveModel
@@ -32,16 +32,17 @@ def make_detector(
 
     Args:
         config, strategy, model, source: the run's.
-        report: prints a line each time that clustering ran out of memory.
+        report: called with a line each time that clustering runs out of memory.
         given: the embeddings of `--detect_with`, if it is a path.
     """
     kind = detectors.DETECTORS[config.detector]
     if issubclass(kind, detectors.OracleDetector):
         source.read_labels()
-    if issubclass(kind, detectors.NoisyOracleDetector):
-        return kind(source.labels, config.oracle_precision, config.oracle_recall, config.seed)
-    if not issubclass(kind, (detectors.ClusterDetector, detectors.NeighbourDetector)):
+        if issubclass(kind, detectors.NoisyOracleDetector):
+            return kind(source.labels, config.oracle_precision, config.oracle_recall, config.seed)
         return kind(source.labels)
+    if not issubclass(kind, (detectors.ClusterDetector, detectors.NeighbourDetector)):
+        return kind()
     if given is None:
         table = embedding_table(config, strategy, model, source)
     else:
@@ -83,7 +84,7 @@ def embedding_table(
     """The embeddings to cluster, of the model: `--detect_with=encoder` or keys."""
     examples = source.num_examples
     if model.memory is not None:
-        return MemoryBank(model.memory, seed=config.seed)
+        return KeptKeys(model.memory, seed=config.seed)
     network = model.embedding_network
 
     def embed(images: tf.Tensor) -> tf.Tensor:

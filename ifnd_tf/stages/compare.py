@@ -18,11 +18,11 @@ Runs = Mapping[Member, Run]
 
 
 def compare(run: Run) -> None:
-    """Runs the missing runs of the comparison, after its tuning trials, and writes its summary.
+    """Trains the missing runs of the comparison, after its tuning trials, and writes its summary.
 
-    Finished runs are not repeated and stopped ones go on from their last checkpoint; a run counts
-    by the flags and results in its directory. So with nothing missing this only summarises, and
-    seeds and variants can be added later.
+    Finished runs are not repeated, and stopped ones continue from their last checkpoint. A run is
+    finished if its directory holds its flags and all results, so with nothing missing this only
+    summarises, and seeds and variants can be added later.
 
     Raises:
         UserError: before anything runs, for variants that cannot be compared or do not fit the

@@ -1,4 +1,4 @@
-"""Where a job of a comparison starts, without a word of what TensorFlow prints at its start."""
+"""The entry point of a job of a comparison: hides what TensorFlow prints while it starts."""
 
 from multiprocessing.connection import Connection
 
@@ -6,7 +6,7 @@ from ifnd_tf.run.quiet_start import quiet_start
 
 
 def work(connection: Connection) -> None:
-    """Trains and evaluates the runs that it is sent, until the connection is closed."""
+    """Trains and evaluates the runs that come by the connection, until that is closed."""
     with quiet_start():
         from ifnd_tf.stages import compare_job_runs
     compare_job_runs.serve(connection)

@@ -1,4 +1,4 @@
-"""What a job of a comparison does: runs in turn, told to the process that has the terminal."""
+"""A job of a comparison: trains runs in turn, and reports to the process that has the terminal."""
 
 import contextlib
 import logging
@@ -24,8 +24,8 @@ from ifnd_tf.stages.run import Run
 _STATUS_SECONDS = 0.5
 
 
-class _Told(Progress):
-    """The terminal of a job: tells the process that has one."""
+class _RemoteTerminal(Progress):
+    """Sends lines, statuses and outcomes to the process that has the terminal."""
 
     def __init__(self, connection: Connection):
         super().__init__()
@@ -40,7 +40,7 @@ class _Told(Progress):
             self._send("status", text)
 
     def outcome(self, found: Outcome) -> None:
-        """Tells what became of the run."""
+        """Sends the outcome of a run."""
         self._send("outcome", found.text, found.failed)
 
     def _send(self, *message: object) -> None:
@@ -53,12 +53,12 @@ class _Told(Progress):
 
 
 def serve(connection: Connection) -> None:
-    """Trains and evaluates what it is sent, until the connection is closed."""
+    """Trains and evaluates the runs that come by the connection, until that is closed."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     tf.get_logger().setLevel("ERROR")
     logging.getLogger("absl").setLevel(logging.ERROR)
     opened: dict[tuple, datasets.Splits] = {}
-    terminal, strategy = _Told(connection), None
+    terminal, strategy = _RemoteTerminal(connection), None
     while True:
         try:
             title, config = connection.recv()

@@ -16,16 +16,16 @@ from ifnd_tf.stages.report import write_report
 from ifnd_tf.stages.run import Run
 from ifnd_tf.stages.train import train
 
-# The entry of results.json of a run whose loss became NaN or infinite: why.
+# The entry of results.json for a run whose loss became NaN or infinite: the error.
 DIVERGED = "diverged"
 
 
 class Outcome(NamedTuple):
-    """What became of a run.
+    """The outcome of a run.
 
     Attributes:
         place: of the run among those that were given.
-        text: its results in a line, or why it failed.
+        text: its results in a line, or the reason of its failure.
         failed: whether it did.
     """
 
@@ -35,7 +35,7 @@ class Outcome(NamedTuple):
 
 
 def one_after_the_other(runs: Sequence[Run]) -> Generator[Outcome]:
-    """Trains and evaluates runs in this process, and yields what became of each.
+    """Trains and evaluates runs in this process, and yields the outcome of each.
 
     The data is opened and decoded once, TensorFlow starts once, and a TPU or several workers,
     which child processes could not share, serve all runs.

@@ -40,7 +40,7 @@ class Task(NamedTuple):
 
 
 class _Job(NamedTuple):
-    """A process, its run's place among the tasks, and the tasks' number that it works on."""
+    """A process, and the place among the tasks of the one that it works on."""
 
     process: multiprocessing.process.BaseProcess
     place: int
@@ -61,7 +61,7 @@ def number(run: Run) -> int:
 
 
 def side_by_side(tasks: Sequence[Task], jobs: int, progress: Progress) -> Generator[Outcome]:
-    """Trains and evaluates runs in `jobs` processes, and yields what became of each as it ends.
+    """Trains and evaluates runs in `jobs` processes, and yields the outcome of each as it ends.
 
     A process that is killed or fails ends its run alone; another takes its place. When the
     iterator is closed, as by Ctrl-C, the processes save checkpoints and end.
@@ -103,7 +103,7 @@ def side_by_side(tasks: Sequence[Task], jobs: int, progress: Progress) -> Genera
                 yield Outcome(job.place, *said)
     finally:
         if working:
-            progress.line("stopping: every job saves after its step; once more: at once")
+            progress.line("stopping: every job saves after its step; a second Ctrl-C stops at once")
         for connection, job in working.items():
             job.process.terminate()  # saves first
             connection.close()

@@ -1,6 +1,5 @@
 """`--mode=evaluate`: the protocols of `--protocols`, beside an untrained encoder and raw pixels."""
 
-import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -85,17 +84,12 @@ def measure(run: Run, network: Network | None) -> dict[str, Any]:
     """
     config, splits, protocols = run.config, run.splits, run.config.protocol_names
 
-    def knn(outputs: Outputs) -> dict[str, float]:
-        neighbors, temperature = config.knn_neighbors, config.knn_temperature
-        both = map(labelled, outputs)
-        return dict(weighted_knn(*both, neighbors=neighbors, temperature=temperature))
-
     def health(outputs: Outputs) -> dict[str, float]:
         found = labelled(outputs[1], "embedding").features
         return dict(collapse.collapse_measures(found, seed=config.seed))
 
     def baseline(outputs: Outputs, prefix: str) -> dict[str, float]:
-        found = {"knn_top1": knn(outputs)["knn_top1"]}
+        found = {"knn_top1": _knn(config, outputs)["knn_top1"]}
         if "few_labels" in protocols:  # the fewest, which separate encoders most
             found |= dict(_few_labels(run, outputs, [_fewest(run)]))
         return {prefix + name: value for name, value in found.items() if "top5" not in name}
@@ -119,7 +113,7 @@ def measure(run: Run, network: Network | None) -> dict[str, Any]:
         results |= health(outputs)
         results["health_warnings"] = collapse.limit_warnings(results, before=health(untrained))
     if "knn" in protocols:
-        results |= knn(outputs)
+        results |= _knn(config, outputs)
     results |= dict(_probes(run, outputs))
     if network is not None and "finetune" in protocols:
         results |= dict(_finetune(run, network))
@@ -145,6 +139,11 @@ def _embedded(run: Run, name: str, function: Callable, splits: Splits) -> Output
             parts.append(embedder(batches, source.num_examples, count))
     train, test = parts
     return train, test
+
+
+def _knn(config: Config, outputs: Outputs) -> dict[str, float]:
+    neighbors, temperature = config.knn_neighbors, config.knn_temperature
+    return dict(weighted_knn(*map(labelled, outputs), neighbors=neighbors, temperature=temperature))
 
 
 def _probes(run: Run, outputs: Outputs) -> Iterator[tuple[str, float]]:
@@ -227,11 +226,8 @@ def _transfer(config: Config, outputs: Outputs, splits: Splits) -> Iterator[tupl
     train, test = splits
     assert test is not None
     if train.targets is None:
-        both = [labelled(found) for found in outputs]
-        neighbors, temperature = config.knn_neighbors, config.knn_temperature
-        nearest = weighted_knn(*both, neighbors=neighbors, temperature=temperature)
-        linear = linear_probe(*both, solver=config.linear_solver)
-        for name, value in itertools.chain(nearest, linear):
+        linear = linear_probe(*map(labelled, outputs), solver=config.linear_solver)
+        for name, value in (_knn(config, outputs) | dict(linear)).items():
             yield f"transfer_{name}", value
         if train.num_examples > _MOST_SVM:
             return

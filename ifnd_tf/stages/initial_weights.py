@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from ifnd_tf.config import Config
+from ifnd_tf.config import Config, kept
 from ifnd_tf.errors import UserError, cause
 from ifnd_tf.export import keras_formats, saved_model
 from ifnd_tf.models import keras_applications, keras_hub_networks
-from ifnd_tf.models.initial_weights import Weight, assign, weights_of
 from ifnd_tf.models.network import Network
+from ifnd_tf.models.weights import Weight, assign, weights_of
 from ifnd_tf.run import pretrained
 from ifnd_tf.run.checkpoints import CheckpointStore
 from ifnd_tf.run.records import RunReader
@@ -59,9 +59,7 @@ def _of_run(config: Config, network: Network) -> _Parts:
             f"--init_from: expected a run with a checkpoint. Received: {config.init_from!r}, which "
             "has none; train that run first."
         )
-    known = {field.name for field in dataclasses.fields(Config)}
-    flags = {name: text for name, text in run.flags().items() if name in known}
-    before = build.network(Config().override(flags))
+    before = build.network(Config().override(kept(run.flags())))
     # By the names that a model's checkpoint has them under.
     parts = tf.train.Checkpoint(encoder=before.encoder, projector=before.projector)
     read = tf.train.Checkpoint(model=parts).read(store.prefix(latest))

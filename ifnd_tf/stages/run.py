@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-from ifnd_tf.config import Config, free_flags
+from ifnd_tf.config import Config, free_flags, kept
 from ifnd_tf.config.data import Data
 from ifnd_tf.data import datasets
 from ifnd_tf.data.contents import Contents, require_same
@@ -48,8 +48,8 @@ class Run:
         self.directory = RunDirectory(
             config.run_path, flags=config.as_flags(), free=free_flags(), writer=chief
         )
-        known = {field.name for field in dataclasses.fields(Config)}
-        if gone := sorted(self.directory.flags().keys() - known):
+        before = self.directory.flags()
+        if gone := sorted(before.keys() - kept(before).keys()):
             self.progress.line(
                 f"warning: {self.directory.file('config.flags')} has flags that no longer exist "
                 f"and are ignored: {', '.join(f'--{name}' for name in gone)}"
@@ -201,14 +201,14 @@ class Run:
         """Training steps of an epoch."""
         return sizes.steps_per_epoch(self.config, self.splits.train)
 
-    def untrained_model(self, teacher_width: int = 0) -> ContrastiveModel:
+    def untrained_model(self) -> ContrastiveModel:
         """A model for the training images, with random weights; see `build.model`."""
-        return self._model(None, teacher_width)
+        return self._model(None, 0)
 
     def starting_model(self, teacher_width: int = 0) -> ContrastiveModel:
         """A model with the weights of `--init_from`, or random ones where none are given.
 
-        A run that goes on has its own, and may have lost what it started from.
+        A continued run has its own, and may have lost what it started from.
         """
         start = None
         if not CheckpointStore(self.directory.file("checkpoints")).steps():

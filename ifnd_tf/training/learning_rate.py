@@ -31,9 +31,8 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         super().__init__()
         if not 0 <= warmup_steps < steps:
             raise UserError(
-                f"Expected the learning rate's warm-up to be shorter than the run of {steps} "
-                f"steps. Received: {warmup_steps} steps of warm-up; lower "
-                "learning_rate_warmup_epochs or raise epochs."
+                "--learning_rate_warmup_epochs: expected a warm-up shorter than the run's "
+                f"{steps} steps. Received: {warmup_steps} steps; lower it, or raise --epochs."
             )
         self.peak, self.steps, self.warmup_steps = float(peak), int(steps), int(warmup_steps)
 

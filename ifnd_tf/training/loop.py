@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ifnd_tf.distribute.replicas import DistributedModel
+from ifnd_tf.distribute.distributed_model import DistributedModel
 
 
 def fit(

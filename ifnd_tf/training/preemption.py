@@ -11,7 +11,7 @@ from ifnd_tf.errors import Stopped
 class Interruption:
     """Turns the first SIGTERM, SIGINT or SIGHUP (the terminal was closed) into a request.
 
-    The second stops at once. A signal that the process was told to ignore, as by nohup, stays
+    The second stops at once. A signal that the process ignored before, as under nohup, stays
     ignored.
 
     A context manager, which restores the former handlers at its end. Python delivers signals
@@ -45,5 +45,6 @@ class Interruption:
             raise Stopped(number)
         self.received = signal.Signals(number)
         self._report(
-            f"{self.received.name}: saving after this step, then stopping; once more: at once"
+            f"{self.received.name}: saving after this step, then stopping; a second signal stops "
+            "at once"
         )

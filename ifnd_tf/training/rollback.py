@@ -1,4 +1,4 @@
-"""Training that diverges restores its last checkpoint and goes on with other views."""
+"""Training that diverges restores its last checkpoint and continues with other views."""
 
 from collections.abc import Callable
 

@@ -27,8 +27,8 @@ def explained(
     lost = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
     if "TF_CONFIG" in os.environ and isinstance(error, (*lost, tf.errors.DeadlineExceededError)):
         return UserError(
-            "--strategy=multiworker: expected all workers to go on. Received: no answer from one "
-            f"({cause(error)}); start all of them again with the same command, and they go on "
+            "--strategy=multiworker: expected all workers to answer. Received: no answer from one "
+            f"({cause(error)}); start all of them again with the same command, and they continue "
             "from the last checkpoint."
         )
     return error

@@ -22,9 +22,9 @@ def test_files_have_their_size_and_the_content_of_photographs(tmp_path):
 def test_without_peers_our_side_is_shown_and_what_installs_them(tmp_path, monkeypatch, capsys):
     nowhere = functools.partial(peer.started, environment=tmp_path)
     monkeypatch.setattr(peer, "started", nowhere)
-    monkeypatch.setattr(benchmark, "_FILES", 8)
-    monkeypatch.setattr(benchmark, "_BATCH", 4)
-    monkeypatch.setattr(benchmark, "_BATCHES", 1)
+    monkeypatch.setattr(benchmark, "FILES", 8)
+    monkeypatch.setattr(benchmark, "BATCH", 4)
+    monkeypatch.setattr(benchmark, "BATCHES", 1)
     benchmark.write_photos(tmp_path, 32, 32, count=8)
     settings = {"strength": 0.5, "blur": False}
     found = list(benchmark._compare("32 px", tmp_path, 32, (), settings, str(tmp_path), 1))

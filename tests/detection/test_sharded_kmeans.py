@@ -89,14 +89,14 @@ def test_where_memory_runs_out_fewer_rows_are_taken_at_a_time(replicas, monkeypa
     start = plenty.cluster(12, None).centroids
     expected = plenty.cluster(12, start)
     scarce(monkeypatch, most=13)
-    monkeypatch.setattr(sharded_kmeans, "_LEAST_CHUNK", 2)
+    monkeypatch.setattr(sharded_kmeans, "LEAST_CHUNK", 2)
     scanty.table.refresh()
     found = scanty.cluster(12, start)
     np.testing.assert_array_equal(found.assignments, expected.assignments)
     np.testing.assert_allclose(found.confidence, expected.confidence, rtol=1e-5)
     # 48 rows, or 24 on each of two replicas, halved until they fit, once for all iterations.
     assert said[-1] == (
-        "clustering: memory ran out at 24 rows at a time; going on with 12, which is slower"
+        "clustering: memory ran out at 24 rows at a time; continuing with 12, which is slower"
     )
     assert len(said) == (2 if replicas == "default" else 1)
     # A coarser level has K, and memory, of its own.

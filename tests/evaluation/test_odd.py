@@ -13,7 +13,7 @@ def points(count: int) -> np.ndarray:
 
 
 def test_it_is_one_less_the_mean_cosine_to_the_five_nearest_others(monkeypatch):
-    monkeypatch.setattr(odd, "_ROWS", 7)  # several parts
+    monkeypatch.setattr(odd, "ROWS", 7)  # several parts
     embedding = points(20)
     expected = [
         1 - np.mean(sorted(float(a @ b) for j, b in enumerate(embedding) if j != i)[-5:])
@@ -23,7 +23,7 @@ def test_it_is_one_less_the_mean_cosine_to_the_five_nearest_others(monkeypatch):
 
 
 def test_an_outlier_is_the_oddest_also_among_a_sample(monkeypatch):
-    monkeypatch.setattr(odd, "_AMONG", 30)
+    monkeypatch.setattr(odd, "AMONG", 30)
     embedding = np.tile([1.0, 0.1, 0.0, 0.0], [50, 1]) + 0.01 * points(50)
     embedding[17] = [-1.0, 0.0, 0.0, 0.0]
     embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)

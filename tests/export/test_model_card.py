@@ -24,7 +24,8 @@ def test_the_card_is_filled_from_the_run(tmp_path):
     )
     card = pathlib.Path(model_card.write(str(tmp_path))).read_text()
     for words in ("# birds", "folder:birds", "7 of 9", "1:01", "| kNN accuracy | 50.0% |",
-                  "64 pixels", "- It collapsed.", "- epoch 3: It began.", "resnet18"):  # fmt: skip
+                  "64 pixels", "- It collapsed.", "- epoch 3: It began.", "resnet18",
+                  "| moco, ifnd detector, eliminate |"):  # fmt: skip
         assert words in card, words
 
 

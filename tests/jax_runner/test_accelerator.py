@@ -11,7 +11,7 @@ import pytest
 from ifnd_tf.errors import UserError
 from jax_runner import accelerator
 from jax_runner.artifact import artifacts_in
-from jax_runner.run_folder import read_weights, weight_files
+from jax_runner.run_directory import read_weights, weight_files
 
 VALUES = np.random.default_rng(0).normal(size=(3, 200, 600)).astype(np.float32)
 

@@ -232,7 +232,7 @@ def test_weights_come_back_and_the_saved_model_has_the_same_features(folder, ran
         "import sys, pathlib, numpy as np, jax\n"
         "jax.config.update('jax_enable_x64', True)\n"
         "from jax_runner.artifact import Artifact\n"
-        "from jax_runner.run_folder import read_state\n"
+        "from jax_runner.run_directory import read_state\n"
         "folder, run = map(pathlib.Path, sys.argv[1:])\n"
         "artifact = Artifact(folder)\n"
         "arrays, _ = read_state(run / 'state.npz', artifact.digest)\n"
@@ -363,7 +363,7 @@ def test_the_k_means_iteration_is_timed_against_its_products(tmp_path):
     assert json.loads((tmp_path / "run" / "kmeans.json").read_text())["iteration_seconds"] > 0
 
 
-def test_a_sitting_measures_trains_and_brings_the_weights_back(splits, tmp_path):
+def test_a_session_measures_trains_and_brings_the_weights_back(splits, tmp_path):
     photos = tmp_path / "photos"
     for part, source in zip(("train", "test"), splits, strict=True):
         for index in range(64):
@@ -382,8 +382,8 @@ def test_a_sitting_measures_trains_and_brings_the_weights_back(splits, tmp_path)
     # Decoded here, as the environment there has no Pillow.
     pack = accelerator.unpack(tmp_path / "pack.tar.xz")
     assert pixels.main([str(pack / "images.tgz"), str(pack / "images.npz")]) == 0
-    sitting = ("run", pack, f"--out={tmp_path / 'out'}", "--no-peer")
-    done = python("-m", "jax_runner.accelerator", *sitting)
+    session = ("run", pack, f"--out={tmp_path / 'out'}", "--no-peer")
+    done = python("-m", "jax_runner.accelerator", *session)
     assert "all 2 finished" in done.stdout, done.stderr
     # k-means comes first; of the epochs the tenth and the last have a line.
     lines = [line for line in done.stdout.splitlines() if "images/s" in line and "/11" in line]

@@ -119,7 +119,7 @@ def test_the_runner_imports_neither_tensorflow_nor_scikit_learn(tmp_path):
         "for name in ('tensorflow', 'keras', 'sklearn'): sys.modules[name] = None\n"
         f"sys.path.insert(0, {str(tmp_path / 'run.pyz')!r})\n"
         "from jax_runner import detection, evaluation, images, measure, order, probe\n"
-        "from jax_runner import run_folder, training\n"
+        "from jax_runner import run_directory, training\n"
         "assert 'run.pyz' in training.__file__\n"
     )
     done = subprocess.run(

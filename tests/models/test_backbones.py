@@ -77,7 +77,7 @@ def test_a_network_of_keras_applications_gets_our_batch_norm():
 @pytest.mark.parametrize(
     ("name", "message"),
     [("vgg", "expected one of"), ("keras:nothing", "expected keras: and one of"),
-     ("keras:InceptionV3", "image_size=32"), ("resnet_small", "depth: expected 6n \\+ 2")],
+     ("keras:InceptionV3", "--image_size: expected"), ("resnet_small", "depth: expected 6n \\+ 2")],
 )  # fmt: skip
 def test_what_cannot_be_built_is_explained(name, message):
     with pytest.raises(UserError, match=message):

@@ -5,14 +5,14 @@ import pytest
 import tensorflow as tf
 
 from ifnd_tf.distribute import replicas
-from ifnd_tf.models.memory_bank import KeyMemory
+from ifnd_tf.models.memory_bank import MemoryBank
 from tests.conftest import make_strategy
 
 N, D, B, M = 13, 3, 4, 0.75
 
 
 def make(strategy, momentum=M):
-    return KeyMemory(strategy, num_examples=N, width=D, momentum=momentum)
+    return MemoryBank(strategy, num_examples=N, width=D, momentum=momentum)
 
 
 def update(memory, strategy, steps, *, jit=None):
@@ -105,7 +105,7 @@ def test_a_checkpoint_goes_on_with_another_number_of_replicas(tmp_path):
 
 
 def test_a_saved_memory_of_more_rows_than_one_call_takes(monkeypatch, strategy):
-    monkeypatch.setattr("ifnd_tf.models.memory_bank._SAVED_ROWS", 2)
+    monkeypatch.setattr("ifnd_tf.models.memory_bank.SAVED_ROWS", 2)
     memory, steps = make(strategy), list(batches())
     update(memory, strategy, steps)
     np.testing.assert_allclose(memory.numpy(), expected(steps), rtol=1e-5, atol=1e-6)

@@ -57,7 +57,7 @@ def found(text, example, given, teacher, epoch=5):
         tape.watch(arrays)
         loss = label_info_nce(
             *arrays, index[1] >= 0, index, tuple(own), settings, tf.constant(example.teacher),
-            tf.constant(epoch), {}, given=given,
+            tf.constant(epoch), {}, teacher_similarities=given,
         ).per_anchor  # fmt: skip
     return loss, tape.gradient(loss, arrays)
 

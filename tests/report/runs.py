@@ -28,7 +28,7 @@ def write_records(path: pathlib.Path, *, refreshes=(1, 2), clusters=(5, 7), epoc
     }  # fmt: skip
     (path / "results.json").write_text(json.dumps(results))
     flags = ["# ifnd_tf 9.9, Python 3.11", "--experiment=tiny", "--detector=ifnd",
-             "--framework=moco", "--loss=a=b<c>", f"--epochs={epochs}"]  # fmt: skip
+             "--framework=moco", "--treatment=a=b<c>", f"--epochs={epochs}"]  # fmt: skip
     (path / "config.flags").write_text("\n".join(flags) + "\n")
     (path / "detection").mkdir()
     for epoch in refreshes:

@@ -92,7 +92,7 @@ def test_a_teacher_s_note_is_told(run):
 
 
 def test_flags_are_escaped(run):
-    assert "--loss a=b<c>" in written(run).words
+    assert "--treatment a=b<c>" in written(run).words
 
 
 @pytest.mark.parametrize("labelled", [True, False])

@@ -66,3 +66,11 @@ def test_a_sign_of_life_follows_the_claim(tmp_path):
     run.write_status("running", "epoch 1/3")
     sign = json.loads((tmp_path / "status.json").read_text())
     assert (sign["state"], sign["text"], sign["pid"]) == ("running", "epoch 1/3", os.getpid())
+
+
+def test_flags_of_an_earlier_version_are_compared_under_their_new_names(tmp_path):
+    (tmp_path / "config.flags").write_text("--loss=attract\n--embedding_source=pass\n")
+    same = {"treatment": "attract", "detect_with": "encoder"}
+    RunDirectory(str(tmp_path), flags=same)
+    with pytest.raises(UserError, match=r"--treatment \(was 'attract', is 'eliminate'\)"):
+        RunDirectory(str(tmp_path), flags=same | {"treatment": "eliminate"})

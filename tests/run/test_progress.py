@@ -80,7 +80,7 @@ def test_a_phase_says_how_much_is_done_and_the_time_left(monkeypatch):
 
 @pytest.mark.parametrize("nested", [False, True])
 def test_a_phase_that_counts_nothing_shows_its_time(nested, monkeypatch):
-    monkeypatch.setattr(progress_module, "_SILENT_SECONDS", 0.05)
+    monkeypatch.setattr(progress_module, "SILENT_SECONDS", 0.05)
     stream = io.StringIO()
     progress = Progress(stream, interval=0)
     if nested:

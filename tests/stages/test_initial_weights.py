@@ -15,8 +15,8 @@ from ifnd_tf.data.photometric import normalise
 from ifnd_tf.errors import UserError
 from ifnd_tf.export.saved_model import export
 from ifnd_tf.models import keras_applications
-from ifnd_tf.models.initial_weights import weights_of
 from ifnd_tf.models.network import Network
+from ifnd_tf.models.weights import weights_of
 from ifnd_tf.stages import build, initial_weights
 from tests import tiny
 from tests.conftest import make_strategy

@@ -28,7 +28,7 @@ KEYS = {"detect_with": "keys", "batch_size": 24, "queue_size": 72}
 def test_replicas_change_nothing(variant, tmp_path, shared):
     # The other variants: two steps each, in tests/training/test_step_on_replicas.py; SimCLR's kept
     # keys on two workers, in tests/system/test_workers.py; four replicas: below, in a run that
-    # goes on with another number of them.
+    # continues with another number of them.
     expected = alone(variant, shared)
     assert np.any(expected["pseudo_labels"] >= 0) and expected["masked_shares"][1] > 0
     strategy = make_strategy("mirrored-2")

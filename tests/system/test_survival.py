@@ -1,4 +1,4 @@
-"""What happens around a run in its middle: it stops with one line, and goes on as if it had not."""
+"""Runs that are stopped in their middle end with one line, and continue as if they had not."""
 
 import contextlib
 import shutil

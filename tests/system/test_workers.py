@@ -117,7 +117,7 @@ def test_when_a_worker_is_lost_the_others_stop_and_all_resume_evaluate_and_expor
         kept.kill()
         lost.kill()
     assert kept.returncode == 1
-    assert "expected all workers to go on" in said and "Traceback" not in said
+    assert "expected all workers to answer" in said and "Traceback" not in said
     done = records.read_text().count("\n")
     line = command(workdir=path, mode="train,evaluate,export", **settings)
     codes, outputs = work(*[[*line, f"--stop_after_epoch={done + 1}"]] * 2)

@@ -20,13 +20,13 @@ class AdaptiveTargets(Rule):
     """
 
     sets = ("target",)
-    needs = ("teacher",)
+    needs = ("key_similarities",)
     detects = "target"
     teacher_temperature: float = setting(0.05, "T_m, divides the teacher's cosines.", above=0)
     neighbours: float = setting(1.0, "K, how many neighbours are expected.", low=0)
 
     def apply(self, batch: Batch, treatment: Treatment) -> Treatment:
-        alike = likeness(batch, self.teacher_temperature)
+        alike = likeness(batch, batch.key_similarities, self.teacher_temperature)
         terms = tf.exp(alike)
         sums = tf.maximum(row_sums(terms), 1.0)  # the nearest one's is 1
         # -sum p log p, without a logarithm for each pair. 0 * -inf is nan.

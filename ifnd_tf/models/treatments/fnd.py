@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from ifnd_tf.config.setting import setting, share
 from ifnd_tf.models.info_nce import Treatment
+from ifnd_tf.models.nearest_candidates import nearest
 from ifnd_tf.models.rule import Batch, Rule, masked
-from ifnd_tf.models.selection import nearest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,14 +19,14 @@ class TopQuantile(Rule):
     vibalcam/GloFND). Its defaults: alpha 0.01, from epoch 70 of 200 on.
     """
 
-    needs = ("teacher", "epoch")
+    needs = ("key_similarities", "epoch")
     detects = "pairs"
     alpha: float = setting(0.01, "Share of the candidates that is masked.", low=0, below=1)
     start: float = share(0.35, "Share of the epochs before the first mask.")
     rescale: bool = setting(True, "Whether the kept sum is scaled up to all candidates.")
 
     def apply(self, batch: Batch, treatment: Treatment) -> Treatment:
-        similar = tf.where(batch.valid(), batch.teacher, float("-inf"))
+        similar = tf.where(batch.valid(), batch.key_similarities, float("-inf"))
         # The quantile lies between two similarities; those above it are so many. The nudge undoes
         # roundings such as 0.01 * 300 = 3.0000000001.
         above = tf.math.ceil(self.alpha * (batch.num_valid - 1.0) - 1e-3)

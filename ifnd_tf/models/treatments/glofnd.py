@@ -20,7 +20,7 @@ class LearnedThresholds(Rule):
     Its defaults: alpha 0.01, learning rate 0.05, from epoch 70 of 200 on.
     """
 
-    needs = ("teacher", "epoch")
+    needs = ("key_similarities", "epoch")
     detects = "pairs"
     state: ClassVar[dict[str, float]] = {
         "glofnd_threshold": 1.0, "glofnd_mean": 0.0, "glofnd_square": 0.0
@@ -32,7 +32,7 @@ class LearnedThresholds(Rule):
 
     def next_state(self, batch: Batch) -> dict[str, tf.Tensor]:
         threshold, mean, square = (batch.state[name] for name in self.state)
-        above = tf.logical_and(batch.teacher > threshold[:, None], batch.valid())
+        above = tf.logical_and(batch.key_similarities > threshold[:, None], batch.valid())
         share = row_counts([lambda: above])[0] / tf.maximum(batch.num_valid, 1.0)
         # SimCLR's two views of an image have one threshold.
         same = tf.cast(batch.examples[0][:, None] == batch.examples[0][None, :], tf.float32)
@@ -51,4 +51,4 @@ class LearnedThresholds(Rule):
     def apply(self, batch: Batch, treatment: Treatment) -> Treatment:
         threshold = batch.state["glofnd_threshold"]
         treatment = treatment._replace(rescale=self.rescale or treatment.rescale)
-        return masked(treatment, [lambda: batch.teacher > threshold[:, None]])
+        return masked(treatment, [lambda: batch.key_similarities > threshold[:, None]])

@@ -19,7 +19,7 @@ class SelectedNegatives(Rule):
     gyfastas/HCSC), which draws: j is left out with the probability that the softmax, with a
     temperature for each cluster, has at the anchor's cluster. Here are the draws' expectation,
     --confidence_temperature, and no share of the clusters that j is not in, which is small. Its
-    defaults: K 3000, 2000, 1000, as by --nested_levels.
+    defaults: K 3000, 2000, 1000, as by --hierarchy=nested.
     """
 
     needs = ("confidence",)

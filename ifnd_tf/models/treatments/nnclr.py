@@ -18,9 +18,11 @@ class NearestNeighbour(Rule):
     """
 
     sets = ("target",)
-    needs = ("teacher", "queue")
+    needs = ("key_similarities", "queue")
     detects = "target"
 
     def apply(self, batch: Batch, treatment: Treatment) -> Treatment:
-        nearest = tf.equal(likeness(batch, 1.0), 0.0)  # several, if they are equally near
+        nearest = tf.equal(
+            likeness(batch, batch.key_similarities, 1.0), 0.0
+        )  # several, if they are equally near
         return soft_targets(treatment, batch, tf.cast(nearest, tf.float32))

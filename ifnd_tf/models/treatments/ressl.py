@@ -20,12 +20,12 @@ class Relations(Rule):
     """
 
     sets = ("target", "sum")
-    needs = ("teacher", "queue")
+    needs = ("key_similarities", "queue")
     detects = "target"
     teacher_temperature: float = setting(0.04, "T_m, divides the teacher's cosines.", above=0)
     weak_keys: bool = setting(True, "Whether the key's view is only cropped and flipped.")
 
     def apply(self, batch: Batch, treatment: Treatment) -> Treatment:
-        terms = tf.exp(likeness(batch, self.teacher_temperature))
+        terms = tf.exp(likeness(batch, batch.key_similarities, self.teacher_temperature))
         # While the queue is empty, the loss is 0.
         return soft_targets(treatment, batch, terms)._replace(key_in_sum=False)

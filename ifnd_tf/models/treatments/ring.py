@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from ifnd_tf.config.setting import share
 from ifnd_tf.models.info_nce import Treatment
+from ifnd_tf.models.nearest_candidates import nearest
 from ifnd_tf.models.rule import Batch, Rule, masked
-from ifnd_tf.models.selection import nearest
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,11 +19,11 @@ class SimilarityTargets(Rule):
     """
 
     sets = ("target",)
-    needs = ("teacher",)
+    needs = ("key_similarities",)
     detects = "target"
     lam: float = share(0.5, "The key's part of the target.")
     teacher_temperature: float = setting(0.07, "T_m, divides the teacher's cosines.", above=0)
 
     def apply(self, batch: Batch, treatment: Treatment) -> Treatment:
-        terms = tf.exp(likeness(batch, self.teacher_temperature))
+        terms = tf.exp(likeness(batch, batch.key_similarities, self.teacher_temperature))
         return soft_targets(treatment, batch, terms, 1.0 - self.lam)

@@ -1,4 +1,4 @@
-"""Writes checkpoints while training, from which a run goes on as if it had not stopped."""
+"""Writes checkpoints while training, from which a run continues as if it had not stopped."""
 
 import concurrent.futures
 import time

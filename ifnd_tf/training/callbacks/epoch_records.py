@@ -7,22 +7,24 @@ from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.progress import Progress, epoch_line
 
 
-class Records(keras.callbacks.Callback):
+class EpochRecords(keras.callbacks.Callback):
     """Writes the logs of the other callbacks; comes after them and before `Checkpointing`.
 
     The records are a state in checkpoints, so that metrics.jsonl has neither gaps nor repeats
     after a resumption, even if the file was damaged.
 
     Args:
-        run: the run directory.
+        directory: the run directory.
         progress: the terminal.
         steps_per_epoch: steps of an epoch.
         epochs: the run's length.
     """
 
-    def __init__(self, run: RunDirectory, progress: Progress, *, steps_per_epoch: int, epochs: int):
+    def __init__(
+        self, directory: RunDirectory, progress: Progress, *, steps_per_epoch: int, epochs: int
+    ):
         super().__init__()
-        self._run, self._progress = run, progress
+        self._directory, self._progress = directory, progress
         self._steps, self._epochs = steps_per_epoch, epochs
         self._records: list[dict[str, float | None]] = []
         self._events = None
@@ -34,18 +36,18 @@ class Records(keras.callbacks.Callback):
     def set_state(self, state: list[dict[str, float | None]]) -> None:
         """Restores the records, also in metrics.jsonl."""
         self._records = list(state)
-        self._run.write_metrics(self._records)
+        self._directory.write_metrics(self._records)
 
     def on_train_begin(self, logs=None):
-        self._run.write_metrics(self._records)
-        if self._run.writer:
-            self._events = tf.summary.create_file_writer(self._run.file("events"))
+        self._directory.write_metrics(self._records)
+        if self._directory.writer:
+            self._events = tf.summary.create_file_writer(self._directory.file("events"))
 
     def on_epoch_end(self, epoch, logs=None):
         values = {n: None if v is None else float(v) for n, v in (logs or {}).items()}
         step = (epoch + 1) * self._steps
         self._records.append({"epoch": epoch + 1, "step": step, **values})
-        self._run.write_metrics(self._records)
+        self._directory.write_metrics(self._records)
         if self._events is not None:
             with self._events.as_default():
                 for name, value in values.items():

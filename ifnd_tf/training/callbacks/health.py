@@ -22,13 +22,13 @@ class Health(keras.callbacks.Callback):
     Args:
         epochs: the run's length.
         progress: the terminal.
-        run: the run directory.
+        directory: the run directory.
     """
 
-    def __init__(self, *, epochs: int, progress: Progress, run: RunDirectory):
+    def __init__(self, *, epochs: int, progress: Progress, directory: RunDirectory):
         super().__init__()
         self._epochs = epochs
-        self._progress, self._run = progress, run
+        self._progress, self._directory = progress, directory
         self._warned: dict[str, str] = {}
 
     def get_state(self) -> dict[str, str]:
@@ -45,7 +45,7 @@ class Health(keras.callbacks.Callback):
         if epoch < self._epochs // 10:
             return
         # Later records were left by a process that died.
-        before = [record for record in self._run.metrics() if record["epoch"] <= epoch]
+        before = [record for record in self._directory.metrics() if record["epoch"] <= epoch]
         for name in [n for n in logs if logs[n] is not None and n not in self._warned]:
             records = (*before, logs)
             values = [record[name] for record in records if record.get(name) is not None]
@@ -53,7 +53,7 @@ class Health(keras.callbacks.Callback):
                 self._warned[name] = f"epoch {epoch + 1}: {text}"
                 self._progress.line(f"warning: {self._warned[name]}")
         if self._warned:
-            self._run.write_results({"training_warnings": list(self._warned.values())})
+            self._directory.write_results({"training_warnings": list(self._warned.values())})
 
     def values(self, logs: Mapping[str, Any]) -> dict[str, float]:
         """`health_*` of the model's newest embeddings; empty while there are too few."""

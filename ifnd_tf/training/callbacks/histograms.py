@@ -12,19 +12,19 @@ class DetectionHistograms(keras.callbacks.Callback):
     """Writes histograms of the refresh before this epoch, from the run directory.
 
     Args:
-        run: the run directory.
+        directory: the run directory.
         steps_per_epoch: steps of an epoch.
     """
 
-    def __init__(self, run: RunDirectory, *, steps_per_epoch: int):
+    def __init__(self, directory: RunDirectory, *, steps_per_epoch: int):
         super().__init__()
-        self._run, self._steps = run, steps_per_epoch
+        self._directory, self._steps = directory, steps_per_epoch
 
     def on_train_begin(self, logs=None):
-        self._events = tf.summary.create_file_writer(self._run.file("events"))
+        self._events = tf.summary.create_file_writer(self._directory.file("events"))
 
     def on_epoch_end(self, epoch, logs=None):
-        latest = self._run.latest_detection(before=epoch + 1)
+        latest = self._directory.latest_detection(before=epoch + 1)
         if latest is None or latest[0] != epoch:
             return
         arrays = latest[1]

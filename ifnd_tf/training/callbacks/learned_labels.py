@@ -9,17 +9,17 @@ from ifnd_tf.run.directory import RunDirectory
 class LearnedLabels(keras.callbacks.Callback):
     """Hands new labels to the model around each epoch, and writes them once all are known.
 
-    A run that goes on then has them from its start, so its statistics are those of a run that was
+    A continued run then has them from its start, so its statistics are those of a run that was
     never stopped.
 
     Args:
         source: the training images.
-        run: the run directory.
+        directory: the run directory.
     """
 
-    def __init__(self, source: Source, run: RunDirectory):
+    def __init__(self, source: Source, directory: RunDirectory):
         super().__init__()
-        self._source, self._run = source, run
+        self._source, self._directory = source, directory
         self._pending = not source.learned
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -35,4 +35,4 @@ class LearnedLabels(keras.callbacks.Callback):
             self.model.true_labels.assign(self._source.labels)
         if self._source.learned:
             self._pending = False
-            self._run.write_true_labels(self._source.labels)
+            self._directory.write_true_labels(self._source.labels)

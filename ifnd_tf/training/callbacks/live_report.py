@@ -11,7 +11,7 @@ from ifnd_tf.run.progress import Progress
 class LiveReport(keras.callbacks.Callback):
     """Refreshes the report after the first epoch, then whenever its share of the time allows.
 
-    A failure is a line on the terminal; training goes on.
+    A failure is a line on the terminal; training continues.
 
     Args:
         refresh: writes the report; given the epochs trained.

@@ -17,7 +17,7 @@ class LostImages(keras.callbacks.Callback):
         source: the training images, which note those that are lost.
         known: rows (index, name, reason) that were listed before training.
         max_share: largest tolerated share of unreadable images, in [0, 1].
-        run: the run directory.
+        directory: the run directory.
         progress: the terminal.
     """
 
@@ -27,12 +27,12 @@ class LostImages(keras.callbacks.Callback):
         known: Sequence[tuple],
         *,
         max_share: float,
-        run: RunDirectory,
+        directory: RunDirectory,
         progress: Progress,
     ):
         super().__init__()
         self._source, self._known, self._max_share = source, known, max_share
-        self._run, self._progress = run, progress
+        self._run, self._progress = directory, progress
         self._listed = 0
 
     def on_epoch_end(self, epoch, logs=None):

@@ -15,5 +15,5 @@ class StopAtNonFinite(keras.callbacks.Callback):
             raise NonFinite(
                 f"Expected finite numbers. Received: NaN or infinity, so training has diverged: at "
                 f"step {step}, first in {name}. The checkpoint before is kept; lower "
-                "--learning_rate, warm it up, or go on from there with --on_nonfinite=rollback."
+                "--learning_rate, warm it up, or continue from there with --on_nonfinite=rollback."
             )

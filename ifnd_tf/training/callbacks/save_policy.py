@@ -14,8 +14,8 @@ class SavePolicy:
     before its interval is over, by as much as the last one took to reach the disk.
 
     Args:
-        minutes: the most training to lose within an epoch; 0: any.
-        steps: the most training steps to lose; 0: any.
+        minutes: of training that a crash may cost within an epoch, at most; 0: no limit.
+        steps: of training that a crash may cost, at most; 0: no limit.
         clock: seconds that never go back.
 
     Attributes:
@@ -42,7 +42,7 @@ class SavePolicy:
         return self._saved_step < 0
 
     def restored(self, step: int) -> None:
-        """Notes that training goes on from a checkpoint of this step."""
+        """Notes that training continues from a checkpoint of this step."""
         self._saved_step = self._on_disk = step
 
     def saved(self, step: int, seconds: float) -> None:

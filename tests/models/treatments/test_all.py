@@ -101,7 +101,7 @@ def test_a_step_is_the_same_eager_compiled_and_on_two_replicas(name, framework):
 
 def test_what_no_rule_needs_is_not_computed():
     plain = LossSettings(rules=rules("eliminate"))
-    assert not plain.state and not plain.needs("teacher") and not plain.needs("epoch")
+    assert not plain.state and not plain.needs("key_similarities") and not plain.needs("epoch")
     products = {}
     for text in ("none", "eliminate", "sce"):
         model = moco(mode=text)

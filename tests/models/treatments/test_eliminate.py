@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ifnd_tf.models.detected import masked_share
 from ifnd_tf.models.info_nce import Treatment, info_nce
 from ifnd_tf.models.loss import LossSettings, label_info_nce
+from ifnd_tf.models.treatment_metrics import masked_share
 from ifnd_tf.models.treatments import rules
 from tests.models.treatments.harness import M, Treated, assert_equals, case
 

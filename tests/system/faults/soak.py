@@ -6,7 +6,7 @@ import statistics
 from typing import Any
 
 import main
-from ifnd_tf.training.callbacks.epoch_records import Records
+from ifnd_tf.training.callbacks.epoch_records import EpochRecords
 from tests.system.faults import child
 
 # 1,438 training digits at 14 a step make 102 steps an epoch, with a refresh before each.
@@ -49,14 +49,14 @@ def measure(workdir: str, *, steps: int) -> dict[str, Any]:
 
 
 def _noting_memory(arguments: list[str], sizes: pathlib.Path) -> int:
-    ended = Records.on_epoch_end
+    ended = EpochRecords.on_epoch_end
 
-    def noted(self: Records, epoch: int, logs: Any = None) -> None:
+    def noted(self: EpochRecords, epoch: int, logs: Any = None) -> None:
         ended(self, epoch, logs)
         status = pathlib.Path("/proc/self/status").read_text()
         resident = status.split("VmRSS:")[1].split()[0]  # in units of 1,024 bytes
         with sizes.open("a") as file:
             file.write(resident + "\n")
 
-    Records.on_epoch_end = noted  # type: ignore[method-assign]
+    EpochRecords.on_epoch_end = noted  # type: ignore[method-assign]
     return main.main(arguments)

@@ -15,7 +15,7 @@ from ifnd_tf.training.callbacks.health import Health
 def make(tmp_path, embeddings, epochs=8):
     stream = io.StringIO()
     run = RunDirectory(str(tmp_path), flags={})
-    callback = Health(epochs=epochs, progress=Progress(stream), run=run)
+    callback = Health(epochs=epochs, progress=Progress(stream), directory=run)
     callback.set_model(types.SimpleNamespace(newest_embeddings=lambda: embeddings))
     return callback, stream, run
 

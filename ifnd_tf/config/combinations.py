@@ -1,4 +1,4 @@
-"""Checks of settings beside each other, on a `Config`, which calls them."""
+"""Checks of combinations of settings, which a `Config` calls."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ def _check_others(config: Any) -> None:
         )
 
 
-def check_together(config: Any) -> None:
+def check_combinations(config: Any) -> None:
     """Raises `UserError` naming the first clash of two settings."""
     _check_stages(config)
     known = config.backbone in ("auto", *RESNETS)

@@ -1,4 +1,4 @@
-"""The run directory, as main.py writes it, so that its stages read it; and the state to go on from.
+"""The run directory as main.py writes and reads it, and the state from which a run continues.
 
 A counterpart of `ifnd_tf.run.directory`, which needs TensorFlow for gs://.
 """
@@ -19,7 +19,7 @@ from jax_runner.artifact import Artifact
 STATE = "state.npz"
 
 
-class RunFolder:
+class RunDirectory:
     """One run's files.
 
     Args:
@@ -80,7 +80,7 @@ class RunFolder:
         np.savez_compressed(self.path / "detection" / f"{epoch:04d}.npz", **arrays)  # type: ignore[arg-type]
 
     def save(self, arrays: Mapping[str, Any], notes: Mapping[str, Any]) -> None:
-        """Writes all that the next sitting needs, whole or not at all.
+        """Writes all that the next session needs, whole or not at all.
 
         Args:
             arrays: by name; device arrays are fetched.

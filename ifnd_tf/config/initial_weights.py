@@ -6,7 +6,7 @@ from ifnd_tf.config.setting import setting
 
 
 @dataclasses.dataclass(frozen=True)
-class Start:
+class InitialWeights:
     """Initial weights."""
 
     init_from: str = setting(

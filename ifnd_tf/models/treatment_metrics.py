@@ -1,4 +1,4 @@
-"""How much a treatment detects of a batch, and how much of that is right."""
+"""The share of negatives that a treatment masks; precision and recall of the pairs it detects."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ def masked_share(valid: tf.Tensor, same: Sequence[Pairs]) -> tf.Tensor:
 
 
 def lacking_share(valid: tf.Tensor, treatment: Treatment) -> tf.Tensor:
-    """What the weights of the valid pairs [B, M] lack to 1, as a share of all."""
+    """The mean of 1 less the weight, over the valid pairs [B, M]."""
     counted = tf.cast(valid, tf.float32)
     lacking = tf.reduce_sum(row_sums(_lacking(treatment, counted)))
     return tf.math.divide_no_nan(lacking, tf.reduce_sum(row_sums(counted)))

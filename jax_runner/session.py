@@ -1,4 +1,4 @@
-"""One sitting at a device: a lowered run, or all of a comparison, until they end or time is up."""
+"""One session at a device: a lowered run, or all of a comparison, until they end or time is up."""
 
 import json
 import statistics
@@ -13,18 +13,18 @@ from ifnd_tf.errors import UserError
 from ifnd_tf.run.progress import Nested, Progress
 from jax_runner import images, measure
 from jax_runner.artifact import Artifact, artifacts_in
-from jax_runner.run_folder import RunFolder
+from jax_runner.run_directory import RunDirectory
 from jax_runner.training import Training, refresh_share
 
 # Kept for writing the state and leaving, so that a limit on the call is not met.
 _LEAVING_SECONDS = 20.0
-# An evaluation cannot go on later, so it begins only if so much time is left: more than the runs
-# beside this one took for theirs, or this where none has been evaluated.
+# An evaluation cannot be interrupted, so it begins only with enough time left: more than the
+# longest evaluation of the runs beside this one took, or a guess where none has been evaluated.
 _EVALUATION_SECONDS, _EVALUATION_RESERVE = 60.0, 1.5
 
 
-class Sitting(NamedTuple):
-    """The options of a sitting.
+class Session(NamedTuple):
+    """The options of a session.
 
     Attributes:
         data: the images, FILE.npz.
@@ -44,14 +44,14 @@ class Sitting(NamedTuple):
     losses: Path | None
     started: float
 
-    def late(self) -> float:
-        """The time at which the sitting is over, on time.monotonic's clock."""
+    def deadline(self) -> float:
+        """The time at which the session is over, on time.monotonic's clock."""
         if self.minutes is None:
             return float("inf")
         return self.started + max(0.0, 60.0 * self.minutes - _LEAVING_SECONDS)
 
 
-def sit(folder: Path, sitting: Sitting, progress: Progress) -> None:
+def run_all(folder: Path, session: Session, progress: Progress) -> None:
     """Continues all unfinished runs of the artifacts in `folder`.
 
     Raises:
@@ -66,53 +66,53 @@ def sit(folder: Path, sitting: Sitting, progress: Progress) -> None:
 
     for artifact in found:
         if artifact not in runs:
-            workdir = _workdir(artifact, sitting, alone)
-            _time_clustering(artifact, workdir, sitting, named(artifact))
+            workdir = _workdir(artifact, session, alone)
+            _time_clustering(artifact, workdir, session, named(artifact))
     for artifact in runs:
         for name in artifact.manifest["programs"]:
-            artifact.compile_ahead(name, sitting.memory_bytes)
+            artifact.compile_ahead(name, session.memory_bytes)
     for artifact in runs:
-        run = RunFolder(_workdir(artifact, sitting, alone), artifact)
-        if not _go_on(artifact, run, sitting, named(artifact)):
+        run = RunDirectory(_workdir(artifact, session, alone), artifact)
+        if not _go_on(artifact, run, session, named(artifact)):
             named(artifact).line("out of time; the same command continues")
             return
     if len(found) > 1:
         progress.line(f"all {len(found)} finished")
 
 
-def _workdir(artifact: Artifact, sitting: Sitting, alone: bool) -> Path:
+def _workdir(artifact: Artifact, session: Session, alone: bool) -> Path:
     experiment = artifact.manifest.get("settings", {}).get("experiment", artifact.folder.name)
-    whole = sitting.workdir or Path("runs") / experiment
+    whole = session.workdir or Path("runs") / experiment
     return whole if alone else whole / artifact.folder.name
 
 
 def _time_clustering(
-    artifact: Artifact, workdir: Path, sitting: Sitting, progress: Progress
+    artifact: Artifact, workdir: Path, session: Session, progress: Progress
 ) -> None:
     """Times a k-means iteration, once for each directory."""
     path = workdir / "kmeans.json"
     if path.exists():
         return
-    found = measure.clustering(artifact, progress, sitting.memory_bytes)
+    found = measure.clustering(artifact, progress, session.memory_bytes)
     workdir.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
-def _go_on(artifact: Artifact, run: RunFolder, sitting: Sitting, progress: Progress) -> bool:
+def _go_on(artifact: Artifact, run: RunDirectory, session: Session, progress: Progress) -> bool:
     """Trains and evaluates one run; returns whether it is finished."""
     manifest = artifact.manifest
     settings, data = manifest["settings"], manifest["data"]
-    epochs = min(sitting.epochs or settings["epochs"], settings["epochs"])
+    epochs = min(session.epochs or settings["epochs"], settings["epochs"])
     # A state of another manifest is no result of this one: restoring it says so.
     if run.results().get("epochs", 0) >= epochs and run.restore() is not None:
         progress.line(f"finished; results in {run.path}")
         return True
-    if sitting.data is None:
+    if session.data is None:
         raise UserError("--data: expected FILE.npz. Received: none.")
     begun = time.monotonic()
-    train, test = images.load(sitting.data, data)
+    train, test = images.load(session.data, data)
     progress.mirror = lambda text: run.write_status("running", text)
-    training = Training(artifact, train, test, run, progress, sitting.memory_bytes)
+    training = Training(artifact, train, test, run, progress, session.memory_bytes)
     progress.line(
         f"{settings['experiment']}: {manifest['encoder']} on {data['train']:,} images, "
         f"{training.steps} steps an epoch, {training.step} steps done, on {_device()}, jax "
@@ -120,11 +120,11 @@ def _go_on(artifact: Artifact, run: RunFolder, sitting: Sitting, progress: Progr
         f"loss at chance: {manifest['random_loss']:.2f}"
     )
     before = training.step
-    finished = training.train(epochs, sitting.late())
-    if sitting.losses is not None:
-        np.save(sitting.losses, np.array(training.losses))
-    rested = training.step == before  # nothing else was done in this sitting
-    if finished and (rested or time.monotonic() + _evaluation_seconds(run) < sitting.late()):
+    finished = training.train(epochs, session.deadline())
+    if session.losses is not None:
+        np.save(session.losses, np.array(training.losses))
+    rested = training.step == before  # nothing else was done in this session
+    if finished and (rested or time.monotonic() + _evaluation_seconds(run) < session.deadline()):
         results = _outcome(manifest, training, run, progress)
     else:
         finished, results = False, {}
@@ -139,7 +139,7 @@ def _go_on(artifact: Artifact, run: RunFolder, sitting: Sitting, progress: Progr
     return finished
 
 
-def _evaluation_seconds(run: RunFolder) -> float:
+def _evaluation_seconds(run: RunDirectory) -> float:
     """The time that an evaluation may take, judged by the runs beside this one."""
     results = [json.loads(path.read_text()) for path in run.path.parent.glob("*/results.json")]
     known = [found["evaluate_seconds"] for found in results if "evaluate_seconds" in found]
@@ -151,7 +151,7 @@ def _device() -> str:
 
 
 def _outcome(
-    manifest: dict[str, Any], training: Training, run: RunFolder, progress: Progress
+    manifest: dict[str, Any], training: Training, run: RunDirectory, progress: Progress
 ) -> dict[str, Any]:
     """The results of a trained run for results.json: speed, and the protocols' numbers."""
     settings = manifest["settings"]

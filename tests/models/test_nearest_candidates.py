@@ -6,7 +6,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ifnd_tf.models.selection import nearest
+from ifnd_tf.models.nearest_candidates import nearest
 
 HOWS = {
     "eager": lambda f: f,
