@@ -95,6 +95,17 @@ WRONG = {
     "--backbone=resnet9000": ["--backbone: expected one of", "resnet18"],
     "--mode=traim": ["Did you mean train?"],
     "--help=backbones": ["Did you mean backbone?"],
+    "--mode=evaluate --workdir=run --dataset=folder:photos/cat": [
+        "own flags",
+        "--transfer_dataset=folder:photos/cat evaluates",
+    ],
+    "--mode=embed --workdir=run --dataset=list:list.txt": ["--embed_dataset=list:list.txt embeds"],
+    "--mode=evaluate --dataset=folder:photos": [
+        "--mode=train first",
+        "--workdir=RUN",
+        "--transfer_dataset=folder:photos evaluates",
+    ],
+    "--mode=check --workdir=run --epochs=9": ["To check that run, leave out", "another --workdir"],
     "--workdir=run --epochs=9": ["--epochs (was '7', is '9')", "--flagfile=run/config.flags"],
 }
 
