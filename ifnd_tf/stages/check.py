@@ -158,6 +158,8 @@ def _sizes(findings: Findings, run: Run) -> None:
     config, num_examples = run.config, run.splits.train.num_examples
     findings.attempt(sizes.replica_batch, config, run.strategy)
     findings.attempt(sizes.steps_per_epoch, config, run.splits.train)
+    if num_examples < 2:
+        return
     findings.attempt(sizes.num_clusters, config, num_examples)
     findings.attempt(given_rows.check, run)
     if not findings.changes:  # It needs a batch that the replicas divide.

@@ -42,7 +42,8 @@ def evaluate(run: Run) -> None:
                 "folders or name them in --dataset=list:FILE, evaluate on others by "
                 "--transfer_dataset=, or look at them by --mode=embed,report."
             )
-        run.progress.line("evaluation: skipped, since the images have no labels")
+        lacks = "no image is held out" if run.splits.train.labelled else "the images have no labels"
+        run.progress.line(f"evaluation: skipped, since {lacks}")
         return
     start = time.monotonic()
     check_protocols(run)
