@@ -60,6 +60,10 @@ class Detector(tf.Module):
     def __init__(self, true_labels: np.ndarray):
         super().__init__(name="detector")
 
+    def can_detect(self, rate: float) -> bool:
+        """Whether a pair may be found at acceptance rate r; where not, no refresh is made."""
+        return rate > 0.0
+
     def detect(self, rate: float, phase: Phase) -> Detection:
         """Finds labels, at acceptance rate r in [0, 1]."""
         raise NotImplementedError
@@ -114,6 +118,10 @@ class NeighbourDetector(Detector):
         self.table, self.num_levels = table, num_neighbours
         self._pairs: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
+    def can_detect(self, rate: float) -> bool:
+        # An example has at most k mutual neighbours.
+        return round(rate * self.table.num_examples * self.num_levels / 2) > 0
+
     def detect(self, rate: float, phase: Phase) -> Detection:
         with phase("embedding") as count:
             self.table.refresh(count)
@@ -167,6 +175,10 @@ class ClusterDetector(Detector):
                 )
                 for k in num_clusters
             ]
+
+    def can_detect(self, rate: float) -> bool:
+        # A single label of a level is equal to no other.
+        return pseudo_labels.accepted_count(rate, self.kmeans.table.num_examples) > 1
 
     def detect(self, rate: float, phase: Phase) -> Detection:
         with phase("embedding") as count:

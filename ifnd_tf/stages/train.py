@@ -174,7 +174,7 @@ def _opening(run: Run, model: ContrastiveModel, first: int, refresh: int | None)
         )
     elif levels and not first:
         lines.append(
-            f"note: nothing will be detected, since detection begins after --warmup_epochs="
-            f"{config.warmup_epochs} of --epochs={config.epochs}"
+            f"note: nothing will be detected, since no epoch after --warmup_epochs="
+            f"{config.warmup_epochs} of --epochs={config.epochs} accepts two images"
         )
     return "\n".join(lines)
