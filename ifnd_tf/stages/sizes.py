@@ -111,6 +111,15 @@ def steps_per_epoch(config: Config, source: Source) -> int:
     return train_batches.steps_per_epoch(source, config.batch_size)
 
 
+def require_detection(config: Config) -> None:
+    """Raises `UserError` if the warm-up leaves no epoch to detect in."""
+    if config.detector in ("ifnd", "random") and config.warmup_epochs >= config.epochs:
+        raise UserError(
+            f"--warmup_epochs: expected fewer than --epochs={config.epochs}, or nothing is ever "
+            f"detected. Received: {config.warmup_epochs}; try {config.epochs // 10}."
+        )
+
+
 def _splits(rows: int, most: int) -> int:
     """The greatest divisor of `most` that splits `rows` into equal parts of at least 2."""
     return max(
