@@ -6,6 +6,8 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -30,6 +32,9 @@ def here(tmp_path, monkeypatch) -> pathlib.Path:
     Image.fromarray(np.zeros([8, 8, 3], np.uint8)).save(tmp_path / "one.jpg")
     (tmp_path / "list.txt").write_text("photos/cat/0.png\ta\nphotos/dog/0.png\tb\n")
     (tmp_path / "my.flags").write_text("--epochs=3\n")
+    (tmp_path / "empty.parquet").touch()
+    pq.write_table(pa.table({"image": ["0.png"]}), tmp_path / "names.parquet")
+    pq.write_table(pa.table({"image": pa.array([], pa.binary())}), tmp_path / "none.parquet")
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "train.py").write_text("")
     (tmp_path / "run").mkdir()
@@ -68,6 +73,9 @@ WRONG = {
     "--dataset=parquet:photos": ["a folder with 0", "'parquet:photos/*.parquet'"],
     "--dataset=a.parquet": ["--dataset=parquet:a.parquet"],
     "--dataset=parquet:photos/*.parquet": ["which matches none", "'parquet:data/*.parquet'"],
+    "--dataset=parquet:empty.parquet": ["empty.parquet (an empty file)", "mend or remove"],
+    "--dataset=parquet:names.parquet": ["image (string)", "--dataset=list:FILE"],
+    "--embed_dataset=parquet:none.parquet": ["--embed_dataset=", "expected rows", "none in 1 file"],
     "--dataset=Folder:photos": ["--dataset=folder:photos"],
     "--dataset=./photso": ["--dataset=folder:"],
     "--dataset=folder:src": ["Received: none, but 1 .py"],

@@ -76,6 +76,10 @@ def check_name(flag: str, dataset: str, data_dir: str = "") -> None:
             f"--{flag}: expected Parquet files. Received: {rest!r}, which matches none; quote the "
             f"pattern, as in --{flag}='parquet:data/*.parquet'.{did_you_mean_path(path)}"
         )
+    if kind == "parquet":
+        from ifnd_tf.data import parquet_columns  # pyarrow is slow to import
+
+        parquet_columns.check(f"--{flag}={dataset}", sorted(glob.glob(path, recursive=True)))
     if kind not in ("folder", "list") or _remote(path):
         return
     if kind == "folder" and os.path.isdir(path) and not _holds_images(path):
