@@ -35,11 +35,14 @@ def here(tmp_path, monkeypatch) -> pathlib.Path:
     (tmp_path / "empty.parquet").touch()
     pq.write_table(pa.table({"image": ["0.png"]}), tmp_path / "names.parquet")
     pq.write_table(pa.table({"image": pa.array([], pa.binary())}), tmp_path / "none.parquet")
+    (tmp_path / "hub" / "data").mkdir(parents=True)
+    (tmp_path / "hub" / "data" / "train.parquet").touch()
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "train.py").write_text("")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.flags").write_text("--epochs=7\n--dataset=folder:photos\n")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path
 
 
@@ -47,6 +50,9 @@ def here(tmp_path, monkeypatch) -> pathlib.Path:
 WRONG = {
     "--dataset=photos": ["--dataset=folder:photos"],
     "--dataset=./photos": ["--dataset=folder:./photos"],
+    "--dataset=~/photos": ["--dataset=folder:~/photos"],
+    "--dataset=hub": ["--dataset=folder:hub"],
+    "--dataset=folder:hub": ["'parquet:hub/**/*.parquet'"],
     "--dataset=list.txt": ["--dataset=list:list.txt"],
     "--dataset=photos.zip": ["Unpack the archive"],
     "--dataset=folder:photos.zip": ["which is a file", "Unpack the archive"],
@@ -234,3 +240,20 @@ def test_contradictions_of_what_was_trained_alone_are_refused(here, capsys, monk
 def test_the_run_directory_follows_the_data_set(dataset, name):
     assert Config(dataset=dataset).run_path == f"runs/{name}"
     assert Config(dataset=dataset, experiment="mine").run_path == "runs/mine"
+
+
+def test_folders_without_permission_to_read_are_named(here, capsys, monkeypatch):
+    """By a stand-in for the system's answer, which root never gets."""
+    (here / "mine" / "private").mkdir(parents=True)
+    scandir = os.scandir
+
+    def guarded(path="."):
+        if str(path).endswith("private"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    assert command_line.main(["--dataset=folder:mine"]) == 1
+    assert "none, but mine/private (Permission denied)." in capsys.readouterr().err
+    assert command_line.main(["--dataset=folder:mine/private"]) == 1
+    assert "but mine/private (Permission denied)." in capsys.readouterr().err
