@@ -20,7 +20,7 @@ from ifnd_tf.errors import Stopped, UserError, did_you_mean, did_you_mean_path
 from ifnd_tf.run import image_messages, machine, pretrained
 from ifnd_tf.run.quiet_start import quiet_start
 from ifnd_tf.run.records import RunReader
-from ifnd_tf.run.same_flags import require_same_flags, same_value
+from ifnd_tf.run.same_flags import other_images, require_same_flags, same_value
 from ifnd_tf.stages import compare_variants
 
 
@@ -164,7 +164,9 @@ def _check_data_and_run(config: Config) -> None:
     if needs_run and not own and not os.path.isdir(config.run_path):
         raise UserError(
             f"--workdir: expected the directory of a run with a checkpoint. Received: "
-            f"{config.run_path!r}, which is not there; run --mode=train first."
+            f"{config.run_path!r}, which is not there; run --mode=train first, or name another run "
+            f"by --workdir=RUN."
+            f"{other_images(config.stages, config.dataset if config.dataset != 'digits' else '')}"
             f"{did_you_mean_path(config.run_path)}"
         )
     require_same_flags(RunReader(config.run_path), config.as_flags(), free_flags())

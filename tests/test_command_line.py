@@ -6,6 +6,8 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -30,11 +32,17 @@ def here(tmp_path, monkeypatch) -> pathlib.Path:
     Image.fromarray(np.zeros([8, 8, 3], np.uint8)).save(tmp_path / "one.jpg")
     (tmp_path / "list.txt").write_text("photos/cat/0.png\ta\nphotos/dog/0.png\tb\n")
     (tmp_path / "my.flags").write_text("--epochs=3\n")
+    (tmp_path / "empty.parquet").touch()
+    pq.write_table(pa.table({"image": ["0.png"]}), tmp_path / "names.parquet")
+    pq.write_table(pa.table({"image": pa.array([], pa.binary())}), tmp_path / "none.parquet")
+    (tmp_path / "hub" / "data").mkdir(parents=True)
+    (tmp_path / "hub" / "data" / "train.parquet").touch()
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "train.py").write_text("")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.flags").write_text("--epochs=7\n--dataset=folder:photos\n")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path
 
 
@@ -42,6 +50,9 @@ def here(tmp_path, monkeypatch) -> pathlib.Path:
 WRONG = {
     "--dataset=photos": ["--dataset=folder:photos"],
     "--dataset=./photos": ["--dataset=folder:./photos"],
+    "--dataset=~/photos": ["--dataset=folder:~/photos"],
+    "--dataset=hub": ["--dataset=folder:hub"],
+    "--dataset=folder:hub": ["'parquet:hub/**/*.parquet'"],
     "--dataset=list.txt": ["--dataset=list:list.txt"],
     "--dataset=photos.zip": ["Unpack the archive"],
     "--dataset=folder:photos.zip": ["which is a file", "Unpack the archive"],
@@ -68,6 +79,9 @@ WRONG = {
     "--dataset=parquet:photos": ["a folder with 0", "'parquet:photos/*.parquet'"],
     "--dataset=a.parquet": ["--dataset=parquet:a.parquet"],
     "--dataset=parquet:photos/*.parquet": ["which matches none", "'parquet:data/*.parquet'"],
+    "--dataset=parquet:empty.parquet": ["empty.parquet (an empty file)", "mend or remove"],
+    "--dataset=parquet:names.parquet": ["image (string)", "--dataset=list:FILE"],
+    "--embed_dataset=parquet:none.parquet": ["--embed_dataset=", "expected rows", "none in 1 file"],
     "--dataset=Folder:photos": ["--dataset=folder:photos"],
     "--dataset=./photso": ["--dataset=folder:"],
     "--dataset=folder:src": ["Received: none, but 1 .py"],
@@ -95,6 +109,17 @@ WRONG = {
     "--backbone=resnet9000": ["--backbone: expected one of", "resnet18"],
     "--mode=traim": ["Did you mean train?"],
     "--help=backbones": ["Did you mean backbone?"],
+    "--mode=evaluate --workdir=run --dataset=folder:photos/cat": [
+        "own flags",
+        "--transfer_dataset=folder:photos/cat evaluates",
+    ],
+    "--mode=embed --workdir=run --dataset=list:list.txt": ["--embed_dataset=list:list.txt embeds"],
+    "--mode=evaluate --dataset=folder:photos": [
+        "--mode=train first",
+        "--workdir=RUN",
+        "--transfer_dataset=folder:photos evaluates",
+    ],
+    "--mode=check --workdir=run --epochs=9": ["To check that run, leave out", "another --workdir"],
     "--workdir=run --epochs=9": ["--epochs (was '7', is '9')", "--flagfile=run/config.flags"],
 }
 
@@ -215,3 +240,20 @@ def test_contradictions_of_what_was_trained_alone_are_refused(here, capsys, monk
 def test_the_run_directory_follows_the_data_set(dataset, name):
     assert Config(dataset=dataset).run_path == f"runs/{name}"
     assert Config(dataset=dataset, experiment="mine").run_path == "runs/mine"
+
+
+def test_folders_without_permission_to_read_are_named(here, capsys, monkeypatch):
+    """By a stand-in for the system's answer, which root never gets."""
+    (here / "mine" / "private").mkdir(parents=True)
+    scandir = os.scandir
+
+    def guarded(path="."):
+        if str(path).endswith("private"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    assert command_line.main(["--dataset=folder:mine"]) == 1
+    assert "none, but mine/private (Permission denied)." in capsys.readouterr().err
+    assert command_line.main(["--dataset=folder:mine/private"]) == 1
+    assert "but mine/private (Permission denied)." in capsys.readouterr().err

@@ -18,7 +18,8 @@ def resolve_num_clusters(spec: str, num_examples: int) -> list[int]:
     """Turns the setting `num_clusters` into one K per level, ascending.
 
     "auto" takes 0.2, 0.4 and 0.8% of N, so 500, 250 and 125 examples per cluster, with the
-    smallest K kept within 10 and 25,000 (PCL's smallest on ImageNet) and at most N / 8.
+    smallest K kept within 10 and 25,000 (PCL's smallest on ImageNet), at most N / 8 and at least
+    2. Of fewer than 16 examples it leaves out levels of less than 2 examples per cluster.
 
     Args:
         spec: comma list of whole numbers or shares of N ("10,20,40", "1%,2%"), or "auto".
@@ -33,7 +34,9 @@ def resolve_num_clusters(spec: str, num_examples: int) -> list[int]:
     spec = spec.strip()
     if spec == "auto":
         smallest = min(max(round(_AUTO_SHARE * num_examples), _AUTO_RANGE[0]), _AUTO_RANGE[1])
-        result = [min(smallest, num_examples // 8) * factor for factor in (1, 2, 4)]
+        smallest = max(2, min(smallest, num_examples // 8))
+        finer = [smallest * factor for factor in (2, 4)]
+        result = [smallest, *(number for number in finer if 2 * number <= num_examples)]
     else:
         result = [_resolve_one(item.strip(), num_examples, spec) for item in spec.split(",")]
     source = f"from {spec!r} with N={num_examples}"

@@ -21,7 +21,7 @@ class Note(NamedTuple):
 
     Attributes:
         kind: outside_splits, other_files, unlabelled, unreadable_folders, not_regular,
-            run_directories, unlabelled_split or one_folder.
+            run_directories, unlabelled_split, one_folder or code_folder.
         number: of images, files or folders.
         text: a sentence.
     """

@@ -76,20 +76,14 @@ def check_name(flag: str, dataset: str, data_dir: str = "") -> None:
             f"--{flag}: expected Parquet files. Received: {rest!r}, which matches none; quote the "
             f"pattern, as in --{flag}='parquet:data/*.parquet'.{did_you_mean_path(path)}"
         )
+    if kind == "parquet":
+        from ifnd_tf.data import parquet_columns  # pyarrow is slow to import
+
+        parquet_columns.check(f"--{flag}={dataset}", sorted(glob.glob(path, recursive=True)))
     if kind not in ("folder", "list") or _remote(path):
         return
-    if kind == "folder" and os.path.isdir(path) and not _holds_images(path):
-        held = collections.Counter(
-            os.path.splitext(name)[1].lower() or "no extension"
-            for _, _, names in os.walk(path)
-            for name in names
-        )
-        listed = ", ".join(f"{count:,} {extension}" for extension, count in held.most_common(5))
-        raise UserError(
-            f"--{flag}={dataset}: expected image files in {path} or its subfolders. Received: none"
-            f"{f', but {listed}' if listed else ''}. Name the folder that holds the images, or "
-            "unpack its archive."
-        )
+    if kind == "folder" and os.path.isdir(path):
+        _check_folder(flag, dataset, path)
     start = f"--{flag}={dataset}: expected {'a folder' if kind == 'folder' else 'a readable list'}."
     if not os.path.exists(path):
         raise UserError(f"{start} Received: {path}, which is not there.{did_you_mean_path(path)}")
@@ -102,6 +96,23 @@ def check_name(flag: str, dataset: str, data_dir: str = "") -> None:
             raise UserError(f"{start} Received: {path}, which is a folder.{hint}")
         if hint := _of_file(flag, path):
             raise UserError(f"{start} Received: {path}, which is none.{hint}")
+
+
+def _check_folder(flag: str, dataset: str, path: str) -> None:
+    """Raises `UserError` if no file of a folder looks like an image."""
+    held: collections.Counter[str] = collections.Counter()
+    denied: list[OSError] = []
+    if _holds_images(path, held, denied):
+        return
+    listed = [f"{count:,} {extension}" for extension, count in held.most_common(5)]
+    listed += [f"{error.filename} ({error.strerror})" for error in denied[:3]]
+    hint = " Name the folder that holds the images, or unpack its archive."
+    if held[".parquet"]:
+        hint = f" Did you mean --{flag}='parquet:{path.rstrip('/')}/**/*.parquet'?"
+    raise UserError(
+        f"--{flag}={dataset}: expected image files in {path} or its subfolders. Received: none"
+        f"{', but ' * bool(listed)}{', '.join(listed)}.{hint}"
+    )
 
 
 def _check_prepared(flag: str, name: str, data_dir: str) -> None:
@@ -138,13 +149,20 @@ def not_prepared(flag: str, name: str, where: str) -> UserError:
     )
 
 
-def _holds_images(path: str) -> bool:
-    """Whether any file looks like an image; the walk ends at the first."""
+def _holds_images(path: str, others: collections.Counter[str], denied: list[OSError]) -> bool:
+    """Whether any file looks like an image; the walk ends at the first.
+
+    Args:
+        path: the folder.
+        others: gets the other files by extension.
+        denied: gets the errors of folders that cannot be read.
+    """
     extensions = tuple(FORMAT_BY_EXTENSION)
-    for folder, _, names in os.walk(path, followlinks=True):
+    for folder, _, names in os.walk(path, followlinks=True, onerror=denied.append):
         for name in names:
             if name.lower().endswith(extensions):
                 return True
+            others[os.path.splitext(name)[1].lower() or "no extension"] += 1
             full = os.path.join(folder, name)
             if not os.path.isfile(full):  # a pipe would wait for its writer
                 continue

@@ -2,12 +2,12 @@
 
 import collections
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from ifnd_tf.data.contents import Note, counted, named
+from ifnd_tf.data.contents import Note, counted, named, printable
 from ifnd_tf.data.image_formats import (
     ARCHIVES,
     FORMAT_BY_EXTENSION,
@@ -23,6 +23,11 @@ _NO_IMAGES = {
     ".txt", ".json", ".xml", ".csv", ".tsv", ".md", ".py", ".npy", ".npz", ".html", ".yaml", ".yml",
     ".db", ".ini", ".log", ".pkl", ".h5", ".mat", ".parquet", *ARCHIVES,
 }  # fmt: skip
+# Of programs, of which a folder of photos holds few.
+_CODE = {
+    ".py", ".ipynb", ".js", ".ts", ".c", ".cc", ".cpp", ".h", ".java", ".go", ".rs", ".rb", ".sh",
+}  # fmt: skip
+_CODE_SHARE = 0.1
 # Of a folder that holds a run of ours, whose pictures are no data.
 _RUN_FILE = "config.flags"
 
@@ -74,7 +79,20 @@ def find_files(name: str, root: str, workdir: str = "") -> FolderFiles:
             f"{root} or its subfolders. Received: none{f', but {held}' if held else ''}."
             f"{' Unpack the archive and name the folder.' if archive else ''}"
         )
-    return FolderFiles(sizes, list(walk.notes()), walk.linked)
+    code = _code_note(root, sizes, sum(walk.others[extension] for extension in _CODE))
+    return FolderFiles(sizes, [*code, *walk.notes()], walk.linked)
+
+
+def _code_note(root: str, sizes: Mapping[str, int], programs: int) -> list[Note]:
+    """A note on a folder of code, whose images are hardly those to train on."""
+    if programs <= _CODE_SHARE * len(sizes):
+        return []
+    text = f"{root} looks like a folder of code: {counted(programs, 'program')} beside "
+    text += counted(len(sizes), "image")
+    if folder := os.path.commonpath([os.path.dirname(path) for path in sizes]):
+        where = printable(os.path.join(root, folder))
+        text += f", all below {where}; for those alone, --dataset=folder:{where}"
+    return [Note("code_folder", programs, text)]
 
 
 class _Walk:

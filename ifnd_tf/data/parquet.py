@@ -1,11 +1,10 @@
 """Examples in Parquet files, as Hugging Face lays them out: image bytes and perhaps a label."""
 
 import glob
-import json
 import os
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,19 +12,12 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from ifnd_tf.data.contents import Contents
+from ifnd_tf.data.parquet_columns import columns, image_bytes, opened, unreadable_cell
 from ifnd_tf.data.source import EVAL_SPLITS
 from ifnd_tf.data.stream_source import StreamSource
 from ifnd_tf.errors import UserError, cause
 
 _SPLIT_NAME = re.compile(r"([A-Za-z_]+?)(-\d+(-of-\d+)?)?\.parquet$")
-
-
-class Columns(NamedTuple):
-    """The columns of image bytes and label ("" for none), and the classes by label."""
-
-    image: str
-    label: str
-    class_names: tuple[str, ...]
 
 
 def open_parquet(
@@ -98,9 +90,9 @@ class ParquetSource(StreamSource):
         selected: np.ndarray | None = None,
         labels: np.ndarray | None = None,
     ):
-        self._paths = list(paths)
-        files = [_opened(name, path) for path in paths]
-        self._columns = _columns(name, files[0].schema_arrow)
+        self._paths, start = list(paths), f"--dataset={name}"
+        files = [opened(start, path) for path in paths]
+        self._columns = columns(start, files[0].schema_arrow)
         for path, file in zip(paths, files, strict=True):
             missing = {self._columns.image, self._columns.label} - {"", *file.schema_arrow.names}
             if missing:
@@ -137,6 +129,15 @@ class ParquetSource(StreamSource):
         row = int(self._lengths[:part][same].sum()) + place
         return f"{os.path.basename(self._parts[0][part])}__{row}"
 
+    def reason(self, index: int) -> str:
+        """See `StreamSource.reason`."""
+        part, place = self._place(index)
+        path, group = (column[part] for column in self._parts[:2])
+        try:
+            return unreadable_cell(path, int(group), self._columns.image, place)
+        except (OSError, pa.ArrowException):  # damaged since it was opened
+            return super().reason(index)
+
     def subset(self, indices: np.ndarray) -> "ParquetSource":
         """A source of its own with these examples, renumbered from 0; `indices` ascend."""
         return ParquetSource(self.name, self._paths, self._selected[indices], self.labels[indices])
@@ -160,10 +161,7 @@ class ParquetSource(StreamSource):
         try:
             with pq.ParquetFile(os.fsdecode(path)) as file:
                 table = file.read_row_group(group, columns=[c for c in (image, label) if c])
-            column = table[image].combine_chunks()
-            if pa.types.is_struct(column.type):
-                column = column.field("bytes")
-            contents = [each.as_py() or b"" for each in column]
+            contents = [each.as_py() or b"" for each in image_bytes(table[image])]
             if len(contents) != rows:
                 raise OSError("another number of rows")
             return np.array(contents, object), _labels(table[label]) if label else _none(rows)
@@ -179,45 +177,6 @@ class ParquetSource(StreamSource):
                 f"--dataset={self.name}: expected labels in the column {label}. Received: {path} "
                 f"({cause(error)}); mend or remove it."
             ) from error
-
-
-def _opened(name: str, path: str) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(path)
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(
-            f"--dataset={name}: expected a Parquet file. Received: {path} ({cause(error)}); mend "
-            "or remove it."
-        ) from error
-
-
-def _columns(name: str, schema: pa.Schema) -> Columns:
-    """The image and label columns of a schema; the names of classes as Hugging Face keeps them."""
-
-    def holds_bytes(kind: pa.DataType) -> bool:
-        if pa.types.is_struct(kind):
-            return any(each.name == "bytes" and holds_bytes(each.type) for each in kind)
-        return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-
-    images = [field.name for field in schema if holds_bytes(field.type)]
-    if not images:
-        columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
-        raise UserError(
-            f"--dataset={name}: expected a column of image bytes, or of struct with a field bytes. "
-            f"Received: {columns}."
-        )
-    described = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    features = described.get("info", {}).get("features", {})
-    classes = [key for key, each in features.items() if each.get("_type") == "ClassLabel"]
-    label = "label" if "label" in schema.names else next(iter(classes), "")
-    if label and not pa.types.is_integer(schema.field(label).type):
-        raise UserError(
-            f"--dataset={name}: expected whole numbers in the column {label}. Received: "
-            f"{schema.field(label).type}; number the classes, or rename the column to train "
-            "without labels."
-        )
-    names = features.get(label, {}).get("names", ())
-    return Columns("image" if "image" in images else images[0], label, tuple(names))
 
 
 def _labels(column: pa.ChunkedArray) -> np.ndarray:

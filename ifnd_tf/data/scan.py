@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from ifnd_tf.data.image_formats import unreadable_reason
 from ifnd_tf.data.source import Source, Unreadable
+from ifnd_tf.data.stream_source import StreamSource
 from ifnd_tf.distribute.strategies import ALONE, Workers
 from ifnd_tf.errors import UserError, cause
 
@@ -124,8 +125,8 @@ def _decoded(
 
 def _reason(source: Source, index: int) -> str:
     """Why an image cannot be read, in one line."""
-    if not source.random_access:
-        return "cannot be decoded"
+    if isinstance(source, StreamSource):
+        return source.reason(index)
     contents = b""
     try:
         contents = source.fetch(tf.constant(index)).numpy()

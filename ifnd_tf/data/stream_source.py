@@ -53,6 +53,10 @@ class StreamSource(LazyLabels):
         self._number[self._selected] = np.arange(len(self._selected))
         super().__init__(name, len(self._selected), class_names, has_labels=has_labels)
 
+    def reason(self, index: int) -> str:
+        """Why an image cannot be read, in one line."""
+        return "cannot be decoded"
+
     @abc.abstractmethod
     def read(self, *part: tf.Tensor) -> tf.data.Dataset:
         """The examples of a part as they are stored, exactly as many as its length."""

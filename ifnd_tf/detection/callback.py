@@ -83,7 +83,7 @@ class IncrementalDetection(keras.callbacks.Callback):
             return epoch == 0
         if epoch < self._warmup or (epoch - self._warmup) % self._refresh:
             return False
-        return self.rate(epoch) > 0.0  # a rate of 0 accepts nothing, and so needs no clusters
+        return self._detector.can_detect(self.rate(epoch))
 
     @property
     def first(self) -> int | None:

@@ -57,6 +57,10 @@ class Detector(tf.Module):
     def __init__(self) -> None:
         super().__init__(name="detector")
 
+    def can_detect(self, rate: float) -> bool:
+        """Whether a pair may be found at acceptance rate r; where not, no refresh is made."""
+        return rate > 0.0
+
     def detect(self, rate: float, phase: Phase) -> Detection:
         """Finds labels, at acceptance rate r in [0, 1]."""
         raise NotImplementedError
@@ -78,8 +82,7 @@ class OracleDetector(Detector):
         super().__init__()
         if np.all(true_labels < 0):
             raise UserError(
-                "--detector=oracle: expected a data set with labels. Received one without; use "
-                "--detector=ifnd."
+                "--detector=oracle: expected a data set with labels. Received: none; try ifnd."
             )
         self._labels = true_labels.astype(np.int32)[None]
 
@@ -114,6 +117,9 @@ class NeighbourDetector(Detector):
         self.table, self.num_levels = table, num_neighbours
         self._pairs: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
+    def can_detect(self, rate: float) -> bool:  # an example has at most k mutual neighbours
+        return round(rate * self.table.num_examples * self.num_levels / 2) > 0
+
     def detect(self, rate: float, phase: Phase) -> Detection:
         with phase("embedding") as count:
             self.table.refresh(count)
@@ -130,8 +136,8 @@ class NeighbourDetector(Detector):
         # An example is as confident as its nearest pair.
         np.maximum.at(confidence[0], examples[pairs].ravel(), np.repeat(cosines, 2).clip(0.0, 1.0))
         confidence[:] = confidence[0]
-        statistics = {"embedded": len(examples), "pairs": len(pairs)}
-        return Detection(labels, confidence, statistics, sample)
+        counts = {"embedded": len(examples), "pairs": len(pairs)}
+        return Detection(labels, confidence, counts, sample)
 
 
 class ClusterDetector(Detector):
@@ -159,14 +165,16 @@ class ClusterDetector(Detector):
         self.num_levels = len(self._num_clusters)
         self._nest, self._scope = hierarchy == "nested", scope
         # Checkpointed: a resumed run must start its next k-means where this one ended.
+        width = kmeans.table.width
         with kmeans.table.strategy.scope():
             self._started = tf.Variable(False, trainable=False, name="started")
             self._centroids = [
-                tf.Variable(
-                    tf.zeros([k, kmeans.table.width]), trainable=False, name=f"centroids_{k}"
-                )
+                tf.Variable(tf.zeros([k, width]), trainable=False, name=f"centroids_{k}")
                 for k in num_clusters
             ]
+
+    def can_detect(self, rate: float) -> bool:  # a single label of a level is equal to no other
+        return pseudo_labels.accepted_count(rate, self.kmeans.table.num_examples) > 1
 
     def detect(self, rate: float, phase: Phase) -> Detection:
         with phase("embedding") as count:
@@ -175,8 +183,7 @@ class ClusterDetector(Detector):
             levels = self._nested(count) if self._nest else self._independent(count)
             for variable, level in zip(self._centroids, levels, strict=True):
                 variable.assign(level.centroids)
-            # Centroids of no examples are not used as a start.
-            self._started.assign(bool(levels[0].counts.any()))
+            self._started.assign(bool(levels[0].counts.any()))  # no examples give no start
             sample = self.kmeans.table.sample()
         labels = [
             pseudo_labels.accept(level.confidence, level.assignments, rate, self._scope)

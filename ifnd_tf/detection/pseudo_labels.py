@@ -51,11 +51,16 @@ def accept(
     return labels
 
 
-def _most_confident(confidence: np.ndarray, rate: float) -> np.ndarray:
-    """Places of the round(rate * n) largest of [n]; ties go to the earlier entry."""
+def accepted_count(rate: float, assigned: int) -> int:
+    """How many of so many assignments are accepted at a rate."""
     # Half up, not Python's half to even: 0.5 of 5 is 3. The nudge undoes
     # roundings such as 0.145 * 100 = 14.499999999999998.
-    count = math.floor(rate * len(confidence) + 0.5 + 1e-9)
+    return math.floor(rate * assigned + 0.5 + 1e-9)
+
+
+def _most_confident(confidence: np.ndarray, rate: float) -> np.ndarray:
+    """Places of the round(rate * n) largest of [n]; ties go to the earlier entry."""
+    count = accepted_count(rate, len(confidence))
     # Equal embeddings (duplicates, a network that has learned little) have equal confidences but
     # for their last bits, which depend on the device and the number of replicas; 13 bits do not.
     mantissa, exponent = np.frexp(confidence)

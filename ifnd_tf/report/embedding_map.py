@@ -46,6 +46,8 @@ def project(embedding: np.ndarray, *, quick: bool, seed: int) -> tuple[np.ndarra
 
     if len(embedding) < 3 or embedding.shape[1] < 2:
         return np.zeros([len(embedding), 2]), "nothing: too few images"
+    if np.ptp(embedding, axis=0).max() < 1e-6:  # of which t-SNE makes NaN
+        return np.zeros([len(embedding), 2]), "nothing: all embeddings are the same"
     if quick or len(embedding) < _FEWEST_FOR_TSNE:
         components = PCA(2, svd_solver="full").fit(embedding)
         share = components.explained_variance_ratio_.sum()
@@ -112,13 +114,14 @@ def draw(
             )
         found = [number for number in np.unique(group) if number >= 0]
         if len(found) <= _MOST_NAMES:
+            axes.margins(0.12, 0.05)  # for the names, which the layout would shrink the map for
             for number in found:
                 x, y = np.median(where[group == number], axis=0)
                 box = {"facecolor": PAPER, "alpha": 0.75, "edgecolor": "none", "pad": 1.5}
                 axes.text(
                     x, y, names.get(int(number), str(number)), color=INK, size=10,
                     weight="bold", ha="center", va="center", bbox=box,
-                )  # fmt: skip
+                ).set_in_layout(False)  # fmt: skip
         words = f"{len(where)} images in {len(found)} groups"
         return Drawing(
             charts.svg(figure, title, words).replace('id="points"', 'class="points"'), order

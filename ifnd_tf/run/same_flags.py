@@ -1,6 +1,7 @@
 """Whether a run directory belongs to a run with the same flags."""
 
 import os
+import shlex
 from collections.abc import Collection, Mapping
 
 from ifnd_tf.errors import UserError
@@ -16,19 +17,60 @@ def require_same_flags(run: RunReader, flags: Mapping[str, str], free: Collectio
         free: names of flags that may differ, because they do not change what is trained.
     """
     before = run.flags()
-    differ = [
-        f"--{name} (was {before.get(name)!r}, is {value!r})"
+    differ = {
+        name: (before.get(name), value)
         for name, value in sorted(flags.items())
         if name not in free and not same_value(name, before.get(name, value), value)
-    ]
+    }
     if differ:
+        listed = ", ".join(
+            f"--{name} (was {was!r}, is {now!r})" for name, (was, now) in differ.items()
+        )
         raise UserError(
             f"--workdir: expected a new directory or a run with the same flags. {run.path!r} "
-            f"holds a run with other flags: {', '.join(differ)}. To go on with that one, "
-            f"--flagfile={run.file('config.flags')}; for a new run from its weights, the same "
-            f"command with --init_from={run.path} --workdir={run.path.rstrip('/')}-2; from "
-            "scratch, another --workdir alone."
+            f"holds a run with other flags: {listed}. {_way_out(run, flags, differ)}"
         )
+
+
+def _way_out(run: RunReader, flags: Mapping[str, str], differ: Collection[str]) -> str:
+    """What to do instead: it depends on what the stages would have done with the run."""
+    stages = flags.get("mode", "train").split(",")
+    if stages == ["check"]:
+        return (
+            "To check that run, leave out what differs; to check a run that would begin with it, "
+            "another --workdir."
+        )
+    if "train" not in stages:
+        other = "DATASET" if {"train_split", "eval_split"} & set(differ) else ""
+        return (
+            "A run is looked at with its own flags: leave out what differs, or name another "
+            "--workdir." + other_images(stages, flags["dataset"] if "dataset" in differ else other)
+        )
+    return (
+        f"To go on with that one, --flagfile={run.file('config.flags')}; for a new run from its "
+        f"weights, the same command with --init_from={run.path} "
+        f"--workdir={run.path.rstrip('/')}-2; from scratch, another --workdir alone."
+    )
+
+
+def other_images(stages: Collection[str], dataset: str) -> str:
+    """The flags of stages that look at other images with a trained encoder; "" for none.
+
+    Args:
+        stages: of `--mode`.
+        dataset: the other images, as `--dataset` spells them; "" gives "".
+    """
+    if not dataset:
+        return ""
+    uses = {
+        "evaluate": ("transfer_dataset", "evaluates its encoder on them, if they have labels"),
+        "embed": ("embed_dataset", "embeds them with its encoder"),
+    }
+    return "".join(
+        f" For those images, --{flag}={shlex.quote(dataset)} {use}."
+        for stage, (flag, use) in uses.items()
+        if stage in stages
+    )
 
 
 def same_value(name: str, before: str, now: str) -> bool:

@@ -5,6 +5,7 @@ Writes `check/views.png` to the run directory and does not occupy it.
 
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -38,9 +39,9 @@ def check(run: Run) -> None:
     check_data(findings, run.config, run.splits)
     if run.decided:
         findings.found("auto", run.decided)
-    _sizes(findings, run)
+    widths = _sizes(findings, run)
     if not findings.changes:
-        _machine(findings, run)
+        _machine(findings, run, widths.get("teacher", 0))
     findings.conclude()
 
 
@@ -56,12 +57,13 @@ class Findings:
         """Prints a finding."""
         self._progress.line(f"  {name:<12}{text}")
 
-    def attempt(self, function: Callable, *args) -> None:
-        """Calls a function and keeps the message of its `UserError`."""
+    def attempt(self, function: Callable, *args) -> Any:
+        """The result of a function, or None where it raises `UserError`, whose message is kept."""
         try:
-            function(*args)
+            return function(*args)
         except UserError as error:
             self.changes.append(str(error))
+            return None
 
     def conclude(self) -> None:
         """The closing lines: ready, or what to change.
@@ -154,26 +156,26 @@ def _class_counts(source: Source) -> np.ndarray:
     return np.unique(source.labels[source.labels >= 0], return_counts=True)[1]
 
 
-def _sizes(findings: Findings, run: Run) -> None:
-    config, num_examples = run.config, run.splits.train.num_examples
+def _sizes(findings: Findings, run: Run) -> dict[str, int]:
+    """Batch, queue, clusters and given rows; returns the rows' widths by flag."""
+    config, source = run.config, run.splits.train
     findings.attempt(sizes.replica_batch, config, run.strategy)
-    findings.attempt(sizes.steps_per_epoch, config, run.splits.train)
-    findings.attempt(sizes.num_clusters, config, num_examples)
-    findings.attempt(given_rows.check, run)
+    findings.attempt(sizes.steps_per_epoch, config, source)
+    if source.num_examples < 2:
+        return {}
+    findings.attempt(sizes.num_clusters, config, source.num_examples)
+    widths = findings.attempt(given_rows.check, run) or {}
     if not findings.changes:  # It needs a batch that the replicas divide.
         findings.attempt(sizes.batch_norm_policy, config, run.strategy)
-    if config.detector in ("ifnd", "random") and config.warmup_epochs >= config.epochs:
-        findings.changes.append(
-            f"--warmup_epochs: expected fewer than --epochs={config.epochs}, or nothing is ever "
-            f"detected. Received: {config.warmup_epochs}; try {config.epochs // 10}."
-        )
+    findings.attempt(sizes.require_detection, config)
+    return widths
 
 
-def _machine(findings: Findings, run: Run) -> None:
+def _machine(findings: Findings, run: Run, teacher_width: int) -> None:
     config, source = run.config, run.splits.train
     rows = sizes.replica_batch(config, run.strategy)
     room = machine.accelerator_memory() or machine.free_memory()
-    model = run.starting_model()
+    model = run.starting_model(teacher_width)
     needed = check_cost.needed_bytes(config, model, rows)
     _disk(findings, run, model)
     measured = None
@@ -192,7 +194,7 @@ def _machine(findings: Findings, run: Run) -> None:
     )
     check_speed(findings, config, source, run.steps_per_epoch, measured)
     findings.advice.extend(check_advice.training(config, len(source.readable), run.steps_per_epoch))
-    findings.advice.extend(check_advice.hours(run, measured))
+    findings.advice.extend(check_advice.hours(run, measured, teacher_width))
     picture = view_pairs(measured.views[:_PAIRS])  # as the model sees them, four pairs a row
     run.directory.write("check/views.png", tf.io.encode_png(picture).numpy())
     findings.found("views", run.directory.file("check/views.png"))
@@ -200,7 +202,7 @@ def _machine(findings: Findings, run: Run) -> None:
 
 def _disk(findings: Findings, run: Run, model: ContrastiveModel) -> None:
     num_examples, path = run.splits.train.num_examples, run.directory.path
-    labels = len(sizes.num_clusters(run.config, num_examples)) * num_examples
+    labels = sizes.num_levels(run.config, num_examples) * num_examples
     # Two checkpoints and one that is being written, the exported encoder, and for each refresh
     # a label of 4 bytes and a confidence of 2 for every example, before they are packed.
     needed = 4 * check_cost.variable_bytes(model)
@@ -222,14 +224,14 @@ def check_speed(
     findings: Findings, config: Config, source: Source, steps: int, measured: check_cost.StepCost
 ) -> None:
     """The time of the whole run, and whether the input keeps up with the device."""
-    epoch = steps * measured.step_seconds
-    embedding = len(source.readable) / config.batch_size * measured.embed_seconds
-    total = check_cost.run_seconds(config, source, steps, measured)
+    embedding = check_cost.embedding_seconds(config, source, measured)
+    total = duration(check_cost.run_seconds(config, source, steps, measured))
     findings.found(
         "speed",
         f"{config.batch_size / measured.step_seconds:,.0f} images/s: an epoch of {steps} steps "
-        f"takes {duration(epoch)}, a refresh's embedding {duration(embedding)}, {config.epochs} "
-        f"epochs about {duration(total)}",
+        f"takes {duration(steps * measured.step_seconds)}, "
+        + f"a refresh's embedding {duration(embedding)}, " * bool(embedding)
+        + f"{config.epochs} epochs about {total}",
     )
     keeps_up = measured.input_seconds < _INPUT_SHARE * measured.step_seconds
     findings.found(

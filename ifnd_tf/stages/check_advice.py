@@ -82,17 +82,19 @@ def training(config: Config, num_examples: int, steps: int) -> Iterator[str]:
         )
 
 
-def hours(run: Run, measured: check_cost.StepCost) -> Iterator[str]:
-    """Advice on a run that takes more than an hour without an accelerator."""
+def hours(run: Run, measured: check_cost.StepCost, teacher_width: int = 0) -> Iterator[str]:
+    """Advice on a run that takes more than an hour without an accelerator; see `faster`."""
     seconds = check_cost.run_seconds(run.config, run.splits.train, run.steps_per_epoch, measured)
     if seconds <= _LONGEST or auto.has_accelerator():
         return
-    found = faster(run, measured)
+    found = faster(run, measured, teacher_width)
     takes = f"that takes {duration(seconds)} without a GPU or TPU"
     yield f"{takes}; this takes about {duration(found[1])}:\n      {found[0]}" if found else takes
 
 
-def faster(run: Run, measured: check_cost.StepCost) -> tuple[str, float] | None:
+def faster(
+    run: Run, measured: check_cost.StepCost, teacher_width: int = 0
+) -> tuple[str, float] | None:
     """One complete command that trains within an hour on a CPU, or as near to that as makes sense.
 
     Its network is tried for 20 steps as the run's own was, unless they are the same.
@@ -100,6 +102,7 @@ def faster(run: Run, measured: check_cost.StepCost) -> tuple[str, float] | None:
     Args:
         run: the run that takes longer.
         measured: its steps.
+        teacher_width: of the teacher's rows; 0: there is no teacher.
 
     Returns:
         The command and its seconds, or None if the run is as fast already.
@@ -110,8 +113,9 @@ def faster(run: Run, measured: check_cost.StepCost) -> tuple[str, float] | None:
     if smaller:
         config = dataclasses.replace(config, **smaller)
         model = build.model(
-            config, run.strategy, num_examples=source.num_examples, steps_per_epoch=steps
-        )
+            config, run.strategy, num_examples=source.num_examples, steps_per_epoch=steps,
+            teacher_width=teacher_width,
+        )  # fmt: skip
         with run.progress.phase("trying a smaller network, steps") as count:
             cost = check_cost.measure_steps(config, run.strategy, source, model, count)
     shorter = {}

@@ -13,6 +13,7 @@ from ifnd_tf.config import Config
 from ifnd_tf.data.source import Source
 from ifnd_tf.evaluation.embed import Embedder
 from ifnd_tf.models.contrastive import ContrastiveModel
+from ifnd_tf.models.teacher import DTYPE
 from ifnd_tf.run import machine
 from ifnd_tf.run.progress import Count
 from ifnd_tf.stages import build, sizes
@@ -67,8 +68,9 @@ def needed_bytes(config: Config, model: ContrastiveModel, rows: int) -> int:
     kept = sum(outputs) + (2 * max(outputs) if config.framework == "moco" else sum(outputs))
     views = 2 * 2 * 4 * 3 * config.image_size**2
     queue = model.queue.shape[0] if config.framework == "moco" else 2 * config.batch_size
+    tables = 3 if model.loss_settings.teacher is None else 5  # similarities and their gradients
     gradients = sum(int(np.prod(v.shape)) * 4 for v in model.trainable_variables)
-    return variable_bytes(model) + gradients + rows * (kept + views + 3 * 4 * queue)
+    return variable_bytes(model) + gradients + rows * (kept + views + tables * 4 * queue)
 
 
 def smaller_batch(config: Config, model: ContrastiveModel, rows: int, room: int) -> str:
@@ -87,9 +89,15 @@ def smaller_batch(config: Config, model: ContrastiveModel, rows: int, room: int)
 
 def refreshes(config: Config, num_examples: int) -> int:
     """Detections of the whole run that embed and cluster."""
-    if not sizes.num_clusters(config, num_examples):
-        return 0
-    return max(0, config.epochs - config.warmup_epochs) // config.refresh_epochs
+    embeds = sizes.num_clusters(config, num_examples) or config.detector == "neighbours"
+    return len(range(config.warmup_epochs, config.epochs, config.refresh_epochs)) if embeds else 0
+
+
+def embedding_seconds(config: Config, source: Source, measured: StepCost) -> float:
+    """Seconds of a refresh's pass over the images; 0 where their embeddings are given or kept."""
+    if config.detect_with != "encoder":
+        return 0.0
+    return len(source.readable) / config.batch_size * measured.embed_seconds
 
 
 def run_seconds(config: Config, source: Source, steps: int, measured: StepCost) -> float:
@@ -101,7 +109,7 @@ def run_seconds(config: Config, source: Source, steps: int, measured: StepCost) 
         steps: of an epoch.
         measured: one of them.
     """
-    embedding = len(source.readable) / config.batch_size * measured.embed_seconds
+    embedding = embedding_seconds(config, source, measured)
     refreshing = refreshes(config, source.num_examples) * embedding
     return config.epochs * steps * measured.step_seconds + refreshing + measured.compile_seconds
 
@@ -115,6 +123,8 @@ def measure_steps(
 ) -> StepCost:
     """Trains a model that is thrown away, for 20 steps or half a minute.
 
+    A model with a teacher gets rows that are all the same, which cost as much as its own.
+
     Args:
         config: the settings.
         strategy: where the model lives.
@@ -125,8 +135,11 @@ def measure_steps(
     Raises:
         tf.errors.ResourceExhaustedError: if a step does not fit.
     """
-    batches = functools.partial(build.training_batches, config, strategy, source)
-    iterator = iter(batches(0))
+    given, rows = model.loss_settings.teacher, None
+    if given is not None:
+        size, dtype = [source.num_examples, given.width], DTYPE.as_numpy_dtype
+        rows = np.full(size, given.width**-0.5, dtype)
+    iterator = iter(build.training_batches(config, strategy, source, 0, teacher=rows))
     first = strategy.experimental_local_results(next(iterator))[0]
     views = tf.stack(model.views(first), axis=1)
     input_seconds = _mean_seconds(functools.partial(next, iterator))
@@ -140,14 +153,14 @@ def measure_steps(
     compiled = time.monotonic() - start
     weight = config.steps_per_execution
     step_seconds = _mean_seconds(train, weight, count) / weight
-    rows = source.readable[: 4 * config.batch_size]
+    some = source.readable[: 4 * config.batch_size]
     embedder = Embedder(model.network.inference, strategy)
 
     def embed() -> None:
-        embedder(build.ordered_batches(config, strategy, source, rows), source.num_examples)
+        embedder(build.ordered_batches(config, strategy, source, some), source.num_examples)
 
     embed()
-    passes = -(-len(rows) // config.batch_size)
+    passes = -(-len(some) // config.batch_size)
     return StepCost(
         compile_seconds=compiled,
         step_seconds=step_seconds,

@@ -15,11 +15,11 @@ from ifnd_tf.evaluation.finetune import finetune, finetune_steps
 from ifnd_tf.evaluation.kmeans_nmi import clustering
 from ifnd_tf.evaluation.knn import weighted_knn
 from ifnd_tf.evaluation.linear_probe import linear_probe
-from ifnd_tf.evaluation.saved_model import load_features
 from ifnd_tf.evaluation.transfer import one_hot, transfer_svm
 from ifnd_tf.models.network import Network
 from ifnd_tf.run.progress import Count
 from ifnd_tf.stages import build
+from ifnd_tf.stages.given_rows import load_saved_model
 from ifnd_tf.stages.run import Run
 
 # Raw pixels are a floor for small data; a million of them would fill the host's memory.
@@ -33,15 +33,16 @@ Outputs = tuple[dict[str, Any], dict[str, Any]]
 
 def evaluate(run: Run) -> None:
     """Runs the protocols on the trained encoder or `--saved_model`, beside the baselines."""
-    if not run.labelled:
+    if not run.labelled and not run.config.transfer_dataset:
         if "train" not in run.config.stages:
             raise UserError(
                 "--mode=evaluate: expected labelled images to train a classifier on, and others "
                 f"to test it. Received: {run.splits.train.name} without; put them into class "
-                "folders or name them in --dataset=list:FILE, or look at them by "
-                "--mode=embed,report."
+                "folders or name them in --dataset=list:FILE, evaluate on others by "
+                "--transfer_dataset=, or look at them by --mode=embed,report."
             )
-        run.progress.line("evaluation: skipped, since the images have no labels")
+        lacks = "no image is held out" if run.splits.train.labelled else "the images have no labels"
+        run.progress.line(f"evaluation: skipped, since {lacks}")
         return
     start = time.monotonic()
     check_protocols(run)
@@ -60,7 +61,7 @@ def check_protocols(run: Run) -> None:
     """Raises `UserError` if a protocol does not fit the data or the devices: before training."""
     protocols, train = run.config.protocol_names, run.splits.train
     # Of a stream the classes are not known before the first pass.
-    if {"few_labels", "finetune"} & set(protocols) and train.learned:
+    if {"few_labels", "finetune"} & set(protocols) and run.labelled and train.learned:
         for share in run.config.shares:
             few_labels.subset_sizes(train.readable_labels, share, train.class_names)
     replicas = run.strategy.num_replicas_in_sync
@@ -75,13 +76,26 @@ def measure(run: Run, network: Network | None) -> dict[str, Any]:
     """Results by name, as results.json holds them.
 
     Args:
-        run: with labelled images to train classifiers on, and others to test them on.
+        run: with labelled images to train classifiers on and others to test them on: its own,
+            those of `--transfer_dataset`, or both.
         network: the trained network; None: `--saved_model`.
 
     Raises:
         UserError: if the SavedModel is not what the flags say, or a protocol does not fit the
             data.
     """
+    encode: Callable | None = network and network.inference
+    encode = encode or load_saved_model(run, "saved_model", run.config.saved_model)
+    results = _measure_own(run, network, encode) if run.labelled else {}
+    if run.transfer_splits is not None:
+        outputs = _embedded(run, "transfer", encode, run.transfer_splits)
+        with run.progress.phase("evaluating transfer"):
+            results |= dict(_transfer(run.config, outputs, run.transfer_splits))
+    return results
+
+
+def _measure_own(run: Run, network: Network | None, encode: Callable) -> dict[str, Any]:
+    """Results on the run's own images, beside those of the baselines."""
     config, splits, protocols = run.config, run.splits, run.config.protocol_names
 
     def health(outputs: Outputs) -> dict[str, float]:
@@ -99,16 +113,11 @@ def measure(run: Run, network: Network | None) -> dict[str, Any]:
     if splits.train.num_examples <= _MOST_RAW_PIXELS:
         results |= baseline(_embedded(run, "raw pixels", raw_pixels, splits), "raw_pixel_")
     if network is None:
-        with run.strategy.scope():
-            encode: Callable = load_features(
-                config.saved_model, config.saved_model_signature, config.saved_model_output
-            )
         outputs = _embedded(run, "saved model", encode, splits)
     else:
         fresh = run.untrained_model().network.inference
         untrained = _embedded(run, "untrained encoder", fresh, splits)
         results |= baseline(untrained, "untrained_")
-        encode = network.inference
         outputs = _embedded(run, "trained encoder", encode, splits)
         results |= health(outputs)
         results["health_warnings"] = collapse.limit_warnings(results, before=health(untrained))
@@ -117,10 +126,6 @@ def measure(run: Run, network: Network | None) -> dict[str, Any]:
     results |= dict(_probes(run, outputs))
     if network is not None and "finetune" in protocols:
         results |= dict(_finetune(run, network))
-    if run.transfer_splits is not None:
-        outputs = _embedded(run, "transfer", encode, run.transfer_splits)
-        with run.progress.phase("evaluating transfer"):
-            results |= dict(_transfer(config, outputs, run.transfer_splits))
     return results
 
 

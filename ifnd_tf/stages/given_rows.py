@@ -1,6 +1,7 @@
 """Embeddings of the training images that come from elsewhere: a file, or a SavedModel."""
 
 import numpy as np
+import tensorflow as tf
 
 from ifnd_tf.data import embedding_file
 from ifnd_tf.data.embedding_file import MODELS, WORDS, Rows
@@ -32,13 +33,18 @@ def find(run: Run) -> dict[str, Rows]:
     return {flag: found[path] for flag, path in used.items()}
 
 
-def check(run: Run) -> None:
-    """Reads the files and loads the SavedModels, which embed nothing yet; raises as `find`."""
+def check(run: Run) -> dict[str, int]:
+    """The rows' width by flag: reads the files and tries the SavedModels; raises as `find`."""
+    widths = {}
     for flag, path in _used(run).items():
         if embedding_file.is_file(path):
-            _rows(run, flag, path)
+            widths[flag] = _rows(run, flag, path).points.shape[1]
         else:
-            load_saved_model(run, flag, path)
+            encode = load_saved_model(run, flag, path)
+            side = encode.image_size or run.config.image_size
+            images = tf.zeros([run.config.batch_size, side, side, 3], tf.uint8)
+            widths[flag] = encode(images)["features"].shape[1]
+    return widths
 
 
 def _used(run: Run) -> dict[str, str]:

@@ -67,7 +67,7 @@ def batch_norm_policy(config: Config, strategy: tf.distribute.Strategy) -> tuple
             policy = "sync"
         else:
             policy = "shuffle" if replicas > 1 else "split"
-            splits = math.gcd(rows, splits)
+            splits = _splits(rows, splits)
     if policy == "shuffle":
         if replicas == 1:
             raise UserError(
@@ -78,7 +78,8 @@ def batch_norm_policy(config: Config, strategy: tf.distribute.Strategy) -> tuple
     if policy == "split" and (rows % splits or rows // splits < 2):
         raise UserError(
             f"--batch_norm_splits: expected a divisor of the replica's batch of {rows} that "
-            f"leaves at least 2 images a part. Received: {splits}."
+            f"leaves at least 2 images a part. Received: {splits}; try "
+            f"{'a greater --batch_size' if rows < 2 else _splits(rows, splits)}."
         )
     return policy, splits
 
@@ -87,9 +88,14 @@ def steps_per_epoch(config: Config, source: Source) -> int:
     """Steps of an epoch over the readable images.
 
     Raises:
-        UserError: if the batch or the queue is larger than the data set.
+        UserError: if there is a single image, or the batch or the queue is larger than the data.
     """
     readable = len(source.readable)
+    if readable < 2:
+        raise UserError(
+            "--dataset: expected several training images, since the others are an image's "
+            f"negatives. Received: {readable} of {source.name}; some hundreds are a start."
+        )
     if config.batch_size > readable:
         raise UserError(
             f"--batch_size: expected at most the {readable} training images. Received: "
@@ -103,6 +109,22 @@ def steps_per_epoch(config: Config, source: Source) -> int:
             f"hold several keys of each. Received: {config.queue_size}; try {most}, or auto."
         )
     return train_batches.steps_per_epoch(source, config.batch_size)
+
+
+def require_detection(config: Config) -> None:
+    """Raises `UserError` if the warm-up leaves no epoch to detect in."""
+    if config.detector in ("ifnd", "random") and config.warmup_epochs >= config.epochs:
+        raise UserError(
+            f"--warmup_epochs: expected fewer than --epochs={config.epochs}, or nothing is ever "
+            f"detected. Received: {config.warmup_epochs}; try {config.epochs // 10}."
+        )
+
+
+def _splits(rows: int, most: int) -> int:
+    """The greatest divisor of `most` that splits `rows` into equal parts of at least 2."""
+    return max(
+        (n for n in range(1, most + 1) if most % n == rows % n == 0 and rows >= 2 * n), default=1
+    )
 
 
 def _power_of_two(number: int) -> int:

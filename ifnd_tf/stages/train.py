@@ -30,7 +30,7 @@ def check_fit(run: Run) -> None:
     _ = run.steps_per_epoch
     sizes.num_clusters(run.config, run.splits.train.num_examples)
     sizes.batch_norm_policy(run.config, run.strategy)
-    if "evaluate" in run.config.stages and run.labelled:
+    if "evaluate" in run.config.stages and (run.labelled or run.config.transfer_dataset):
         check_protocols(run)
         _ = run.transfer_splits  # opened now: a mistyped name must not cost a training
 
@@ -174,7 +174,7 @@ def _opening(run: Run, model: ContrastiveModel, first: int, refresh: int | None)
         )
     elif levels and not first:
         lines.append(
-            f"note: nothing will be detected, since detection begins after --warmup_epochs="
-            f"{config.warmup_epochs} of --epochs={config.epochs}"
+            f"note: nothing will be detected, since no epoch after --warmup_epochs="
+            f"{config.warmup_epochs} of --epochs={config.epochs} accepts two images"
         )
     return "\n".join(lines)

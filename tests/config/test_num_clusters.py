@@ -18,6 +18,10 @@ from ifnd_tf.errors import UserError
         ("auto", 100_000_000, [25_000, 50_000, 100_000]),  # kept at PCL's
         ("auto", 1000, [10, 20, 40]),  # kept at 10 or more
         ("auto", 40, [5, 10, 20]),  # N / 8
+        ("auto", 16, [2, 4, 8]),
+        ("auto", 15, [2, 4]),  # at least 2 examples per cluster
+        ("auto", 4, [2]),
+        ("auto", 2, [2]),
     ],
 )
 def test_numbers_of_clusters(spec, n, expected):
@@ -38,7 +42,7 @@ def test_numbers_of_clusters(spec, n, expected):
         ("ten", 100, "'ten'"),
         ("nan%", 100, "'nan%'"),
         ("inf%", 100, "'inf%'"),
-        ("auto", 8, "2 or more"),
+        ("auto", 1, "K=2"),
     ],
 )
 def test_numbers_of_clusters_refused(spec, n, message):

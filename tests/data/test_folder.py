@@ -336,6 +336,17 @@ def test_folders_that_cannot_be_read_are_named(tmp_path, monkeypatch):
     assert "private/" in notes(splits)["unreadable_folders"][1]
 
 
+def test_a_folder_of_code_is_not_taken_for_photos_in_silence(tmp_path):
+    class_folders(tmp_path / "docs" / "images", "a", "b")
+    splits = opened(tmp_path)
+    assert "code_folder" not in notes(splits)
+    for name in ("main.py", "setup.py", "test.py"):
+        (tmp_path / name).touch()
+    count, text = notes(opened(tmp_path))["code_folder"]
+    assert count == 3 and "a folder of code: 3 programs beside 20 images" in text
+    assert f"--dataset=folder:{tmp_path / 'docs' / 'images'}" in text
+
+
 # --- fingerprint --------------------------------------------------------------------------
 
 

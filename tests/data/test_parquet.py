@@ -79,6 +79,24 @@ def test_bytes_may_be_a_column_of_their_own_and_labels_missing(struct, tmp_path)
     assert not train.unreadable
 
 
+@pytest.mark.parametrize("struct", [True, False])
+def test_cells_that_hold_no_image_are_named_as_what_they_are(struct, tmp_path):
+    cells = [png(n) for n in range(5)] + [None, b"", b"not an image"]
+    kind = pa.binary()
+    if struct:
+        kind, cells = (
+            pa.struct([("bytes", kind)]),
+            [c if c is None else {"bytes": c} for c in cells],
+        )
+    column = pa.array(cells, kind)
+    pq.write_table(pa.table({"image": column}), tmp_path / "a.parquet", row_group_size=6)
+    train, _ = opened(tmp_path)
+    scan(train, max_corrupt_share=1.0)
+    assert [(bad.index, bad.reason.partition(":")[0]) for bad in train.unreadable] == [
+        (5, "null in the column image"), (6, "empty file"), (7, "no image that is read here"),
+    ]  # fmt: skip
+
+
 def training(source, elements, **options):
     options = {"batch_size": 9, "seed": 3, "augmentation": RECIPE, "image_size": SIZE} | options
     return list(

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from ifnd_tf.detection.callback import IncrementalDetection
-from ifnd_tf.detection.detectors import Detection
+from ifnd_tf.detection.detectors import ClusterDetector, Detection
 from ifnd_tf.detection.embeddings import Sample
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.progress import Progress
@@ -17,7 +17,12 @@ TRUTH = np.array([0, 0, 1, 1], np.int32)
 
 
 def detector(detect=None, *, num_levels=1, incremental=True):
-    return SimpleNamespace(num_levels=num_levels, incremental=incremental, detect=detect)
+    return SimpleNamespace(
+        num_levels=num_levels,
+        incremental=incremental,
+        detect=detect,
+        can_detect=lambda rate: rate > 0,
+    )
 
 
 def on_a_model(callback):
@@ -40,6 +45,22 @@ def test_detection_begins_after_the_warm_up_and_returns_with_its_period():
     callback = IncrementalDetection(detector(), **options)
     assert [epoch for epoch in range(10) if callback.due(epoch)] == [5, 8] and callback.first == 5
     assert IncrementalDetection(detector(), **options, end=0.0).first is None
+
+
+def test_no_refresh_is_made_at_a_rate_that_accepts_no_pair():
+    """Of 12 images the linear schedule accepts 0, 1, 2, 4 and so on."""
+    kmeans = SimpleNamespace(
+        table=SimpleNamespace(num_examples=12, width=2, strategy=tf.distribute.get_strategy())
+    )
+    detector = ClusterDetector(kmeans, [2])
+    callback = IncrementalDetection(detector, epochs=9, warmup_epochs=1, end=0.7)
+    counts = [round(12 * callback.rate(epoch)) for epoch in range(1, 9)]
+    assert counts == [0, 1, 2, 4, 5, 6, 7, 8]
+    assert [epoch for epoch in range(9) if callback.due(epoch)] == [3, 4, 5, 6, 7, 8]
+    callback.on_epoch_begin(2)  # there is nothing to embed
+    logs: dict = {}
+    callback.on_epoch_end(2, logs)
+    assert not logs  # printed as "-"
 
 
 def test_given_labels_come_once_and_whole():

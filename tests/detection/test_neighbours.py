@@ -1,8 +1,11 @@
 """Mutual nearest neighbours against all similarities, and pairs kept as labels."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from ifnd_tf.detection.detectors import NeighbourDetector
 from ifnd_tf.detection.neighbours import as_levels, mutual_pairs
 from tests import reference, tiny
 from tests.conftest import make_strategy
@@ -38,6 +41,12 @@ def test_each_pair_is_in_one_level_and_no_other_pair_is_made():
 
 @pytest.mark.slow
 @pytest.mark.distribution
+def test_a_rate_that_keeps_no_pair_is_known_beforehand():
+    table = SimpleNamespace(num_examples=20)
+    detector = NeighbourDetector(table, 3)  # at most 30 pairs
+    assert not detector.can_detect(0.01) and detector.can_detect(0.02)
+
+
 def test_a_run_masks_as_many_neighbours_on_one_replica_as_on_two(tmp_path):
     found = {}
     for name in ("default", "mirrored-2"):

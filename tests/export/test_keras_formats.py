@@ -120,3 +120,12 @@ def test_without_the_converter_the_error_says_what_to_install(encoder, tmp_path,
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
     with pytest.raises(UserError, match="pip install"):
         keras_formats.write_onnx(str(tmp_path / "e"), encoder)
+
+
+def test_grouped_convolutions_as_convnext_has_them_are_refused_as_onnx(tmp_path):
+    layers = keras.layers
+    network = [layers.Conv2D(4, 3, groups=2, name="grouped"), layers.GlobalAveragePooling2D()]
+    model = keras.Sequential([keras.Input([SIZE, SIZE, 4]), *network])
+    with pytest.raises(UserError, match="--export_formats=onnx: .* Received: grouped.* leave onnx"):
+        keras_formats.write_onnx(str(tmp_path / "e"), model)
+    assert not list(tmp_path.iterdir())

@@ -33,6 +33,17 @@ def test_few_points_are_placed_as_well(count):
     assert places.shape == (count, 2) and np.isfinite(places).all()
 
 
+def test_a_collapsed_embedding_is_placed_at_one_point():
+    places, words = embedding_map.project(np.full([30, 4], 0.5), quick=False, seed=0)
+    assert not places.any() and "the same" in words
+
+
+@pytest.mark.parametrize("count", [3, 4, 8])
+def test_names_at_the_edge_do_not_shrink_the_map(count):
+    for places in np.random.default_rng(0).random([5, count, 2]):
+        embedding_map.draw("map", places, np.arange(count) % 2, {0: "cat", 1: "dog"})  # no warning
+
+
 def test_every_point_is_drawn_where_the_order_says():
     places = [(float(i), float(i % 3)) for i in range(9)]
     drawn = embedding_map.draw("map", places, [4, 2, -1] * 3, {4: "<b>", 2: "two"})

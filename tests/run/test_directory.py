@@ -28,6 +28,28 @@ def test_a_claimed_directory_refuses_other_flags_by_name(tmp_path):
     assert "--seed" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"mode": "train,evaluate", "epochs": "4"}, ["--flagfile=", "--init_from="]),
+        ({"mode": "check", "epochs": "4"}, ["To check that run, leave out what differs"]),
+        ({"mode": "report", "dataset": "folder:b"}, ["own flags: leave out what differs"]),
+        ({"mode": "embed", "dataset": "folder:my b"}, ["--embed_dataset='folder:my b' embeds"]),
+        ({"mode": "evaluate,report", "dataset": "folder:b"},
+         ["leave out what differs", "--transfer_dataset=folder:b evaluates"]),
+        ({"mode": "embed,evaluate", "eval_split": "b"},
+         ["--transfer_dataset=DATASET", "--embed_dataset=DATASET"]),
+    ],
+)  # fmt: skip
+def test_the_refusal_says_what_a_stage_can_do_instead(tmp_path, changed, expected):
+    before = FLAGS | {"dataset": "folder:a", "eval_split": ""}
+    RunDirectory(str(tmp_path), flags=before).claim()
+    with pytest.raises(UserError, match="holds a run with other flags") as error:
+        RunDirectory(str(tmp_path), flags=before | changed, free=frozenset({"mode"}))
+    assert all(each in str(error.value) for each in expected)
+    assert ("--flagfile=" in str(error.value)) == ("train" in changed["mode"])
+
+
 def test_a_directory_nobody_trained_in_is_free(tmp_path):
     RunDirectory(str(tmp_path), flags=FLAGS)
     RunDirectory(str(tmp_path), flags=FLAGS | {"epochs": "4"})

@@ -10,6 +10,7 @@ from ifnd_tf.data.datasets import Splits
 from ifnd_tf.data.source import ArraySource
 from ifnd_tf.data.statistics import image_statistics
 from ifnd_tf.errors import UserError
+from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.report.view_pairs import view_pairs
 from ifnd_tf.run import machine
 from ifnd_tf.run.progress import Progress
@@ -122,3 +123,24 @@ def test_view_pairs_are_the_views_beside_each_other():
     picture = view_pairs(np.stack([[white, black]]), columns=1)
     assert picture.shape == (98 + 6, 2 * 98 + 6, 3)
     assert (picture[52, 52] == 255).all() and (picture[52, 150] == 0).all()
+
+
+def test_the_trial_has_the_teacher_of_the_run(tmp_path, monkeypatch):
+    np.savez(tmp_path / "rows.npz", index=np.arange(160), embedding=np.eye(160, 6) + 0.1)
+    rows = str(tmp_path / "rows.npz")
+    monkeypatch.setattr(check_cost, "_STEPS", 2)
+    taught = []
+
+    def step(iterator):
+        taught.append(next(iterator)["teacher"])
+        return {"loss": 0.0}
+
+    def make_train_function(model):
+        assert model.teacher_queue.shape == (16, 6)
+        return step
+
+    monkeypatch.setattr(ContrastiveModel, "make_train_function", make_train_function)
+    text, error = checked_run(tmp_path / "run", teacher=rows, detect_with=rows)
+    assert not error and len(taught) > 1 and taught[0].shape == (8, 6)
+    np.testing.assert_allclose(tf.norm(tf.cast(taught[0], tf.float32), axis=1), 1.0, atol=0.01)
+    assert "a refresh's embedding" not in text  # it needs no pass over the images

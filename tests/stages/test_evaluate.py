@@ -142,11 +142,27 @@ def test_bad_input_is_answered_in_one_line(arguments, message, foreign, tmp_path
     assert "\n" not in str(error.value)
 
 
-def test_an_evaluation_asked_for_without_labels_is_an_error(tmp_path):
-    run = tiny.run(tiny.config(mode="evaluate", workdir=str(tmp_path)), make_strategy("default"))
+def unlabelled_run(path, **settings):
+    config = tiny.config(mode="evaluate", workdir=str(path), **settings)
+    run = tiny.run(config, make_strategy("default"))
     splits = tiny.splits()
     for source in splits:
         source.labels[:] = -1
     run.splits = Splits(*splits)
+    return run
+
+
+def test_without_labels_other_images_are_evaluated_on(tmp_path):
+    run = unlabelled_run(tmp_path, transfer_dataset="x")
+    run.transfer_splits = open_splits("digits", subset_classes=3)
+    check_fit(run)
+    network = build.model(run.config, run.strategy, num_examples=160).network
+    results = evaluating.measure(run, network)
+    assert results["transfer_knn_top1"] > 0.5
+    assert all(name.startswith("transfer_") for name in results)
+
+
+def test_an_evaluation_asked_for_without_labels_is_an_error(tmp_path):
+    run = unlabelled_run(tmp_path)
     with pytest.raises(UserError, match="expected labelled images.*digits without"):
         evaluating.evaluate(run)

@@ -89,7 +89,7 @@ def test_the_projects_own_steps_are_lowered(results, name):
     assert results["traced"].result()["errors"][name] == ""
 
 
-def test_the_loss_is_compiled_with_every_rule(results):
+def test_the_loss_is_compiled_with_every_rule_and_a_teacher(results):
     found = results["traced"].result()["losses"]
     assert found["error"] == "" and not found["host_transfers"] and found["flops"] > 0
 

@@ -5,7 +5,7 @@
 Run where tensorflow-tpu is installed. Writes traced.json: `errors`, for each step why it
 cannot be lowered ("" if it can); `loop` and `last`, how many ops of each type the steps before
 the last one of a call hold, and the last. And losses.mlir, the loss with each rule of
-`--treatment`, all in one program.
+`--treatment` and with `--teacher`, all in one program.
 """
 
 import collections
@@ -23,6 +23,7 @@ from ifnd_tf.distribute.replicas import traced_for_accelerator
 from ifnd_tf.evaluation.embed import Embedder
 from ifnd_tf.export import saved_model
 from ifnd_tf.models.loss import LossSettings, label_info_nce
+from ifnd_tf.models.teacher import DTYPE, Teacher, similarities
 from ifnd_tf.models.treatments import rules
 from ifnd_tf.stages import build as building
 from lowering import tpu
@@ -118,13 +119,16 @@ def several_steps(config, strategy):
 
 
 def losses() -> str:
-    """StableHLO of the loss, its gradient and its state with each rule."""
+    """StableHLO of the loss, its gradient and its state with each rule, some beside a teacher."""
     batch, queue, width, levels = 16, 64, 8, 2
+    # A rule without targets of its own and one with, and both kinds of a weight.
+    taught = {"eliminate": Teacher(width), "sce": Teacher(width, schedule="cosine")}
+    each = [*((name, None) for name in names()), *taught.items()]
 
     def step(anchors, keys, queued, confidence, own, others, own_labels, other_labels, epoch):
         index, labels, found = (own, others), (own_labels, other_labels), []
-        for name in names():
-            settings = LossSettings(0.2, rules(name), epochs=10)
+        for name, teacher in each:
+            settings = LossSettings(0.2, rules(name), epochs=10, teacher=teacher)
             (rule,) = settings.rules
             state = {
                 name: tf.fill([batch, *rule.state_shape(width)], first)
@@ -134,10 +138,11 @@ def losses() -> str:
                 tape.watch(anchors)
                 positive = tf.reduce_sum(anchors * keys, axis=1) / settings.temperature
                 logits = tf.matmul(anchors, queued, transpose_b=True) / settings.temperature
-                teacher = tf.matmul(keys, queued, transpose_b=True)
+                cosines = tf.matmul(keys, queued, transpose_b=True)
+                given = similarities(*(tf.cast(x, DTYPE) for x in (keys, queued)))
                 loss = label_info_nce.python_function(
-                    positive, logits, index[1] >= 0, index, labels, settings, teacher, epoch,
-                    state, index, (keys, queued), confidence,
+                    positive, logits, index[1] >= 0, index, labels, settings, cosines, epoch,
+                    state, index, (keys, queued), confidence, given if teacher else None,
                 )  # fmt: skip
             found.append((tape.gradient(loss.per_anchor, anchors), loss))
         return tf.nest.flatten(found)
