@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
-from ifnd_tf.data.contents import Contents
+from ifnd_tf.data.contents import Contents, named
 from ifnd_tf.data.source import EVAL_SPLITS
 from ifnd_tf.data.stream_source import StreamSource
 from ifnd_tf.errors import UserError, cause
@@ -87,18 +87,9 @@ class ParquetSource(StreamSource):
     Args:
         name: how the user named it.
         paths: of the files, in order.
-        selected: int `[N]` ascending rows to which the source is limited.
-        labels: int32 `[N]` of the rows, if they were read already.
     """
 
-    def __init__(
-        self,
-        name: str,
-        paths: Sequence[str],
-        selected: np.ndarray | None = None,
-        labels: np.ndarray | None = None,
-    ):
-        self._paths = list(paths)
+    def __init__(self, name: str, paths: Sequence[str]):
         files = [_opened(name, path) for path in paths]
         self._columns = _columns(name, files[0].schema_arrow)
         for path, file in zip(paths, files, strict=True):
@@ -121,14 +112,11 @@ class ParquetSource(StreamSource):
         )
         super().__init__(
             name, parts, lengths, self._columns.class_names,
-            selected=selected, has_labels=bool(self._columns.label),
+            has_labels=bool(self._columns.label), split=named(paths),
         )  # fmt: skip
-        if not self.num_examples:
-            raise UserError(f"--dataset={name}: expected rows. Received: none in {paths[0]}, ...")
-        if self._columns.label and labels is None:
+        if self._columns.label:
             column = [self._label_column(*each) for each in zip(paths, files, strict=True)]
-            labels = np.concatenate(column)[self._selected]
-        self.recall(labels)
+            self.recall(np.concatenate(column))
 
     def describe(self, index: int) -> str:
         """The file's name and the row in it."""
@@ -136,10 +124,6 @@ class ParquetSource(StreamSource):
         same = self._parts[0][:part] == self._parts[0][part]
         row = int(self._lengths[:part][same].sum()) + place
         return f"{os.path.basename(self._parts[0][part])}__{row}"
-
-    def subset(self, indices: np.ndarray) -> "ParquetSource":
-        """A source of its own with these examples, renumbered from 0; `indices` ascend."""
-        return ParquetSource(self.name, self._paths, self._selected[indices], self.labels[indices])
 
     def read(self, path: tf.Tensor, group: tf.Tensor, rows: tf.Tensor) -> tf.data.Dataset:
         """Image bytes and labels of a row group; of one that cannot be read, empty images."""

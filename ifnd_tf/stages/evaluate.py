@@ -199,7 +199,6 @@ def _finetuned(run: Run, network: Network, count: Count) -> Iterator[tuple[str, 
             done = place * config.label_subsets + seed
             count(done, len(config.shares) * config.label_subsets)
             few = train.subset(few_labels.label_subset(train.readable_labels, share, seed=seed))
-            few.scanned = train.scanned
             batch = min(config.batch_size, few.num_examples)
             crops = train_batches.training_batches(
                 few,
