@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.command_line import parse_flagfile
-from ifnd_tf.config import Config, flagfile
+from ifnd_tf.config import Config, flagfile, kept
 from ifnd_tf.distribute import strategies
 from ifnd_tf.errors import UserError, did_you_mean
 from ifnd_tf.run.progress import Progress
@@ -99,10 +99,8 @@ def embed(
     before = RunReader(workdir).flags()
     if not before:
         raise UserError(f"workdir: expected the directory of a run. Received: {workdir!r}.")
-    known = {field.name for field in dataclasses.fields(Config)}
-    flags = {name: text for name, text in before.items() if name in known}
     changed = {"workdir": workdir, "mode": "embed", "embed_dataset": dataset, "embed_format": "npz"}
-    run = _started(Config().override({**flags, **changed}), strategy, verbose)
+    run = _started(Config().override({**kept(before), **changed}), strategy, verbose)
     with np.load(run.directory.file("embeddings", "embeddings.npz")) as table:
         return dict(table)
 

@@ -13,8 +13,9 @@ from types import FrameType
 
 from absl import flags, logging
 
-from ifnd_tf.config import Config, flagfile, free_flags, help_text
+from ifnd_tf.config import Config, flagfile, free_flags, help_text, kept
 from ifnd_tf.config.run import STAGES
+from ifnd_tf.config.together import train_first
 from ifnd_tf.data import dataset_name, embedding_file
 from ifnd_tf.errors import Stopped, UserError, did_you_mean, did_you_mean_path
 from ifnd_tf.run import image_messages, machine, pretrained
@@ -105,17 +106,29 @@ def _with_run(given: Mapping[str, str]) -> Config:
         config = _apart(config)
     if {"train", "compare", "watch"} & set(config.stages):
         return config
-    before = RunReader(config.run_path).flags()
-    known = {name: text for name, text in before.items() if hasattr(config, name)}
-    return Config().override({**known, "workdir": config.run_path, **given}) if known else config
+    if before := kept(RunReader(config.run_path).flags()):
+        return Config().override({**before, "workdir": config.run_path, **given})
+    return _with_start(config, given) if "embed" in config.stages else config
+
+
+def _with_start(config: Config, given: Mapping[str, str]) -> Config:
+    """For embedding by the encoder of another run: that encoder's settings, unless given."""
+    found = pretrained.encoder_flags(config.init_from)
+    if found and "dataset" not in given:
+        raise UserError(
+            "--init_from: expected --dataset= beside it, the images to embed. Received: none; "
+            f"those of a run itself are embedded by --mode=embed --workdir={config.init_from}."
+        )
+    return config.override({n: t for n, t in found.items() if given.get(n, "auto") == "auto"})
 
 
 def _apart(config: Config) -> Config:
-    """With a directory of its own by default, where another data set of the same name has one."""
+    """With another directory by default than other data, or the run it starts from, has."""
     path, number = config.run_path, 1
     while not (config.workdir or config.experiment):
         before = RunReader(path).flags().get("dataset", config.dataset)
-        if same_value("dataset", before, config.dataset):
+        start = same_value("init_from", config.init_from, path)
+        if same_value("dataset", before, config.dataset) and not start:
             return dataclasses.replace(config, workdir=path if number > 1 else "")
         number += 1
         path = f"{config.run_path}-{number}"
@@ -165,7 +178,7 @@ def _check_data_and_run(config: Config) -> None:
     if needs_run and not own and not os.path.isdir(config.run_path):
         raise UserError(
             f"--workdir: expected the directory of a run with a checkpoint. Received: "
-            f"{config.run_path!r}, which is not there; run --mode=train first."
+            f"{config.run_path!r}, which is not there; {train_first(config)}."
             f"{did_you_mean_path(config.run_path)}"
         )
     require_same_flags(RunReader(config.run_path), config.as_flags(), free_flags())

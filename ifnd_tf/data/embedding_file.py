@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ifnd_tf.data import embedding_columns
-from ifnd_tf.data.contents import counted, named
+from ifnd_tf.data.contents import Note, named
 from ifnd_tf.errors import UserError, did_you_mean_path
+from ifnd_tf.words import counted
 
 SUFFIXES = (".npz", ".parquet")
 # Flag -> its spellings that are no path.
@@ -29,12 +30,12 @@ class Rows(NamedTuple):
     Attributes:
         points: float32 [N, D], see `centred`; zeros where there is none.
         identity: of their origin: what a run that goes on must find again.
-        notes: rows that are missing, doubled, extra or unusable, in words.
+        notes: on rows that are missing, doubled, extra or unusable.
     """
 
     points: np.ndarray
     identity: str
-    notes: str = ""
+    notes: tuple[Note, ...] = ()
 
     @property
     def known(self) -> np.ndarray:
@@ -136,19 +137,21 @@ def read(flag: str, path: str, names: Sequence[str], readable: np.ndarray) -> Ro
             f"--{flag}={path}: expected rows that tell images apart. Received: "
             f"{counted(len(found), 'row')} of NaN, infinity or zeros alone, or all the same."
         )
-    notes = {
-        "without a row": [names[int(i)] for i in np.setdiff1d(readable, found)],
-        "with NaN, infinity or zeros alone in the row": [
-            names[int(i)] for i in found[~usable[found]]
-        ],
-        "with a second row, which is left out": [
-            shown[row] for row in np.setdiff1d(np.flatnonzero(place >= 0), first)
-        ],
-    }
-    said = [f"{counted(len(x), 'image')} {words} ({named(x)})" for words, x in notes.items() if x]
-    if others := [shown[row] for row in np.flatnonzero(place < 0)]:
-        said.append(f"{counted(len(others), 'row')} of no image of the data ({named(others)})")
-    return Rows(points, identity(path), "; ".join(said))
+    doubled = np.setdiff1d(np.flatnonzero(place >= 0), first)
+    kinds = (
+        ("no_row", "image", "without a row", names, np.setdiff1d(readable, found)),
+        ("unusable_row", "image", "with NaN, infinity or zeros alone in the row", names,
+         found[~usable[found]]),
+        ("second_row", "image", "with a second row, which is left out", shown, doubled),
+        ("other_row", "row", "of no image of the data", shown, np.flatnonzero(place < 0)),
+    )  # fmt: skip
+    notes = [
+        Note(kind, len(places), f"--{flag}={path}: {counted(len(places), noun)} {words} "
+             f"({named(among[int(i)] for i in places)})")
+        for kind, noun, words, among, places in kinds
+        if len(places)
+    ]  # fmt: skip
+    return Rows(points, identity(path), tuple(notes))
 
 
 def centred(points: np.ndarray) -> np.ndarray:

@@ -53,6 +53,7 @@ def write(path: str) -> str:
         pictures=shown,
         points=picture_sections.map_points(shown, names) if shown else [],
         verdict=judge(run),
+        without_training=_without_training(run),
         tiles=_TILES,
         describe=describe,
         duration=duration,
@@ -65,9 +66,24 @@ def write(path: str) -> str:
 
 def _title(run: RunRecords) -> str:
     name = run.flags.get("experiment") or run.path.rstrip("/").rsplit("/", 1)[-1]
+    if run.given_encoder:
+        return f"{name}: an encoder from elsewhere"
     detector = run.flags.get("detector", "")
     method = (_FRAMEWORKS.get(run.flags.get("framework", "")), _DETECTORS.get(detector, detector))
     return f"{name}: {' with '.join(filter(None, method)) or 'training run'}"
+
+
+def _without_training(run: RunRecords) -> str:
+    """A sentence on a directory with an encoder from elsewhere; "" for a run."""
+    if not run.given_encoder:
+        return ""
+    done = {"num_evaluation_examples": "evaluated", "embedded_images": "embedded"}
+    words = [word for name, word in done.items() if name in run.results]
+    data = run.flags.get("embed_dataset") or run.flags.get("dataset", "")
+    return (
+        f"The images of {data} were {' and '.join(words) or 'not yet embedded'} by "
+        f"{run.given_encoder}. Nothing was trained."
+    )
 
 
 def _sections(
@@ -94,7 +110,7 @@ def _sections(
         picture_sections.embedding(shown, names),
         number_sections.health(run),
         number_sections.cost(run),
-        number_sections.data(run),
+        number_sections.data_of(run),
         number_sections.settings(run),
     ]
     return [section for section in sections if not section.empty or section.id == "settings"]

@@ -31,9 +31,13 @@ def require_same_flags(run: RunReader, flags: Mapping[str, str], free: Collectio
         )
 
 
+# Flags that name a file or folder.
+_PATHS = ("detect_with", "teacher", "init_from", "saved_model", "embeddings")
+
+
 def same_value(name: str, before: str, now: str) -> bool:
     """Whether two values of a flag mean the same; a path may be spelt in several ways."""
-    whole = {"dataset": _data_path, "detect_with": _path, "teacher": _path}.get(name)
+    whole = _data_path if name == "dataset" else _path if name in _PATHS else None
     return before == now or (whole is not None and whole(before) == whole(now))
 
 

@@ -55,8 +55,7 @@ def _rows(run: Run, flag: str, path: str) -> Rows:
     names = [source.describe(index) for index in range(source.num_examples)]
     with run.progress.phase(f"reading {path}"):
         rows = embedding_file.read(flag, path, names, source.readable)
-    if rows.notes:
-        run.progress.line(f"warning: --{flag}={path}: {rows.notes}")
+    run.note_rows(rows.notes)
     return rows
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from ifnd_tf.config import Config
+from ifnd_tf.config import Config, kept
 from ifnd_tf.errors import UserError, cause
 from ifnd_tf.export import keras_formats, saved_model
 from ifnd_tf.models import keras_applications, keras_hub_networks
@@ -18,9 +18,6 @@ from ifnd_tf.run import pretrained
 from ifnd_tf.run.checkpoints import CheckpointStore
 from ifnd_tf.run.records import RunReader
 from ifnd_tf.stages import build
-
-# Flags that decide the shapes of the weights.
-_SHAPES = ("backbone", "stem", "depth", "width", "image_size", "hidden_dim", "projection_dim")
 
 _Parts = tuple[Sequence[Weight], Sequence[Weight]]
 
@@ -59,9 +56,7 @@ def _of_run(config: Config, network: Network) -> _Parts:
             f"--init_from: expected a run with a checkpoint. Received: {config.init_from!r}, which "
             "has none; train that run first."
         )
-    known = {field.name for field in dataclasses.fields(Config)}
-    flags = {name: text for name, text in run.flags().items() if name in known}
-    before = build.network(Config().override(flags))
+    before = build.network(Config().override(kept(run.flags())))
     # By the names that a model's checkpoint has them under.
     parts = tf.train.Checkpoint(encoder=before.encoder, projector=before.projector)
     read = tf.train.Checkpoint(model=parts).read(store.prefix(latest))
@@ -137,5 +132,5 @@ def _other_flags(config: Config) -> str:
     """The flags of the network of a run that differ from these."""
     now = config.as_flags()
     before = RunReader(config.init_from).flags()
-    differ = [f"--{n}={before[n]}" for n in _SHAPES if before.get(n, now[n]) != now[n]]
+    differ = [f"--{n}={before[n]}" for n in pretrained.NETWORK if before.get(n, now[n]) != now[n]]
     return f" That run has {' '.join(differ)}." if differ else ""

@@ -50,8 +50,9 @@ def test_detection_clusters_the_rows_of_a_file_and_leaves_others_unlabelled(tmp_
     assert np.flatnonzero(found < 0).tolist() == [0, 1, 2, 3]
     # The rows' classes stand apart, unlike the pixels' that a run of an epoch has seen.
     assert run.metrics()[-1]["detection_precision"] > 0.9
-    (line,) = [x for x in capsys.readouterr().out.splitlines() if "without a row" in x]
-    assert "3 images without a row (digits " in line and "1 image with NaN" in line
+    text = capsys.readouterr().out
+    assert f"warning: --detect_with={file}: 3 images without a row (digits " in text
+    assert f"warning: --detect_with={file}: 1 image with NaN" in text
 
 
 class _Stop(tiny.AtStep):
