@@ -53,7 +53,7 @@ def write(path: str) -> str:
         pictures=shown,
         points=picture_sections.map_points(shown, names) if shown else [],
         verdict=judge(run),
-        without_training=_without_training(run),
+        done=_done(run),
         tiles=_TILES,
         describe=describe,
         duration=duration,
@@ -67,23 +67,17 @@ def write(path: str) -> str:
 def _title(run: RunRecords) -> str:
     name = run.flags.get("experiment") or run.path.rstrip("/").rsplit("/", 1)[-1]
     if run.given_encoder:
-        return f"{name}: an encoder from elsewhere"
+        return f"{name}: images {_done(run)} by another encoder"
     detector = run.flags.get("detector", "")
     method = (_FRAMEWORKS.get(run.flags.get("framework", "")), _DETECTORS.get(detector, detector))
     return f"{name}: {' with '.join(filter(None, method)) or 'training run'}"
 
 
-def _without_training(run: RunRecords) -> str:
-    """A sentence on a directory with an encoder from elsewhere; "" for a run."""
-    if not run.given_encoder:
-        return ""
-    done = {"num_evaluation_examples": "evaluated", "embedded_images": "embedded"}
-    words = [word for name, word in done.items() if name in run.results]
-    data = run.flags.get("embed_dataset") or run.flags.get("dataset", "")
-    return (
-        f"The images of {data} were {' and '.join(words) or 'not yet embedded'} by "
-        f"{run.given_encoder}. Nothing was trained."
-    )
+def _done(run: RunRecords) -> str:
+    """What was done to the images of a directory in which nothing was trained."""
+    words = {"num_evaluation_examples": "evaluated", "embedded_images": "embedded"}
+    found = [word for name, word in words.items() if name in run.results]
+    return " and ".join(found) or "not embedded yet"
 
 
 def _sections(

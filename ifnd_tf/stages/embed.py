@@ -99,8 +99,7 @@ def _write_results(run: Run, splits: Splits, clusters: np.ndarray, copies: Dupli
         "embedded_near_duplicates": len(copies.exact) - exact,
     }
     if embed_encoder.without_run(run):
-        results["data_notes"] = [note._asdict() for note in run.notes(splits)]
-        results["unreadable_images"] = sum(len(s.unreadable) for s in filter(None, splits))
+        results |= run.unused(splits)
     run.directory.write_results(results)
 
 

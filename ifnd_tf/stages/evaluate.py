@@ -46,12 +46,13 @@ def evaluate(run: Run) -> None:
         return
     start = time.monotonic()
     check_protocols(run)
-    network = None
+    network, unused = None, {}
     if run.config.saved_model:
         run.directory.claim()  # its results are this model's alone
+        unused = run.unused(run.splits)
     else:
         network = run.trained_model().network
-    results = measure(run, network)
+    results = measure(run, network) | unused
     seconds, before = time.monotonic() - start, run.directory.results().get("wall_seconds", 0.0)
     times = {"evaluate_seconds": seconds, "wall_seconds": before + seconds}
     run.directory.write_results(results | times)

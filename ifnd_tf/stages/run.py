@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -113,6 +114,13 @@ class Run:
     def notes(self, splits: datasets.Splits) -> list[Note]:
         """What is to be known of a data set, and of the rows of embeddings read so far."""
         return [*splits.train.contents.notes, *self._row_notes]
+
+    def unused(self, splits: datasets.Splits) -> dict[str, Any]:
+        """What of a data set, or of rows of embeddings, is not used, as results.json holds it."""
+        return {
+            "unreadable_images": sum(len(source.unreadable) for source in filter(None, splits)),
+            "data_notes": [note._asdict() for note in self.notes(splits)],
+        }
 
     def _check_contents(self, contents: Contents) -> None:
         """Compares the data with those that the run was begun with."""

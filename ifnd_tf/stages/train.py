@@ -52,10 +52,7 @@ def train(run: Run) -> None:
         {
             "epochs": last["epoch"],
             "num_examples": len(run.splits.train.readable),
-            "unreadable_images": sum(
-                len(source.unreadable) for source in run.splits if source is not None
-            ),
-            "data_notes": [note._asdict() for note in run.notes(run.splits)],
+            **run.unused(run.splits),
             "num_parameters": model.encoder.count_params(),
             "train_loss": last["loss"],
             "random_loss": sizes.loss_at_chance(run.config),
