@@ -22,6 +22,8 @@ SUFFIXES = (".npz", ".parquet")
 WORDS = {"detect_with": ("encoder", "keys"), "teacher": ("",), "embeddings": ("",)}
 # Flags that also name a SavedModel.
 MODELS = ("detect_with", "teacher")
+# In place of a row's example.
+_NONE, _SEVERAL = -1, -2
 
 
 class Rows(NamedTuple):
@@ -92,7 +94,13 @@ def identity(path: str) -> str:
     return digest.hexdigest()
 
 
-def read(flag: str, path: str, names: Sequence[str], readable: np.ndarray) -> Rows:
+def read(
+    flag: str,
+    path: str,
+    names: Sequence[str],
+    readable: np.ndarray,
+    others: Sequence[str] = (),
+) -> Rows:
     """Reads a file and finds each example's row.
 
     Args:
@@ -100,6 +108,7 @@ def read(flag: str, path: str, names: Sequence[str], readable: np.ndarray) -> Ro
         path: the file, on disk or gs://.
         names: of the N examples, their paths or ids.
         readable: int [m], the examples that should have a row.
+        others: names of examples that may have a row, which is not used.
 
     Raises:
         UserError: if the file is not what its suffix says, lacks a column, holds rows of several
@@ -119,7 +128,13 @@ def read(flag: str, path: str, names: Sequence[str], readable: np.ndarray) -> Ro
             flag, path, f"{len(keys)} keys of type {keys.dtype} for {len(values)} rows"
         )
     shown = [text.decode() if isinstance(text, bytes) else str(text) for text in keys.tolist()]
-    place = _by_path(flag, path, shown, names) if by_path else _by_index(keys, len(names))
+    place = _by_path(shown, names) if by_path else _by_index(keys, len(names))
+    if len(several := np.flatnonzero(place == _SEVERAL)):
+        raise UserError(
+            f"--{flag}={path}: expected paths that tell the images apart. Received: "
+            f"{named([shown[several[0]]])}, in which several images' paths end; make the paths "
+            "relative to the data set's folder."
+        )
     if not np.any(place >= 0):
         raise UserError(
             f"--{flag}={path}: expected rows of the images, such as {named(names[:2])}. "
@@ -137,13 +152,16 @@ def read(flag: str, path: str, names: Sequence[str], readable: np.ndarray) -> Ro
             f"--{flag}={path}: expected rows that tell images apart. Received: "
             f"{counted(len(found), 'row')} of NaN, infinity or zeros alone, or all the same."
         )
+    unknown = np.flatnonzero(place < 0)
+    if by_path and others:
+        unknown = unknown[_by_path([shown[row] for row in unknown], others) == _NONE]
     doubled = np.setdiff1d(np.flatnonzero(place >= 0), first)
     kinds = (
         ("no_row", "image", "without a row", names, np.setdiff1d(readable, found)),
         ("unusable_row", "image", "with NaN, infinity or zeros alone in the row", names,
          found[~usable[found]]),
         ("second_row", "image", "with a second row, which is left out", shown, doubled),
-        ("other_row", "row", "of no image of the data", shown, np.flatnonzero(place < 0)),
+        ("other_row", "row", "of no image of the data", shown, unknown),
     )  # fmt: skip
     notes = [
         Note(kind, len(places), f"--{flag}={path}: {counted(len(places), noun)} {words} "
@@ -178,29 +196,23 @@ def centred(points: np.ndarray) -> np.ndarray:
 
 
 def _by_index(keys: np.ndarray, count: int) -> np.ndarray:
-    """int [n]: the example of each row, -1 for none."""
+    """int [n]: the example of each row, or _NONE."""
     if keys.dtype.kind not in "iu":
-        return np.full(len(keys), -1)
-    return np.where((keys >= 0) & (keys < count), keys, -1).astype(np.int64)
+        return np.full(len(keys), _NONE)
+    return np.where((keys >= 0) & (keys < count), keys, _NONE).astype(np.int64)
 
 
-def _by_path(flag: str, path: str, keys: Sequence[str], names: Sequence[str]) -> np.ndarray:
-    """int [n]: the example whose path ends in each row's, -1 for none."""
+def _by_path(keys: Sequence[str], names: Sequence[str]) -> np.ndarray:
+    """int [n]: the example whose path ends in each row's, or _NONE or _SEVERAL."""
     wanted = [posixpath.normpath(key) for key in keys]
     parts = [os.path.abspath(name).split("/") for name in names]
-    place = np.full(len(keys), -1)
+    place = np.full(len(keys), _NONE)
     for depth in {key.count("/") + 1 for key in wanted}:
         ends: dict[str, int] = {}
         for index, each in enumerate(parts):
             end = "/".join(each[-depth:])
-            ends[end] = index if end not in ends else -2
+            ends[end] = index if end not in ends else _SEVERAL
         for row, key in enumerate(wanted):
             if key.count("/") + 1 == depth:
-                place[row] = ends.get(key, -1)
-    if len(several := np.flatnonzero(place == -2)):
-        raise UserError(
-            f"--{flag}={path}: expected paths that tell the images apart. Received: "
-            f"{named([keys[several[0]]])}, in which several images' paths end; make the paths "
-            "relative to the data set's folder."
-        )
+                place[row] = ends.get(key, _NONE)
     return place

@@ -4,6 +4,7 @@ import numpy as np
 
 from ifnd_tf.data import embedding_file
 from ifnd_tf.data.embedding_file import MODELS, WORDS, Rows
+from ifnd_tf.data.source import Source
 from ifnd_tf.errors import UserError
 from ifnd_tf.evaluation.embed import SEEN, Embedder
 from ifnd_tf.evaluation.saved_model import SavedModelFeatures, load_features
@@ -52,11 +53,16 @@ def _rows(run: Run, flag: str, path: str) -> Rows:
     source = run.splits.train
     if not embedding_file.is_file(path):
         return _embedded(run, flag, path)
-    names = [source.describe(index) for index in range(source.num_examples)]
+    names, others = _names(source), _names(run.splits.evaluation)
     with run.progress.phase(f"reading {path}"):
-        rows = embedding_file.read(flag, path, names, source.readable)
+        rows = embedding_file.read(flag, path, names, source.readable, others)
     run.note_rows(rows.notes)
     return rows
+
+
+def _names(source: Source | None) -> list[str]:
+    """What the examples are called."""
+    return [] if source is None else [source.describe(i) for i in range(source.num_examples)]
 
 
 def _embedded(run: Run, flag: str, path: str) -> Rows:

@@ -83,6 +83,15 @@ def test_rows_find_their_images_by_index(tmp_path, name):
     assert "1 row of no image of the data (9)" in found.notes[-1].text
 
 
+def test_rows_of_images_that_are_evaluated_on_are_no_others(tmp_path):
+    path = write(tmp_path / "rows.npz", VALUES[:4], path=[*NAMES[:2], "test/a/0.jpg", "x.jpg"])
+    found = embedding_file.read(
+        "teacher", path, NAMES, np.arange(2), ["photos/test/a/0.jpg", "photos/test/a/1.jpg"]
+    )
+    (note,) = found.notes
+    assert note.text == f"--teacher={path}: 1 row of no image of the data (x.jpg)"
+
+
 def test_a_row_of_null_counts_as_missing(tmp_path):
     rows = pyarrow.array([None if i == 2 else row for i, row in enumerate(VALUES.tolist())])
     table = pyarrow.table({"path": NAMES, "embedding": rows})

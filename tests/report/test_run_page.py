@@ -253,7 +253,7 @@ def test_of_an_encoder_from_elsewhere_only_what_was_done_is_shown(tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(results))
     page = written(tmp_path)
     said = page.words[: page.words.index("Settings and versions")]
-    assert "were evaluated and embedded by --saved_model=theirs. Nothing was trained." in said
+    assert "were evaluated and embedded by --saved_model=theirs . Nothing was trained." in said
     assert "encoder raw pixels kNN accuracy 75.0% 50.0%" in said
     assert "images 40" in said and "near duplicates 1" in said and note["text"] in said
     for word in ("epoch", "resnet", "long enough", "trained on", "untrained", "MoCo"):
