@@ -42,6 +42,6 @@ def _interrupted(directory: RunDirectory) -> tuple[str, str] | None:
     if not epochs.isdecimal() or not 0 < done < int(epochs):
         return None
     # No other process works here, so one that is said to run is dead.
-    running = {"running": ("stopped", "ended without a message")}
+    running = {"running": ("stopped", "stopped without a message")}
     state = status.get("state", "finished")
     return None if state == "finished" else running.get(state, (state, status.get("text", "")))

@@ -39,7 +39,7 @@ def ended(directory, mode, error=None) -> tuple[str, str]:
     [
         (("stopped", "stopped by SIGTERM"), ("stopped", "stopped by SIGTERM")),
         (("failed", "out of memory"), ("failed", "out of memory")),
-        (("running", "epoch 3/8"), ("stopped", "ended without a message")),
+        (("running", "epoch 3/8"), ("stopped", "stopped without a message")),
         (("finished", "finished train"), ("finished", "finished evaluate")),
     ],
 )
