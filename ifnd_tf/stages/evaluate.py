@@ -46,7 +46,7 @@ def evaluate(run: Run) -> None:
         return
     start = time.monotonic()
     check_protocols(run)
-    network, unused = None, {}
+    network, unused = None, dict[str, Any]()
     if run.config.saved_model:
         run.directory.claim()  # its results are this model's alone
         unused = run.unused(run.splits)

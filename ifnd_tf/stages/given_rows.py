@@ -28,24 +28,29 @@ def find(run: Run) -> dict[str, Rows]:
     Raises:
         UserError: as `embedding_file.read` and `load_features`, and if an embedding is not finite.
     """
-    used = _used(run)
-    found = {path: _rows(run, flag, path) for flag, path in used.items()}
-    return {flag: found[path] for flag, path in used.items()}
+    found = {}
+    for path, flags in _used(run).items():
+        found |= dict.fromkeys(flags, _rows(run, flags[0], path))
+    return found
 
 
 def check(run: Run) -> None:
     """Reads the files and loads the SavedModels, which embed nothing yet; raises as `find`."""
-    for flag, path in _used(run).items():
+    for path, flags in _used(run).items():
         if embedding_file.is_file(path):
-            _rows(run, flag, path)
+            _rows(run, flags[0], path)
         else:
-            load_saved_model(run, flag, path)
+            load_saved_model(run, flags[0], path)
 
 
-def _used(run: Run) -> dict[str, str]:
-    """The flags that name a path."""
-    paths = {flag: getattr(run.config, flag) for flag in MODELS}
-    return {flag: path for flag, path in paths.items() if path not in WORDS[flag]}
+def _used(run: Run) -> dict[str, list[str]]:
+    """The paths that are named, and the flags of each."""
+    found: dict[str, list[str]] = {}
+    for flag in MODELS:
+        path = getattr(run.config, flag)
+        if path not in WORDS[flag]:
+            found.setdefault(path, []).append(flag)
+    return found
 
 
 def _rows(run: Run, flag: str, path: str) -> Rows:

@@ -106,9 +106,10 @@ class Run:
         return splits
 
     def note_rows(self, notes: Sequence[Note]) -> None:
-        """Says what is to be known of rows of embeddings, and keeps it for `notes`."""
-        self._row_notes += tuple(notes)
-        for note in notes:
+        """Says what is to be known of rows of embeddings, once, and keeps it for `notes`."""
+        new = tuple(note for note in notes if note not in self._row_notes)
+        self._row_notes += new
+        for note in new:
             self.progress.line(f"warning: {note.text}")
 
     def notes(self, splits: datasets.Splits) -> list[Note]:

@@ -133,3 +133,15 @@ def test_the_rows_of_a_saved_model_are_its_features_of_images_of_its_size(model,
 def test_a_saved_model_without_usable_features_is_refused(model, splits, settings, message):
     with pytest.raises(UserError, match=message):
         find(model, splits, **settings)
+
+
+def test_notes_on_rows_are_said_once_and_kept_for_the_results(splits, file, tmp_path, capsys):
+    config = tiny.config(detect_with=file, teacher=file, workdir=str(tmp_path))
+    run = tiny.run(config, make_strategy("default"), Progress())
+    run.splits = splits
+    given_rows.check(run)
+    given_rows.find(run)
+    found = run.unused(splits)["data_notes"]
+    assert {note["kind"]: note["number"] for note in found} == {"no_row": 3, "unusable_row": 1}
+    assert all(note["text"].startswith(f"--detect_with={file}: ") for note in found)
+    assert capsys.readouterr().out.count("warning: ") == len(found)
