@@ -14,6 +14,7 @@ from types import FrameType
 from absl import flags, logging
 
 from ifnd_tf.config import Config, flagfile, free_flags, help_text, kept
+from ifnd_tf.config.combinations import train_first
 from ifnd_tf.config.run import STAGES
 from ifnd_tf.data import dataset_name, embedding_file
 from ifnd_tf.errors import Stopped, UserError, did_you_mean, did_you_mean_path
@@ -62,8 +63,7 @@ def parse(arguments: list[str]) -> Config | None:
         meant = help_text.OTHER_NAMES.get(error.flagname)
         hint = f" Did you mean --{meant}?" if meant else did_you_mean(f"--{error.flagname}", known)
         raise UserError(
-            f"--{error.flagname}: no such flag.{hint} --helpshort lists the common ones, --help "
-            "all."
+            f"--{error.flagname}: no such flag.{hint} --helpshort lists the common ones, --help all."
         ) from error
     except flags.Error as error:
         raise UserError(f"{error}; --help explains all flags.") from error
@@ -73,8 +73,7 @@ def parse(arguments: list[str]) -> Config | None:
             return None
     if len(rest) > 1:
         raise UserError(
-            f"expected flags only, as --name=value. Received: {' '.join(rest[1:])}."
-            f"{_meant(rest[1])}"
+            f"expected flags only, as --name=value. Received: {' '.join(rest[1:])}.{_meant(rest[1])}"
         )
     given: dict[str, str] = {}
     for field in dataclasses.fields(Config):
@@ -105,16 +104,29 @@ def _with_run(given: Mapping[str, str]) -> Config:
         config = _apart(config)
     if {"train", "compare", "watch"} & set(config.stages):
         return config
-    known = kept(RunReader(config.run_path).flags())
-    return Config().override({**known, "workdir": config.run_path, **given}) if known else config
+    if before := kept(RunReader(config.run_path).flags()):
+        return Config().override({**before, "workdir": config.run_path, **given})
+    return _with_start(config, given) if "embed" in config.stages else config
+
+
+def _with_start(config: Config, given: Mapping[str, str]) -> Config:
+    """For embedding by the encoder of another run: that encoder's settings, unless given."""
+    found = pretrained.encoder_flags(config.init_from)
+    if found and "dataset" not in given:
+        raise UserError(
+            "--init_from: expected --dataset=, the images to embed. Received: none; for the run's "
+            f"own images, --mode=embed --workdir={config.init_from}."
+        )
+    return config.override({n: t for n, t in found.items() if given.get(n, "auto") == "auto"})
 
 
 def _apart(config: Config) -> Config:
-    """With a directory of its own by default, where another data set of the same name has one."""
+    """With another directory by default than other data, or the run it starts from, has."""
     path, number = config.run_path, 1
     while not (config.workdir or config.experiment):
         before = RunReader(path).flags().get("dataset", config.dataset)
-        if same_value("dataset", before, config.dataset):
+        start = same_value("init_from", config.init_from, path)
+        if same_value("dataset", before, config.dataset) and not start:
             return dataclasses.replace(config, workdir=path if number > 1 else "")
         number += 1
         path = f"{config.run_path}-{number}"
@@ -164,8 +176,7 @@ def _check_data_and_run(config: Config) -> None:
     if needs_run and not own and not os.path.isdir(config.run_path):
         raise UserError(
             f"--workdir: expected the directory of a run with a checkpoint. Received: "
-            f"{config.run_path!r}, which is not there; run --mode=train first, or name another run "
-            f"by --workdir=RUN."
+            f"{config.run_path!r}, which is not there; {train_first(config)}."
             f"{other_images(config.stages, config.dataset if config.dataset != 'digits' else '')}"
             f"{did_you_mean_path(config.run_path)}"
         )

@@ -1,5 +1,6 @@
 """First tries that are wrong, answered at once by a message that leads to the right command."""
 
+import dataclasses
 import os
 import pathlib
 import subprocess
@@ -12,7 +13,8 @@ import pytest
 from PIL import Image
 
 from ifnd_tf import command_line
-from ifnd_tf.config import Config, flagfile
+from ifnd_tf.config import Config, flagfile, help_text
+from ifnd_tf.config.run import STAGES
 from ifnd_tf.errors import UserError
 
 pytestmark = pytest.mark.cases
@@ -40,7 +42,9 @@ def here(tmp_path, monkeypatch) -> pathlib.Path:
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "train.py").write_text("")
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.flags").write_text("--epochs=7\n--dataset=folder:photos\n")
+    (tmp_path / "run" / "config.flags").write_text(
+        "--epochs=7\n--dataset=folder:photos\n--width=16\n"
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path
@@ -115,11 +119,14 @@ WRONG = {
     ],
     "--mode=embed --workdir=run --dataset=list:list.txt": ["--embed_dataset=list:list.txt embeds"],
     "--mode=evaluate --dataset=folder:photos": [
-        "--mode=train first",
-        "--workdir=RUN",
+        "another encoder by --saved_model.",
         "--transfer_dataset=folder:photos evaluates",
     ],
     "--mode=check --workdir=run --epochs=9": ["To check that run, leave out", "another --workdir"],
+    "--help=embedd": ["Did you mean embed?"],
+    "--mode=embed --dataset=folder:photos": ["--saved_model, --embeddings or --init_from"],
+    "--mode=export --dataset=folder:photos": ["run --mode=train first."],
+    "--mode=embed --init_from=run": ["--dataset=", "--mode=embed --workdir=run"],
     "--workdir=run --epochs=9": ["--epochs (was '7', is '9')", "--flagfile=run/config.flags"],
 }
 
@@ -151,6 +158,16 @@ def test_answers_need_no_tensorflow(here):
 def test_one_flag_is_explained(capsys):
     assert command_line.main(["--help=queue_size"]) == 0
     assert "--queue_size=" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_flags_of_a_stage_are_explained(stage, capsys):
+    assert command_line.main([f"--help={stage}"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"  --{flag}=" in text for flag in help_text.STAGE_FLAGS[stage])
+    for flag in (field.name for field in dataclasses.fields(Config)):
+        if stage == "embed" and (flag.startswith("embed") or flag == "duplicate_similarity"):
+            assert f"  --{flag}=" in text
 
 
 def test_flagfiles_are_relative_to_the_one_that_includes_them(here, monkeypatch):
@@ -202,6 +219,41 @@ def test_a_stage_takes_the_settings_of_its_run(mode, here):
     assert config.stages == (mode,) and config.run_path == "run"
     # Training never does: a directory's flags are compared, not taken.
     assert command_line.parse(["--workdir=run"]).epochs == Config().epochs
+
+
+def test_what_was_asked_of_one_command_is_not_repeated(here):
+    flags = here / "run" / "config.flags"
+    once = ["--embed_folders=link", "--embed_diverse=5"]
+    flags.write_text("\n".join([flags.read_text(), *once, "--embed_clusters=3"]))
+    config = command_line.parse(["--mode=embed", "--workdir=run"])
+    assert (config.embed_folders, config.embed_diverse, config.embed_clusters) == ("none", 0, 3)
+    config = command_line.parse(["--mode=embed", "--workdir=run", *once])
+    assert (config.embed_folders, config.embed_diverse) == ("link", 5)
+    assert not {"embed_folders", "embed_diverse"} & set(config.as_flags())
+
+
+def test_embedding_takes_the_encoder_of_the_start_as_its_run_had_it(here):
+    network = {"backbone": "resnet_tiny", "width": "4", "stem": "stride2", "image_size": "24",
+               "projection_dim": "8", "background": "black"}  # fmt: skip
+    with (here / "run" / "config.flags").open("a") as file:
+        file.writelines(f"--{name}={value}\n" for name, value in network.items())
+    (here / "run" / "saved_model").mkdir()
+    embed = ["--mode=embed", "--dataset=folder:photos"]
+    for start in ("run", f"{here}/run/", "run/encoder.keras", "run/saved_model/"):
+        flags = command_line.parse([*embed, f"--init_from={start}", "--stem=auto"]).as_flags()
+        assert network.items() <= flags.items()
+        assert (flags["epochs"], flags["dataset"]) == (str(Config().epochs), "folder:photos")
+    assert command_line.parse([*embed, "--init_from=run", "--width=8"]).width == 8
+    # Training may start another network from it.
+    assert command_line.parse(["--dataset=folder:photos", "--init_from=run"]).width == 16
+
+
+def test_a_new_run_has_another_directory_than_its_start(here):
+    (here / "runs").mkdir()
+    (here / "run").rename(here / "runs" / "photos")
+    for mode in ("train", "embed"):
+        arguments = [f"--mode={mode}", "--dataset=folder:photos", "--init_from=./runs/photos"]
+        assert command_line.parse(arguments).run_path == "runs/photos-2"
 
 
 def test_data_sets_of_one_name_have_directories_of_their_own(here):

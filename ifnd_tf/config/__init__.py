@@ -95,11 +95,11 @@ class Config(
         return tuple(name for name in settings if getattr(self, name) == "auto")
 
     def as_flags(self) -> dict[str, str]:
-        """Every setting that has a value, as `config.flags` spells it."""
+        """Every setting that has a value and is kept, as `config.flags` spells it."""
         without = self.undecided
         return {
             name: str(value)
-            for name, value in dataclasses.asdict(self).items()
+            for name, value in kept(dataclasses.asdict(self)).items()
             if value is not None and name not in without
         }
 
@@ -128,7 +128,7 @@ def free_flags() -> frozenset[str]:
 
 def kept(flags: Mapping[str, typing.Any]) -> dict[str, typing.Any]:
     """Those of some flags that a later command on the run directory takes over."""
-    names = {field.name for field in dataclasses.fields(Config)}
+    names = {field.name for field in dataclasses.fields(Config) if not field.metadata["once"]}
     return {name: value for name, value in flags.items() if name in names}
 
 

@@ -10,6 +10,19 @@ from ifnd_tf.config.run import STAGES
 from ifnd_tf.config.treatments import check_settings
 from ifnd_tf.errors import UserError, did_you_mean
 
+# Flags that name an encoder in place of a run's own, and the stages that take it.
+_OTHER_ENCODERS = {
+    "saved_model": {"evaluate", "embed"}, "embeddings": {"embed"}, "init_from": {"embed"},
+}  # fmt: skip
+
+
+def train_first(config: Any) -> str:
+    """What to do where the stages find no checkpoint."""
+    stages = set(config.stages) - {"check", "report"}
+    flags = [f"--{flag}" for flag, users in _OTHER_ENCODERS.items() if stages and stages <= users]
+    words = " or ".join([", ".join(flags[:-1]), flags[-1]] if flags[1:] else flags)
+    return f"run --mode=train first{f', or name another encoder by {words}' if words else ''}"
+
 
 def _check_stages(config: Any) -> None:
     """Raises `UserError` for a list with an unknown entry, or stages that do not go together."""
@@ -37,7 +50,8 @@ def _check_stages(config: Any) -> None:
 
 def _check_others(config: Any) -> None:
     """Raises `UserError` where a SavedModel or a file of embeddings is of no use."""
-    for flag, stages in (("saved_model", {"evaluate", "embed"}), ("embeddings", {"embed"})):
+    for flag in ("saved_model", "embeddings"):
+        stages = _OTHER_ENCODERS[flag]
         if getattr(config, flag) and set(config.stages) - {"check", "report", *stages}:
             raise UserError(
                 f"--{flag}: expected --mode={' or '.join(sorted(stages))}, because nothing is "

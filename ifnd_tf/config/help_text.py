@@ -6,6 +6,8 @@ import typing
 from collections.abc import Iterator
 
 from ifnd_tf.config import GROUPS, flagfile
+from ifnd_tf.config.comparison import Comparison
+from ifnd_tf.config.evaluation import Evaluation
 from ifnd_tf.config.setting import describe_range, value_type
 from ifnd_tf.errors import UserError, did_you_mean
 
@@ -34,6 +36,22 @@ COMMON = {
     "strategy": "devices: none, mirrored, tpu, ...",
 }
 
+
+# The flags that each stage has for itself, for --help=STAGE.
+STAGE_FLAGS = {
+    "check": ("mode", "workdir"),
+    "watch": ("mode", "workdir"),
+    "train": tuple(COMMON),
+    "evaluate": tuple(field.name for field in dataclasses.fields(Evaluation)),
+    "export": ("export_formats",),
+    "embed": (
+        "saved_model", "saved_model_signature", "saved_model_output", "embeddings", "init_from",
+        "embed_dataset", "embed_format", "embed_clusters", "embed_folders", "embed_diverse",
+        "duplicate_similarity",
+    ),
+    "report": ("report_examples", "report_share", "teacher_note"),
+    "compare": tuple(field.name for field in dataclasses.fields(Comparison)),
+}  # fmt: skip
 
 # What other programs call some of the flags.
 OTHER_NAMES = {
@@ -90,28 +108,35 @@ def full(width: int = 100) -> str:
     lines = [OPENING]
     for title, explained in groups():
         lines += [title, ""]
-        for each in explained:
-            lines.append(f"  --{each.name}={each.default}   ({each.kind})")
-            lines.append(textwrap.indent(textwrap.fill(each.help, width - 6), " " * 6))
+        lines += [_paragraph(each, width) for each in explained]
         lines.append("")
     lines.append(
         f"--preset=NAME: the flags of an experiment ({', '.join(flagfile.presets())}).\n"
         "--flagfile=FILE: flags from a file, one a line. Later flags override earlier ones.\n"
-        "--help=NAME: one flag."
+        "--help=NAME: one flag. --help=STAGE: the flags of a stage, such as embed."
     )
     return "\n".join(lines)
 
 
+def _paragraph(each: Explained, width: int = 100) -> str:
+    text = textwrap.indent(textwrap.fill(each.help, width - 6), " " * 6)
+    return f"  --{each.name}={each.default}   ({each.kind})\n{text}"
+
+
 def one(name: str) -> str:
-    """What --help=NAME prints: one flag.
+    """What --help=NAME prints: one flag, or the flags of a stage.
 
     Raises:
-        UserError: if there is no such flag.
+        UserError: if there is neither.
     """
     name = name.lstrip("-")
     explained = {each.name: each for _, settings in groups() for each in settings}
+    if name in STAGE_FLAGS:
+        flags = [_paragraph(explained[flag]) for flag in STAGE_FLAGS[name]]
+        return "\n".join([f"Flags of --mode={name}:", "", *flags])
     if name not in explained:
-        raise UserError(f"--help={name}: no such flag.{did_you_mean(name, explained)}")
+        known = [*explained, *STAGE_FLAGS]
+        raise UserError(f"--help={name}: no such flag or stage.{did_you_mean(name, known)}")
     each = explained[name]
     return "\n".join([f"--{name}={each.default}   ({each.kind})", *textwrap.wrap(each.help, 96)])
 

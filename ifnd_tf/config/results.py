@@ -54,14 +54,17 @@ class Results:
     embed_folders: str = changeable(
         "none",
         "Sort the image files into a folder for each cluster, embeddings/clusters/NNN: by symbolic "
-        "links, or by copies, for programs and disks that know no links.",
+        "links, or by copies, for programs and disks that know no links. Once: a later "
+        "--mode=embed does not repeat it.",
         ("none", "link", "copy"),
+        once=True,
     )
     embed_diverse: int = changeable(
         0,
         "Images in --mode=embed's diverse.csv: a subset that covers the data, each image as far as "
-        "possible from those before it. 0: no such list.",
+        "possible from those before it. 0: no such list. Once, as --embed_folders.",
         low=0,
+        once=True,
     )
     duplicate_similarity: float = changeable(
         0.95,

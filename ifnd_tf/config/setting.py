@@ -17,6 +17,7 @@ def setting(
     free: bool = False,
     repeats: bool = False,
     auto: bool = False,
+    once: bool = False,
     **bounds: float,
 ) -> Any:
     """A dataclass field that describes a flag.
@@ -30,12 +31,14 @@ def setting(
         repeats: whether the flag may be given several times; its values are joined by commas.
         auto: whether "auto" leaves the value to the data. `stages.auto` replaces it when the data
             is open, before anything is built, so that those who read a setting get its own type.
+        once: whether the flag is for the command alone that gives it: config.flags does not keep
+            it, so a later command on the same directory does not repeat it.
         **bounds: the range of a number: low or above, the least value, itself allowed or not; high
             or below, the greatest, itself allowed or not.
     """
     metadata = {
         "help": help, "choices": choices, "free": free, "repeats": repeats, "auto": auto,
-        "bounds": bounds,
+        "once": once, "bounds": bounds,
     }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 

@@ -21,8 +21,9 @@ class Note(NamedTuple):
 
     Attributes:
         kind: outside_splits, other_files, unlabelled, unreadable_folders, not_regular,
-            run_directories, unlabelled_split, one_folder or code_folder.
-        number: of images, files or folders.
+            run_directories, unlabelled_split, one_folder or code_folder; of rows of embeddings:
+            no_row, unusable_row, second_row or other_row.
+        number: of images, files, folders or rows.
         text: a sentence.
     """
 
@@ -99,11 +100,6 @@ def same_data(dataset: str, contents: Contents) -> SameState:
         f"--dataset={dataset}: expected the data that the checkpoint was trained on. "
         f"Received: other files. {_WAY_OUT}",
     )
-
-
-def counted(count: int, noun: str) -> str:
-    """A number of things, in words."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def named(names: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ from ifnd_tf.data.parquet import open_parquet
 from ifnd_tf.data.source import ArraySource, Source
 from ifnd_tf.data.tfds import open_tfds
 from ifnd_tf.errors import UserError
+from ifnd_tf.words import counted
 
 # Share of labelled images held out where there is no evaluation split.
 _HELD_OUT = 0.2
@@ -125,7 +126,8 @@ def subset(splits: Splits, *, num_classes: int = 0, num_images: int = 0) -> Spli
     wanted = num_classes or len(classes)
     if not 2 <= wanted <= len(classes):
         raise UserError(
-            f"--subset_classes: expected at least 2 and at most the {len(classes)} classes of "
+            f"--subset_classes: expected at least 2 and at most the "
+            f"{counted(len(classes), 'class', 'classes')} of "
             f"{train.name}. Received: {wanted}; choose another number, or a data set with labels."
         )
     classes, least = classes[:wanted], int(counts[:wanted].min())

@@ -7,20 +7,23 @@ may be absolute, or relative to the data set's folder or to one above it.
 import hashlib
 import os
 import posixpath
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ifnd_tf.data import embedding_columns
-from ifnd_tf.data.contents import counted, named
+from ifnd_tf.data.contents import Note, named
 from ifnd_tf.errors import UserError, did_you_mean_path
+from ifnd_tf.words import counted
 
 SUFFIXES = (".npz", ".parquet")
 # Flag -> its spellings that are no path.
 WORDS = {"detect_with": ("encoder", "keys"), "teacher": ("",), "embeddings": ("",)}
 # Flags that also name a SavedModel.
 MODELS = ("detect_with", "teacher")
+# In place of a row's example.
+_NONE, _SEVERAL = -1, -2
 
 
 class Rows(NamedTuple):
@@ -29,12 +32,12 @@ class Rows(NamedTuple):
     Attributes:
         points: float32 [N, D], see `centred`; zeros where there is none.
         identity: of their origin: what a run that goes on must find again.
-        notes: rows that are missing, doubled, extra or unusable, in words.
+        notes: on rows that are missing, doubled, extra or unusable.
     """
 
     points: np.ndarray
     identity: str
-    notes: str = ""
+    notes: tuple[Note, ...] = ()
 
     @property
     def known(self) -> np.ndarray:
@@ -91,7 +94,13 @@ def identity(path: str) -> str:
     return digest.hexdigest()
 
 
-def read(flag: str, path: str, names: Sequence[str], readable: np.ndarray) -> Rows:
+def read(
+    flag: str,
+    path: str,
+    names: Sequence[str],
+    readable: np.ndarray,
+    others: Sequence[str] = (),
+) -> Rows:
     """Reads a file and finds each example's row.
 
     Args:
@@ -99,26 +108,22 @@ def read(flag: str, path: str, names: Sequence[str], readable: np.ndarray) -> Ro
         path: the file, on disk or gs://.
         names: of the N examples, their paths or ids.
         readable: int [m], the examples that should have a row.
+        others: names of examples that may have a row, which is not used.
 
     Raises:
         UserError: if the file is not what its suffix says, lacks a column, holds rows of several
             widths, or has no row for any example.
     """
     path = os.path.expanduser(path)
-    columns = embedding_columns.read_columns(flag, path)
-    values = columns["embedding"]
-    by_path = "path" in columns
-    keys = columns["path" if by_path else "index"]
-    if values.ndim != 2 or values.shape[1] < 2 or values.dtype.kind not in "fiu":
-        raise embedding_columns.wrong(
-            flag, path, f"embedding of shape {list(values.shape)} and type {values.dtype}"
-        )
-    if len(keys) != len(values) or keys.ndim != 1 or keys.dtype.kind not in "OUSiu":
-        raise embedding_columns.wrong(
-            flag, path, f"{len(keys)} keys of type {keys.dtype} for {len(values)} rows"
-        )
+    keys, values, by_path = _table(flag, path)
     shown = [text.decode() if isinstance(text, bytes) else str(text) for text in keys.tolist()]
-    place = _by_path(flag, path, shown, names) if by_path else _by_index(keys, len(names))
+    place = _by_path(shown, names) if by_path else _by_index(keys, len(names))
+    if len(several := np.flatnonzero(place == _SEVERAL)):
+        raise UserError(
+            f"--{flag}={path}: expected paths that tell the images apart. Received: "
+            f"{named([shown[several[0]]])}, in which several images' paths end; make the paths "
+            "relative to the data set's folder."
+        )
     if not np.any(place >= 0):
         raise UserError(
             f"--{flag}={path}: expected rows of the images, such as {named(names[:2])}. "
@@ -136,19 +141,43 @@ def read(flag: str, path: str, names: Sequence[str], readable: np.ndarray) -> Ro
             f"--{flag}={path}: expected rows that tell images apart. Received: "
             f"{counted(len(found), 'row')} of NaN, infinity or zeros alone, or all the same."
         )
-    notes = {
-        "without a row": [names[int(i)] for i in np.setdiff1d(readable, found)],
-        "with NaN, infinity or zeros alone in the row": [
-            names[int(i)] for i in found[~usable[found]]
-        ],
-        "with a second row, which is left out": [
-            shown[row] for row in np.setdiff1d(np.flatnonzero(place >= 0), first)
-        ],
-    }
-    said = [f"{counted(len(x), 'image')} {words} ({named(x)})" for words, x in notes.items() if x]
-    if others := [shown[row] for row in np.flatnonzero(place < 0)]:
-        said.append(f"{counted(len(others), 'row')} of no image of the data ({named(others)})")
-    return Rows(points, identity(path), "; ".join(said))
+    unknown = np.flatnonzero(place < 0)
+    if by_path and others:
+        unknown = unknown[_by_path([shown[row] for row in unknown], others) == _NONE]
+    doubled = np.setdiff1d(np.flatnonzero(place >= 0), first)
+    kinds = (
+        ("no_row", "image", "without a row", names, np.setdiff1d(readable, found)),
+        ("unusable_row", "image", "with NaN, infinity or zeros alone in the row", names,
+         found[~usable[found]]),
+        ("second_row", "image", "with a second row, which is left out", shown, doubled),
+        ("other_row", "row", "of no image of the data", shown, unknown),
+    )  # fmt: skip
+    return Rows(points, identity(path), tuple(_notes(f"--{flag}={path}", kinds)))
+
+
+def _table(flag: str, path: str) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Keys [n] and rows [n, D] of a file, and whether the keys are paths."""
+    columns = embedding_columns.read_columns(flag, path)
+    values = columns["embedding"]
+    by_path = "path" in columns
+    keys = columns["path" if by_path else "index"]
+    if values.ndim != 2 or values.shape[1] < 2 or values.dtype.kind not in "fiu":
+        raise embedding_columns.wrong(
+            flag, path, f"embedding of shape {list(values.shape)} and type {values.dtype}"
+        )
+    if len(keys) != len(values) or keys.ndim != 1 or keys.dtype.kind not in "OUSiu":
+        raise embedding_columns.wrong(
+            flag, path, f"{len(keys)} keys of type {keys.dtype} for {len(values)} rows"
+        )
+    return keys, values, by_path
+
+
+def _notes(start: str, kinds: Iterable[tuple[str, str, str, Any, np.ndarray]]) -> Iterator[Note]:
+    """A note of each (kind, noun, words, names, places in them) that has places."""
+    for kind, noun, words, among, places in kinds:
+        if len(places):
+            some = named(among[int(i)] for i in places)
+            yield Note(kind, len(places), f"{start}: {counted(len(places), noun)} {words} ({some})")
 
 
 def centred(points: np.ndarray) -> np.ndarray:
@@ -175,29 +204,23 @@ def centred(points: np.ndarray) -> np.ndarray:
 
 
 def _by_index(keys: np.ndarray, count: int) -> np.ndarray:
-    """int [n]: the example of each row, -1 for none."""
+    """int [n]: the example of each row, or _NONE."""
     if keys.dtype.kind not in "iu":
-        return np.full(len(keys), -1)
-    return np.where((keys >= 0) & (keys < count), keys, -1).astype(np.int64)
+        return np.full(len(keys), _NONE)
+    return np.where((keys >= 0) & (keys < count), keys, _NONE).astype(np.int64)
 
 
-def _by_path(flag: str, path: str, keys: Sequence[str], names: Sequence[str]) -> np.ndarray:
-    """int [n]: the example whose path ends in each row's, -1 for none."""
+def _by_path(keys: Sequence[str], names: Sequence[str]) -> np.ndarray:
+    """int [n]: the example whose path ends in each row's, or _NONE or _SEVERAL."""
     wanted = [posixpath.normpath(key) for key in keys]
     parts = [os.path.abspath(name).split("/") for name in names]
-    place = np.full(len(keys), -1)
+    place = np.full(len(keys), _NONE)
     for depth in {key.count("/") + 1 for key in wanted}:
         ends: dict[str, int] = {}
         for index, each in enumerate(parts):
             end = "/".join(each[-depth:])
-            ends[end] = index if end not in ends else -2
+            ends[end] = index if end not in ends else _SEVERAL
         for row, key in enumerate(wanted):
             if key.count("/") + 1 == depth:
-                place[row] = ends.get(key, -1)
-    if len(several := np.flatnonzero(place == -2)):
-        raise UserError(
-            f"--{flag}={path}: expected paths that tell the images apart. Received: "
-            f"{named([keys[several[0]]])}, in which several images' paths end; make the paths "
-            "relative to the data set's folder."
-        )
+                place[row] = ends.get(key, _NONE)
     return place

@@ -55,8 +55,7 @@ class FileSource(Source):
         # Names need not be UTF-8, which TensorFlow expects of a str.
         return np.array([os.fsencode(path) for path in self._paths], object)
 
-    def subset(self, indices: np.ndarray) -> "FileSource":
-        """A source of its own with these examples, renumbered from 0."""
-        targets = None if self.targets is None else self.targets[indices]
-        parts = self._paths[indices], self.labels[indices], self.class_names, targets
-        return FileSource(self.name, "", *parts)
+    def limit(self, indices: np.ndarray) -> None:
+        """See `Source.limit`."""
+        super().limit(indices)
+        self._paths, self._table = self._paths[indices], None

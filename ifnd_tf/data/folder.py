@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ifnd_tf.data.contents import Contents, Note, counted, named, printable
+from ifnd_tf.data.contents import Contents, Note, named, printable
 from ifnd_tf.data.file_source import FileSource
 from ifnd_tf.data.folder_files import find_files
 from ifnd_tf.data.source import EVAL_SPLITS
 from ifnd_tf.errors import UserError
+from ifnd_tf.words import counted
 
 # Other names of split folders, and folders of images that have no class.
 _ALIASES = {"train": ("training",), "test": ("testing",)}

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from ifnd_tf.data.contents import Note, counted, named, printable
+from ifnd_tf.data.contents import Note, named, printable
 from ifnd_tf.data.image_formats import (
     ARCHIVES,
     FORMAT_BY_EXTENSION,
@@ -17,6 +17,7 @@ from ifnd_tf.data.image_formats import (
     readable_extensions,
 )
 from ifnd_tf.errors import UserError, did_you_mean_path
+from ifnd_tf.words import counted
 
 # Of files beside images, of which there may be many: not worth a look.
 _NO_IMAGES = {

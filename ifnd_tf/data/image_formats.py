@@ -6,6 +6,8 @@ import importlib.util
 import io
 from typing import Any
 
+from ifnd_tf.words import counted
+
 # Formats that are read, by the extensions of their files.
 EXTENSIONS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -92,6 +94,6 @@ def unreadable_reason(contents: bytes) -> str:
     if not name:
         return f"no image that is read here: begins with {contents[:8]!r}"
     if len(contents) < 32:
-        return f"truncated {name}: {len(contents)} bytes"
+        return f"truncated {name}: {counted(len(contents), 'byte')}"
     package = missing_plugin(name)
     return f"{name} needs pip install {package}" if package else ""

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.data.source import Source
+from ifnd_tf.errors import UserError
 
 
 class LazyLabels(Source):
@@ -18,11 +19,23 @@ class LazyLabels(Source):
         num_examples: N.
         class_names: the classes, by label.
         has_labels: whether examples have labels.
+        split: the split that was asked for, in words.
+
+    Raises:
+        UserError: if there are no examples.
     """
 
     def __init__(
-        self, name: str, num_examples: int, class_names: Sequence[str], *, has_labels: bool
+        self,
+        name: str,
+        num_examples: int,
+        class_names: Sequence[str],
+        *,
+        has_labels: bool,
+        split: str,
     ):
+        if not num_examples:
+            raise UserError(f"--dataset={name}: expected examples. Received: none in {split}.")
         super().__init__(name, num_examples, class_names, np.full(num_examples, -1, np.int32))
         self._has_labels, self._read = has_labels, np.full(num_examples, not has_labels)
 
@@ -51,10 +64,10 @@ class LazyLabels(Source):
         """See `Source.learn_none`."""
         self._read[list(indices)] = True
 
-    def hand_labels(self, part: "LazyLabels", indices: np.ndarray) -> None:
-        """Gives a subset the labels that are known."""
-        known = self._read[indices]
-        part.learn(np.flatnonzero(known), self.labels[indices][known])
+    def limit(self, indices: np.ndarray) -> None:
+        """See `Source.limit`; what is learned of a subset is not known of the whole."""
+        super().limit(indices)
+        self._read = self._read[indices]
 
     def learning(self, batches: tf.data.Dataset) -> tf.data.Dataset:
         """See `Source.learning`."""

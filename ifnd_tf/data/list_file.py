@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf.data.contents import Contents, Note, counted, named
+from ifnd_tf.data.contents import Contents, Note, named
 from ifnd_tf.data.file_source import FileSource
 from ifnd_tf.data.source import Source
 from ifnd_tf.errors import UserError, did_you_mean_path
+from ifnd_tf.words import counted
 
 # Between the labels of an image that has several.
 SEPARATOR = ";"

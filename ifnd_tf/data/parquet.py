@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
-from ifnd_tf.data.contents import Contents
+from ifnd_tf.data.contents import Contents, named
 from ifnd_tf.data.parquet_columns import columns, image_bytes, opened, unreadable_cell
 from ifnd_tf.data.source import EVAL_SPLITS
 from ifnd_tf.data.stream_source import StreamSource
@@ -79,18 +79,10 @@ class ParquetSource(StreamSource):
     Args:
         name: how the user named it.
         paths: of the files, in order.
-        selected: int `[N]` ascending rows to which the source is limited.
-        labels: int32 `[N]` of the rows, if they were read already.
     """
 
-    def __init__(
-        self,
-        name: str,
-        paths: Sequence[str],
-        selected: np.ndarray | None = None,
-        labels: np.ndarray | None = None,
-    ):
-        self._paths, start = list(paths), f"--dataset={name}"
+    def __init__(self, name: str, paths: Sequence[str]):
+        start = f"--dataset={name}"
         files = [opened(start, path) for path in paths]
         self._columns = columns(start, files[0].schema_arrow)
         for path, file in zip(paths, files, strict=True):
@@ -113,14 +105,11 @@ class ParquetSource(StreamSource):
         )
         super().__init__(
             name, parts, lengths, self._columns.class_names,
-            selected=selected, has_labels=bool(self._columns.label),
+            has_labels=bool(self._columns.label), split=named(paths),
         )  # fmt: skip
-        if not self.num_examples:
-            raise UserError(f"--dataset={name}: expected rows. Received: none in {paths[0]}, ...")
-        if self._columns.label and labels is None:
+        if self._columns.label:
             column = [self._label_column(*each) for each in zip(paths, files, strict=True)]
-            labels = np.concatenate(column)[self._selected]
-        self.recall(labels)
+            self.recall(np.concatenate(column))
 
     def describe(self, index: int) -> str:
         """The file's name and the row in it."""
@@ -137,10 +126,6 @@ class ParquetSource(StreamSource):
             return unreadable_cell(path, int(group), self._columns.image, place)
         except (OSError, pa.ArrowException):  # damaged since it was opened
             return super().reason(index)
-
-    def subset(self, indices: np.ndarray) -> "ParquetSource":
-        """A source of its own with these examples, renumbered from 0; `indices` ascend."""
-        return ParquetSource(self.name, self._paths, self._selected[indices], self.labels[indices])
 
     def read(self, path: tf.Tensor, group: tf.Tensor, rows: tf.Tensor) -> tf.data.Dataset:
         """Image bytes and labels of a row group; of one that cannot be read, empty images."""

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ifnd_tf.data.contents import counted
 from ifnd_tf.data.image_formats import unreadable_reason
 from ifnd_tf.errors import UserError, cause
+from ifnd_tf.words import counted
 
 
 class Columns(NamedTuple):

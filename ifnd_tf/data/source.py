@@ -1,5 +1,6 @@
 """A set of examples whose indices stay the same across epochs, shards, restarts and machines."""
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -24,18 +25,18 @@ class Unreadable(NamedTuple):
 class Source:
     """Examples 0 to N - 1: `{"index": int32, "image": bytes or uint8 HWC, "label": int32}`.
 
-    Subclasses give `subset`, `describe` and either `fetch` (random access) or `stream`.
+    Subclasses give `describe`, either `fetch` (random access) or `stream`, and extend `limit`.
 
     Attributes:
         name: how the user named it.
         num_examples: N, unreadable examples included.
         class_names: the classes, by label; empty for data without labels.
         labels: int32 `[N]`, -1 where unknown; see `LazyLabels`.
-        targets: int8 `[N, C]` of images with several labels each: 1 present, 0 absent, -1
-            unknown; None for data of one label an image. Where there are targets, labels are -1.
+        targets: int8 `[N, C]` where images have several labels each, and `labels` are -1: 1
+            present, 0 absent, -1 unknown; else None.
         random_access: whether `fetch` works.
         unreadable: examples known not to decode, by index; they keep their place in the index.
-        lost: by index, examples that could be read at first and later, while training, not.
+        lost: by index, examples that could be read at first, and not while training.
         scanned: whether every image was tried, so that `unreadable` is complete.
         cache: what `scan` kept: `pixels` of a source that is not in memory from the start.
         decoding: how its encoded images become pixels.
@@ -54,8 +55,7 @@ class Source:
         class_names: Sequence[str] = (),
         labels: np.ndarray | None = None,
     ):
-        self.name = name
-        self.num_examples = num_examples
+        self.name, self.num_examples = name, num_examples
         self.class_names = tuple(class_names)
         self._labels = None if labels is None else np.asarray(labels, np.int32)
         self.unreadable: list[Unreadable] = []
@@ -116,13 +116,22 @@ class Source:
 
     def mask(self, indices: np.ndarray) -> np.ndarray:
         """bool `[N]`: which examples are among the indices."""
-        among = np.zeros(self.num_examples, bool)
-        among[indices] = True
-        return among
+        return np.isin(np.arange(self.num_examples), indices)
 
     def subset(self, indices: np.ndarray) -> "Source":
         """A source of its own with these examples (ascending), renumbered from 0."""
-        raise NotImplementedError
+        part = copy.copy(self)
+        part.limit(np.asarray(indices))
+        return part
+
+    def limit(self, indices: np.ndarray) -> None:
+        """Leaves these examples (ascending) alone, renumbered from 0."""
+        place = {int(old): new for new, old in enumerate(indices)}
+        bad = [each for each in self.unreadable if each.index in place]
+        self.unreadable = [each._replace(index=place[each.index]) for each in bad]
+        self.num_examples, self.lost, self.cache = len(indices), {}, None
+        self._labels = None if self._labels is None else self._labels[indices]
+        self.targets = None if self.targets is None else self.targets[indices]
 
     def lose(self, index: int) -> None:
         """Notes that an example could not be read; -1 for one whose index is not known."""
@@ -227,10 +236,10 @@ class ArraySource(Source):
         """uint8 `[H, W, 3]` of an index."""
         return tf.gather(self.pixels, index)
 
-    def subset(self, indices: np.ndarray) -> "ArraySource":
-        """A source of its own with these examples, renumbered from 0."""
-        parts = self._images[indices], self.labels[indices], self.class_names, self._ids[indices]
-        return ArraySource(self.name, *parts)
+    def limit(self, indices: np.ndarray) -> None:
+        """See `Source.limit`."""
+        super().limit(indices)
+        self._images, self._ids = self._images[indices], self._ids[indices]
 
 
 def host_constant(values: np.ndarray) -> tf.Tensor:

@@ -29,8 +29,7 @@ class StreamSource(LazyLabels):
         parts: columns that describe the parts to `read`, each `[P]`.
         lengths: int `[P]`, examples of each part.
         class_names: the classes, by label.
-        selected: int `[N]` ascending places in the whole to which the source is limited.
-        has_labels: whether examples have labels.
+        has_labels, split: see `LazyLabels`.
     """
 
     random_access = False
@@ -42,16 +41,25 @@ class StreamSource(LazyLabels):
         lengths: np.ndarray,
         class_names: Sequence[str] = (),
         *,
-        selected: np.ndarray | None = None,
         has_labels: bool,
+        split: str,
     ):
         self._parts, self._lengths = tuple(parts), lengths.astype(np.int64)
         self._offsets = np.cumsum(self._lengths) - self._lengths
         count = int(self._lengths.sum())
-        self._selected = np.arange(count) if selected is None else selected
-        self._number = np.full(count, -1, np.int32)
-        self._number[self._selected] = np.arange(len(self._selected))
-        super().__init__(name, len(self._selected), class_names, has_labels=has_labels)
+        super().__init__(name, count, class_names, has_labels=has_labels, split=split)
+        self._select(np.arange(count))
+
+    def _select(self, places: np.ndarray) -> None:
+        """Takes the examples at some places of the whole, int `[N]` ascending."""
+        self._selected = places
+        self._number = np.full(int(self._lengths.sum()), -1, np.int32)
+        self._number[places] = np.arange(len(places))
+
+    def limit(self, indices: np.ndarray) -> None:
+        """See `Source.limit`."""
+        super().limit(indices)
+        self._select(self._selected[indices])
 
     def reason(self, index: int) -> str:
         """Why an image cannot be read, in one line."""

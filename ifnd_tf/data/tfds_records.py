@@ -18,10 +18,9 @@ class TfdsRecords(LazyLabels):
         name: how the user named it.
         builder: a prepared `tfds.core.DatasetBuilder`.
         split: a split or a slice of one.
-        selected: int `[N]` ascending places within the split to which the source is limited.
     """
 
-    def __init__(self, name: str, builder: Any, split: str, selected: np.ndarray | None = None):
+    def __init__(self, name: str, builder: Any, split: str):
         try:
             from array_record.python.array_record_data_source import ArrayRecordDataSource
         except ImportError as error:  # it has no builds for some systems
@@ -30,16 +29,13 @@ class TfdsRecords(LazyLabels):
                 "install array-record, or prepare the data as tfrecord."
             ) from error
         self._files = file_instructions(name, builder, split)
-        self._records = ArrayRecordDataSource(self._files)
-        self._selected = np.arange(len(self._records)) if selected is None else selected
-        self._builder, self._split = builder, split
         self._features = Features(name, builder)
         super().__init__(
-            name, len(self._selected), self._features.class_names,
-            has_labels=bool(self._features.label),
+            name, sum(each.take for each in self._files), self._features.class_names,
+            has_labels=bool(self._features.label), split=repr(split),
         )  # fmt: skip
-        if not self.num_examples:
-            raise UserError(f"--dataset={name}: expected examples. Received: none in {split!r}.")
+        self._records = ArrayRecordDataSource(self._files)
+        self._selected = np.arange(self.num_examples)
 
     def describe(self, index: int) -> str:
         """The example's tfds id."""
@@ -55,11 +51,10 @@ class TfdsRecords(LazyLabels):
         """The records that are read of each file: first and end."""
         return {str(each.filename): (each.skip, each.skip + each.take) for each in self._files}
 
-    def subset(self, indices: np.ndarray) -> "TfdsRecords":
-        """A source of its own with these examples, renumbered from 0; `indices` ascend."""
-        part = TfdsRecords(self.name, self._builder, self._split, self._selected[indices])
-        self.hand_labels(part, indices)
-        return part
+    def limit(self, indices: np.ndarray) -> None:
+        """See `Source.limit`."""
+        super().limit(indices)
+        self._selected = self._selected[indices]
 
     def fetch(self, index: tf.Tensor) -> tf.Tensor:
         """The encoded image; "" where the file cannot be read."""

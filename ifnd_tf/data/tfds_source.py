@@ -20,22 +20,18 @@ class TfdsSource(StreamSource):
         name: how the user named it.
         builder: a prepared `tfds.core.DatasetBuilder`.
         split: a split or a slice of one.
-        selected: int `[N]` ascending places within the split to which the source is limited.
     """
 
-    def __init__(self, name: str, builder: Any, split: str, selected: np.ndarray | None = None):
+    def __init__(self, name: str, builder: Any, split: str):
         instructions = file_instructions(name, builder, split)
         take = np.array([each.take for each in instructions], np.int64)
         paths = np.array([str(each.filename) for each in instructions], object)
         skips = np.array([each.skip for each in instructions], np.int64)
-        self._builder, self._split = builder, split
         self._features = Features(name, builder)
         super().__init__(
             name, (paths, skips, take), take, self._features.class_names,
-            selected=selected, has_labels=bool(self._features.label),
+            has_labels=bool(self._features.label), split=repr(split),
         )  # fmt: skip
-        if not self.num_examples:
-            raise UserError(f"--dataset={name}: expected examples. Received: none in {split!r}.")
 
     def describe(self, index: int) -> str:
         """The example's tfds id."""
@@ -47,12 +43,6 @@ class TfdsSource(StreamSource):
     def spans(self) -> dict[str, tuple[int, int]]:
         """The records that are read of each file: first and end."""
         return {path: (skip, skip + take) for path, skip, take in zip(*self._parts, strict=True)}
-
-    def subset(self, indices: np.ndarray) -> "TfdsSource":
-        """A source of its own with these examples, renumbered from 0; `indices` ascend."""
-        part = TfdsSource(self.name, self._builder, self._split, self._selected[indices])
-        self.hand_labels(part, indices)
-        return part
 
     def read(self, path: tf.Tensor, skip: tf.Tensor, take: tf.Tensor) -> tf.data.Dataset:
         """`take` serialised examples of a file after the first `skip`."""

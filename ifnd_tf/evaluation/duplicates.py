@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from ifnd_tf.words import counted
+
 # Of images that are compared with all others of their cluster at a time.
 _ROWS = 1024
 
@@ -23,6 +25,12 @@ class Duplicates(NamedTuple):
     original: np.ndarray
     similarity: np.ndarray
     exact: np.ndarray
+
+    @property
+    def counts(self) -> str:
+        """How many there are, in words."""
+        exact = int(self.exact.sum())
+        return f"{exact:,} exact and {counted(len(self.exact) - exact, 'near duplicate')}"
 
 
 def fingerprint(images: tf.Tensor) -> tf.Tensor:

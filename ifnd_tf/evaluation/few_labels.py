@@ -9,6 +9,7 @@ from ifnd_tf.distribute import stateless_random
 from ifnd_tf.errors import UserError
 from ifnd_tf.evaluation.embed import Embeddings
 from ifnd_tf.evaluation.linear_probe import linear_probe
+from ifnd_tf.words import counted
 
 _PURPOSE = 31  # Keeps these draws apart from others with the same seed.
 
@@ -58,9 +59,9 @@ def subset_sizes(
         which = int(classes[counts.argmin()])
         name = class_names[which] if which < len(class_names) else str(which)
         raise UserError(
-            f"--label_shares: expected at least {each} images of every class for a balanced "
-            f"{subset_name(share)}. Received: {counts.min()} of class {name!r}; ask for a smaller "
-            "share, or leave few_labels and finetune out of --protocols."
+            f"--label_shares: expected at least {counted(each, 'image')} of every class for a "
+            f"balanced {subset_name(share)}. Received: {counts.min()} of class {name!r}; ask for a "
+            "smaller share, or leave few_labels and finetune out of --protocols."
         )
     return classes, each
 

@@ -190,7 +190,7 @@ def _draw(axes: Axes, line: Series, number: int, *, marker: bool = True) -> None
     options: dict[str, Any] = {"color": colour, "label": line.name}
     if line.dashed:
         options["linestyle"] = (0, (5, 3))
-    elif marker:
+    if marker and (not line.dashed or len(x) == 1):  # one point makes no line
         options["marker"] = MARKERS[number % len(MARKERS)]
         options["markevery"] = max(1, -(-len(x) // _MOST_MARKERS))
     axes.plot(x, np.where(np.isfinite(y), y, np.nan), **options)

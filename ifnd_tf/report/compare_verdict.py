@@ -5,6 +5,7 @@ from typing import Any
 from ifnd_tf.report.compare_ranks import measures
 from ifnd_tf.report.compare_statistics import Difference, difference
 from ifnd_tf.run.metric_names import describe
+from ifnd_tf.words import counted
 
 
 def verdict(summary: dict[str, Any]) -> list[str]:
@@ -41,16 +42,18 @@ def _ranked(summary: dict[str, Any], name: str) -> str:
     against = ranking[name]["against_baseline"]
     if own["low"] is None or name not in names or not against:
         return ""
-    seeds, counted = len(own["by_seed"]), len(measures(summary["protocols"]))
-    over = f"{counted} measure{'s' * (counted > 1)} and {seeds} seeds"
+    over = (
+        f"{counted(len(measures(summary['protocols'])), 'measure')} and "
+        f"{counted(len(own['by_seed']), 'seed')}"
+    )
     if names[0] == baseline:
         return (
             f"No variant without labels ranks above {baseline}: by mean rank over {over} it has "
             f"{_rank(ranking[baseline])}, and the next, {name}, {_rank(ranking[name])}."
         )
     text = (
-        f"By mean rank over {over}, {name} is the best of {len(names)} variants without labels: "
-        f"{_rank(ranking[name])}. In the mean of the measures its lead over {baseline} is "
+        f"By mean rank over {over}, {name} is the best of {counted(len(names), 'variant')} without "
+        f"labels: {_rank(ranking[name])}. In the mean of the measures its lead over {baseline} is "
         f"{_lead(Difference(**against))}"
     )
     second = names[1]
@@ -107,7 +110,7 @@ def conclusion(summary: dict[str, Any], name: str) -> str:
     better = sum(each.mean > 0 for each in clear.values())
     return (
         f"Against {baseline}, {name} is clearly better in {better} and clearly worse in "
-        f"{len(clear) - better} of {len(found)} protocols; the largest differences: "
+        f"{len(clear) - better} of {counted(len(found), 'protocol')}; the largest differences: "
         f"{'; '.join(told)}."
     )
 

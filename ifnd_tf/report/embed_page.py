@@ -22,9 +22,10 @@ def render(
     clusters: np.ndarray,
     confidence: np.ndarray,
     groups: Sequence[tuple[int, list[int], str]],
-    duplicates: tuple[int, int],
+    duplicates: str,
     oddness: np.ndarray,
     diverse: np.ndarray,
+    data: Section,
     class_names: Sequence[str],
     seed: int,
 ) -> str:
@@ -36,9 +37,10 @@ def render(
             `[N, s, s, 3]`.
         clusters, confidence: of each image, `[N]`.
         groups: images, some of those that repeat each, and in words how.
-        duplicates: how many exact and near ones there are in all.
+        duplicates: how many exact and near ones there are in all, in words.
         oddness: float `[N]`, see `evaluation.odd`.
         diverse: int, images of a diverse subset in order; empty without one.
+        data: notes on the images, and those that were skipped.
         class_names: the classes, by label.
         seed: of the images on the map.
     """
@@ -53,6 +55,7 @@ def render(
         Section("Duplicates", "Exact and near duplicates", pictures=list(groups)),
         Section("Odd", "Odd ones out", pictures=odd),
         Section("Diverse", "A diverse subset", pictures=first),
+        data,
     ]
     return html.render(
         "embed.html",

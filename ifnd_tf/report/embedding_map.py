@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from ifnd_tf.report import charts
 from ifnd_tf.report.charts import COLOURS, INK, MARKERS, PAPER, SYMBOLS
+from ifnd_tf.words import counted
 
 _MOST_NAMES = 20
 # Below this t-SNE has too few neighbours to look at.
@@ -122,7 +123,7 @@ def draw(
                     x, y, names.get(int(number), str(number)), color=INK, size=10,
                     weight="bold", ha="center", va="center", bbox=box,
                 ).set_in_layout(False)  # fmt: skip
-        words = f"{len(where)} images in {len(found)} groups"
+        words = f"{counted(len(where), 'image')} in {counted(len(found), 'group')}"
         return Drawing(
             charts.svg(figure, title, words).replace('id="points"', 'class="points"'), order
         )

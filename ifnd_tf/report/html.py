@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import jinja2
 
+from ifnd_tf.words import counted
+
 
 class Table(NamedTuple):
     """A table of plain text; not shown without rows.
@@ -90,6 +92,7 @@ def _templates() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["sentence"] = _sentence
+    environment.globals["counted"] = counted
     return environment
 
 

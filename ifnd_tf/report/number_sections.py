@@ -1,15 +1,16 @@
 """The report's sections of numbers: results, training, health, cost and settings."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from ifnd_tf.report import published
 from ifnd_tf.report.charts import Series, line_chart
 from ifnd_tf.report.html import Section, Table
 from ifnd_tf.run.metric_names import describe
 from ifnd_tf.run.records import RunRecords
+from ifnd_tf.words import counted
 
 _UNREADABLE_SHOWN = 20
-_BASELINES = ("untrained_", "raw_pixel_")
+_BASELINES = {"untrained_": "untrained", "raw_pixel_": "raw pixels"}
 
 
 def result_text(run: RunRecords, name: str) -> str:
@@ -26,15 +27,18 @@ def results(run: RunRecords) -> Section:
     """The encoder beside its baselines, then all other results."""
     compared = [n for n in sorted(run.results) if any(p + n in run.results for p in _BASELINES)]
     compared = [name for name in compared if not name.endswith("_std")]
+    floors = {p: w for p, w in _BASELINES.items() if any(p + n in run.results for n in compared)}
     beside = [
-        [describe(name).text, *(result_text(run, prefix + name) for prefix in ("", *_BASELINES))]
+        [describe(name).text, *(result_text(run, prefix + name) for prefix in ("", *floors))]
         for name in compared
     ]
+    header = ["", "encoder" if run.given_encoder else "trained", *floors.values()]
     encoder = ("knn", "linear", "cluster", "transfer", "finetune", "label")
     tables = [
         published.beside(run),
-        Table(beside, ["", "trained", "untrained", "raw pixels"], "Baselines", numbers=[1, 2, 3]),
+        Table(beside, header, "Baselines", numbers=range(1, len(header))),
         numbers(run, "Encoder", starts=encoder, without=compared),
+        numbers(run, "Embedding, see embeddings/index.html", starts=("embedded_",)),
     ]
     return Section("Results", "Results", tables=tables)
 
@@ -128,16 +132,29 @@ def numbers(
     return Table(rows, caption=caption, numbers=[1])
 
 
-def data(run: RunRecords) -> Section:
-    """What is to be known of the data: notes, and unreadable images, which training skips."""
+def data_of(run: RunRecords) -> Section:
+    """What is to be known of a run's data."""
     found = run.results.get("data_notes")
-    found = found if isinstance(found, list) else []
-    notes = [[str(n.get("text", ""))] for n in found if isinstance(n, dict)]
-    caption = f"{len(run.unreadable):,} unreadable images, skipped"
-    if len(run.unreadable) > _UNREADABLE_SHOWN:
-        caption += f"; the first {_UNREADABLE_SHOWN}, all in unreadable.tsv"
-    table = Table(run.unreadable[:_UNREADABLE_SHOWN], ["index", "image", "reason"], caption)
-    return Section("Data", "Data", tables=[Table(notes, caption="Notes"), table])
+    notes = [n for n in found if isinstance(n, dict)] if isinstance(found, list) else []
+    return data([str(n.get("text", "")) for n in notes], run.unreadable)
+
+
+def data(notes: Sequence[str], unreadable: Sequence[Sequence]) -> Section:
+    """What is to be known of the data.
+
+    Args:
+        notes: sentences.
+        unreadable: index, name and reason of each image that was skipped.
+    """
+    caption = f"{counted(len(unreadable), 'unreadable image')}, skipped"
+    if len(unreadable) > _UNREADABLE_SHOWN:
+        caption += f"; the first {_UNREADABLE_SHOWN}"
+    rows = [[*map(str, row)] for row in unreadable[:_UNREADABLE_SHOWN]]
+    tables = [
+        Table([[note] for note in notes], caption="Notes"),
+        Table(rows, ["index", "image", "reason"], caption),
+    ]
+    return Section("Data", "Data", tables=tables)
 
 
 def settings(run: RunRecords) -> Section:

@@ -21,7 +21,8 @@ def beside(run: RunRecords) -> Table:
     """The run beside the ten seeds; without rows where its settings are others."""
     found = read()
     treated = run.flags.get("treatment", "eliminate") != "eliminate"  # no flag of those runs
-    if treated or any(run.flags.get(name) != text for name, text in found["flags"].items()):
+    other = treated or run.given_encoder
+    if other or any(run.flags.get(name) != text for name, text in found["flags"].items()):
         return Table([])
     rows = [
         [

@@ -55,6 +55,7 @@ def write(path: str) -> str:
         pictures=shown,
         points=picture_sections.map_points(shown, names) if shown else [],
         verdict=judge(run),
+        done=_done(run),
         tiles=_TILES,
         describe=describe,
         duration=duration,
@@ -67,9 +68,18 @@ def write(path: str) -> str:
 
 def _title(run: RunRecords) -> str:
     name = run.flags.get("experiment") or run.path.rstrip("/").rsplit("/", 1)[-1]
+    if run.given_encoder:
+        return f"{name}: images {_done(run)} by another encoder"
     detector = run.flags.get("detector", "")
     method = (_FRAMEWORKS.get(run.flags.get("framework", "")), _DETECTORS.get(detector, detector))
     return f"{name}: {' with '.join(filter(None, method)) or 'training run'}"
+
+
+def _done(run: RunRecords) -> str:
+    """What was done to the images of a directory in which nothing was trained."""
+    words = {"num_evaluation_examples": "evaluated", "embedded_images": "embedded"}
+    found = [word for name, word in words.items() if name in run.results]
+    return " and ".join(found) or "not embedded yet"
 
 
 def _sections(
@@ -96,7 +106,7 @@ def _sections(
         picture_sections.embedding(shown, names),
         number_sections.health(run),
         number_sections.cost(run),
-        number_sections.data(run),
+        number_sections.data_of(run),
         number_sections.settings(run),
     ]
     return [section for section in sections if not section.empty or section.id == "settings"]

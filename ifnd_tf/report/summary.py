@@ -44,18 +44,17 @@ def summary(experiment: str, run: RunRecords) -> str:
         experiment: the run's name.
         run: its records.
     """
-    rows = main_results(run.results)
-    if not rows:
-        return f"results in {run.path}"
-    beside, verdict = published.beside(run), judge(run)
+    rows, verdict = main_results(run.results), judge(run)
+    beside = published.beside(run)
     blocks = [[f"{experiment}: results in {run.path}"]]
     if beside.rows:
         blocks.append([beside.caption, *_indented(beside.aligned())])
     told = {row[0] for row in beside.rows}
     rest = Table([row for row in rows if row[0] not in told], numbers=[1])
-    blocks.append(_indented(rest.aligned()))
-    warnings = map("warning: {}".format, run.warnings)
-    blocks.append(["verdict", *_indented(map(_wrapped, [*verdict.lines(), *warnings]))])
+    if rest.rows:
+        blocks.append(_indented(rest.aligned()))
+    if said := [*verdict.lines(), *map("warning: {}".format, run.warnings)]:
+        blocks.append(["verdict", *_indented(map(_wrapped, said))])
     if steps := verdict.steps[:_STEPS]:
         typed = [line for step in steps for line in (step.command, f"    {step.purpose}")]
         blocks.append(["next", *_indented(typed)])

@@ -4,14 +4,14 @@ From a run's records alone, so that report, watch and the closing table say the 
 """
 
 import math
-import os
-import shlex
-import sys
-from collections.abc import Iterator
+import time
 from typing import NamedTuple
 
+from ifnd_tf.report.next_steps import FEWEST_STEPS, Step, next_steps
 from ifnd_tf.run.metric_names import describe, number_text
 from ifnd_tf.run.records import RunRecords
+from ifnd_tf.run.state import state
+from ifnd_tf.words import counted
 
 _BASELINES = {"raw_pixel_": "raw pixels", "untrained_": "an untrained network"}
 # Standard errors of a difference of two accuracies that count as clear, and points where the
@@ -23,7 +23,6 @@ _SATURATED = 0.95
 _BETTER_THAN_CHANCE = 0.1
 # A kNN accuracy that rises by more in the last quarter of the epochs is still rising.
 _RISING = 0.01
-_FEWEST_STEPS = 200
 
 
 class Judgement(NamedTuple):
@@ -42,18 +41,6 @@ class Judgement(NamedTuple):
     reason: str
 
 
-class Step(NamedTuple):
-    """Something to do next.
-
-    Attributes:
-        command: to type.
-        purpose: what it gives.
-    """
-
-    command: str
-    purpose: str
-
-
 class Verdict(NamedTuple):
     """Judgements, and steps in the order of their use."""
 
@@ -66,17 +53,22 @@ class Verdict(NamedTuple):
 
 
 def judge(run: RunRecords) -> Verdict:
-    """The verdict on a run that has trained, or is training."""
+    """The verdict on what was done: on a training, or on the evaluation of a given encoder."""
     if not run.metrics and not run.results:
         return Verdict([], [])
+    learned = _baselines(run)
+    if run.given_encoder:
+        found = [] if learned.answer == "-" else [learned]
+        return Verdict(found, list(next_steps(run)))
     pairs = [] if run.flags.get("detector") in (None, "none") else [_pairs(run)]
-    found = [_baselines(run), *pairs, _collapse(run), _length(run)]
-    return Verdict(found, list(_steps(run, *(each.good for each in (found[0], *found[-2:])))))
+    sound, long = _collapse(run), _length(run)
+    steps = next_steps(run, learned=learned.good, sound=sound.good, long=long.good)
+    return Verdict([learned, *pairs, sound, long], list(steps))
 
 
 def _baselines(run: RunRecords) -> Judgement:
     """Better where the difference is clear; few labels tell encoders apart where kNN does not."""
-    question = "better than raw pixels and an untrained network"
+    question = "better than raw pixels" + " and an untrained network" * (not run.given_encoder)
     outcomes, reasons = [], []
     for name in sorted(run.results, key=lambda name: (name.startswith("knn"), name)):
         value = run.result(name)
@@ -117,7 +109,7 @@ def _pairs(run: RunRecords) -> Judgement:
     if not run.detection:
         warmup, planned = run.whole("warmup_epochs"), run.whole("epochs")
         if planned and warmup >= planned:
-            reason = f"nothing is detected: {warmup} epochs of warm-up, {planned} in all"
+            reason = f"nothing is detected: {counted(warmup, 'epoch')} of warm-up, {planned} in all"
             return Judgement(question, False, "no", reason)
         return Judgement(question, None, "not yet", "nothing has been detected so far")
     chances = dict(run.refreshes("chance_precision"))
@@ -151,20 +143,24 @@ def _collapse(run: RunRecords) -> Judgement:
         rank = next((v for _, v in reversed(run.values("health_effective_rank"))), None)
     if rank is None:
         return Judgement(question, None, "-", "not measured yet")
-    return Judgement(question, True, "yes", f"the embeddings vary in about {rank:.0f} directions")
+    return Judgement(
+        question, True, "yes", f"the embeddings vary in about {counted(round(rank), 'direction')}"
+    )
 
 
 def _length(run: RunRecords) -> Judgement:
     question = "trained long enough"
     done, planned = run.epochs_done, run.whole("epochs") or run.epochs_done
     if done < planned:
-        state = run.status.get("state")
-        answer = "no" if state in ("stopped", "failed") else "not yet"
+        now = state(run.status, time.time()) if run.status else ""
+        answer = "no" if now in ("stopped", "failed", "dead") else "not yet"
         good = False if answer == "no" else None
-        return Judgement(question, good, answer, f"{done} of {planned} epochs done")
+        return Judgement(question, good, answer, f"{done} of {counted(planned, 'epoch')} done")
     steps = run.metrics[-1].get("step") if run.metrics else None
-    if isinstance(steps, int) and steps < _FEWEST_STEPS:
-        return Judgement(question, False, "no", f"{steps} steps in all; thousands are common")
+    if isinstance(steps, int) and steps < FEWEST_STEPS:
+        return Judgement(
+            question, False, "no", f"{counted(steps, 'step')} in all; thousands are common"
+        )
     loss, chance = run.values("loss"), run.result("random_loss")
     if loss and chance and loss[-1][1] > 0.95 * chance:
         return Judgement(
@@ -189,62 +185,3 @@ def _settled(run: RunRecords, question: str, planned: int) -> Judgement:
     reason = f"{words} changed by {change} in the last quarter"
     still = rise > _RISING * (1 if percent else 3)
     return Judgement(question, not still, "no" if still else "yes", reason)
-
-
-def _steps(
-    run: RunRecords, learned: bool | None, sound: bool | None, long: bool | None
-) -> Iterator[Step]:
-    path, done, planned = run.path, run.epochs_done, run.whole("epochs")
-    same = f"--flagfile={shlex.quote(f'{path}/config.flags')}"
-    own = f"--workdir={shlex.quote(path)}"
-    labelled = bool(run.values("online_knn_top1")) or any("precision" in r for r in run.detection)
-    unevaluated = labelled and learned is None and "knn_top1" not in run.results
-    # The report is written while its stage still runs.
-    if run.status.get("state") == "running" and (done < planned or unevaluated):
-        yield _step(f"--mode=watch {own}", "follows the run")
-        return
-    if run.flags and done < planned:
-        yield _step(f"{same} {own}", "trains the epochs that are left")
-        return
-    if unevaluated:
-        yield _step(f"--mode=evaluate,report {own}", "evaluates the encoder")
-    steps = run.metrics[-1].get("step") if run.metrics else None
-    few = isinstance(steps, int) and steps < _FEWEST_STEPS
-    if sound is False and not few:
-        yield _step(
-            f"{same} --workdir={shlex.quote(path + '-slower')} --learning_rate={_half_rate(run)}",
-            "trains again at half the learning rate",
-        )
-    elif long is False or learned is False:
-        # A thousand steps at least: fewer tell nothing.
-        times = max(2, math.ceil(5 * _FEWEST_STEPS / steps)) if few and steps else 2
-        yield _step(
-            f"{same} --workdir={shlex.quote(path + '-longer')} --epochs={times * max(1, planned)}",
-            f"trains {times} times as long",
-        )
-    if sound is not False:
-        yield _step(f"--mode=embed {own}", "writes the images' features, clusters and duplicates")
-    if run.flags.get("dataset") == "digits":
-        yield _step("--preset=photos --dataset=folder:PATH", "trains on images of your own")
-    if labelled and "seeds" in run.flags:
-        yield _step(
-            f"{same} --workdir={shlex.quote(path + '-compare')} --mode=compare",
-            "tells by several seeds if detection helps on these images",
-        )
-
-
-def _half_rate(run: RunRecords) -> str:
-    try:
-        return f"{float(run.flags['learning_rate']) / 2:g}"
-    except (KeyError, ValueError):  # another runner's directory, or a damaged file
-        return "RATE"
-
-
-def _step(arguments: str, purpose: str) -> Step:
-    return Step(f"{program()} {arguments}", purpose)
-
-
-def program() -> str:
-    """The command as it was typed: `ifnd`, or main.py or the package by Python."""
-    name = os.path.basename(sys.argv[0])
-    return {"main.py": "python main.py", "__main__.py": "python -m ifnd_tf"}.get(name, "ifnd")

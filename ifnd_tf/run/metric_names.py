@@ -54,6 +54,10 @@ _NUMBERS = {
     "num_examples": "training images",
     "num_evaluation_examples": "evaluation images",
     "num_parameters": "parameters",
+    "embedded_images": "images",
+    "embedded_clusters": "clusters",
+    "embedded_exact_duplicates": "exact duplicates",
+    "embedded_near_duplicates": "near duplicates",
 }
 _PREFIXES = {
     "untrained_": "untrained encoder: ",

@@ -10,6 +10,10 @@ from ifnd_tf.run.records import RunReader
 
 # The network of --init_from=auto, and the file in Keras' cache that holds its ImageNet weights.
 AUTO_BACKBONE, _AUTO_FILE = "keras:EfficientNetB0", "efficientnetb0_notop.h5"
+# Flags that decide the shapes of an encoder's weights.
+NETWORK = ("backbone", "stem", "depth", "width", "image_size", "hidden_dim", "projection_dim")
+# Flags that decide what its images looked like.
+_DECODING = ("background", "sixteen_bits")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _KINDS = (
     "a run directory, a .keras, .weights.h5 or .h5 file, a SavedModel, a KerasHub preset's folder, "
@@ -65,6 +69,15 @@ def check(init_from: str, backbone: str, run_path: str) -> None:
         )
     if found == "run":
         _check_run(init_from)
+
+
+def encoder_flags(init_from: str) -> dict[str, str]:
+    """The flags of the encoder of a run, also for a file that its export wrote; {} of others."""
+    if init_from in ("", "auto", "imagenet"):
+        return {}
+    path = os.path.expanduser(init_from).rstrip("/")
+    flags = RunReader(path).flags() or RunReader(os.path.dirname(path) or ".").flags()
+    return {name: flags[name] for name in (*NETWORK, *_DECODING) if name in flags}
 
 
 def in_keras_cache() -> bool:

@@ -186,6 +186,14 @@ class RunRecords(NamedTuple):
         return int(self.metrics[-1]["epoch"] if self.metrics else self.result("epochs") or 0)
 
     @property
+    def given_encoder(self) -> str:
+        """The encoder that the flags give in place of one trained here, as its flag; or ""."""
+        mode = self.flags.get("mode", "")
+        embedded = "embed" in mode and "train" not in mode and not self.epochs_done
+        names = ("saved_model", "embeddings", *["init_from"] * embedded)
+        return next((f"--{n}={self.flags[n]}" for n in names if self.flags.get(n)), "")
+
+    @property
     def warnings(self) -> list[str]:
         """See `warnings`."""
         return warnings(self.results, self.metrics)

@@ -7,6 +7,9 @@ from collections.abc import Collection, Mapping
 from ifnd_tf.errors import UserError
 from ifnd_tf.run.records import RunReader
 
+# Flags that name a file or folder.
+_PATHS = ("detect_with", "teacher", "init_from", "saved_model", "embeddings")
+
 
 def require_same_flags(run: RunReader, flags: Mapping[str, str], free: Collection[str]) -> None:
     """Raises `UserError` that names the flags in which a directory's run differs.
@@ -75,7 +78,7 @@ def other_images(stages: Collection[str], dataset: str) -> str:
 
 def same_value(name: str, before: str, now: str) -> bool:
     """Whether two values of a flag mean the same; a path may be spelt in several ways."""
-    whole = {"dataset": _data_path, "detect_with": _path, "teacher": _path}.get(name)
+    whole = _data_path if name == "dataset" else _path if name in _PATHS else None
     return before == now or (whole is not None and whole(before) == whole(now))
 
 

@@ -22,6 +22,7 @@ from ifnd_tf.run.progress import Progress, duration
 from ifnd_tf.stages import check_advice, check_cost, given_rows, sizes
 from ifnd_tf.stages.check_cost import FILL, GIB
 from ifnd_tf.stages.run import Run
+from ifnd_tf.words import counted
 
 # A step that waits for its input for more than this share of its time does not keep up.
 _INPUT_SHARE = 0.9
@@ -146,10 +147,12 @@ def _contents(source: Source) -> str:
     )
     classes = "without labels"
     if not source.learned:
-        classes = f"{len(source.class_names):,} classes, whose labels training learns in passing"
+        known = counted(len(source.class_names), "class", "classes")
+        classes = f"{known}, whose labels training learns in passing"
     elif counts.size:
-        classes = f"{counts.size} classes of {counts.min():,} to {counts.max():,} images"
-    return f"{source.num_examples:,} images of {source.name}, {read}, {classes}"
+        known = counted(counts.size, "class", "classes")
+        classes = f"{known} of {counts.min():,} to {counts.max():,} images"
+    return f"{counted(source.num_examples, 'image')} of {source.name}, {read}, {classes}"
 
 
 def _class_counts(source: Source) -> np.ndarray:
@@ -228,10 +231,10 @@ def check_speed(
     total = duration(check_cost.run_seconds(config, source, steps, measured))
     findings.found(
         "speed",
-        f"{config.batch_size / measured.step_seconds:,.0f} images/s: an epoch of {steps} steps "
-        f"takes {duration(steps * measured.step_seconds)}, "
+        f"{config.batch_size / measured.step_seconds:,.0f} images/s: an epoch of "
+        f"{counted(steps, 'step')} takes {duration(steps * measured.step_seconds)}, "
         + f"a refresh's embedding {duration(embedding)}, " * bool(embedding)
-        + f"{config.epochs} epochs about {total}",
+        + f"{counted(config.epochs, 'epoch')} about {total}",
     )
     keeps_up = measured.input_seconds < _INPUT_SHARE * measured.step_seconds
     findings.found(

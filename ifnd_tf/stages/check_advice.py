@@ -10,6 +10,7 @@ from ifnd_tf.config.command import command
 from ifnd_tf.run.progress import duration
 from ifnd_tf.stages import auto, build, check_cost, sizes
 from ifnd_tf.stages.run import Run
+from ifnd_tf.words import counted
 
 # A longer run is advised against without an accelerator.
 _LONGEST = 3600.0
@@ -60,8 +61,8 @@ def training(config: Config, num_examples: int, steps: int) -> Iterator[str]:
     """
     if config.backbone in _LARGE and num_examples < 10_000:
         yield (
-            f"--backbone={config.backbone} is large for {num_examples:,} images; resnet18 learns "
-            "as much from them in less time"
+            f"--backbone={config.backbone} is large for {counted(num_examples, 'image')}; resnet18 "
+            "learns as much from them in less time"
         )
     if config.framework == "simclr" and config.batch_size < 256:
         yield (
@@ -71,13 +72,13 @@ def training(config: Config, num_examples: int, steps: int) -> Iterator[str]:
     total = config.epochs * steps
     if steps < 8 and config.batch_size > 32:
         yield (
-            f"an epoch has only {steps} steps, so the statistics of few batches: "
+            f"an epoch has only {counted(steps, 'step')}, so the statistics of few batches: "
             f"--batch_size=32 --learning_rate={config.learning_rate * 32 / config.batch_size:.2g} "
             "--queue_size=auto"
         )
     elif total < _FEWEST_STEPS:
         yield (
-            f"{config.epochs} epochs are {total:,} steps, few to learn from: "
+            f"{counted(config.epochs, 'epoch')} of {total:,} steps in all, few to learn from: "
             f"--epochs={math.ceil(_FEWEST_STEPS / steps)}"
         )
 

@@ -13,6 +13,7 @@ from ifnd_tf.stages.compare_runs import complete
 from ifnd_tf.stages.compare_variants import Member
 from ifnd_tf.stages.run import Run
 from ifnd_tf.stages.train import check_fit
+from ifnd_tf.words import counted
 
 Runs = Mapping[Member, Run]
 
@@ -38,7 +39,9 @@ def compare(run: Run) -> None:
     failures = _run_missing(run, runs, complete, lambda: _summarise(run, runs))
     run.progress.line(_summarise(run, runs))
     if failures:
-        raise UserError(f"{len(failures)} of {len(runs)} runs failed, the first: {failures[0]}")
+        raise UserError(
+            f"{len(failures)} of {counted(len(runs), 'run')} failed, the first: {failures[0]}"
+        )
 
 
 def _tuned(run: Run, trials: Sequence[Member]) -> dict[str, dict[str, str]]:
@@ -52,7 +55,9 @@ def _tuned(run: Run, trials: Sequence[Member]) -> dict[str, dict[str, str]]:
             f"the same command repeats them. The first failed by: {next(iter(failures), 'a stop')}"
         )
     run.directory.write("tuning.tsv", compare_tuning.table(runs))
-    run.progress.line(f"settings chosen by {len(runs)} trials: {run.directory.file('tuning.tsv')}")
+    run.progress.line(
+        f"settings chosen by {counted(len(runs), 'trial')}: {run.directory.file('tuning.tsv')}"
+    )
     return compare_tuning.chosen(runs)
 
 

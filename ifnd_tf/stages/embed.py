@@ -1,13 +1,10 @@
 """`--mode=embed`: a data set's features, clusters and duplicates in files for other programs."""
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf.config import Config
 from ifnd_tf.data.datasets import Splits
 from ifnd_tf.data.embedding_file import centred
 from ifnd_tf.data.source import Source
@@ -16,12 +13,13 @@ from ifnd_tf.evaluation.diverse import k_center
 from ifnd_tf.evaluation.duplicates import Duplicates, find_duplicates, fingerprint, grouped
 from ifnd_tf.evaluation.embed import SEEN, Embedder
 from ifnd_tf.evaluation.odd import oddness
-from ifnd_tf.report import embed_page
+from ifnd_tf.report import embed_page, number_sections
 from ifnd_tf.report.collect_pictures import thumbnails
-from ifnd_tf.run.directory import RunDirectory
-from ifnd_tf.stages import build, embed_encoder, embed_folders, sizes
+from ifnd_tf.report.html import Section
+from ifnd_tf.stages import build, embed_encoder, embed_files, embed_folders, sizes
 from ifnd_tf.stages.embed_encoder import EmbedEncoder
 from ifnd_tf.stages.run import Run
+from ifnd_tf.words import counted
 
 THUMBNAIL = "thumbnail"
 # Side of thumbnails in pixels; half of it for more images than whose 12 kB each are no burden.
@@ -51,9 +49,10 @@ def write(run: Run, splits: Splits, encoder: EmbedEncoder) -> None:
     with run.progress.phase("clustering"):
         clusters, confidence = _clustered(run, table["embedding"], count)
     kept = {name: column for name, column in table.items() if name != THUMBNAIL}
-    _write_table(directory, config.embed_format, kept)
-    table_rows = zip(paths, clusters, np.round(confidence, 4), strict=True)
-    directory.write("embeddings/clusters.csv", _csv(("path", "cluster", "confidence"), table_rows))
+    embed_files.write_table(directory, config.embed_format, kept)
+    shown = zip(paths, clusters, np.round(confidence, 4), strict=True)
+    text = embed_files.table_text(("path", "cluster", "confidence"), shown)
+    directory.write("embeddings/clusters.csv", text)
     if sorting:
         with run.progress.phase("sorting files"):
             folder = directory.file(embed_folders.FOLDER)
@@ -61,26 +60,47 @@ def write(run: Run, splits: Splits, encoder: EmbedEncoder) -> None:
     copies = _write_duplicates(run, table, clusters)
     strange = _write_odd(run, table)
     diverse = _write_diverse(run, table) if config.embed_diverse else np.zeros(0, int)
-    exact = int(copies.exact.sum())
-    near = len(copies.exact) - exact
     with run.progress.phase("page"):
         page = embed_page.render(
-            f"{config.name}: {len(paths):,} images",
+            f"{config.name}: {counted(len(paths), 'image')}",
             table,
             clusters=clusters,
             confidence=confidence,
             groups=grouped(copies, most=60, shown=6),
-            duplicates=(exact, near),
+            duplicates=copies.counts,
             oddness=strange,
             diverse=diverse,
+            data=_data(run, splits),
             class_names=splits.train.class_names,
             seed=config.seed,
         )
     directory.write("embeddings/index.html", page)
+    _write_results(run, splits, clusters, copies)
+    words = counted(len(paths), "image"), counted(int(clusters.max()) + 1, "cluster")
     run.progress.line(
-        f"embedded {len(paths):,} images: {clusters.max() + 1} clusters, {exact} exact and {near} "
-        "near duplicates\n" + _what_next(config, directory)
+        f"embedded {words[0]}: {words[1]}, {copies.counts}\n"
+        f"{embed_files.what_next(config, directory)}"
     )
+
+
+def _data(run: Run, splits: Splits) -> Section:
+    """Notes on the images that were embedded, and those that were skipped."""
+    unreadable = [row for source in filter(None, splits) for row in source.unreadable]
+    return number_sections.data([note.text for note in run.notes(splits)], unreadable)
+
+
+def _write_results(run: Run, splits: Splits, clusters: np.ndarray, copies: Duplicates) -> None:
+    """Writes the numbers; where nothing was trained, also what is to be known of the data."""
+    exact = int(copies.exact.sum())
+    results: dict[str, Any] = {
+        "embedded_images": len(clusters),
+        "embedded_clusters": int(clusters.max()) + 1,
+        "embedded_exact_duplicates": exact,
+        "embedded_near_duplicates": len(copies.exact) - exact,
+    }
+    if embed_encoder.without_run(run):
+        results |= run.unused(splits)
+    run.directory.write_results(results)
 
 
 def _num_clusters(run: Run, count: int) -> int:
@@ -161,7 +181,7 @@ def _write_duplicates(run: Run, table: dict[str, np.ndarray], clusters: np.ndarr
         for i, j, s, same in zip(*copies, strict=True)
     )
     header = ("path", "duplicate_of", "similarity", "kind")
-    run.directory.write("embeddings/duplicates.csv", _csv(header, rows))
+    run.directory.write("embeddings/duplicates.csv", embed_files.table_text(header, rows))
     return copies
 
 
@@ -171,7 +191,7 @@ def _write_odd(run: Run, table: dict[str, np.ndarray]) -> np.ndarray:
         found = oddness(table["embedding"], run.config.seed)
     order = np.argsort(-found, kind="stable")
     rows = zip(table["path"][order], np.round(found[order], 4), strict=True)
-    run.directory.write("embeddings/odd.csv", _csv(("path", "oddness"), rows))
+    run.directory.write("embeddings/odd.csv", embed_files.table_text(("path", "oddness"), rows))
     return found
 
 
@@ -182,64 +202,7 @@ def _write_diverse(run: Run, table: dict[str, np.ndarray]) -> np.ndarray:
         chosen, distances = k_center(table["embedding"], count)
     shown = ["", *np.round(distances[1:], 4)]
     rows = zip(table["path"][chosen], shown, strict=True)
-    run.directory.write("embeddings/diverse.csv", _csv(("path", "distance"), rows))
-    return chosen
-
-
-def _what_next(config: Config, directory: RunDirectory) -> str:
-    """The files that were written, a line each, and an example in Python."""
-    table, how = f"embeddings.{config.embed_format}", config.embed_folders
-    files = {
-        "index.html": "clusters, map, duplicates and odd ones out, to look at in a browser",
-        table: "path, split, label, features and embedding (of unit length) of every image",
-        "clusters.csv": "path, cluster, confidence; the largest cluster is 0",
-        "duplicates.csv": "path, the earlier image that it repeats; look before you delete",
-        "odd.csv": "path, oddness; the images least like any others first",
-    }
-    if how != "none":
-        files["clusters/NNN/"] = f"a {how} of every image file, a folder for each cluster"
-    if config.embed_diverse:
-        files["diverse.csv"] = "path, distance to those before it; the first images to label"
-    path = directory.file("embeddings", table)
-    load = ["import numpy as np", f'table = np.load("{path}")']
-    if config.embed_format == "parquet":
-        load = [
-            "import numpy as np, pyarrow.parquet",
-            f'table = pyarrow.parquet.read_table("{path}").to_pydict()',
-        ]
-    return "\n".join(
-        [
-            *(f"  {directory.file('embeddings', name)}  {use}" for name, use in files.items()),
-            "in Python, the ten images most like the first:",
-            *(f"  {line}" for line in load),
-            '  path, embedding = np.array(table["path"]), np.array(table["embedding"])',
-            "  print(path[np.argsort(-embedding @ embedding[0])[:10]])",
-        ]
+    run.directory.write(
+        "embeddings/diverse.csv", embed_files.table_text(("path", "distance"), rows)
     )
-
-
-def _write_table(directory: RunDirectory, form: str, table: dict[str, np.ndarray]) -> None:
-    if form == "npz":
-        packed = io.BytesIO()  # the archive's writer seeks, which gs:// files cannot
-        np.savez(packed, **table)  # type: ignore[arg-type]
-        content = packed.getvalue()
-    else:
-        import pyarrow
-        import pyarrow.parquet
-
-        arrays = {
-            name: pyarrow.array(list(value) if value.ndim > 1 else value)
-            for name, value in table.items()
-        }
-        buffer = pyarrow.BufferOutputStream()
-        pyarrow.parquet.write_table(pyarrow.table(arrays), buffer)
-        content = buffer.getvalue().to_pybytes()
-    directory.write(f"embeddings/embeddings.{form}", content)
-
-
-def _csv(header: Sequence[str], rows: Iterable[Sequence]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
+    return chosen

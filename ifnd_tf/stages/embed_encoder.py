@@ -77,6 +77,5 @@ def _given(run: Run, splits: Splits) -> np.ndarray:
     readable = [s.readable + start for s, start in zip(parts, starts, strict=False)]
     with run.progress.phase(f"reading {path}"):
         rows = embedding_file.read("embeddings", path, names, np.concatenate(readable))
-    if rows.notes:
-        run.progress.line(f"warning: --embeddings={path}: {rows.notes}")
+    run.note_rows(rows.notes)
     return rows.points

@@ -46,12 +46,13 @@ def evaluate(run: Run) -> None:
         return
     start = time.monotonic()
     check_protocols(run)
-    network = None
+    network, unused = None, dict[str, Any]()
     if run.config.saved_model:
         run.directory.claim()  # its results are this model's alone
+        unused = run.unused(run.splits)
     else:
         network = run.trained_model().network
-    results = measure(run, network)
+    results = measure(run, network) | unused
     seconds, before = time.monotonic() - start, run.directory.results().get("wall_seconds", 0.0)
     times = {"evaluate_seconds": seconds, "wall_seconds": before + seconds}
     run.directory.write_results(results | times)
@@ -203,7 +204,6 @@ def _finetuned(run: Run, network: Network, count: Count) -> Iterator[tuple[str, 
             done = place * config.label_subsets + seed
             count(done, len(config.shares) * config.label_subsets)
             few = train.subset(few_labels.label_subset(train.readable_labels, share, seed=seed))
-            few.scanned = train.scanned
             batch = min(config.batch_size, few.num_examples)
             crops = train_batches.training_batches(
                 few,

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from ifnd_tf.data import embedding_file
 from ifnd_tf.data.embedding_file import MODELS, WORDS, Rows
+from ifnd_tf.data.source import Source
 from ifnd_tf.errors import UserError
 from ifnd_tf.evaluation.embed import SEEN, Embedder
 from ifnd_tf.evaluation.saved_model import SavedModelFeatures, load_features
@@ -28,29 +29,35 @@ def find(run: Run) -> dict[str, Rows]:
     Raises:
         UserError: as `embedding_file.read` and `load_features`, and if an embedding is not finite.
     """
-    used = _used(run)
-    found = {path: _rows(run, flag, path) for flag, path in used.items()}
-    return {flag: found[path] for flag, path in used.items()}
+    found: dict[str, Rows] = {}
+    for path, flags in _used(run).items():
+        found |= dict.fromkeys(flags, _rows(run, flags[0], path))
+    return found
 
 
 def check(run: Run) -> dict[str, int]:
     """The rows' width by flag: reads the files and tries the SavedModels; raises as `find`."""
-    widths = {}
-    for flag, path in _used(run).items():
+    widths: dict[str, int] = {}
+    for path, flags in _used(run).items():
         if embedding_file.is_file(path):
-            widths[flag] = _rows(run, flag, path).points.shape[1]
+            width = int(_rows(run, flags[0], path).points.shape[1])
         else:
-            encode = load_saved_model(run, flag, path)
+            encode = load_saved_model(run, flags[0], path)
             side = encode.image_size or run.config.image_size
             images = tf.zeros([run.config.batch_size, side, side, 3], tf.uint8)
-            widths[flag] = encode(images)["features"].shape[1]
+            width = int(encode(images)["features"].shape[1])
+        widths |= dict.fromkeys(flags, width)
     return widths
 
 
-def _used(run: Run) -> dict[str, str]:
-    """The flags that name a path."""
-    paths = {flag: getattr(run.config, flag) for flag in MODELS}
-    return {flag: path for flag, path in paths.items() if path not in WORDS[flag]}
+def _used(run: Run) -> dict[str, list[str]]:
+    """The paths that are named, and the flags of each."""
+    found: dict[str, list[str]] = {}
+    for flag in MODELS:
+        path = getattr(run.config, flag)
+        if path not in WORDS[flag]:
+            found.setdefault(path, []).append(flag)
+    return found
 
 
 def _rows(run: Run, flag: str, path: str) -> Rows:
@@ -58,12 +65,16 @@ def _rows(run: Run, flag: str, path: str) -> Rows:
     source = run.splits.train
     if not embedding_file.is_file(path):
         return _embedded(run, flag, path)
-    names = [source.describe(index) for index in range(source.num_examples)]
+    names, others = _names(source), _names(run.splits.evaluation)
     with run.progress.phase(f"reading {path}"):
-        rows = embedding_file.read(flag, path, names, source.readable)
-    if rows.notes:
-        run.progress.line(f"warning: --{flag}={path}: {rows.notes}")
+        rows = embedding_file.read(flag, path, names, source.readable, others)
+    run.note_rows(rows.notes)
     return rows
+
+
+def _names(source: Source | None) -> list[str]:
+    """What the examples are called."""
+    return [] if source is None else [source.describe(i) for i in range(source.num_examples)]
 
 
 def _embedded(run: Run, flag: str, path: str) -> Rows:

@@ -19,9 +19,6 @@ from ifnd_tf.run.checkpoints import CheckpointStore
 from ifnd_tf.run.records import RunReader
 from ifnd_tf.stages import build
 
-# Flags that decide the shapes of the weights.
-_SHAPES = ("backbone", "stem", "depth", "width", "image_size", "hidden_dim", "projection_dim")
-
 _Parts = tuple[Sequence[Weight], Sequence[Weight]]
 
 
@@ -135,5 +132,5 @@ def _other_flags(config: Config) -> str:
     """The flags of the network of a run that differ from these."""
     now = config.as_flags()
     before = RunReader(config.init_from).flags()
-    differ = [f"--{n}={before[n]}" for n in _SHAPES if before.get(n, now[n]) != now[n]]
+    differ = [f"--{n}={before[n]}" for n in pretrained.NETWORK if before.get(n, now[n]) != now[n]]
     return f" That run has {' '.join(differ)}." if differ else ""

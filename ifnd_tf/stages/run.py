@@ -3,25 +3,27 @@
 import contextlib
 import dataclasses
 import functools
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from ifnd_tf.config import Config, free_flags, kept
+from ifnd_tf.config.combinations import train_first
 from ifnd_tf.config.data import Data
 from ifnd_tf.data import datasets
-from ifnd_tf.data.contents import Contents, require_same
+from ifnd_tf.data.contents import Contents, Note, require_same
 from ifnd_tf.data.scan import require_share, scan
 from ifnd_tf.distribute.strategies import is_chief, workers
-from ifnd_tf.errors import Stopped, UserError
+from ifnd_tf.errors import UserError
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.models.network import Network
 from ifnd_tf.run import lock
 from ifnd_tf.run.checkpoints import CheckpointStore
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.progress import Progress
-from ifnd_tf.stages import auto, build, initial_weights, sizes
+from ifnd_tf.stages import auto, build, initial_weights, sizes, status
+from ifnd_tf.words import counted
 
 
 class Run:
@@ -45,6 +47,7 @@ class Run:
         self.given, self.strategy = config, strategy
         self.progress = progress or Progress(enabled=chief)
         self.opened = {} if opened is None else opened
+        self._row_notes: tuple[Note, ...] = ()
         self.directory = RunDirectory(
             config.run_path, flags=config.as_flags(), free=free_flags(), writer=chief
         )
@@ -80,34 +83,17 @@ class Run:
     def in_progress(self) -> Iterator[None]:
         """Locks the directory and keeps status.json up to date, while stages run.
 
-        Modes that only look or report do not lock, and a check leaves status.json to the process
-        that may be training in the directory.
+        Modes that only look or report do not lock, and leave status.json to the process that may
+        be training in the directory.
         """
         stages = set(self.given.stages)
         with contextlib.ExitStack() as stack:
-            if self.directory.writer and stages - {"check", "report"}:
-                stack.enter_context(lock.alone(self.directory.path))
-            if stages != {"check"}:
-                stack.enter_context(self._status())
+            if stages - {"check", "report"}:
+                if self.directory.writer:
+                    stack.enter_context(lock.alone(self.directory.path))
+                stack.enter_context(status.written(self.directory, self.progress, self.given))
             stack.callback(self.directory.remove_if_unused)
             yield
-
-    @contextlib.contextmanager
-    def _status(self) -> Iterator[None]:
-        self.progress.mirror = functools.partial(self.directory.write_status, "running")
-        try:
-            yield
-        except (KeyboardInterrupt, Stopped) as stop:
-            signal_name = (
-                signal.Signals(stop.number).name if isinstance(stop, Stopped) else "SIGINT"
-            )
-            self.directory.write_status("stopped", f"stopped by {signal_name}")
-            raise
-        except BaseException as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            self.directory.write_status("failed", reason)
-            raise
-        self.directory.write_status("finished", f"finished {', '.join(self.given.stages)}")
 
     @functools.cached_property
     def splits(self) -> datasets.Splits:
@@ -115,19 +101,33 @@ class Run:
         splits = self._opened()
         unreadable = [row for source in filter(None, splits) for row in source.unreadable]
         if unreadable:
-            self.progress.line(
-                f"{len(unreadable)} unreadable images are skipped; see "
-                f"{self.directory.file('unreadable.tsv')}"
-            )
+            said, where = counted(len(unreadable), "unreadable image"), "unreadable.tsv"
+            self.progress.line(f"{said} skipped; see {self.directory.file(where)}")
         return splits
 
+    def note_rows(self, notes: Sequence[Note]) -> None:
+        """Says what is to be known of rows of embeddings, once, and keeps it for `notes`."""
+        new = tuple(note for note in notes if note not in self._row_notes)
+        self._row_notes += new
+        for note in new:
+            self.progress.line(f"warning: {note.text}")
+
+    def notes(self, splits: datasets.Splits) -> list[Note]:
+        """What is to be known of a data set, and of the rows of embeddings read so far."""
+        return [*splits.train.contents.notes, *self._row_notes]
+
+    def unused(self, splits: datasets.Splits) -> dict[str, Any]:
+        """What of a data set, or of rows of embeddings, is not used, as results.json holds it."""
+        return {
+            "unreadable_images": sum(len(source.unreadable) for source in filter(None, splits)),
+            "data_notes": [note._asdict() for note in self.notes(splits)],
+        }
+
     def _check_contents(self, contents: Contents) -> None:
-        """Compares the data with those that the run was begun with, and says what is not used."""
+        """Compares the data with those that the run was begun with."""
         if before := self.directory.data():
             unpacked = Contents.unpack(before)
             require_same(self.given.dataset, unpacked, contents, self.directory.path)
-        for note in contents.notes:
-            self.progress.line(f"note: {note.text}")
 
     @functools.cached_property
     def transfer_splits(self) -> datasets.Splits | None:
@@ -170,6 +170,8 @@ class Run:
             splits = build.open_splits(config)
             self._check_contents(splits.train.contents)
             splits.train.recall(self.directory.true_labels())
+        for note in splits.train.contents.notes:
+            self.progress.line(f"note: {note.text}")
         sources = [source for source in splits if source is not None]
         if config.scan_images:
             with self.progress.phase("reading images") as count:
@@ -181,9 +183,12 @@ class Run:
                         progress=count,
                         workers=workers(self.strategy),
                     )
+            unreadable = [row for source in sources for row in source.unreadable]
             if not dataset:
-                unreadable = [row for source in sources for row in source.unreadable]
                 self.directory.write_unreadable(unreadable)
+            elif unreadable:
+                said = counted(len(unreadable), "unreadable image")
+                self.progress.line(f"{dataset}: {said} skipped")
             require_share(sources, config.max_corrupt_share)
         self.opened[key] = splits
         return splits
@@ -237,9 +242,8 @@ class Run:
         model, store = self.untrained_model(), CheckpointStore(self.directory.file("checkpoints"))
         latest = store.latest()
         if latest is None:
-            raise UserError(
-                f"Expected a checkpoint in {store.folder}. Received: none; run --mode=train first."
-            )
+            then = train_first(self.given)
+            raise UserError(f"Expected a checkpoint in {store.folder}. Received: none; {then}.")
         # Without the checkpoint's optimiser and detector.
         tf.train.Checkpoint(model=model).read(store.prefix(latest)).expect_partial()
         return model

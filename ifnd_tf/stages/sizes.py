@@ -11,6 +11,7 @@ from ifnd_tf.data.source import Source
 from ifnd_tf.detection import detectors
 from ifnd_tf.distribute.replicas import exchange_pieces
 from ifnd_tf.errors import UserError
+from ifnd_tf.words import counted
 
 
 def num_clusters(config: Config, num_examples: int) -> list[int]:
@@ -98,15 +99,16 @@ def steps_per_epoch(config: Config, source: Source) -> int:
         )
     if config.batch_size > readable:
         raise UserError(
-            f"--batch_size: expected at most the {readable} training images. Received: "
+            f"--batch_size: expected at most the {counted(readable, 'training image')}. Received: "
             f"{config.batch_size}; try --batch_size={_power_of_two(readable // 4)} "
             "--queue_size=auto."
         )
     if config.framework == "moco" and config.queue_size > readable:
         most = readable // config.batch_size * config.batch_size
         raise UserError(
-            f"--queue_size: expected at most the {readable} training images, or the queue would "
-            f"hold several keys of each. Received: {config.queue_size}; try {most}, or auto."
+            f"--queue_size: expected at most the {counted(readable, 'training image')}, or the "
+            f"queue would hold several keys of each. Received: {config.queue_size}; try {most}, or "
+            "auto."
         )
     return train_batches.steps_per_epoch(source, config.batch_size)
 

@@ -18,6 +18,7 @@ from ifnd_tf.stages.run import Run
 from ifnd_tf.training.loop import fit
 from ifnd_tf.training.preemption import Interruption
 from ifnd_tf.training.step_errors import explained
+from ifnd_tf.words import counted
 
 # Between the seeds before and after a rollback; a prime, so that seeds people choose differ.
 _ANOTHER_SEED = 7919
@@ -51,10 +52,7 @@ def train(run: Run) -> None:
         {
             "epochs": last["epoch"],
             "num_examples": len(run.splits.train.readable),
-            "unreadable_images": sum(
-                len(source.unreadable) for source in run.splits if source is not None
-            ),
-            "data_notes": [note._asdict() for note in run.splits.train.contents.notes],
+            **run.unused(run.splits),
             "num_parameters": model.encoder.count_params(),
             "train_loss": last["loss"],
             "random_loss": sizes.loss_at_chance(run.config),
@@ -89,7 +87,7 @@ def train_model(run: Run) -> ContrastiveModel:
         first = saving.restore()
         if first >= last * steps:
             run.progress.detail(
-                f"training: {first // steps} of {config.epochs} epochs done already"
+                f"training: {first // steps} of {counted(config.epochs, 'epoch')} done already"
             )
             return model
         run.directory.write("data.tsv.gz", source.contents.pack())
@@ -152,10 +150,10 @@ def _opening(run: Run, model: ContrastiveModel, first: int, refresh: int | None)
     chance = sizes.loss_at_chance(config)
     lines = [
         f"training {config.framework} with {model.encoder.name} "
-        f"({model.encoder.count_params():,} parameters) on {len(source.readable):,} images, "
-        f"{steps} steps an epoch"
+        f"({model.encoder.count_params():,} parameters) on "
+        f"{counted(len(source.readable), 'image')}, {counted(steps, 'step')} an epoch"
         + (f", from epoch {first // steps + 1}, step {first % steps}" if first else ""),
-        f"loss at chance: ln(1 + {negatives:,} negatives) = {chance:.2f}"
+        f"loss at chance: ln(1 + {counted(negatives, 'negative')}) = {chance:.2f}"
         + ("; the loss first rises while the queue fills" if config.framework == "moco" else ""),
     ]
     if run.decided:

@@ -6,7 +6,6 @@ Imports no TensorFlow, so that it starts at once and takes nothing from the run.
 import contextlib
 import itertools
 import math
-import socket
 import statistics
 import time
 
@@ -18,14 +17,11 @@ from rich.text import Text
 
 from ifnd_tf.report.summary import main_results
 from ifnd_tf.report.verdict import Verdict, judge
-from ifnd_tf.run.machine import is_alive
 from ifnd_tf.run.metric_names import describe
 from ifnd_tf.run.progress import duration
 from ifnd_tf.run.records import RunRecords, read_run
-
-# A run on another machine counts as dead after this silence. A phase such as embedding ImageNet
-# writes no status for minutes.
-_SILENCE_SECONDS = 900
+from ifnd_tf.run.state import state
+from ifnd_tf.words import counted
 
 _REFRESH_SECONDS = 2.0
 _COLOURS = {"running": "green", "finished": "green", "stopped": "yellow", "failed": "red"}
@@ -46,7 +42,7 @@ def watch(path: str, console: Console | None = None) -> None:
     """
     console = console or Console()
     run = read_run(path)
-    if not console.is_terminal or state(run, time.time()) != "running":
+    if not console.is_terminal or state(run.status, time.time()) != "running":
         console.print(view(run, time.time()))
         return
     # Ctrl-C ends the watching, not the run.
@@ -54,25 +50,10 @@ def watch(path: str, console: Console | None = None) -> None:
         contextlib.suppress(KeyboardInterrupt),
         Live(view(run, time.time()), console=console, auto_refresh=False) as live,
     ):
-        while state(run, time.time()) == "running":
+        while state(run.status, time.time()) == "running":
             time.sleep(_REFRESH_SECONDS)
             run = read_run(path)
             live.update(view(run, time.time()), refresh=True)
-
-
-def state(run: RunRecords, now: float) -> str:
-    """running, finished, stopped, failed, or dead: ended without writing its state.
-
-    Args:
-        run: its records.
-        now: seconds since 1970.
-    """
-    status = run.status
-    if status.get("state") != "running":
-        return status.get("state", "dead")
-    if status["host"] == socket.gethostname():
-        return "running" if is_alive(status["pid"]) else "dead"
-    return "running" if now - status["time"] < _SILENCE_SECONDS else "dead"
 
 
 def view(run: RunRecords, now: float) -> RenderableType:
@@ -81,15 +62,17 @@ def view(run: RunRecords, now: float) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
+    trained = not run.given_encoder
     rows = (
         ("state", _state_line(run, now)),
         ("status", Text(run.status.get("text", ""))),
-        ("epochs", _epochs(run)),
+        ("encoder", Text(run.given_encoder)),
+        ("epochs", _epochs(run) if trained else None),
         ("loss", _curve(run, "loss", ".3f")),
         ("online kNN", _curve(run, "online_knn_top1", ".1%")),
         ("accepted", _curve(run, "detection_accepted_share", ".0%")),
         ("pair precision", _curve(run, "detection_precision", ".2f")),
-        ("last refresh", _refresh(run)),
+        ("last refresh", _refresh(run) if trained else None),
         ("warnings", Text("\n".join(run.warnings), style="red")),
         ("results", Text("\n".join(map(": ".join, main_results(run.results))))),
         ("verdict", _verdict(verdict)),
@@ -103,13 +86,13 @@ def view(run: RunRecords, now: float) -> RenderableType:
 
 
 def _state_line(run: RunRecords, now: float) -> Text:
-    found = state(run, now)
+    found = state(run.status, now)
     text = Text(found, style=f"bold {_COLOURS.get(found, 'red')}")
     if "time" in run.status:
         text.append(f"  last update {duration(max(0, now - run.status['time']))} ago")
     if found == "dead":
         text.append("  It ended without an error message.")
-    if found in ("dead", "stopped", "failed"):
+    if found in ("dead", "stopped", "failed") and not run.given_encoder:
         text.append("  The same command goes on from the last checkpoint.")
     return text
 
@@ -147,7 +130,8 @@ def _sparkline(values: list[float], width: int = 24) -> str:
 
 def _refresh(run: RunRecords) -> Text:
     if not run.detection:
-        first = f"none yet; {run.whole('warmup_epochs')} epochs go without detection"
+        warmup = counted(run.whole("warmup_epochs"), "epoch")
+        first = f"none yet; {warmup} without detection"
         return Text("" if run.flags.get("detector") == "none" else first)
     last = run.detection[-1]
     parts = [f"before epoch {last['epoch'] + 1}"]

@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from ifnd_tf.data import datasets
+from ifnd_tf.data import datasets, decode
 from ifnd_tf.data.dataset_name import KINDS
 from ifnd_tf.data.decode import as_pixels
+from ifnd_tf.data.scan import scan
 from ifnd_tf.errors import UserError
 from tests.data.conftest import picture
 
@@ -203,3 +204,23 @@ def test_a_share_of_labelled_images_alone_is_held_out_unless_asked(tmp_path):
     asked = datasets.open_splits(f"folder:{tmp_path / 'photos'}", holdout_share=0.2)
     assert asked.evaluation.num_examples == 2
     assert datasets.open_splits(f"folder:{tmp_path / 'sorted'}").evaluation.num_examples == 2
+
+
+def test_a_subset_reads_its_images_as_the_whole_does(tmp_path):
+    """With the decoding that was asked for, and what a scan has found."""
+    for label in ("a", "b"):
+        for i in range(5):
+            (tmp_path / label).mkdir(exist_ok=True)
+            Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / label / f"{i}.png")
+    (tmp_path / "a" / "2.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    black = decode.Decoding(background=0)
+    source = datasets.open_splits(f"folder:{tmp_path}", decoding=black, holdout_share=0.2).train
+    scan(source, max_corrupt_share=1.0)
+    (bad,) = source.unreadable
+    part = source.subset(np.arange(1, source.num_examples))
+    assert [(each.index, each.name) for each in part.unreadable] == [(bad.index - 1, bad.name)]
+    assert part.scanned and part.describe(0) == source.describe(1)
+    assert part.labels.tolist() == source.labels[1:].tolist()
+    index = int(part.readable[0])
+    assert np.all(part.decode(part.fetch(index)) == 0)
+    assert source.num_examples == len(source.labels) == 8

@@ -62,13 +62,17 @@ def test_missing_doubled_extra_and_unusable_rows_are_counted_and_named(tmp_path,
     found = read(write(tmp_path / name, values, path=paths), np.array([0, 1, 2, 3, 5]))
     assert np.flatnonzero(found.known).tolist() == [0, 4]
     np.testing.assert_allclose(found.points[[0, 4]], unit(VALUES[[0, 4]]), rtol=1e-5)
-    assert found.notes == (
-        "2 images without a row (photos/train/b/0.jpg, photos/train/b/2.jpg); "
+    words = [
+        "2 images without a row (photos/train/b/0.jpg, photos/train/b/2.jpg)",
         "2 images with NaN, infinity or zeros alone in the row (photos/train/a/1.jpg, "
-        "photos/train/a/2.jpg); "
-        "1 image with a second row, which is left out (a/0.jpg); "
-        "1 row of no image of the data (b/7.jpg)"
-    )
+        "photos/train/a/2.jpg)",
+        "1 image with a second row, which is left out (a/0.jpg)",
+        "1 row of no image of the data (b/7.jpg)",
+    ]
+    kinds = [("no_row", 2), ("unusable_row", 2), ("second_row", 1), ("other_row", 1)]
+    assert [(note.kind, note.number) for note in found.notes] == kinds
+    for note, text in zip(found.notes, words, strict=True):
+        assert note.text == f"--detect_with={tmp_path / name}: {text}"
 
 
 @pytest.mark.parametrize("name", ["rows.npz", "rows.parquet"])
@@ -76,7 +80,16 @@ def test_rows_find_their_images_by_index(tmp_path, name):
     found = read(write(tmp_path / name, VALUES[:3], index=[4, 0, 9]))
     assert np.flatnonzero(found.known).tolist() == [0, 4]
     np.testing.assert_allclose(found.points[[4, 0]], unit(VALUES[:2]), rtol=1e-5)
-    assert "1 row of no image of the data (9)" in found.notes
+    assert "1 row of no image of the data (9)" in found.notes[-1].text
+
+
+def test_rows_of_images_that_are_evaluated_on_are_no_others(tmp_path):
+    path = write(tmp_path / "rows.npz", VALUES[:4], path=[*NAMES[:2], "test/a/0.jpg", "x.jpg"])
+    found = embedding_file.read(
+        "teacher", path, NAMES, np.arange(2), ["photos/test/a/0.jpg", "photos/test/a/1.jpg"]
+    )
+    (note,) = found.notes
+    assert note.text == f"--teacher={path}: 1 row of no image of the data (x.jpg)"
 
 
 def test_a_row_of_null_counts_as_missing(tmp_path):

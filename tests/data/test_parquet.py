@@ -123,6 +123,25 @@ def test_a_pass_holds_each_row_once(folder):
     assert list(source.labels) == [n % 3 for n in range(1, ROWS, 2)]
 
 
+def test_parts_are_read_as_the_whole_without_a_look_at_the_files(tmp_path):
+    write(tmp_path / "train.parquet", range(20))
+    source = opened(tmp_path, holdout_share=0.25).train
+    source.decoding = decode.Decoding(background=0)
+    (tmp_path / "train.parquet").rename(tmp_path / "elsewhere")
+    part = source.subset(np.arange(2, 9))
+    assert part.num_examples == 7 and part.describe(0) == source.describe(2)
+    assert part.decoding == source.decoding and part.learned
+    assert part.labels.tolist() == source.labels[2:9].tolist()
+    whole = source.subset(np.arange(source.num_examples))
+    assert whole.labels.tolist() == source.labels.tolist()
+
+
+def test_files_without_rows_are_refused(tmp_path):
+    pq.write_table(pa.table({"image": pa.array([], pa.binary())}), tmp_path / "train.parquet")
+    with pytest.raises(UserError, match=r"expected examples. Received: none in .*train.parquet"):
+        opened(tmp_path)
+
+
 @pytest.mark.faults
 def test_a_file_cut_or_lost_after_the_start_counts_as_unreadable(tmp_path):
     for part in range(2):

@@ -167,6 +167,12 @@ def test_a_host_reads_only_its_own_files(data_dir, files_read):
     assert files_read == {"00001-of-00004", "00003-of-00004"}
 
 
+@pytest.mark.parametrize("folder", ["data_dir", "records_dir"])
+def test_a_slice_without_examples_is_refused(folder, request):
+    with pytest.raises(UserError, match=r"examples. Received: none in 'train\[5:5\]'"):
+        opened(request.getfixturevalue(folder), train_split="train[5:5]")
+
+
 def test_held_out_examples_are_left_to_evaluation(data_dir):
     whole = opened(data_dir).train
     train, held = datasets.hold_out(whole, 0.2)

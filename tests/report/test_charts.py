@@ -113,3 +113,10 @@ def test_a_page_can_choose_the_colours_and_the_size():
 )  # fmt: skip
 def test_number_text(value, percent, text):
     assert number_text(value, percent) == text
+
+
+def test_one_point_of_a_dashed_line_is_seen():
+    lines = [Series("a", [(0, 0.0), (1, 1.0)]), Series("level", [(1, 2.0)], dashed=True)]
+    svg = line_chart("a", lines)
+    level = line_chart("a", [lines[0], lines[1]._replace(points=[(0, 2.0), (1, 2.0)])])
+    assert svg.count("<use") > level.count("<use")

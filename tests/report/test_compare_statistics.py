@@ -96,7 +96,7 @@ def test_the_verdict_is_sentences(runs):
         "points (95% interval +0.2 to +3.1), beyond chance.\n"
         "ifnd closes 36% (7% to 51%) of the mean gap between no removal and removal by true "
         "labels.\n"
-        "Against none, ifnd is clearly better in 1 and clearly worse in 0 of 1 protocols; the "
+        "Against none, ifnd is clearly better in 1 and clearly worse in 0 of 1 protocol; the "
         "largest differences: kNN accuracy +1.7 points (95% interval +0.2 to +3.1)."
     )
     assert verdict(summary_of({"none": runs["none"]})) == []

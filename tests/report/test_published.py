@@ -32,3 +32,4 @@ def test_the_demo_stands_beside_it_and_other_settings_do_not():
                            "70.4 ± 1.8%", "84.2 ± 1.4%", "94.8 ± 0.7%"]]  # fmt: skip
     assert "2026-11-26" in table.caption
     assert not published.beside(run._replace(flags={**flags, "epochs": "5"})).rows
+    assert not published.beside(run._replace(flags={**flags, "saved_model": "theirs"})).rows

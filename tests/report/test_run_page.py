@@ -240,3 +240,23 @@ def test_a_damaged_file_is_an_error_that_names_it(run, name):
     (run / name).write_text("{")
     with pytest.raises(UserError, match=name.replace(".", r"\.")):
         run_page.write(str(run))
+
+
+def test_of_an_encoder_from_elsewhere_only_what_was_done_is_shown(tmp_path):
+    flags = ["--mode=embed,report", "--saved_model=theirs", "--dataset=folder:photos",
+             "--detector=ifnd", "--epochs=80", "--backbone=resnet_small"]  # fmt: skip
+    (tmp_path / "config.flags").write_text("\n".join(flags) + "\n")
+    note = {"kind": "no_row", "number": 2, "text": "2 images without a row"}
+    results = {"embedded_images": 40, "embedded_clusters": 4, "embedded_near_duplicates": 1,
+               "raw_pixel_knn_top1": 0.5, "knn_top1": 0.75, "data_notes": [note],
+               "num_evaluation_examples": 40}  # fmt: skip
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    page = written(tmp_path)
+    said = page.words[: page.words.index("Settings and versions")]
+    assert "were evaluated and embedded by --saved_model=theirs . Nothing was trained." in said
+    assert "encoder raw pixels kNN accuracy 75.0% 50.0%" in said
+    assert "images 40" in said and "near duplicates 1" in said and note["text"] in said
+    for word in ("epoch", "resnet", "long enough", "trained on", "untrained", "MoCo"):
+        assert word not in said, word
+    ids = [a.get("id") for tag, a in page.tags if tag == "section"]
+    assert ids == ["verdict", "results", "data", "settings"]

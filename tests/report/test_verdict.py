@@ -1,9 +1,12 @@
 """The verdict on runs of every kind, from their records."""
 
+import os
+import socket
 import sys
 
 import pytest
 
+from ifnd_tf.report.summary import summary
 from ifnd_tf.report.verdict import judge
 from ifnd_tf.run.records import RunRecords
 
@@ -20,6 +23,9 @@ RESULTS = {
     "random_loss": 5.0,
 }  # fmt: skip
 FEW_LABELS = {"linear_1pct_top1": 0.8, "raw_pixel_linear_1pct_top1": 0.6}
+RUNNING = {"state": "running", "text": "", "time": 0.0, "host": socket.gethostname(),
+           "pid": os.getpid()}  # fmt: skip
+DEAD = 2**22 + 1  # above the highest pid of Linux
 DETECTION = [{"epoch": 3, "precision": 0.6, "chance_precision": 0.1}]
 
 
@@ -106,12 +112,12 @@ def test_long_enough_is_told_by_the_last_quarter():
 
 
 @pytest.mark.parametrize(
-    ("state", "answer", "command"),
-    [("running", "not yet", "--mode=watch"), ("stopped", "no", "--flagfile="),
-     ("failed", "no", "--flagfile=")],
+    ("status", "answer", "command"),
+    [(RUNNING, "not yet", "--mode=watch"), ({"state": "stopped"}, "no", "--flagfile="),
+     ({"state": "failed"}, "no", "--flagfile="), ({**RUNNING, "pid": DEAD}, "no", "--flagfile=")],
 )  # fmt: skip
-def test_an_unfinished_run(state, answer, command):
-    records = run(metrics=METRICS[:3], results={}, status={"state": state})
+def test_an_unfinished_run(status, answer, command):
+    records = run(metrics=METRICS[:3], results={}, status=status)
     assert answers(records)[3] == answer
     assert len(commands(records)) == 1 and command in commands(records)[0]
 
@@ -134,7 +140,41 @@ def test_nothing_is_said_of_a_directory_without_records():
 
 
 def test_the_report_of_a_run_that_ends_looks_ahead():
-    records = run(status={"state": "running"})  # while the report itself is written
+    records = run(status=RUNNING)  # while the report itself is written
     assert commands(records) == commands(run())
     (command,) = commands(records._replace(results={}))
     assert "--mode=watch" in command
+
+
+def untrained(results, **flags):
+    """The records of a directory in which nothing was trained."""
+    return run(flags=flags, metrics=[], detection=[])._replace(results=results)
+
+
+def test_of_an_encoder_from_elsewhere_only_what_was_done_is_told(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["ifnd"])
+    evaluated = {n: v for n, v in RESULTS.items() if n in ("knn_top1", "raw_pixel_knn_top1")}
+    records = untrained(evaluated, saved_model="m", mode="evaluate,report")
+    assert judge(records).lines() == [
+        "better than raw pixels: yes; kNN accuracy 90.0% (raw pixels 50.0%)"
+    ]
+    assert commands(records) == ["ifnd --mode=embed --workdir='runs/a b'"]
+    for flag in ("saved_model", "embeddings", "init_from"):
+        records = untrained({"embedded_images": 40}, mode="embed", **{flag: "m"})
+        assert records.given_encoder == f"--{flag}=m" and judge(records).lines() == []
+        assert commands(records) == [
+            "ifnd --preset=photos '--dataset=folder:a b' "
+            "'--detect_with=runs/a b/embeddings/embeddings.npz'"
+        ]
+    # A run that started from weights is a run.
+    assert len(answers(run(flags={"init_from": "m", "mode": "train"}))) == 4
+    assert not untrained({}, init_from="m", mode="train,embed").given_encoder
+
+
+def test_the_closing_text_has_the_verdict_before_there_are_results():
+    text = summary(
+        "mine", run(metrics=METRICS[:3], status={"state": "stopped"})._replace(results={})
+    )
+    assert "trained long enough: no; 3 of 8 epochs done" in text and "next" in text
+    embedded = summary("mine", untrained({"embedded_images": 40}, saved_model="m", mode="embed"))
+    assert embedded.startswith("mine: results in runs/a b\n\nnext\n") and "epoch" not in embedded

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import pathlib
 import textwrap
@@ -217,6 +218,11 @@ def test_a_file_of_embeddings_serves_without_a_run(tmp_path, splits):
         assert table["split"].tolist() == first["split"][1:].tolist()
         np.testing.assert_array_equal(table["embedding"], table["features"])
     assert len(rows(other / "clusters.csv")) == 39
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    note = {"kind": "no_row", "number": 1}
+    assert note.items() <= results["data_notes"][0].items()
+    assert (results["embedded_images"], results["embedded_clusters"]) == (39, 3)
+    assert results["data_notes"][0]["text"] in (other / "index.html").read_text()
     # It can be given again: the format that --mode=embed writes is read.
     again = without_a_run(tmp_path / "again", splits, embeddings=str(other / "embeddings.npz"))
     assert len(rows(again / "clusters.csv")) == 39

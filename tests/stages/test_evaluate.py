@@ -109,6 +109,7 @@ def test_any_saved_model_is_evaluated_in_a_directory_of_its_own(foreign, tmp_pat
     results = json.loads((tmp_path / "a" / "results.json").read_text())
     assert results["knn_top1"] == results["raw_pixel_knn_top1"] > 0.9
     assert "untrained_knn_top1" not in results
+    assert (results["data_notes"], results["unreadable_images"]) == ([], 0)
     # Results of another model would be taken for this one's.
     assert main.main([*FLAGS, "--mode=train", f"--workdir={tmp_path / 'a'}"]) == 1
     assert "holds a run with other flags: --saved_model" in capsys.readouterr().err

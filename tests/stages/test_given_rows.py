@@ -50,8 +50,9 @@ def test_detection_clusters_the_rows_of_a_file_and_leaves_others_unlabelled(tmp_
     assert np.flatnonzero(found < 0).tolist() == [0, 1, 2, 3]
     # The rows' classes stand apart, unlike the pixels' that a run of an epoch has seen.
     assert run.metrics()[-1]["detection_precision"] > 0.9
-    (line,) = [x for x in capsys.readouterr().out.splitlines() if "without a row" in x]
-    assert "3 images without a row (digits " in line and "1 image with NaN" in line
+    text = capsys.readouterr().out
+    assert f"warning: --detect_with={file}: 3 images without a row (digits " in text
+    assert f"warning: --detect_with={file}: 1 image with NaN" in text
 
 
 class _Stop(tiny.AtStep):
@@ -139,3 +140,15 @@ def test_the_width_of_a_saved_models_rows_is_known_without_a_pass(model, splits,
 def test_a_saved_model_without_usable_features_is_refused(model, splits, settings, message):
     with pytest.raises(UserError, match=message):
         find(model, splits, **settings)
+
+
+def test_notes_on_rows_are_said_once_and_kept_for_the_results(splits, file, tmp_path, capsys):
+    config = tiny.config(detect_with=file, teacher=file, workdir=str(tmp_path))
+    run = tiny.run(config, make_strategy("default"), Progress())
+    run.splits = splits
+    given_rows.check(run)
+    given_rows.find(run)
+    found = run.unused(splits)["data_notes"]
+    assert {note["kind"]: note["number"] for note in found} == {"no_row": 3, "unusable_row": 1}
+    assert all(note["text"].startswith(f"--detect_with={file}: ") for note in found)
+    assert capsys.readouterr().out.count("warning: ") == len(found)

@@ -13,6 +13,7 @@ from ifnd_tf.errors import UserError
 from ifnd_tf.report.summary import summary
 from ifnd_tf.report.verdict import judge
 from ifnd_tf.run.records import read_run
+from ifnd_tf.run.state import state as told
 from ifnd_tf.stages import watch
 
 FLAGS = "--experiment=mine\n--epochs=10\n--detector=ifnd\n--warmup_epochs=2\n"
@@ -70,7 +71,7 @@ def test_a_running_run_says_where_it_is(tmp_path):
 )
 def test_the_state_is_told_from_the_last_update(sign, state, tmp_path):
     run = read_run(str(write_run(tmp_path / "run", **sign)))
-    assert watch.state(run, time.time()) == state
+    assert told(run.status, time.time()) == state
     text = shown(tmp_path / "run")
     assert state in text
     assert ("goes on from the last checkpoint" in text) == (state in ("dead", "failed", "stopped"))
@@ -78,7 +79,7 @@ def test_the_state_is_told_from_the_last_update(sign, state, tmp_path):
 
 def test_a_run_before_its_first_epoch_and_a_narrow_terminal(tmp_path):
     text = shown(write_run(tmp_path / "run", epochs=0, refreshes=0), width=40)
-    assert "0 of 10" in text and "none yet; 2 epochs go" in text
+    assert "0 of 10" in text and "none yet; 2 epochs without" in text
     assert max(map(len, text.splitlines())) <= 40
 
 
@@ -139,3 +140,13 @@ def test_the_sparkline_spans_least_to_greatest():
     assert watch._sparkline([0.0, 7.0, 3.5]) == "▁█▅"
     assert watch._sparkline([1.0, 1.0]) == "▁▁"
     assert len(watch._sparkline(list(range(100)))) == 24
+
+
+def test_nothing_is_said_of_training_where_none_was(tmp_path):
+    path = write_run(tmp_path / "run", epochs=0, refreshes=0, state="failed")
+    with (path / "config.flags").open("a") as file:
+        file.write("--saved_model=theirs\n--mode=embed\n")
+    text = shown(path)
+    assert "--saved_model=theirs" in text and "failed" in text
+    for words in ("epochs", "refresh", "checkpoint"):
+        assert words not in text, words

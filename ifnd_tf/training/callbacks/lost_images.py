@@ -8,6 +8,7 @@ from ifnd_tf.data.source import Source
 from ifnd_tf.errors import UserError
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.progress import Progress
+from ifnd_tf.words import counted
 
 
 class LostImages(keras.callbacks.Callback):
@@ -42,7 +43,7 @@ class LostImages(keras.callbacks.Callback):
         self._listed = len(lost)
         self._run.write_unreadable([*self._known, *lost])
         self._progress.line(
-            f"warning: {len(lost)} images became unreadable while training, such as "
+            f"warning: {counted(len(lost), 'image')} became unreadable while training, such as "
             f"{lost[0][1]}; others take their places. See {self._run.file('unreadable.tsv')}"
         )
         bad = len(self._known) + len(lost)

@@ -1,0 +1,12 @@
+"""Numbers of things in words, for messages and pages."""
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """A number of things: "1 image", "2,000 images".
+
+    Args:
+        count: how many.
+        noun: what one of them is called.
+        plural: what several are called, if not the noun with an s.
+    """
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
