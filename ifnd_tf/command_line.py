@@ -63,7 +63,7 @@ def parse(arguments: list[str]) -> Config | None:
         meant = help_text.OTHER_NAMES.get(error.flagname)
         hint = f" Did you mean --{meant}?" if meant else did_you_mean(f"--{error.flagname}", known)
         raise UserError(
-            f"--{error.flagname}: no such flag.{hint} --helpshort lists the common ones, --help all."
+            f"--{error.flagname}: no such flag.{hint} --helpshort lists the common, --help all."
         ) from error
     except flags.Error as error:
         raise UserError(f"{error}; --help explains all flags.") from error
@@ -73,7 +73,8 @@ def parse(arguments: list[str]) -> Config | None:
             return None
     if len(rest) > 1:
         raise UserError(
-            f"expected flags only, as --name=value. Received: {' '.join(rest[1:])}.{_meant(rest[1])}"
+            f"expected flags only, as --name=value. Received: {' '.join(rest[1:])}."
+            f"{_meant(rest[1])}"
         )
     given: dict[str, str] = {}
     for field in dataclasses.fields(Config):
@@ -221,8 +222,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def execute(config: Config) -> None:
     """Runs the stages of a configuration on the devices that it names; prints the summary."""
-    # Level 3 hides even C++'s errors, such as an operation that oneDNN does not know: an error that
-    # ends a run comes as an exception.
+    # Hides even C++'s errors, such as an operation unknown to oneDNN: what ends a run is raised.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_start():
         import tensorflow as tf

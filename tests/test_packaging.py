@@ -39,7 +39,7 @@ READ_CONFIG = {"config", "stages", "api", "command_line"}
 # tensorflow-datasets imports importlib_resources without declaring it.
 INDIRECT = {"tensorboard", "importlib-resources"}
 # Imported where a flag asks for them, with an error that says what to install: extras.
-OPTIONAL = {"array_record", "keras_hub", "pillow_heif", "tf2onnx"}
+OPTIONAL = {"array_record", "keras_hub", "onnx", "pillow_heif", "tf2onnx"}
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "absl": "absl-py",
