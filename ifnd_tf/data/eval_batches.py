@@ -133,5 +133,5 @@ def _one_by_one(
     }
     total = elements * batch_size
     singles = singles.concatenate(tf.data.Dataset.from_tensors(blank).repeat(total)).take(total)
-    batches = source.learning(singles.batch(batch_size, drop_remainder=True))
+    batches = source.noting_labels(singles.batch(batch_size, drop_remainder=True))
     return batches.apply(tf.data.experimental.assert_cardinality(elements))

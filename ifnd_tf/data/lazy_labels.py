@@ -12,7 +12,7 @@ from ifnd_tf.errors import UserError
 class LazyLabels(Source):
     """Examples whose labels are -1 until they have been read once, in a pass over the images.
 
-    On several workers each learns those of the examples that it reads.
+    On several workers each knows those of the examples that it reads.
 
     Args:
         name: how the user named it.
@@ -45,41 +45,41 @@ class LazyLabels(Source):
         return self._has_labels
 
     @property
-    def learned(self) -> bool:
+    def labels_known(self) -> bool:
         """Whether all labels were read."""
         return bool(self._read.all())
 
-    def learn(self, index: np.ndarray, labels: np.ndarray) -> None:
+    def note_labels(self, index: np.ndarray, labels: np.ndarray) -> None:
         """Notes the labels of examples that were read; an index of -1 is padding."""
         real = index >= 0
         self.labels[index[real]] = labels[real]
         self._read[index[real]] = True
 
-    def recall(self, labels: np.ndarray | None) -> None:
-        """See `Source.recall`."""
-        if labels is not None and labels.shape == self.labels.shape and not self.learned:
-            self.learn(np.arange(self.num_examples), labels)
+    def set_labels(self, labels: np.ndarray | None) -> None:
+        """See `Source.set_labels`."""
+        if labels is not None and labels.shape == self.labels.shape and not self.labels_known:
+            self.note_labels(np.arange(self.num_examples), labels)
 
-    def learn_none(self, indices: Sequence[int]) -> None:
-        """See `Source.learn_none`."""
+    def note_unlabelled(self, indices: Sequence[int]) -> None:
+        """See `Source.note_unlabelled`."""
         self._read[list(indices)] = True
 
     def limit(self, indices: np.ndarray) -> None:
-        """See `Source.limit`; what is learned of a subset is not known of the whole."""
+        """See `Source.limit`; what is read of a subset is not known of the whole."""
         super().limit(indices)
         self._read = self._read[indices]
 
-    def learning(self, batches: tf.data.Dataset) -> tf.data.Dataset:
-        """See `Source.learning`."""
-        if self.learned:
+    def noting_labels(self, batches: tf.data.Dataset) -> tf.data.Dataset:
+        """See `Source.noting_labels`."""
+        if self.labels_known:
             return batches
 
         def note(index: np.ndarray, labels: np.ndarray) -> np.ndarray:
-            self.learn(index, labels)
+            self.note_labels(index, labels)
             return index
 
-        def learned(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        def noted(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             index = tf.numpy_function(note, [batch["index"], batch["label"]], tf.int32)
             return batch | {"index": tf.ensure_shape(index, batch["index"].shape)}
 
-        return batches.map(learned)
+        return batches.map(noted)

@@ -109,7 +109,7 @@ class ParquetSource(StreamSource):
         )  # fmt: skip
         if self._columns.label:
             column = [self._label_column(*each) for each in zip(paths, files, strict=True)]
-            self.recall(np.concatenate(column))
+            self.set_labels(np.concatenate(column))
 
     def describe(self, index: int) -> str:
         """The file's name and the row in it."""

@@ -61,7 +61,7 @@ def scan(
         Unreadable(int(index), source.describe(int(index)), _reason(source, int(index)))
         for index in np.flatnonzero(~seen)
     ]
-    source.learn_none([bad.index for bad in source.unreadable])
+    source.note_unlabelled([bad.index for bad in source.unreadable])
     require_share([source], max_corrupt_share)
     if cache is not None:
         with tf.device("CPU:0"):
@@ -120,7 +120,7 @@ def _decoded(
         return result
 
     decoded = examples(source, share).map(decode, num_parallel_calls=tf.data.AUTOTUNE)
-    return source.learning(decoded.ignore_errors().batch(_BATCH)).prefetch(2)
+    return source.noting_labels(decoded.ignore_errors().batch(_BATCH)).prefetch(2)
 
 
 def _reason(source: Source, index: int) -> str:

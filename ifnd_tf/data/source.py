@@ -70,21 +70,21 @@ class Source:
         return self._labels
 
     @property
-    def learned(self) -> bool:
+    def labels_known(self) -> bool:
         """Whether all labels are known that there are."""
         return True
 
     def read_labels(self) -> None:
         """Reads the labels that are not known yet, for those that cannot wait."""
 
-    def recall(self, labels: np.ndarray | None) -> None:
-        """Takes labels int32 `[N]` that an earlier reading learned; None, or others: none."""
+    def set_labels(self, labels: np.ndarray | None) -> None:
+        """Takes labels int32 `[N]` that an earlier pass has read; None, or others: none."""
 
-    def learn_none(self, indices: Sequence[int]) -> None:
+    def note_unlabelled(self, indices: Sequence[int]) -> None:
         """Notes that unreadable examples have no label, so that none is waited for."""
 
-    def learning(self, batches: tf.data.Dataset) -> tf.data.Dataset:
-        """The same batches `{"index", "label", ...}`, whose labels are learned in passing."""
+    def noting_labels(self, batches: tf.data.Dataset) -> tf.data.Dataset:
+        """The same batches `{"index", "label", ...}`, whose labels are noted when they are read."""
         return batches
 
     @property

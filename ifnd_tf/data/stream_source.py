@@ -76,7 +76,7 @@ class StreamSource(LazyLabels):
 
     def read_labels(self) -> None:
         """Reads the labels in a pass of their own, unless they are known."""
-        if self.learned:
+        if self.labels_known:
             return
         stored = self._in_order(range(len(self._lengths)))
         parsed = stored.map(
@@ -84,7 +84,7 @@ class StreamSource(LazyLabels):
             num_parallel_calls=tf.data.AUTOTUNE,
         )
         for raw, label in parsed.batch(4096).as_numpy_iterator():
-            self.learn(self._number[raw], label)
+            self.note_labels(self._number[raw], label)
 
     def describe(self, index: int) -> str:
         """The example's part and place in it."""

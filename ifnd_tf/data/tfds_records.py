@@ -66,7 +66,7 @@ class TfdsRecords(LazyLabels):
 
     def read_labels(self) -> None:
         """Reads the labels in a pass of their own, unless they are known."""
-        if self.learned:
+        if self.labels_known:
             return
 
         def label(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -75,7 +75,7 @@ class TfdsRecords(LazyLabels):
         indices = tf.data.Dataset.range(self.num_examples)
         labels = indices.map(label, num_parallel_calls=tf.data.AUTOTUNE)
         for batch in labels.batch(4096).as_numpy_iterator():
-            self.learn(*batch)
+            self.note_labels(*batch)
 
     def _record(self, index: tf.Tensor) -> tf.Tensor:
         def read(index: np.ndarray) -> bytes:

@@ -181,7 +181,7 @@ def _streamed(source: Source, plan: _Plan) -> tf.data.Dataset:
         )
 
     passes = tf.data.Dataset.counter(first).flat_map(one_pass)
-    batches = source.learning(passes.batch(plan.replica_batch, drop_remainder=True))
+    batches = source.noting_labels(passes.batch(plan.replica_batch, drop_remainder=True))
     return batches.enumerate().map(
         lambda element, batch: plan.with_draws(
             element, {"index": batch["index"], "image": batch["image"]}

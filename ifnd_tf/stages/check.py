@@ -146,7 +146,7 @@ def _contents(source: Source) -> str:
         f"{bad} ({bad / source.num_examples:.1%}) unreadable" if source.scanned else "not scanned"
     )
     classes = "without labels"
-    if not source.learned:
+    if not source.labels_known:
         known = counted(len(source.class_names), "class", "classes")
         classes = f"{known}, whose labels training learns in passing"
     elif counts.size:

@@ -169,7 +169,7 @@ class Run:
         else:
             splits = build.open_splits(config)
             self._check_contents(splits.train.contents)
-            splits.train.recall(self.directory.true_labels())
+            splits.train.set_labels(self.directory.true_labels())
         for note in splits.train.contents.notes:
             self.progress.line(f"note: {note.text}")
         sources = [source for source in splits if source is not None]

@@ -61,7 +61,7 @@ def test_rows_are_examples_in_their_order(folder):
     assert (train.num_examples, evaluation.num_examples) == (ROWS, 12)
     assert train.class_names == ("ape", "bee", "cat")
     # A column is read without the images.
-    assert train.learned and list(train.labels) == [n % 3 for n in range(ROWS)]
+    assert train.labels_known and list(train.labels) == [n % 3 for n in range(ROWS)]
     for number, each in enumerate(train.stream().as_numpy_iterator()):
         assert (each["index"], each["label"]) == (number, number % 3)
         decoded = decode.decode_image(each["image"])
@@ -130,7 +130,7 @@ def test_parts_are_read_as_the_whole_without_a_look_at_the_files(tmp_path):
     (tmp_path / "train.parquet").rename(tmp_path / "elsewhere")
     part = source.subset(np.arange(2, 9))
     assert part.num_examples == 7 and part.describe(0) == source.describe(2)
-    assert part.decoding == source.decoding and part.learned
+    assert part.decoding == source.decoding and part.labels_known
     assert part.labels.tolist() == source.labels[2:9].tolist()
     whole = source.subset(np.arange(source.num_examples))
     assert whole.labels.tolist() == source.labels.tolist()

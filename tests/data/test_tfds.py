@@ -130,7 +130,7 @@ def test_examples_that_are_trained_on_are_not_evaluated_on(evaluated, data_dir):
 def test_data_without_labels(data_dir):
     source = opened(data_dir, "plain").train
     assert source.class_names == () and set(source.labels) == {-1}
-    assert source.learned and not source.labelled
+    assert source.labels_known and not source.labelled
     assert {int(each["label"]) for each in source.stream().as_numpy_iterator()} == {-1}
 
 
@@ -190,15 +190,15 @@ def test_held_out_examples_are_left_to_evaluation(data_dir):
 def test_labels_are_learned_in_passing(data_dir, how, monkeypatch):
     monkeypatch.setattr(StreamSource, "read_labels", lambda self: pytest.fail("a pass of its own"))
     source = opened(data_dir).train
-    assert source.labelled and not source.learned and set(source.labels) == {-1}
+    assert source.labelled and not source.labels_known and set(source.labels) == {-1}
     if how == "pass":
         list(eval_batches.ordered_batches(source, image_size=SIZE, batch_size=8))
     else:
         training(source, 5)
-    assert source.learned
+    assert source.labels_known
     assert list(source.labels) == [each["kind"] for each in by_tfds(data_dir, "train")]
     part = source.subset(np.arange(0, TRAIN, 2))
-    assert part.learned and list(part.labels) == list(source.labels[::2])
+    assert part.labels_known and list(part.labels) == list(source.labels[::2])
 
 
 @pytest.mark.parametrize("open_parts", [1, 2, 3, 16])
@@ -237,7 +237,7 @@ def records_dir(tmp_path_factory) -> Path:
 def test_array_records_are_read_by_index(records_dir):
     train, evaluation = opened(records_dir)
     assert train.random_access and (train.num_examples, evaluation.num_examples) == (TRAIN, TEST)
-    assert train.labelled and not train.learned
+    assert train.labelled and not train.labels_known
     seen = list(train.fetch_all(np.array([7, 3])).as_numpy_iterator())
     assert [int(each["index"]) for each in seen] == [7, 3]
     for each in seen:
@@ -271,11 +271,11 @@ def test_array_records_have_one_order_for_any_workers_and_learn_labels(records_d
         np.testing.assert_array_equal(
             step["index"], np.concatenate([each["index"] for each in pair])
         )
-    assert not source.learned
+    assert not source.labels_known
     list(eval_batches.ordered_batches(source, image_size=SIZE, batch_size=8))
-    assert source.learned and sorted(np.bincount(source.labels)) == [16, 17, 17]
+    assert source.labels_known and sorted(np.bincount(source.labels)) == [16, 17, 17]
     half = source.subset(np.arange(0, TRAIN, 2))
-    assert half.learned and half.describe(3) == source.describe(6)
+    assert half.labels_known and half.describe(3) == source.describe(6)
 
 
 @pytest.mark.faults
@@ -387,7 +387,7 @@ def test_a_scan_learns_the_labels(data_dir, records_dir, kept):
             ]
             source = source.subset(np.flatnonzero([shape == shapes[0] for shape in shapes]))
         scan(source)
-        assert source.learned and np.all(source.labels >= 0)
+        assert source.labels_known and np.all(source.labels >= 0)
         assert (source.pixels is not None) == kept
         batches = eval_batches.ordered_batches(source, image_size=SIZE, batch_size=4)
         for each in batches.as_numpy_iterator():

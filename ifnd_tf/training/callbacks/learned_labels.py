@@ -20,7 +20,7 @@ class LearnedLabels(keras.callbacks.Callback):
     def __init__(self, source: Source, directory: RunDirectory):
         super().__init__()
         self._source, self._directory = source, directory
-        self._pending = not source.learned
+        self._pending = not source.labels_known
 
     def on_epoch_begin(self, epoch, logs=None):
         self._hand_over()
@@ -33,6 +33,6 @@ class LearnedLabels(keras.callbacks.Callback):
             return
         if self.model.true_labels is not None:
             self.model.true_labels.assign(self._source.labels)
-        if self._source.learned:
+        if self._source.labels_known:
             self._pending = False
             self._directory.write_true_labels(self._source.labels)
