@@ -69,7 +69,7 @@ def test_runs_with_other_flags_are_refused(tmp_path, no_training):
 
 def test_variants_that_do_not_fit_the_data_are_refused_before_anything_runs(tmp_path, no_training):
     run = comparison(tmp_path, variants="none,ifnd,huge:batch_size=2048;queue_size=2048")
-    with pytest.raises(UserError, match="batch_size: expected at most the 1438"):
+    with pytest.raises(UserError, match="batch_size: expected at most the 1,438"):
         compare.compare(run)
 
 
