@@ -36,12 +36,19 @@ def _best(summary: dict[str, Any]) -> str | None:
 
 
 def _ranked(summary: dict[str, Any], name: str) -> str:
-    """Whether the best is the best beyond chance; empty for one seed, which cannot tell."""
+    """Whether the best is the best beyond chance, which one seed cannot tell."""
     ranking, baseline, names = summary["ranking"], summary["baseline"], _candidates(summary)
     own = ranking[name]["rank"]
     against = ranking[name]["against_baseline"]
-    if own["low"] is None or name not in names or not against:
+    if name not in names or not against:
         return ""
+    if own["low"] is None:
+        if names[0] == baseline:
+            return f"With one seed no variant without labels ranks above {baseline}."
+        return (
+            f"With one seed {name} ranks first of {counted(len(names), 'variant')} without labels, "
+            f"{100 * against['mean']:+.1f} points from {baseline} in the mean of the measures."
+        )
     over = (
         f"{counted(len(measures(summary['protocols'])), 'measure')} and "
         f"{counted(len(own['by_seed']), 'seed')}"
