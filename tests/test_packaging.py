@@ -20,7 +20,7 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 
 # A folder imports from the lines above its own; the last line is what no other folder needs.
 ORDER = (
-    {"errors", "words"},
+    {"errors"},
     {"config"},
     {"distribute", "run"},
     {"clustering", "data"},

@@ -1,4 +1,4 @@
-from ifnd_tf.words import counted
+from ifnd_tf.run.words import counted
 
 
 def test_one_thing_is_no_plural():

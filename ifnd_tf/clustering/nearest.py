@@ -58,7 +58,7 @@ def nearest_centroids(
     transposed = tf.transpose(apart)
     # -inf keeps unused rows from winning.
     bias = tf.where(valid, -tf.reduce_sum(apart * (0.5 * apart + middle), 1), -math.inf)
-    directions = _unit(centroids)
+    directions = None if temperature is None or on_cpu() else _unit(centroids)
 
     def fit(x: tf.Tensor, index: tf.Tensor) -> list[tf.Tensor]:
         x, real = tf.cast(x, tf.float32), index >= 0
@@ -70,7 +70,7 @@ def nearest_centroids(
         # `where`, since a product with 0 would keep the NaN of a padding row.
         found = [tf.where(real, own, -1), tf.where(real, distances, 0.0)]
         if temperature is not None:
-            if on_cpu():
+            if directions is None:
                 share = tf.exp(_log_share(dots, x, centroids, middle, valid, own, temperature))
             else:
                 share = _share(x, directions, valid, own, temperature)

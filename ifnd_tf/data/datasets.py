@@ -14,7 +14,7 @@ from ifnd_tf.data.parquet import open_parquet
 from ifnd_tf.data.source import ArraySource, Source
 from ifnd_tf.data.tfds import open_tfds
 from ifnd_tf.errors import UserError
-from ifnd_tf.words import counted
+from ifnd_tf.run.words import counted
 
 # Share of labelled images held out where there is no evaluation split.
 _HELD_OUT = 0.2

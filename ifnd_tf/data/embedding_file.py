@@ -15,7 +15,7 @@ import numpy as np
 from ifnd_tf.data import embedding_columns
 from ifnd_tf.data.contents import Note, named
 from ifnd_tf.errors import UserError, did_you_mean_path
-from ifnd_tf.words import counted
+from ifnd_tf.run.words import counted
 
 SUFFIXES = (".npz", ".parquet")
 # Flag -> its spellings that are no path.

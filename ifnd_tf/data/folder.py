@@ -14,7 +14,7 @@ from ifnd_tf.data.file_source import FileSource
 from ifnd_tf.data.folder_files import find_files
 from ifnd_tf.data.source import EVAL_SPLITS
 from ifnd_tf.errors import UserError
-from ifnd_tf.words import counted
+from ifnd_tf.run.words import counted
 
 # Other names of split folders, and folders of images that have no class.
 _ALIASES = {"train": ("training",), "test": ("testing",)}

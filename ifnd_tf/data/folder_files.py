@@ -17,7 +17,7 @@ from ifnd_tf.data.image_formats import (
     readable_extensions,
 )
 from ifnd_tf.errors import UserError, did_you_mean_path
-from ifnd_tf.words import counted
+from ifnd_tf.run.words import counted
 
 # Of files beside images, of which there may be many: not worth a look.
 _NO_IMAGES = {

@@ -6,7 +6,7 @@ import importlib.util
 import io
 from typing import Any
 
-from ifnd_tf.words import counted
+from ifnd_tf.run.words import counted
 
 # Formats that are read, by the extensions of their files.
 EXTENSIONS = {

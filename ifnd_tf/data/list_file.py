@@ -12,7 +12,7 @@ from ifnd_tf.data.contents import Contents, Note, named
 from ifnd_tf.data.file_source import FileSource
 from ifnd_tf.data.source import Source
 from ifnd_tf.errors import UserError, did_you_mean_path
-from ifnd_tf.words import counted
+from ifnd_tf.run.words import counted
 
 # Between the labels of an image that has several.
 SEPARATOR = ";"

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from ifnd_tf.data.image_formats import unreadable_reason
 from ifnd_tf.errors import UserError, cause
-from ifnd_tf.words import counted
+from ifnd_tf.run.words import counted
 
 
 class Columns(NamedTuple):

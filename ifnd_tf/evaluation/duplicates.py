@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf.words import counted
+from ifnd_tf.run.words import counted
 
 # Of images that are compared with all others of their cluster at a time.
 _ROWS = 1024

@@ -9,7 +9,7 @@ from ifnd_tf.distribute import stateless_random
 from ifnd_tf.errors import UserError
 from ifnd_tf.evaluation.embed import Embeddings
 from ifnd_tf.evaluation.linear_probe import linear_probe
-from ifnd_tf.words import counted
+from ifnd_tf.run.words import counted
 
 _PURPOSE = 31  # Keeps these draws apart from others with the same seed.
 

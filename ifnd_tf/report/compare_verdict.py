@@ -5,7 +5,7 @@ from typing import Any
 from ifnd_tf.report.compare_ranks import measures
 from ifnd_tf.report.compare_statistics import Difference, difference
 from ifnd_tf.run.metric_names import describe
-from ifnd_tf.words import counted
+from ifnd_tf.run.words import counted
 
 
 def verdict(summary: dict[str, Any]) -> list[str]:

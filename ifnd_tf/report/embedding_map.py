@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ifnd_tf.report import charts
 from ifnd_tf.report.charts import COLOURS, INK, MARKERS, PAPER, SYMBOLS
-from ifnd_tf.words import counted
+from ifnd_tf.run.words import counted
 
 _MOST_NAMES = 20
 # Below this t-SNE has too few neighbours to look at.

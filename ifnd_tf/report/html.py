@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jinja2
 
-from ifnd_tf.words import counted
+from ifnd_tf.run.words import counted
 
 
 class Table(NamedTuple):

@@ -7,7 +7,7 @@ from ifnd_tf.report.charts import Series, line_chart
 from ifnd_tf.report.html import Section, Table
 from ifnd_tf.run.metric_names import describe
 from ifnd_tf.run.records import RunRecords
-from ifnd_tf.words import counted
+from ifnd_tf.run.words import counted
 
 _UNREADABLE_SHOWN = 20
 _BASELINES = {"untrained_": "untrained", "raw_pixel_": "raw pixels"}

@@ -11,7 +11,7 @@ from ifnd_tf.report.next_steps import FEWEST_STEPS, Step, next_steps
 from ifnd_tf.run.metric_names import describe, number_text
 from ifnd_tf.run.records import RunRecords
 from ifnd_tf.run.state import state
-from ifnd_tf.words import counted
+from ifnd_tf.run.words import counted
 
 _BASELINES = {"raw_pixel_": "raw pixels", "untrained_": "an untrained network"}
 # Standard errors of a difference of two accuracies that count as clear, and points where the

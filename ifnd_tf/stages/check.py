@@ -19,10 +19,10 @@ from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.report.view_pairs import view_pairs
 from ifnd_tf.run import machine
 from ifnd_tf.run.progress import Progress, duration
+from ifnd_tf.run.words import counted
 from ifnd_tf.stages import check_advice, check_cost, given_rows, sizes
 from ifnd_tf.stages.check_cost import FILL, GIB
 from ifnd_tf.stages.run import Run
-from ifnd_tf.words import counted
 
 # A step that waits for its input for more than this share of its time does not keep up.
 _INPUT_SHARE = 0.9

@@ -8,9 +8,9 @@ from typing import Any
 from ifnd_tf.config import Config
 from ifnd_tf.config.command import command
 from ifnd_tf.run.progress import duration
+from ifnd_tf.run.words import counted
 from ifnd_tf.stages import auto, build, check_cost, sizes
 from ifnd_tf.stages.run import Run
-from ifnd_tf.words import counted
 
 # A longer run is advised against without an accelerator.
 _LONGEST = 3600.0

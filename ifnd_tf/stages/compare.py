@@ -8,12 +8,12 @@ from ifnd_tf.errors import UserError
 from ifnd_tf.report import compare_page
 from ifnd_tf.run.progress import Nested, duration
 from ifnd_tf.run.records import RunRecords, read_run
+from ifnd_tf.run.words import counted
 from ifnd_tf.stages import compare_runs, compare_tuning, compare_variants, compare_workers
 from ifnd_tf.stages.compare_runs import complete
 from ifnd_tf.stages.compare_variants import Member
 from ifnd_tf.stages.run import Run
 from ifnd_tf.stages.train import check_fit
-from ifnd_tf.words import counted
 
 Runs = Mapping[Member, Run]
 

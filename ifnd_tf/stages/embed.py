@@ -16,10 +16,10 @@ from ifnd_tf.evaluation.odd import oddness
 from ifnd_tf.report import embed_page, number_sections
 from ifnd_tf.report.collect_pictures import thumbnails
 from ifnd_tf.report.html import Section
+from ifnd_tf.run.words import counted
 from ifnd_tf.stages import build, embed_encoder, embed_files, embed_folders, sizes
 from ifnd_tf.stages.embed_encoder import EmbedEncoder
 from ifnd_tf.stages.run import Run
-from ifnd_tf.words import counted
 
 THUMBNAIL = "thumbnail"
 # Side of thumbnails in pixels; half of it for more images than whose 12 kB each are no burden.

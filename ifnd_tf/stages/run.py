@@ -22,8 +22,8 @@ from ifnd_tf.run import lock
 from ifnd_tf.run.checkpoints import CheckpointStore
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.progress import Progress
+from ifnd_tf.run.words import counted
 from ifnd_tf.stages import auto, build, initial_weights, sizes, status
-from ifnd_tf.words import counted
 
 
 class Run:

@@ -11,7 +11,7 @@ from ifnd_tf.data.source import Source
 from ifnd_tf.detection import detectors
 from ifnd_tf.distribute.replicas import exchange_pieces
 from ifnd_tf.errors import UserError
-from ifnd_tf.words import counted
+from ifnd_tf.run.words import counted
 
 
 def num_clusters(config: Config, num_examples: int) -> list[int]:

@@ -12,13 +12,13 @@ import tensorflow as tf
 from ifnd_tf.errors import Stopped
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.run.pretrained import AUTO_BACKBONE
+from ifnd_tf.run.words import counted
 from ifnd_tf.stages import build, build_callbacks, build_detection, given_rows, sizes
 from ifnd_tf.stages.evaluate import check_protocols
 from ifnd_tf.stages.run import Run
 from ifnd_tf.training.loop import fit
 from ifnd_tf.training.preemption import Interruption
 from ifnd_tf.training.step_errors import explained
-from ifnd_tf.words import counted
 
 # Between the seeds before and after a rollback; a prime, so that seeds people choose differ.
 _ANOTHER_SEED = 7919

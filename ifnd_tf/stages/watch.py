@@ -21,7 +21,7 @@ from ifnd_tf.run.metric_names import describe
 from ifnd_tf.run.progress import duration
 from ifnd_tf.run.records import RunRecords, read_run
 from ifnd_tf.run.state import state
-from ifnd_tf.words import counted
+from ifnd_tf.run.words import counted
 
 _REFRESH_SECONDS = 2.0
 _COLOURS = {"running": "green", "finished": "green", "stopped": "yellow", "failed": "red"}

@@ -8,7 +8,7 @@ from ifnd_tf.data.source import Source
 from ifnd_tf.errors import UserError
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.progress import Progress
-from ifnd_tf.words import counted
+from ifnd_tf.run.words import counted
 
 
 class LostImages(keras.callbacks.Callback):
