@@ -88,7 +88,8 @@ def embed(
     Args:
         workdir: directory of a trained run; its settings are taken from there.
         dataset: images to embed, spelt as for `pretrain`; empty: those of the run.
-        strategy, verbose: as for `pretrain`.
+        strategy: as for `pretrain`.
+        verbose: as for `pretrain`.
 
     Returns:
         What `--mode=embed` writes to embeddings.npz, by column: path, split, label, features

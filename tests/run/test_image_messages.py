@@ -87,6 +87,6 @@ def test_a_run_on_damaged_images_prints_no_error(tmp_path):
         "--protocols=knn,clustering", "--augmentation=moco_v2",
     )  # fmt: skip
     assert found.returncode == 0 and found.stderr == ""
-    assert "unreadable images are skipped" in found.stdout
+    assert "7 unreadable images skipped" in found.stdout
     rows = (tmp_path / "run" / "unreadable.tsv").read_text().splitlines()
     assert len(rows) > 5
