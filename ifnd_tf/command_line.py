@@ -15,10 +15,10 @@ from absl import flags, logging
 
 from ifnd_tf.config import Config, flagfile, free_flags, help_text, kept
 from ifnd_tf.config.combinations import train_first
-from ifnd_tf.config.run import STAGES
 from ifnd_tf.data import dataset_name, embedding_file
 from ifnd_tf.errors import Stopped, UserError, did_you_mean, did_you_mean_path
 from ifnd_tf.run import image_messages, machine, pretrained
+from ifnd_tf.run.progress import Progress
 from ifnd_tf.run.quiet_start import quiet_start
 from ifnd_tf.run.records import RunReader
 from ifnd_tf.run.same_flags import other_images, require_same_flags, same_value
@@ -74,7 +74,7 @@ def parse(arguments: list[str]) -> Config | None:
     if len(rest) > 1:
         raise UserError(
             f"expected flags only, as --name=value. Received: {' '.join(rest[1:])}."
-            f"{_meant(rest[1])}"
+            f"{help_text.meant(rest[1])}"
         )
     given: dict[str, str] = {}
     for field in dataclasses.fields(Config):
@@ -82,19 +82,6 @@ def parse(arguments: list[str]) -> Config | None:
         if value is not None:
             given[field.name] = _joined(value) if field.metadata["repeats"] else str(value)
     return _with_run(given)
-
-
-def _meant(word: str) -> str:
-    """A suggestion for a stray word; "" for none."""
-    if word in STAGES:
-        return f" Did you mean --mode={word}?"
-    if os.path.isdir(word):
-        return f" Did you mean --dataset=folder:{word}?"
-    if word in flagfile.presets():
-        return f" Did you mean --preset={word}?"
-    if word.endswith(".flags") and os.path.isfile(word):
-        return f" Did you mean --flagfile={word}?"
-    return did_you_mean(word, [f"--mode={stage}" for stage in STAGES]) if "=" in word else ""
 
 
 def _with_run(given: Mapping[str, str]) -> Config:
@@ -190,6 +177,7 @@ def main(arguments: list[str] | None = None) -> int:
     Args:
         arguments: the command line without the program's name; None: `sys.argv`.
     """
+    config = None
     try:
         config = parse(sys.argv[1:] if arguments is None else arguments)
         if config is None:
@@ -211,9 +199,18 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, Stopped) as stop:
-        print("stopped; the same command continues from the last checkpoint", file=sys.stderr)
+        print(f"stopped; the same command {_then(config)}", file=sys.stderr)
         return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
     return 0
+
+
+def _then(config: Config | None) -> str:
+    """What a command that was stopped does when it is given again."""
+    if config is None or not {"train", "compare"} & set(config.stages):
+        return "begins again"
+    trained = "compare" in config.stages or "://" in config.run_path
+    trained |= os.path.isdir(os.path.join(config.run_path, "checkpoints"))
+    return "continues from the last checkpoint" if trained else "begins again"
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -224,7 +221,8 @@ def execute(config: Config) -> None:
     """Runs the stages of a configuration on the devices that it names; prints the summary."""
     # Hides even C++'s errors, such as an operation unknown to oneDNN: what ends a run is raised.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with quiet_start():
+    starting = Progress(enabled=sys.stdout.isatty())
+    with starting.phase("starting TensorFlow"), quiet_start():
         import tensorflow as tf
 
         from ifnd_tf.distribute import strategies
@@ -242,6 +240,7 @@ def execute(config: Config) -> None:
             deterministic=config.deterministic,
             worker_timeout_seconds=config.worker_timeout_seconds,
         )
+    starting.clear()
     if config.strategy == "multiworker" or "TF_CONFIG" in os.environ:
         strategies.check_same_settings(strategy, dataclasses.asdict(config))
     run = Run(config, strategy)

@@ -1,6 +1,7 @@
 """Every setting explained, as --help prints it."""
 
 import dataclasses
+import os
 import textwrap
 import typing
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from ifnd_tf.config import GROUPS, flagfile
 from ifnd_tf.config.comparison import Comparison
 from ifnd_tf.config.evaluation import Evaluation
+from ifnd_tf.config.run import STAGES
 from ifnd_tf.config.setting import describe_range, value_type
 from ifnd_tf.errors import UserError, did_you_mean
 
@@ -148,3 +150,16 @@ def short() -> str:
     lines += [f"  {f'--{n}={defaults[n]}':<38}{brief}" for n, brief in COMMON.items()]
     lines += ["", "All flags with their ranges and reasons: ifnd --help"]
     return "\n".join(lines)
+
+
+def meant(word: str) -> str:
+    """The question "Did you mean X?" for a stray word of a command line; "" for none."""
+    if word in STAGES:
+        return f" Did you mean --mode={word}?"
+    if os.path.isdir(word):
+        return f" Did you mean --dataset=folder:{word}?"
+    if word in flagfile.presets():
+        return f" Did you mean --preset={word}?"
+    if word.endswith(".flags") and os.path.isfile(word):
+        return f" Did you mean --flagfile={word}?"
+    return did_you_mean(word, [f"--mode={stage}" for stage in STAGES]) if "=" in word else ""

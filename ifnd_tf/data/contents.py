@@ -78,8 +78,18 @@ class Contents(NamedTuple):
         )
 
 
-def require_same(dataset: str, before: Contents, now: Contents, where: str) -> None:
-    """Raises `UserError` that names the differences if a run would continue with other data."""
+def require_same(dataset: str, begun: bytes, now: Contents, where: str) -> None:
+    """Raises `UserError` that names the differences if a run would continue with other data.
+
+    Args:
+        dataset: how the user named the data set.
+        begun: what `Contents.pack` gave when the run was begun; empty for one that is new.
+        now: what is there now.
+        where: the run directory.
+    """
+    if not begun or begun == now.pack():
+        return
+    before = Contents.unpack(begun)
     changes = now.changes_since(before)
     if changes:
         raise UserError(

@@ -1,6 +1,7 @@
 """Data sets by name: the examples to train on, and those to evaluate on."""
 
 import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +44,7 @@ def open_splits(
     subset_images: int = 0,
     decoding: Decoding = DECODING,
     workdir: str = "",
+    progress: Callable[[int, int], None] | None = None,
 ) -> Splits:
     """Opens a data set. Nothing is decoded yet.
 
@@ -62,6 +64,7 @@ def open_splits(
         subset_classes, subset_images: see `subset`.
         decoding: how encoded images become pixels.
         workdir: for folder, the run's own folder, whose pictures are no data.
+        progress: for folder, called with the number of images found now and then, and 0.
 
     Returns:
         The splits; `evaluation` is None if nothing is held out.
@@ -71,7 +74,7 @@ def open_splits(
             folder, a bad line, a single class, tfds data that is not prepared.
     """
     train, evaluation, contents = _open(
-        dataset, data_dir, data_root, train_split, eval_split, workdir
+        dataset, data_dir, data_root, train_split, eval_split, workdir, progress
     )
     if holdout_share is None and train.labelled:
         holdout_share = _HELD_OUT
@@ -88,14 +91,20 @@ def open_splits(
 
 
 def _open(
-    dataset: str, data_dir: str, data_root: str, train_split: str, eval_split: str, workdir: str
+    dataset: str,
+    data_dir: str,
+    data_root: str,
+    train_split: str,
+    eval_split: str,
+    workdir: str,
+    progress: Callable[[int, int], None] | None,
 ) -> tuple[Source, Source | None, Contents]:
     """The splits as they are stored, and what was found; see `open_splits`."""
     kind, rest = require_kind("dataset", dataset)
     require_splits(kind, train_split, eval_split)
     path, evaluation = os.path.expanduser(rest), os.path.expanduser(eval_split)
     if kind == "folder":
-        return open_folder(dataset, path, train_split, eval_split, workdir)
+        return open_folder(dataset, path, train_split, eval_split, workdir, progress)
     if kind == "list":
         return open_list(dataset, path, data_dir, evaluation, os.path.expanduser(data_root))
     if kind == "tfds":

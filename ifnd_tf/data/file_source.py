@@ -15,7 +15,7 @@ class FileSource(Source):
 
     Args:
         name: how the user named it.
-        root: folder to which the paths are relative, if they are.
+        root: folder to which the paths are relative; "" for the working directory.
         paths: N paths.
         labels: `[N]`, -1 where unknown.
         class_names: the classes, by label.
@@ -33,7 +33,8 @@ class FileSource(Source):
     ):
         super().__init__(name, len(paths), class_names, labels)
         self.targets = targets
-        self._paths = np.array([os.path.join(root, path) for path in paths], object)
+        # Apart, since a million paths take memory.
+        self._start, self._paths = os.path.join(root, ""), np.array(paths, object)
         self._table: tf.Tensor | None = None
 
     def describe(self, index: int) -> str:
@@ -42,13 +43,13 @@ class FileSource(Source):
 
     def path(self, index: int) -> str:
         """The file's path, as the operating system wants it."""
-        return self._paths[index]
+        return self._start + self._paths[index]
 
     def fetch(self, index: tf.Tensor) -> tf.Tensor:
         """The file's bytes."""
         if self._table is None:
             self._table = host_constant(self._encoded_paths())
-        return tf.io.read_file(tf.gather(self._table, index))
+        return tf.io.read_file(os.fsencode(self._start) + tf.gather(self._table, index))
 
     @tf.autograph.experimental.do_not_convert
     def _encoded_paths(self) -> np.ndarray:

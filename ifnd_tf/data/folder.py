@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -47,7 +47,12 @@ class _Part:
 
 
 def open_folder(
-    name: str, root: str, train_split: str = "train", eval_split: str = "", workdir: str = ""
+    name: str,
+    root: str,
+    train_split: str = "train",
+    eval_split: str = "",
+    workdir: str = "",
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[FileSource, FileSource | None, Contents]:
     """The training and evaluation images of a folder, and what was found; see `open_splits`.
 
@@ -58,9 +63,10 @@ def open_folder(
             where there is no such folder, or where it is one class among others.
         eval_split: folder to evaluate on; "" for the first of `EVAL_SPLITS`.
         workdir: the run's own folder, which is no data.
+        progress: see `find_files`.
     """
-    sizes, notes, linked = find_files(name, root, workdir)
-    paths = list(sizes)
+    sizes, notes, linked = find_files(name, root, workdir, progress)
+    files = paths = sorted(sizes)
     prefix = ""
     while not (tops := {_top(path) for path in paths}) & {""} and len(tops) == 1:
         # All in one folder: a data set is often unpacked into a folder of its name.
@@ -103,7 +109,8 @@ def open_folder(
         folder_source(name, os.path.join(root, prefix, part.prefix), part.paths, classes)
         for part in parts
     ]
-    used = sorted(prefix + part.prefix + path for part in parts for path in part.paths)
+    prefixes = tuple(prefix + part.prefix for part in parts)
+    used = [path for path in files if path.startswith(prefixes)]
     contents = Contents(tuple(used), tuple(sizes[path] for path in used), tuple(notes))
     return sources[0], sources[1] if evaluation else None, contents
 

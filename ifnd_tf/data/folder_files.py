@@ -2,7 +2,7 @@
 
 import collections
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -29,6 +29,8 @@ _CODE = {
     ".py", ".ipynb", ".js", ".ts", ".c", ".cc", ".cpp", ".h", ".java", ".go", ".rs", ".rb", ".sh",
 }  # fmt: skip
 _CODE_SHARE = 0.1
+# Images between two calls of `progress`.
+_BETWEEN_COUNTS = 1000
 # Of a folder that holds a run of ours, whose pictures are no data.
 _RUN_FILE = "config.flags"
 
@@ -37,7 +39,7 @@ class FolderFiles(NamedTuple):
     """The images below a folder, and notes on what else lies there.
 
     Attributes:
-        sizes: bytes of each image by its path relative to the folder, sorted; -1 on gs://.
+        sizes: bytes of each image by its path relative to the folder; -1 on gs://.
         notes: the files and folders that are not used.
         linked: whether there are links among them, so that an image may have two paths.
     """
@@ -47,7 +49,12 @@ class FolderFiles(NamedTuple):
     linked: bool
 
 
-def find_files(name: str, root: str, workdir: str = "") -> FolderFiles:
+def find_files(
+    name: str,
+    root: str,
+    workdir: str = "",
+    progress: Callable[[int, int], None] | None = None,
+) -> FolderFiles:
     """Walks through a folder.
 
     Hidden files and folders are skipped in silence; links to folders are followed, each folder
@@ -57,6 +64,7 @@ def find_files(name: str, root: str, workdir: str = "") -> FolderFiles:
         name: how the user named the data set.
         root: the folder.
         workdir: the run's own folder, which is no data, as any other run directory.
+        progress: called with the number of images found now and then, and 0.
 
     Raises:
         UserError: if the folder is missing, cannot be read or holds no image.
@@ -67,7 +75,11 @@ def find_files(name: str, root: str, workdir: str = "") -> FolderFiles:
             f"{did_you_mean_path(root)}"
         )
     walk = _Walk(root, workdir)
-    sizes = dict(sorted(walk.images("")))
+    sizes = {}
+    for path, size in walk.images(""):
+        sizes[path] = size
+        if progress is not None and not len(sizes) % _BETWEEN_COUNTS:
+            progress(len(sizes), 0)
     if walk.unreadable.get(""):
         raise UserError(
             f"--dataset={name}: expected folders that can be read. Received: {walk.unreadable['']}."

@@ -48,7 +48,8 @@ def open_list(
         numbers = [[number[label] for label in labels] for labels in rows]
         single = np.array([-1 if several or not row else row[0] for row in numbers])
         targets = _multi_hot(numbers, len(class_names)) if several else None
-        return FileSource(name, root, paths, single, class_names, targets)
+        full = [os.path.join(root, path) for path in paths]  # some may be absolute
+        return FileSource(name, "", full, single, class_names, targets)
 
     if eval_list:
         _require_apart(path, eval_list, *(_real_paths(root, paths) for root, paths, _ in lists))

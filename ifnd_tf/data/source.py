@@ -126,9 +126,9 @@ class Source:
 
     def limit(self, indices: np.ndarray) -> None:
         """Leaves these examples (ascending) alone, renumbered from 0."""
-        place = {int(old): new for new, old in enumerate(indices)}
-        bad = [each for each in self.unreadable if each.index in place]
-        self.unreadable = [each._replace(index=place[each.index]) for each in bad]
+        bad = [each.index for each in self.unreadable]
+        places = zip(*np.intersect1d(bad, indices, return_indices=True)[1:], strict=True)
+        self.unreadable = [self.unreadable[i]._replace(index=int(new)) for i, new in places]
         self.num_examples, self.lost, self.cache = len(indices), {}, None
         self._labels = None if self._labels is None else self._labels[indices]
         self.targets = None if self.targets is None else self.targets[indices]

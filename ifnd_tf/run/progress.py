@@ -16,7 +16,7 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-# Called with the number that is done and the total.
+# Called with the number that is done and the total, 0 where that is not known.
 Count = Callable[[int, int], None]
 
 # Between two updates of status.json: short beside the patience of --mode=watch, cheap on gs://.
@@ -79,11 +79,18 @@ class Progress:
         if not self._enabled:
             return
         with self._lock:
-            if self._width:
-                self._stream.write("\r" + " " * self._width + "\r")
-                self._width = 0
+            self.clear()
             self._stream.write(text + "\n")
             self._stream.flush()
+
+    def clear(self) -> None:
+        """Clears the status line, for another that writes to the terminal."""
+        with self._lock:
+            if self._width:
+                blank = " " * (self._width + len("^C"))  # which the terminal may have added
+                self._stream.write("\r" + blank + "\r")
+                self._stream.flush()
+                self._width = 0
 
     def detail(self, text: str) -> None:
         """Prints a line that is dropped where several runs share the terminal."""
@@ -112,14 +119,20 @@ class Progress:
             self.line(text)
 
     def counter(self, name: str) -> Count:
-        """To be called with what is done and the total: shows both, and the time left."""
-        start = time.monotonic()
+        """To be called with what is done and the total: shows both, and the time left.
+
+        The time left follows from what was done since the first call, for what precedes it, such
+        as compiling, happens once.
+        """
+        first: tuple[float, int] | None = None
 
         def count(done: int, total: int) -> None:
-            text = f"{name} {done:,}/{total:,}"
-            if 0 < done < total:
-                left = (time.monotonic() - start) / done * (total - done)
-                text += f"  ETA {duration(left)}"
+            nonlocal first
+            now = time.monotonic()
+            start, before = first = first or (now, done)
+            text = f"{name} {done:,}" + (f"/{total:,}" if total else "")
+            if before < done < total:
+                text += f"  ETA {duration((now - start) / (done - before) * (total - done))}"
             self.status(text)
 
         return count

@@ -24,7 +24,7 @@ from ifnd_tf.stages import build_teacher, sizes
 from ifnd_tf.training.learning_rate import WarmupCosine, encoder_rate
 
 
-def open_splits(config: Config) -> datasets.Splits:
+def open_splits(config: Config, **options: Any) -> datasets.Splits:
     """The data of `--dataset`, opened; nothing is decoded yet."""
     return datasets.open_splits(
         config.dataset,
@@ -38,6 +38,7 @@ def open_splits(config: Config) -> datasets.Splits:
         subset_images=config.subset_images,
         decoding=decoding(config),
         workdir=config.run_path,
+        **options,
     )
 
 

@@ -12,7 +12,7 @@ from ifnd_tf.config import Config, free_flags, kept
 from ifnd_tf.config.combinations import train_first
 from ifnd_tf.config.data import Data
 from ifnd_tf.data import datasets
-from ifnd_tf.data.contents import Contents, Note, require_same
+from ifnd_tf.data.contents import Note, require_same
 from ifnd_tf.data.scan import require_share, scan
 from ifnd_tf.distribute.strategies import is_chief, workers
 from ifnd_tf.errors import UserError
@@ -88,6 +88,7 @@ class Run:
         """
         stages = set(self.given.stages)
         with contextlib.ExitStack() as stack:
+            stack.callback(self.progress.clear)
             if stages - {"check", "report"}:
                 if self.directory.writer:
                     stack.enter_context(lock.alone(self.directory.path))
@@ -123,12 +124,6 @@ class Run:
             "data_notes": [note._asdict() for note in self.notes(splits)],
         }
 
-    def _check_contents(self, contents: Contents) -> None:
-        """Compares the data with those that the run was begun with."""
-        if before := self.directory.data():
-            unpacked = Contents.unpack(before)
-            require_same(self.given.dataset, unpacked, contents, self.directory.path)
-
     @functools.cached_property
     def transfer_splits(self) -> datasets.Splits | None:
         """The data of `--transfer_dataset`, if there is one."""
@@ -159,16 +154,20 @@ class Run:
         key = (dataset, *(getattr(config, field.name) for field in dataclasses.fields(Data)))
         if key in self.opened:
             return self.opened[key]
-        if dataset:
-            splits = datasets.open_splits(
-                dataset,
-                data_dir=config.data_dir,
-                holdout_share=config.holdout_share,
-                decoding=build.decoding(config),
-            )
-        else:
-            splits = build.open_splits(config)
-            self._check_contents(splits.train.contents)
+        with self.progress.phase("finding images") as count:
+            if dataset:
+                splits = datasets.open_splits(
+                    dataset,
+                    data_dir=config.data_dir,
+                    holdout_share=config.holdout_share,
+                    decoding=build.decoding(config),
+                    progress=count,
+                )
+            else:
+                splits = build.open_splits(config, progress=count)
+        if not dataset:
+            begun, now = self.directory.data(), splits.train.contents
+            require_same(config.dataset, begun, now, self.directory.path)
             splits.train.set_labels(self.directory.true_labels())
         for note in splits.train.contents.notes:
             self.progress.line(f"note: {note.text}")

@@ -361,4 +361,6 @@ def test_changes_of_a_folder_are_named(tmp_path):
     changes = now.changes_since(Contents.unpack(before.pack()))
     assert changes == r"1 added (b/new\n.png); 1 removed (a/3.png); 1 changed (b/4.png)"
     with pytest.raises(UserError, match="1 removed .*another --workdir"):
-        require_same("folder:x", before, now, "runs/x")
+        require_same("folder:x", before.pack(), now, "runs/x")
+    require_same("folder:x", now.pack(), now, "runs/x")
+    require_same("folder:x", b"", now, "runs/x")

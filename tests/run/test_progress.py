@@ -66,14 +66,17 @@ def test_a_phase_says_how_much_is_done_and_the_time_left(monkeypatch):
     progress = Progress(stream, interval=0)
     progress.mirror = seen.append  # status.json
     with progress.phase("clustering", "epoch 3/9  ") as count:  # 10 s between two looks
-        count(1, 4)
-        count(4, 4)
+        count(1, 7)
+        count(3, 7)
+        count(7, 7)
     shown = stream.getvalue().splitlines()
     assert shown == [
         "epoch 3/9  clustering ...",
-        # One of four in 10 s: three times as long for the others.
-        "epoch 3/9  clustering 1/4  ETA 0:30",
-        "epoch 3/9  clustering 4/4",
+        # The first includes what happens once.
+        "epoch 3/9  clustering 1/7",
+        # Two in two looks since then, so four others in four.
+        "epoch 3/9  clustering 3/7  ETA 0:40",
+        "epoch 3/9  clustering 7/7",
     ]
     assert seen == shown
 
