@@ -15,6 +15,7 @@ from PIL import Image
 from ifnd_tf import command_line
 from ifnd_tf.config import Config, flagfile, help_text
 from ifnd_tf.config.run import STAGES
+from ifnd_tf.data import dataset_name
 from ifnd_tf.errors import UserError
 
 pytestmark = pytest.mark.cases
@@ -309,3 +310,52 @@ def test_folders_without_permission_to_read_are_named(here, capsys, monkeypatch)
     assert "none, but mine/private (Permission denied)." in capsys.readouterr().err
     assert command_line.main(["--dataset=folder:mine/private"]) == 1
     assert "but mine/private (Permission denied)." in capsys.readouterr().err
+
+
+def test_links_in_circles_end(here, capsys):
+    loops = here / "loops"
+    loops.mkdir()
+    for name in ("a", "b", "c"):  # 3 ** 40 paths before the system gives up
+        (loops / name).symlink_to(loops)
+    (loops / "notes.txt").touch()
+    assert command_line.main(["--dataset=folder:loops"]) == 1
+    assert "none, but 1 .txt." in capsys.readouterr().err
+
+
+def test_hidden_images_are_none(here, capsys):
+    """As find_files has it: the shadows that macOS leaves in archives and on other disks."""
+    (here / "shadows" / "__MACOSX").mkdir(parents=True)
+    (here / "shadows" / "__MACOSX" / "_1.jpg").touch()
+    (here / "shadows" / "._1.jpg").touch()
+    assert command_line.main(["--dataset=folder:shadows"]) == 1
+    assert "Received: none. " in capsys.readouterr().err
+
+
+def test_a_walk_through_very_many_files_is_left_to_the_run(here, monkeypatch):
+    monkeypatch.setattr(dataset_name, "_ENOUGH", 3)
+    for number in range(3):
+        (here / "src" / f"{number}.txt").touch()
+    dataset_name.check_name("dataset", "folder:src")  # 4 files, none an image
+    (here / "src" / "0.txt").unlink()
+    with pytest.raises(UserError, match="expected image files"):
+        dataset_name.check_name("dataset", "folder:src")
+
+
+@pytest.mark.parametrize(
+    ("flags", "kept", "then"),
+    [
+        ([], ["checkpoints/0000000002"], "continues from the last checkpoint"),
+        ([], [], "begins again"),
+        (["--mode=check"], ["checkpoints/0000000002"], "begins again"),
+        (["--mode=compare"], [], "continues from the last checkpoint"),
+    ],
+)
+def test_a_stop_says_what_the_same_command_will_do(flags, kept, then, here, capsys, monkeypatch):
+    def stopped(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line, "execute", stopped)
+    for folder in kept:
+        (here / "new" / folder).mkdir(parents=True)
+    assert command_line.main(["--workdir=new", *flags]) == 130
+    assert capsys.readouterr().err == f"stopped; the same command {then}\n"

@@ -5,8 +5,16 @@ import contextlib
 import glob
 import os
 import re
+from collections.abc import Iterator
 
-from ifnd_tf.data.image_formats import ARCHIVES, FORMAT_BY_EXTENSION, SIGNATURE_BYTES, format_of
+from ifnd_tf.data.image_formats import (
+    ARCHIVES,
+    FORMAT_BY_EXTENSION,
+    HIDDEN,
+    NO_IMAGES,
+    SIGNATURE_BYTES,
+    format_of,
+)
 from ifnd_tf.errors import UserError, did_you_mean, did_you_mean_path
 
 _PREFIXES = ("folder", "list", "tfds", "parquet")
@@ -19,6 +27,8 @@ _CATALOGUE = (
     "oxford_flowers102", "oxford_iiit_pet", "places365_small", "stanford_dogs", "stl10",
     "svhn_cropped", "tf_flowers",
 )  # fmt: skip
+# Files after which a walk is left to the run, which counts on the terminal.
+_ENOUGH = 10_000
 _ALIASES = {"imagenet": "imagenet2012", "svhn": "svhn_cropped", "flowers102": "oxford_flowers102"}
 
 
@@ -150,7 +160,7 @@ def not_prepared(flag: str, name: str, where: str) -> UserError:
 
 
 def _holds_images(path: str, others: collections.Counter[str], denied: list[OSError]) -> bool:
-    """Whether any file looks like an image; the walk ends at the first.
+    """Whether any file looks like an image; the walk ends at the first, or after very many files.
 
     Args:
         path: the folder.
@@ -158,18 +168,32 @@ def _holds_images(path: str, others: collections.Counter[str], denied: list[OSEr
         denied: gets the errors of folders that cannot be read.
     """
     extensions = tuple(FORMAT_BY_EXTENSION)
-    for folder, _, names in os.walk(path, followlinks=True, onerror=denied.append):
+    for folder, names in _folders(path, denied):
         for name in names:
-            if name.lower().endswith(extensions):
+            if name.lower().endswith(extensions) or others.total() >= _ENOUGH:
                 return True
-            others[os.path.splitext(name)[1].lower() or "no extension"] += 1
+            extension = os.path.splitext(name)[1].lower()
+            others[extension or "no extension"] += 1
             full = os.path.join(folder, name)
-            if not os.path.isfile(full):  # a pipe would wait for its writer
+            if extension in NO_IMAGES or not os.path.isfile(full):  # a pipe would wait
                 continue
             with contextlib.suppress(OSError), open(full, "rb") as file:
                 if format_of(file.read(SIGNATURE_BYTES)):
                     return True
     return False
+
+
+def _folders(path: str, denied: list[OSError]) -> Iterator[tuple[str, list[str]]]:
+    """The folders below a path with the names of their files; each once, however it is linked."""
+    seen = set()
+    for folder, folders, names in os.walk(path, followlinks=True, onerror=denied.append):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if not name.startswith(HIDDEN)]
+        yield folder, [name for name in names if not name.startswith(HIDDEN)]
 
 
 def _meant(flag: str, dataset: str) -> str:

@@ -11,6 +11,8 @@ from ifnd_tf.data.contents import Note, named, printable
 from ifnd_tf.data.image_formats import (
     ARCHIVES,
     FORMAT_BY_EXTENSION,
+    HIDDEN,
+    NO_IMAGES,
     SIGNATURE_BYTES,
     format_of,
     missing_plugin,
@@ -19,11 +21,6 @@ from ifnd_tf.data.image_formats import (
 from ifnd_tf.errors import UserError, did_you_mean_path
 from ifnd_tf.run.words import counted
 
-# Of files beside images, of which there may be many: not worth a look.
-_NO_IMAGES = {
-    ".txt", ".json", ".xml", ".csv", ".tsv", ".md", ".py", ".npy", ".npz", ".html", ".yaml", ".yml",
-    ".db", ".ini", ".log", ".pkl", ".h5", ".mat", ".parquet", *ARCHIVES,
-}  # fmt: skip
 # Of programs, of which a folder of photos holds few.
 _CODE = {
     ".py", ".ipynb", ".js", ".ts", ".c", ".cc", ".cpp", ".h", ".java", ".go", ".rs", ".rb", ".sh",
@@ -133,7 +130,7 @@ class _Walk:
             return
         for entry in entries:
             path = prefix + entry.name
-            if entry.name.startswith((".", "__MACOSX")):
+            if entry.name.startswith(HIDDEN):
                 continue
             try:
                 self.linked |= entry.is_symlink()
@@ -165,7 +162,7 @@ class _Walk:
         extension = os.path.splitext(path)[1].lower()
         if extension in readable_extensions():
             return True
-        if extension in _NO_IMAGES or extension in FORMAT_BY_EXTENSION:
+        if extension in NO_IMAGES or extension in FORMAT_BY_EXTENSION:
             return False
         try:
             with tf.io.gfile.GFile(os.fsencode(os.path.join(self._root, path)), "rb") as file:

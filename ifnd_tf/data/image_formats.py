@@ -36,6 +36,13 @@ _SIGNATURES = {
 }
 # Archives, whose images are not read.
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar", ".xz", ".bz2", ".zst")
+# Of files beside images, of which there may be many: not worth a look.
+NO_IMAGES = {
+    ".txt", ".json", ".xml", ".csv", ".tsv", ".md", ".py", ".npy", ".npz", ".html", ".yaml", ".yml",
+    ".db", ".ini", ".log", ".pkl", ".h5", ".mat", ".parquet", *ARCHIVES,
+}  # fmt: skip
+# Beginnings of the names of files and folders that no person made.
+HIDDEN = (".", "__MACOSX")
 # What Pillow needs besides itself.
 _PLUGINS = {"HEIC": ("pillow_heif", "pillow-heif")}
 

@@ -1,9 +1,13 @@
 """A diverse subset of a data set: greedy k-centre (Gonzalez 1985), as in core-set selection."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 
-def k_center(points: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+def k_center(
+    points: np.ndarray, count: int, progress: Callable[[int, int], None] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Chooses the point nearest the mean, then repeatedly the point farthest from all chosen ones.
 
     The greatest distance of any point to its nearest chosen one is at most twice the least that
@@ -12,6 +16,7 @@ def k_center(points: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     Args:
         points: float `[N, D]`.
         count: of points to choose, at most N.
+        progress: called with the number of points that are chosen and `count`.
 
     Returns:
         int `[count]`: rows in the order of choice; float `[count]`: the distance of each to the
@@ -27,6 +32,8 @@ def k_center(points: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         np.minimum(nearest, _squared_distances(points, norms, points[row]), out=nearest)
         nearest[chosen[: number + 1]] = -1  # also where copies of it leave no other distance
         row = int(np.argmax(nearest))
+        if progress is not None:
+            progress(number + 1, count)
     return chosen, radii
 
 

@@ -1,5 +1,6 @@
 """Exact and near duplicates of images, found by fingerprints and features."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -47,7 +48,11 @@ def fingerprint(images: tf.Tensor) -> tf.Tensor:
 
 
 def find_duplicates(
-    fingerprints: np.ndarray, features: np.ndarray, clusters: np.ndarray, threshold: float
+    fingerprints: np.ndarray,
+    features: np.ndarray,
+    clusters: np.ndarray,
+    threshold: float,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Duplicates:
     """Exact copies anywhere, near copies within a cluster.
 
@@ -57,6 +62,7 @@ def find_duplicates(
             images share tells none apart.
         clusters: int `[N]`; bounds the work to pairs of one cluster, where near copies are.
         threshold: least cosine of a near copy, in (0, 1].
+        progress: called with the number of clusters that are done and of all.
     """
     centred = features - features.mean(axis=0)
     unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
@@ -65,8 +71,10 @@ def find_duplicates(
     similarity = np.ones(len(features), np.float32)
     distinct = original == np.arange(len(features))
     exact = ~distinct
-    for cluster in np.unique(clusters):
-        members = np.flatnonzero((clusters == cluster) & distinct)
+    different = np.flatnonzero(distinct)
+    order = different[np.argsort(clusters[different], kind="stable")]
+    parts = np.split(order, np.flatnonzero(np.diff(clusters[order])) + 1)
+    for number, members in enumerate(parts, start=1):
         for start in range(0, len(members), _ROWS):
             rows = members[start : start + _ROWS]
             cosine = unit[rows] @ unit[members].T
@@ -76,6 +84,8 @@ def find_duplicates(
             nearest = near.argmax(axis=1)  # the earliest one
             original[rows[found]] = members[nearest[found]]
             similarity[rows[found]] = cosine[found, nearest[found]]
+        if progress is not None:
+            progress(number, len(parts))
     repeat = np.flatnonzero(original != np.arange(len(features)))
     # Chains of copies lead to one original.
     while (original[original] != original).any():
@@ -93,14 +103,16 @@ def grouped(copies: Duplicates, *, most: int, shown: int) -> list[tuple[int, lis
         most: how many groups at most.
         shown: how many repeats of each at most, near ones first.
     """
+    originals, group, counts = np.unique(copies.original, return_inverse=True, return_counts=True)
+    near = np.bincount(group, ~copies.exact, len(originals)).astype(int)
     found = []
-    for original in np.unique(copies.original):
-        own = copies.original == original
-        exact = int(copies.exact[own].sum())
-        near = int(own.sum()) - exact
+    for number in np.lexsort((originals, -near, -counts))[:most]:
+        own = group == number
+        exact = int(counts[number] - near[number])
         words = [f"{exact} exact"] * (exact > 0)
-        if near:
-            words.append(f"{near} near, cosine from {copies.similarity[own].min():.2f}")
+        if near[number]:
+            least = copies.similarity[own & ~copies.exact].min()
+            words.append(f"{near[number]} near, cosine from {least:.2f}")
         repeats = copies.repeat[own][np.argsort(copies.exact[own], kind="stable")].tolist()
-        found.append((-exact - near, -near, int(original), repeats[:shown], ", ".join(words)))
-    return [(original, repeats, words) for *_, original, repeats, words in sorted(found)[:most]]
+        found.append((int(originals[number]), repeats[:shown], ", ".join(words)))
+    return found

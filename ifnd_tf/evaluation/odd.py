@@ -1,5 +1,7 @@
 """Images unlike all others: the distance to the nearest neighbours in the embedding."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 # Neighbours of an image: more than the copies that a photographer keeps of a scene.
@@ -10,12 +12,15 @@ AMONG = 20_000
 ROWS = 1024
 
 
-def oddness(embedding: np.ndarray, seed: int = 0) -> np.ndarray:
+def oddness(
+    embedding: np.ndarray, seed: int = 0, progress: Callable[[int, int], None] | None = None
+) -> np.ndarray:
     """1 less the mean cosine to the five nearest of the others, or of a sample of 20,000.
 
     Args:
         embedding: float32 `[N, D]`, unit vectors.
         seed: of the sample.
+        progress: called with the number of images that are done and N, now and then.
 
     Returns:
         float32 `[N]`, in [0, 2]; 0 for all of fewer than two images.
@@ -31,4 +36,6 @@ def oddness(embedding: np.ndarray, seed: int = 0) -> np.ndarray:
         cosine = embedding[rows] @ embedding[among].T
         cosine[rows[:, None] == among[None, :]] = -2.0  # itself
         found[rows] = 1.0 - np.partition(cosine, -nearest, axis=1)[:, -nearest:].mean(axis=1)
+        if progress is not None:
+            progress(int(rows[-1]) + 1, count)
     return found

@@ -48,11 +48,12 @@ def write(run: Run, splits: Splits, encoder: EmbedEncoder) -> None:
     count = min(_num_clusters(run, len(paths)), len(paths))
     with run.progress.phase("clustering"):
         clusters, confidence = _clustered(run, table["embedding"], count)
-    kept = {name: column for name, column in table.items() if name != THUMBNAIL}
-    embed_files.write_table(directory, config.embed_format, kept)
-    shown = zip(paths, clusters, np.round(confidence, 4), strict=True)
-    text = embed_files.table_text(("path", "cluster", "confidence"), shown)
-    directory.write("embeddings/clusters.csv", text)
+    with run.progress.phase("writing tables"):
+        kept = {name: column for name, column in table.items() if name != THUMBNAIL}
+        embed_files.write_table(directory, config.embed_format, kept)
+        shown = zip(paths, clusters, np.round(confidence, 4), strict=True)
+        text = embed_files.table_text(("path", "cluster", "confidence"), shown)
+        directory.write("embeddings/clusters.csv", text)
     if sorting:
         with run.progress.phase("sorting files"):
             folder = directory.file(embed_folders.FOLDER)
@@ -175,7 +176,8 @@ def _clustered(run: Run, embedding: np.ndarray, count: int) -> tuple[np.ndarray,
 def _write_duplicates(run: Run, table: dict[str, np.ndarray], clusters: np.ndarray) -> Duplicates:
     """Writes duplicates.csv."""
     paths, least = table["path"], run.config.duplicate_similarity
-    copies = find_duplicates(table["fingerprint"], table["features"], clusters, least)
+    with run.progress.phase("looking for duplicates, cluster") as count:
+        copies = find_duplicates(table["fingerprint"], table["features"], clusters, least, count)
     rows = (
         (paths[i], paths[j], round(float(s), 4), "exact" if same else "near")
         for i, j, s, same in zip(*copies, strict=True)
@@ -187,8 +189,8 @@ def _write_duplicates(run: Run, table: dict[str, np.ndarray], clusters: np.ndarr
 
 def _write_odd(run: Run, table: dict[str, np.ndarray]) -> np.ndarray:
     """Writes odd.csv, the oddest image first; returns the oddness of each."""
-    with run.progress.phase("looking for odd ones"):
-        found = oddness(table["embedding"], run.config.seed)
+    with run.progress.phase("looking for odd ones, image") as count:
+        found = oddness(table["embedding"], run.config.seed, count)
     order = np.argsort(-found, kind="stable")
     rows = zip(table["path"][order], np.round(found[order], 4), strict=True)
     run.directory.write("embeddings/odd.csv", embed_files.table_text(("path", "oddness"), rows))
@@ -197,9 +199,9 @@ def _write_odd(run: Run, table: dict[str, np.ndarray]) -> np.ndarray:
 
 def _write_diverse(run: Run, table: dict[str, np.ndarray]) -> np.ndarray:
     """Writes diverse.csv; the first image has no distance. Returns the images in order."""
-    count = min(run.config.embed_diverse, len(table["path"]))
-    with run.progress.phase("choosing a diverse subset"):
-        chosen, distances = k_center(table["embedding"], count)
+    most = min(run.config.embed_diverse, len(table["path"]))
+    with run.progress.phase("choosing a diverse subset, image") as count:
+        chosen, distances = k_center(table["embedding"], most, count)
     shown = ["", *np.round(distances[1:], 4)]
     rows = zip(table["path"][chosen], shown, strict=True)
     run.directory.write(

@@ -8,7 +8,9 @@ from ifnd_tf.evaluation.diverse import k_center
 
 def test_each_choice_is_the_farthest_from_those_before():
     points = np.random.default_rng(0).normal(size=[60, 5])
-    chosen, radii = k_center(points, 20)
+    counts: list[tuple[int, int]] = []
+    chosen, radii = k_center(points, 20, lambda done, total: counts.append((done, total)))
+    assert counts == [(number, 20) for number in range(1, 21)]
     distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
     assert chosen[0] == np.argmin(np.linalg.norm(points - points.mean(0), axis=1))
     assert np.isinf(radii[0])

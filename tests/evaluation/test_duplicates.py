@@ -1,5 +1,7 @@
 """Copies of images, exact and near."""
 
+import time
+
 import numpy as np
 import tensorflow as tf
 
@@ -49,3 +51,25 @@ def test_groups_show_the_largest_first_and_near_copies_before_exact_ones():
         (2, [4], "1 near, cosine from 0.97"),
     ]
     assert grouped(copies, most=1, shown=1)[0][1] == [5]
+
+
+def test_clusters_are_counted():
+    counts: list[tuple[int, int]] = []
+    find_duplicates(
+        np.arange(6), np.eye(6, dtype=np.float32), np.array([0, 7, 0, 7, 3, 0]), 0.9,
+        lambda done, total: counts.append((done, total)),
+    )  # fmt: skip
+    assert counts == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_hundred_thousand_groups_take_no_minutes():
+    count = 100_000
+    copies = Duplicates(
+        np.arange(count) + count, np.arange(count), np.ones(count, np.float32), np.ones(count, bool)
+    )
+    start = time.monotonic()
+    assert grouped(copies, most=2, shown=1) == [
+        (0, [count], "1 exact"),
+        (1, [count + 1], "1 exact"),
+    ]
+    assert time.monotonic() - start < 3  # a look at all for each takes 20 s

@@ -19,7 +19,10 @@ def test_it_is_one_less_the_mean_cosine_to_the_five_nearest_others(monkeypatch):
         1 - np.mean(sorted(float(a @ b) for j, b in enumerate(embedding) if j != i)[-5:])
         for i, a in enumerate(embedding)
     ]
-    np.testing.assert_allclose(oddness(embedding), expected, atol=1e-6)
+    counts: list[tuple[int, int]] = []
+    found = oddness(embedding, progress=lambda done, total: counts.append((done, total)))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert counts == [(7, 20), (14, 20), (20, 20)]
 
 
 def test_an_outlier_is_the_oddest_also_among_a_sample(monkeypatch):

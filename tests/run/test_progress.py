@@ -32,6 +32,24 @@ def test_a_terminal_rewrites_its_line_and_clears_it_for_one_that_stays():
     assert shown.endswith("\rdone\n")
 
 
+def test_a_status_is_cleared_with_what_the_terminal_added_for_ctrl_c():
+    stream = Terminal()
+    progress = Progress(stream, interval=0)
+    progress.clear()
+    progress.status("reading")
+    progress.clear()
+    progress.clear()
+    assert stream.getvalue() == "\rreading\r         \r"  # two more blanks, once
+
+
+def test_what_has_no_total_is_counted():
+    stream = io.StringIO()
+    with Progress(stream, interval=0).phase("finding images") as count:
+        count(1000, 0)
+        count(2000, 0)
+    assert stream.getvalue().splitlines()[1:] == ["finding images 1,000", "finding images 2,000"]
+
+
 def test_a_log_gets_whole_lines_and_not_too_many():
     stream = io.StringIO()
     progress = Progress(stream, interval=3600)
