@@ -221,8 +221,7 @@ def execute(config: Config) -> None:
     """Runs the stages of a configuration on the devices that it names; prints the summary."""
     # Hides even C++'s errors, such as an operation unknown to oneDNN: what ends a run is raised.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    starting = Progress(enabled=sys.stdout.isatty())
-    with starting.phase("starting TensorFlow"), quiet_start():
+    with Progress(enabled=sys.stdout.isatty()).phase("starting TensorFlow"), quiet_start():
         import tensorflow as tf
 
         from ifnd_tf.distribute import strategies
@@ -240,7 +239,6 @@ def execute(config: Config) -> None:
             deterministic=config.deterministic,
             worker_timeout_seconds=config.worker_timeout_seconds,
         )
-    starting.clear()
     if config.strategy == "multiworker" or "TF_CONFIG" in os.environ:
         strategies.check_same_settings(strategy, dataclasses.asdict(config))
     run = Run(config, strategy)

@@ -112,9 +112,9 @@ class Progress:
             return
         self._last = now
         if terminal:
-            self._stream.write("\r" + text.ljust(self._width))
+            before, self._width = self._width, len(text)  # first, since Ctrl-C may follow at once
+            self._stream.write("\r" + text.ljust(before))
             self._stream.flush()
-            self._width = len(text)
         else:
             self.line(text)
 
@@ -141,22 +141,24 @@ class Progress:
     def phase(self, name: str, where: str = "") -> Iterator[Count]:
         """Shows a phase other than training while it runs, and adds up its seconds.
 
-        While nothing is counted, as in a library's solver, it shows its time.
+        While nothing is counted, as in a library's solver, it shows its time. Its status is cleared
+        at its end.
 
         Yields:
             The phase's `counter`.
         """
-        self.status(f"{where}{name} ...", force=self._stream.isatty())
         start, ended = time.monotonic(), threading.Event()
         clock = threading.Thread(
             target=self._clock, args=(f"{where}{name}", start, ended), daemon=True
         )
         clock.start()
         try:
+            self.status(f"{where}{name} ...", force=self._stream.isatty())
             yield self.counter(f"{where}{name}")
         finally:
             ended.set()
             clock.join()
+            self.clear()
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
 
     def _clock(self, name: str, start: float, ended: threading.Event) -> None:

@@ -42,6 +42,13 @@ def test_a_status_is_cleared_with_what_the_terminal_added_for_ctrl_c():
     assert stream.getvalue() == "\rreading\r         \r"  # two more blanks, once
 
 
+def test_a_phase_clears_its_status_when_it_ends():
+    stream = Terminal()
+    with pytest.raises(KeyboardInterrupt), Progress(stream).phase("reading"):
+        raise KeyboardInterrupt
+    assert stream.getvalue() == "\rreading ...\r             \r"
+
+
 def test_what_has_no_total_is_counted():
     stream = io.StringIO()
     with Progress(stream, interval=0).phase("finding images") as count:

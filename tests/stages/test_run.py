@@ -107,6 +107,18 @@ def test_a_run_inside_its_data_goes_on_and_its_stages_find_it(photos, monkeypatc
     assert capsys.readouterr().err == ""
 
 
+def test_images_are_found_before_they_are_read(photos, tmp_path):
+    config = tiny.config(dataset=f"folder:{photos}", workdir=str(tmp_path / "run"))
+    stream = io.StringIO()
+    run = tiny.run(config, make_strategy("default"), Progress(stream, interval=0))
+    with pytest.raises(KeyboardInterrupt), run.in_progress():
+        assert run.splits.train.num_examples == 38  # a fifth of each class is held out
+        raise KeyboardInterrupt
+    shown = [line.rpartition(" ")[0] for line in stream.getvalue().splitlines()]
+    assert shown[0] == "finding images" and shown.index("reading images") > 0
+    assert not (tmp_path / "run").exists()
+
+
 def test_flags_that_no_longer_exist_are_named(tmp_path):
     config = tiny.config(workdir=str(tmp_path), seed=3)
     tiny.run(config, make_strategy("default")).directory.claim()
