@@ -17,10 +17,10 @@ from ifnd_tf.config import Config, flagfile, free_flags, help_text, kept
 from ifnd_tf.config.combinations import train_first
 from ifnd_tf.data import dataset_name, embedding_file
 from ifnd_tf.errors import Stopped, UserError, did_you_mean, did_you_mean_path
-from ifnd_tf.run import image_messages, machine, pretrained
+from ifnd_tf.run import files, image_messages, machine, pretrained
 from ifnd_tf.run.progress import Progress
 from ifnd_tf.run.quiet_start import quiet_start
-from ifnd_tf.run.records import RunReader
+from ifnd_tf.run.records import RunReader, read_run
 from ifnd_tf.run.same_flags import other_images, require_same_flags, same_value
 from ifnd_tf.stages import compare_variants
 
@@ -157,6 +157,7 @@ def _check_data_and_run(config: Config) -> None:
                 embedding_file.check_name(flag, getattr(each, flag))
     if begins or not os.path.isdir(config.run_path):
         pretrained.check(config.init_from, config.backbone, config.run_path)
+    pretrained.check_saved_model(config.saved_model)
     if "://" in config.run_path:
         return
     needs_run = {"evaluate", "export", "embed", "report"} & set(config.stages)
@@ -168,6 +169,9 @@ def _check_data_and_run(config: Config) -> None:
             f"{other_images(config.stages, config.dataset if config.dataset != 'digits' else '')}"
             f"{did_you_mean_path(config.run_path)}"
         )
+    if "report" in config.stages and not own:
+        read_run(config.run_path)
+    files.require_writable(config.run_path)
     require_same_flags(RunReader(config.run_path), config.as_flags(), free_flags())
 
 
@@ -226,7 +230,6 @@ def execute(config: Config) -> None:
 
         from ifnd_tf.distribute import strategies
         from ifnd_tf.report.summary import summary
-        from ifnd_tf.run.records import read_run
         from ifnd_tf.stages.modes import run_stages
         from ifnd_tf.stages.run import Run
 

@@ -15,7 +15,7 @@ from PIL import Image
 from ifnd_tf import command_line
 from ifnd_tf.config import Config, flagfile, help_text
 from ifnd_tf.config.run import STAGES
-from ifnd_tf.data import dataset_name
+from ifnd_tf.data import dataset_name, first_look
 from ifnd_tf.errors import UserError
 
 pytestmark = pytest.mark.cases
@@ -34,6 +34,9 @@ def here(tmp_path, monkeypatch) -> pathlib.Path:
     (tmp_path / "photos.tar.gz").write_bytes(b"\x1f\x8b")
     Image.fromarray(np.zeros([8, 8, 3], np.uint8)).save(tmp_path / "one.jpg")
     (tmp_path / "list.txt").write_text("photos/cat/0.png\ta\nphotos/dog/0.png\tb\n")
+    (tmp_path / "labels.csv").write_text("path,label\nphotos/cat/0.png,cat\n")
+    (tmp_path / "missing.txt").write_text("\ncat/9.png\ta\ndog/9.png\tb\n")
+    (tmp_path / "saved_model").mkdir()
     (tmp_path / "my.flags").write_text("--epochs=3\n")
     (tmp_path / "empty.parquet").touch()
     pq.write_table(pa.table({"image": ["0.png"]}), tmp_path / "names.parquet")
@@ -63,6 +66,16 @@ WRONG = {
     "--dataset=folder:photos.zip": ["which is a file", "Unpack the archive"],
     "--dataset=list:photos.tar.gz": ["Unpack the archive"],
     "--dataset=https://example.org/photos.zip": ["Nothing is downloaded here"],
+    "--dataset=folder:https://example.org/cats": ["--dataset: expected a path", "download"],
+    "--dataset=hf:me/cats": ["'parquet:FOLDER/**/*.parquet'"],
+    "--dataset=cifar11": ["Did you mean --dataset=tfds:cifar10?"],
+    "--dataset=list:labels.csv": ["labels.csv, line 1: expected paths", "a tab, not a comma"],
+    "--dataset=list:missing.txt --data_dir=photos": ["missing.txt, line 2", "'cat/9.png'"],
+    "folder:photos": ["Did you mean --dataset=folder:photos?"],
+    "--gpu=1": ["Did you mean --strategy?"],
+    "--mode=evaluate --saved_model=saved": ["no saved_model.pb", "Did you mean saved_model?"],
+    "--mode=report --workdir=photos": ["config.flags", "train first"],
+    "--workdir=list.txt": ["a directory that can be written", "list.txt is a file"],
     "--dataset=one.jpg": ["one image", "--dataset=folder:."],
     "--dataset=folder:one.jpg": ["one image", "--dataset=folder:."],
     "--dataset=folder:photso": ["Did you mean photos?"],
@@ -332,7 +345,7 @@ def test_hidden_images_are_none(here, capsys):
 
 
 def test_a_walk_through_very_many_files_is_left_to_the_run(here, monkeypatch):
-    monkeypatch.setattr(dataset_name, "_ENOUGH", 3)
+    monkeypatch.setattr(first_look, "_ENOUGH", 3)
     for number in range(3):
         (here / "src" / f"{number}.txt").touch()
     dataset_name.check_name("dataset", "folder:src")  # 4 files, none an image
@@ -359,3 +372,12 @@ def test_a_stop_says_what_the_same_command_will_do(flags, kept, then, here, caps
         (here / "new" / folder).mkdir(parents=True)
     assert command_line.main(["--workdir=new", *flags]) == 130
     assert capsys.readouterr().err == f"stopped; the same command {then}\n"
+
+
+def test_a_disk_that_cannot_be_written_is_named(here, capsys, monkeypatch):
+    """By a stand-in for the system's answer, which root gets for a read-only disk alone."""
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("read_only"))
+    (here / "read_only").mkdir()
+    assert command_line.main(["--workdir=read_only/runs/x"]) == 1
+    answer = capsys.readouterr().err
+    assert "'read_only/runs/x'" in answer and f"write to {here / 'read_only'}, or" in answer

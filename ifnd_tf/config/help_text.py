@@ -60,7 +60,7 @@ OTHER_NAMES = {
     "lr": "learning_rate", "bs": "batch_size", "data": "dataset", "model": "backbone",
     "arch": "backbone", "output": "workdir", "output_dir": "workdir", "out": "workdir",
     "logdir": "workdir", "img_size": "image_size", "resolution": "image_size",
-    "num_epochs": "epochs", "gpus": "strategy", "device": "strategy",
+    "num_epochs": "epochs", "gpu": "strategy", "gpus": "strategy", "device": "strategy",
     "embedding_source": "detect_with",
 }  # fmt: skip
 
@@ -156,6 +156,8 @@ def meant(word: str) -> str:
     """The question "Did you mean X?" for a stray word of a command line; "" for none."""
     if word in STAGES:
         return f" Did you mean --mode={word}?"
+    if word.startswith(("folder:", "list:", "tfds:", "parquet:")):
+        return f" Did you mean --dataset={word}?"
     if os.path.isdir(word):
         return f" Did you mean --dataset=folder:{word}?"
     if word in flagfile.presets():

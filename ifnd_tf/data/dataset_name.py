@@ -1,22 +1,15 @@
 """The spelling of a data set's name, checked without TensorFlow: mistakes are answered at once."""
 
-import collections
-import contextlib
 import glob
 import os
 import re
-from collections.abc import Iterator
 
-from ifnd_tf.data.image_formats import (
-    ARCHIVES,
-    FORMAT_BY_EXTENSION,
-    HIDDEN,
-    NO_IMAGES,
-    SIGNATURE_BYTES,
-    format_of,
-)
+from ifnd_tf.data import first_look
+from ifnd_tf.data.image_formats import ARCHIVES, SIGNATURE_BYTES, format_of
 from ifnd_tf.errors import UserError, did_you_mean, did_you_mean_path
 
+_WEB = ("http://", "https://")
+_OF_WEB = " Nothing is downloaded here: download and unpack it, and name its folder."
 _PREFIXES = ("folder", "list", "tfds", "parquet")
 KINDS = "digits, folder:PATH, list:FILE, tfds:NAME[/CONFIG] or parquet:GLOB"
 
@@ -27,8 +20,6 @@ _CATALOGUE = (
     "oxford_flowers102", "oxford_iiit_pet", "places365_small", "stanford_dogs", "stl10",
     "svhn_cropped", "tf_flowers",
 )  # fmt: skip
-# Files after which a walk is left to the run, which counts on the terminal.
-_ENOUGH = 10_000
 _ALIASES = {"imagenet": "imagenet2012", "svhn": "svhn_cropped", "flowers102": "oxford_flowers102"}
 
 
@@ -90,10 +81,12 @@ def check_name(flag: str, dataset: str, data_dir: str = "") -> None:
         from ifnd_tf.data import parquet_columns  # pyarrow is slow to import
 
         parquet_columns.check(f"--{flag}={dataset}", sorted(glob.glob(path, recursive=True)))
+    if kind in ("folder", "list") and path.startswith(_WEB):
+        raise UserError(f"--{flag}: expected a path. Received: {rest!r}.{_OF_WEB}")
     if kind not in ("folder", "list") or _remote(path):
         return
     if kind == "folder" and os.path.isdir(path):
-        _check_folder(flag, dataset, path)
+        first_look.folder(f"--{flag}={dataset}", flag, path)
     start = f"--{flag}={dataset}: expected {'a folder' if kind == 'folder' else 'a readable list'}."
     if not os.path.exists(path):
         raise UserError(f"{start} Received: {path}, which is not there.{did_you_mean_path(path)}")
@@ -106,23 +99,7 @@ def check_name(flag: str, dataset: str, data_dir: str = "") -> None:
             raise UserError(f"{start} Received: {path}, which is a folder.{hint}")
         if hint := _of_file(flag, path):
             raise UserError(f"{start} Received: {path}, which is none.{hint}")
-
-
-def _check_folder(flag: str, dataset: str, path: str) -> None:
-    """Raises `UserError` if no file of a folder looks like an image."""
-    held: collections.Counter[str] = collections.Counter()
-    denied: list[OSError] = []
-    if _holds_images(path, held, denied):
-        return
-    listed = [f"{count:,} {extension}" for extension, count in held.most_common(5)]
-    listed += [f"{error.filename} ({error.strerror})" for error in denied[:3]]
-    hint = " Name the folder that holds the images, or unpack its archive."
-    if held[".parquet"]:
-        hint = f" Did you mean --{flag}='parquet:{path.rstrip('/')}/**/*.parquet'?"
-    raise UserError(
-        f"--{flag}={dataset}: expected image files in {path} or its subfolders. Received: none"
-        f"{', but ' * bool(listed)}{', '.join(listed)}.{hint}"
-    )
+        first_look.image_list(path, data_dir)
 
 
 def _check_prepared(flag: str, name: str, data_dir: str) -> None:
@@ -159,47 +136,15 @@ def not_prepared(flag: str, name: str, where: str) -> UserError:
     )
 
 
-def _holds_images(path: str, others: collections.Counter[str], denied: list[OSError]) -> bool:
-    """Whether any file looks like an image; the walk ends at the first, or after very many files.
-
-    Args:
-        path: the folder.
-        others: gets the other files by extension.
-        denied: gets the errors of folders that cannot be read.
-    """
-    extensions = tuple(FORMAT_BY_EXTENSION)
-    for folder, names in _folders(path, denied):
-        for name in names:
-            if name.lower().endswith(extensions) or others.total() >= _ENOUGH:
-                return True
-            extension = os.path.splitext(name)[1].lower()
-            others[extension or "no extension"] += 1
-            full = os.path.join(folder, name)
-            if extension in NO_IMAGES or not os.path.isfile(full):  # a pipe would wait
-                continue
-            with contextlib.suppress(OSError), open(full, "rb") as file:
-                if format_of(file.read(SIGNATURE_BYTES)):
-                    return True
-    return False
-
-
-def _folders(path: str, denied: list[OSError]) -> Iterator[tuple[str, list[str]]]:
-    """The folders below a path with the names of their files; each once, however it is linked."""
-    seen = set()
-    for folder, folders, names in os.walk(path, followlinks=True, onerror=denied.append):
-        real = os.path.realpath(folder)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = [name for name in folders if not name.startswith(HIDDEN)]
-        yield folder, [name for name in names if not name.startswith(HIDDEN)]
-
-
 def _meant(flag: str, dataset: str) -> str:
     path, name = os.path.expanduser(dataset), re.sub(r"[-\s]", "_", dataset.lower())
-    if re.match(r"https?://", dataset):
-        return " Nothing is downloaded here: download and unpack it, and name its folder."
+    if dataset.startswith(_WEB):
+        return _OF_WEB
+    if re.match(r"(hf|huggingface)\b", dataset):
+        return (
+            " Nothing is downloaded here: download the data set's Parquet files, and name them, as "
+            f"in --{flag}='parquet:FOLDER/**/*.parquet'."
+        )
     if os.path.isdir(path):
         return f" Did you mean --{flag}=folder:{dataset}?"
     if path.endswith(".parquet"):
@@ -216,7 +161,8 @@ def _meant(flag: str, dataset: str) -> str:
     if os.sep in dataset:
         near = did_you_mean_path(path).replace(" Did you mean ", f" Did you mean --{flag}=folder:")
         return near or f" There is no {path}."
-    return did_you_mean(dataset, ["digits", *_CATALOGUE])
+    near = did_you_mean(dataset, ["digits", *_CATALOGUE])
+    return near if "digits" in near else near.replace("mean ", f"mean --{flag}=tfds:")
 
 
 def _of_file(flag: str, path: str) -> str:

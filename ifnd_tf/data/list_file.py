@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from ifnd_tf.data.contents import Contents, Note, named
 from ifnd_tf.data.file_source import FileSource
+from ifnd_tf.data.first_look import require_found
 from ifnd_tf.data.source import Source
 from ifnd_tf.errors import UserError, did_you_mean_path
 from ifnd_tf.run.words import counted
@@ -144,12 +145,7 @@ def read_list(
     paths = list(labels)
     if not paths:
         raise UserError(f"{path}: expected lines of path<tab>label. Received: an empty list.")
-    if not any(tf.io.gfile.exists(os.path.join(root, image)) for image in paths[:20]):
-        comma = " Put a tab, not a comma, before the label." if "," in paths[0] else ""
-        raise UserError(
-            f"{path}, line {min(first_line.values())}: expected paths relative to {root}. "
-            f"Received: {paths[0]!r}, which does not exist there, nor do the lines after it.{comma}"
-        )
+    require_found(path, min(first_line.values()), root, paths, tf.io.gfile.exists)
     return paths, list(labels.values())
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from ifnd_tf.errors import UserError
+from ifnd_tf.run.pretrained import no_saved_model
 
 
 class SavedModelFeatures:
@@ -54,10 +55,7 @@ def load_features(
             signature does not take one batch of images.
     """
     if not tf.saved_model.contains_saved_model(path):
-        raise UserError(
-            f"--{flag}: expected the directory of a SavedModel. Received: "
-            f"{path!r}, which has no saved_model.pb; correct the path."
-        )
+        raise no_saved_model(flag, path)
     model = tf.saved_model.load(path)
     call = _named("--saved_model_signature", signature, model.signatures, repr(path))
     source = f"signature {signature!r} of {path!r}"

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from ifnd_tf.errors import UserError
 from ifnd_tf.run import versions
+from ifnd_tf.run.files import not_writable
 from ifnd_tf.run.records import RunReader
 from ifnd_tf.run.same_flags import require_same_flags
 
@@ -129,11 +130,3 @@ class RunDirectory(RunReader):
         if unreadable:
             rows = ["index\tname\treason", *("\t".join(map(str, row)) for row in unreadable)]
             self.write("unreadable.tsv", "\n".join(rows) + "\n")
-
-
-def not_writable(path: str, error: Exception) -> UserError:
-    """The error of a run directory that cannot be written."""
-    return UserError(
-        f"--workdir: expected a directory that can be written. Received: {path!r} ({error}); "
-        "choose another."
-    )

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from ifnd_tf.errors import UserError
 from ifnd_tf.run import machine
-from ifnd_tf.run.directory import not_writable
+from ifnd_tf.run.files import not_writable
 
 # Seconds. Where there are no file locks, the holder renews its file this often, and is taken for
 # dead when the file is older than that.

@@ -71,6 +71,21 @@ def check(init_from: str, backbone: str, run_path: str) -> None:
         _check_run(init_from)
 
 
+def check_saved_model(path: str) -> None:
+    """Raises `UserError` if `--saved_model` names no SavedModel on this machine's disk."""
+    files = [os.path.join(path, f"saved_model.{end}") for end in ("pb", "pbtxt")]
+    if path and "://" not in path and not any(map(os.path.isfile, files)):
+        raise no_saved_model("saved_model", path)
+
+
+def no_saved_model(flag: str, path: str) -> UserError:
+    """The error for a folder without a SavedModel."""
+    return UserError(
+        f"--{flag}: expected the directory of a SavedModel. Received: {path!r}, which has no "
+        f"saved_model.pb; correct the path.{did_you_mean_path(path)}"
+    )
+
+
 def encoder_flags(init_from: str) -> dict[str, str]:
     """The flags of the encoder of a run, also for a file that its export wrote; {} of others."""
     if init_from in ("", "auto", "imagenet"):
