@@ -195,6 +195,12 @@ def training_warnings(name: str, values: Sequence[float], last: bool) -> list[st
     return limit_warnings({name: values[-1]}, before={name: values[(len(values) - 1) // 2]})
 
 
+def beyond(name: str, value: float) -> bool:
+    """Whether a value lies beyond its metric's limit or is not finite."""
+    limit = _limit(name)[1]
+    return not math.isfinite(value) or (limit is not None and limit.excess(value) > 0)
+
+
 def _limit(name: str) -> tuple[str, Limit | None]:
     """A metric's name without its prefix, and its limit if it has one."""
     short = re.sub("^(health|detection|final)_", "", name)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from threadpoolctl import threadpool_limits
 
 from ifnd_tf.report import charts
 from ifnd_tf.report.charts import COLOURS, INK, MARKERS, PAPER, SYMBOLS
@@ -56,10 +57,13 @@ def project(embedding: np.ndarray, *, quick: bool, seed: int) -> tuple[np.ndarra
             f"the first two principal components, {share:.0%} of the variance"
         )
     perplexity = min(30.0, (len(embedding) - 1) / 3)
-    places = TSNE(
-        2, perplexity=perplexity, init="pca", metric="cosine", random_state=seed,
-        max_iter=500,  # half of the usual time; trustworthiness falls from 0.979 to 0.978
-    ).fit_transform(embedding)  # fmt: skip
+    # One thread: several wait for each other after each of the many small steps, which beside
+    # other work takes a minute for 300 points.
+    with threadpool_limits(1):
+        places = TSNE(
+            2, perplexity=perplexity, init="pca", metric="cosine", random_state=seed,
+            max_iter=500,  # half of the usual time; trustworthiness falls from 0.979 to 0.978
+        ).fit_transform(embedding)  # fmt: skip
     return places, f"t-SNE of cosine distances, perplexity {perplexity:.0f}"
 
 

@@ -47,8 +47,7 @@ def next_steps(
     path, done, planned = run.path, run.epochs_done, run.whole("epochs")
     same = f"--flagfile={shlex.quote(f'{path}/config.flags')}"
     own = f"--workdir={shlex.quote(path)}"
-    labelled = bool(run.values("online_knn_top1")) or any("precision" in r for r in run.detection)
-    unevaluated = labelled and learned is None and "knn_top1" not in run.results
+    unevaluated = labelled(run) and learned is None and "knn_top1" not in run.results
     # The report is written while its stage still runs.
     goes_on = bool(run.status) and state(run.status, time.time()) == "running"
     if goes_on and (done < planned or unevaluated):
@@ -73,15 +72,20 @@ def next_steps(
             f"{same} --workdir={shlex.quote(path + '-longer')} --epochs={times * max(1, planned)}",
             f"trains {times} times as long",
         )
-    if sound is not False:
+    if sound is not False and "embedded_images" not in run.results:
         yield _step(f"--mode=embed {own}", "writes the images' features, clusters and duplicates")
     if run.flags.get("dataset") == "digits":
         yield _step("--preset=photos --dataset=folder:PATH", "trains on images of your own")
-    if labelled and "seeds" in run.flags:
+    if labelled(run) and "seeds" in run.flags:
         yield _step(
             f"{same} --workdir={shlex.quote(path + '-compare')} --mode=compare",
             "tells by several seeds if detection helps on these images",
         )
+
+
+def labelled(run: RunRecords) -> bool:
+    """Whether anything was measured that needs labels, while the run trained."""
+    return bool(run.values("online_knn_top1")) or any("precision" in r for r in run.detection)
 
 
 def _without_training(run: RunRecords) -> Iterator[Step]:

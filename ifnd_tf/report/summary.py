@@ -53,7 +53,7 @@ def summary(experiment: str, run: RunRecords) -> str:
     rest = Table([row for row in rows if row[0] not in told], numbers=[1])
     if rest.rows:
         blocks.append(_indented(rest.aligned()))
-    if said := [*verdict.lines(), *map("warning: {}".format, run.warnings)]:
+    if said := [*verdict.lines(), *map("warning: {}".format, verdict.untold(run.warnings))]:
         blocks.append(["verdict", *_indented(map(_wrapped, said))])
     if steps := verdict.steps[:_STEPS]:
         typed = [line for step in steps for line in (step.command, f"    {step.purpose}")]

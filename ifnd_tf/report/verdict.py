@@ -5,9 +5,10 @@ From a run's records alone, so that report, watch and the closing table say the 
 
 import math
 import time
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from ifnd_tf.report.next_steps import FEWEST_STEPS, Step, next_steps
+from ifnd_tf.report.next_steps import FEWEST_STEPS, Step, labelled, next_steps
 from ifnd_tf.run.metric_names import describe, number_text
 from ifnd_tf.run.records import RunRecords
 from ifnd_tf.run.state import state
@@ -21,6 +22,7 @@ _CLEAR, _POINTS = 2.0, 0.01
 _SATURATED = 0.95
 # Detection's place between chance (0) and certainty (1) from which it counts as better.
 _BETTER_THAN_CHANCE = 0.1
+_UNLABELLED = "not measured, for which images need labels"
 # A kNN accuracy that rises by more in the last quarter of the epochs is still rising.
 _RISING = 0.01
 
@@ -50,6 +52,11 @@ class Verdict(NamedTuple):
     def lines(self) -> list[str]:
         """The judgements for a terminal."""
         return [f"{each.question}: {each.answer}; {each.reason}" for each in self.judgements]
+
+    def untold(self, warnings: Iterable[str]) -> list[str]:
+        """The warnings that are not the reason of a judgement."""
+        told = {each.reason for each in self.judgements}
+        return [text for text in warnings if text.rstrip(".") not in told]
 
 
 def judge(run: RunRecords) -> Verdict:
@@ -87,9 +94,8 @@ def _baselines(run: RunRecords) -> Judgement:
         outcomes.append(outcome)
         reasons.append(text)
     if not outcomes:
-        return Judgement(
-            question, None, "-", "not evaluated: --mode=evaluate does, where images have labels"
-        )
+        reason = "not evaluated so far" if labelled(run) else _UNLABELLED
+        return Judgement(question, None, "-", reason)
     good = max(outcomes) > 0
     if good and min(outcomes) < 0:
         return Judgement(question, None, "partly", "; ".join(reasons))
@@ -115,7 +121,7 @@ def _pairs(run: RunRecords) -> Judgement:
     chances = dict(run.refreshes("chance_precision"))
     measured = [(v, chances[e]) for e, v in run.refreshes("precision") if e in chances]
     if not measured:
-        reason = "not measured, for which images need labels"
+        reason = _UNLABELLED
         if any("precision" in record for record in run.detection):
             reason = "no pair was accepted, or the precision by chance was not recorded"
         return Judgement(question, None, "-", reason)

@@ -192,7 +192,7 @@ def _machine(findings: Findings, run: Run, teacher_width: int) -> None:
     findings.found(
         "memory",
         f"a step needs about {needed / _MIB:,.0f} MiB a device of {room / _MIB:,.0f} free; "
-        f"measured, all included: at most {measured.peak_bytes / _MIB:,.0f}",
+        f"measured, all included: at most {measured.peak_bytes / _MIB:,.0f} MiB",
     )
     check_speed(findings, config, source, run.steps_per_epoch, measured)
     findings.advice.extend(check_advice.training(config, len(source.readable), run.steps_per_epoch))

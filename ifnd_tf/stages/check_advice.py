@@ -72,7 +72,7 @@ def training(config: Config, num_examples: int, steps: int) -> Iterator[str]:
     total = config.epochs * steps
     if steps < 8 and config.batch_size > 32:
         yield (
-            f"an epoch has only {counted(steps, 'step')}, so the statistics of few batches: "
+            f"an epoch has only {counted(steps, 'step')}; smaller batches give more of them: "
             f"--batch_size=32 --learning_rate={config.learning_rate * 32 / config.batch_size:.2g} "
             "--queue_size=auto"
         )

@@ -73,7 +73,7 @@ def view(run: RunRecords, now: float) -> RenderableType:
         ("accepted", _curve(run, "detection_accepted_share", ".0%")),
         ("pair precision", _curve(run, "detection_precision", ".2f")),
         ("last refresh", _refresh(run) if trained else None),
-        ("warnings", Text("\n".join(run.warnings), style="red")),
+        ("warnings", Text("\n".join(verdict.untold(run.warnings)), style="red")),
         ("results", Text("\n".join(map(": ".join, main_results(run.results))))),
         ("verdict", _verdict(verdict)),
         ("next", Text("\n".join(f"{step.command}  ({step.purpose})" for step in verdict.steps))),

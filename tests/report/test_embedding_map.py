@@ -4,6 +4,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from ifnd_tf.report import embedding_map
 
@@ -25,6 +27,19 @@ def test_groups_stay_apart(quick):
     first, second = places[::2], places[1::2]
     between = np.linalg.norm(first.mean(0) - second.mean(0))
     assert between > 2 * max(first.std(), second.std()) / 2
+
+
+def test_the_map_takes_one_thread(monkeypatch):
+    threads = []
+
+    def place(self, points):
+        threads.extend(pool["num_threads"] for pool in threadpool_info())
+        return np.zeros([len(points), 2])
+
+    monkeypatch.setattr(TSNE, "fit_transform", place)
+    with threadpool_limits(2):
+        embedding_map.project(two_groups(40), quick=False, seed=0)
+    assert set(threads) == {1}
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 5])

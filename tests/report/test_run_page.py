@@ -139,11 +139,13 @@ def test_lists_unreadable_images_and_warnings(run):
     (run / "unreadable.tsv").write_text("index\tname\treason\n" + rows)
     results = json.loads((run / "results.json").read_text())
     results["health_warnings"] = ["The embeddings have collapsed."]
+    results["training_warnings"] = ["epoch 2: Little is left to learn from."]
     (run / "results.json").write_text(json.dumps(results))
     words = written(run).words
     assert "25 unreadable images, skipped" in words
     assert "image19.jpg" in words and "image20.jpg" not in words
-    assert "Warning: The embeddings have collapsed." in words
+    assert words.count("The embeddings have collapsed.") == 1  # in the verdict
+    assert "Warning: epoch 2: Little is left to learn from." in words
 
 
 def test_opens_with_the_verdict_that_watch_and_terminal_give(run):

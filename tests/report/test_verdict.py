@@ -132,7 +132,19 @@ def test_without_labels_there_is_no_verdict_on_accuracy():
         results={"health_effective_rank": 9.0}
     )
     assert answers(records) == ["-", "-", "yes", "yes"]
+    assert [each.reason for each in judge(records).judgements[:2]] == [
+        "not measured, for which images need labels"
+    ] * 2
     assert commands(records)[0].startswith(("ifnd --mode=embed", "python"))
+    done = records._replace(results={**records.results, "embedded_images": 40})
+    assert not any("--mode=embed" in each for each in commands(done))
+
+
+def test_a_warning_is_said_once():
+    collapsed, masked = "epoch 3: rank 1.1 (collapse).", "epoch 4: few negatives are left."
+    said = {"health_warnings": None, "training_warnings": [collapsed, masked]}
+    text = summary("mine", run(results=said))
+    assert text.count("rank 1.1") == 1 and f"warning: {masked}" in text
 
 
 def test_nothing_is_said_of_a_directory_without_records():

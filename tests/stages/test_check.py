@@ -45,7 +45,7 @@ def test_a_run_that_fits_is_ready_and_nothing_is_claimed(tmp_path):
     text, error = checked_run(tmp_path / "run")
     assert not error and "ready;" in text and "to change" not in text
     for words in ("160 images of digits, 0 (0.0%) unreadable, 10 classes", "8x8 pixels",
-                  "brightness", "a step needs", "MiB", "images/s: an epoch of 20 steps",
+                  "brightness", "a step needs", " MiB\n", "images/s: an epoch of 20 steps",
                   "2 epochs", "images/s alone: "):  # fmt: skip
         assert words in text, words
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["check"]

@@ -88,7 +88,7 @@ def test_ill_health_is_said_in_words(tmp_path):
     said = {"training_warnings": ["epoch 3: It began."], "health_warnings": ["It collapsed."]}
     (path / "results.json").write_text(json.dumps(said))
     text = shown(path)
-    assert "epoch 3: It began." in text and "It collapsed." in text
+    assert "epoch 3: It began." in text and text.count("It collapsed") == 1
     (path / "results.json").write_text(json.dumps({**said, "knn_top1": 0.5}))
     closing = summary("mine", read_run(str(path)))
     assert "warning: epoch 3: It began." in closing

@@ -17,7 +17,8 @@ class Health(keras.callbacks.Callback):
     """Measures the newest embeddings at each epoch's end; warns once of each unhealthy value.
 
     Does not warn in the first tenth of the epochs, in which the learning rate may still be
-    warming up. The warnings are kept in results.json, as `training_warnings`.
+    warming up. The warnings are kept in results.json, as `training_warnings`, unless the value has
+    become healthy since.
 
     Args:
         epochs: the run's length.
@@ -53,7 +54,12 @@ class Health(keras.callbacks.Callback):
                 self._warned[name] = f"epoch {epoch + 1}: {text}"
                 self._progress.line(f"warning: {self._warned[name]}")
         if self._warned:
-            self._directory.write_results({"training_warnings": list(self._warned.values())})
+            holds = [
+                text
+                for name, text in self._warned.items()
+                if logs.get(name) is None or collapse.beyond(name, logs[name])
+            ]
+            self._directory.write_results({"training_warnings": holds})
 
     def values(self, logs: Mapping[str, Any]) -> dict[str, float]:
         """`health_*` of the model's newest embeddings; empty while there are too few."""

@@ -29,6 +29,7 @@ class Terminal(keras.callbacks.Callback):
         self._epoch, step = divmod(self._first, self._steps)
         self._traced = False
         self._mark: float | None = None
+        self._progress.take_seconds()  # those before training are of no epoch
         self._progress.status(f"{self._where(step)}compiling the step ...", force=True)
 
     def on_epoch_begin(self, epoch, logs=None):

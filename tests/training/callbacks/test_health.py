@@ -63,6 +63,17 @@ def test_a_collapse_is_said_once_and_kept(tmp_path):
     assert len(run.results()["training_warnings"]) == 4
 
 
+def test_a_value_that_became_healthy_is_not_warned_of_in_the_end(tmp_path):
+    callback, stream, run = make(tmp_path, np.repeat(spread(1), 50, axis=0), epochs=9)
+    for number in range(6):
+        epoch(callback, run, number, masked_share=0.1)
+    assert len(run.results()["training_warnings"]) == 3
+    callback.model.newest_embeddings = spread
+    callback.on_epoch_end(6, {"masked_share": 0.6})
+    assert stream.getvalue().count("warning: ") == 4
+    assert [text[:23] for text in run.results()["training_warnings"]] == ["epoch 7: Masked share 0"]
+
+
 def test_an_encoder_that_spreads_is_not_warned_of(tmp_path):
     callback, stream, run = make(tmp_path, spread(2))
     for number, share in enumerate((0.25, 0.32, 0.41, 0.5, 0.56)):
