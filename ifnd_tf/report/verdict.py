@@ -117,6 +117,8 @@ def _pairs(run: RunRecords) -> Judgement:
         if planned and warmup >= planned:
             reason = f"nothing is detected: {counted(warmup, 'epoch')} of warm-up, {planned} in all"
             return Judgement(question, False, "no", reason)
+        if planned and run.epochs_done >= planned:
+            return Judgement(question, False, "no", f"nothing in {counted(planned, 'epoch')}")
         return Judgement(question, None, "not yet", "nothing has been detected so far")
     chances = dict(run.refreshes("chance_precision"))
     measured = [(v, chances[e]) for e, v in run.refreshes("precision") if e in chances]

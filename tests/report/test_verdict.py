@@ -84,7 +84,9 @@ def test_pairs_are_measured_against_chance_or_not_at_all():
     # The last refresh that measured anything counts.
     assert answers(run(detection=[*DETECTION, {"epoch": 4, "precision": None}]))[1] == "yes"
     assert answers(run(detection=[{"epoch": 3}]))[1] == "-"
-    assert answers(run(detection=[]))[1] == "not yet"
+    assert answers(run(detection=[], metrics=METRICS[:7]))[1] == "not yet"
+    assert judge(run(detection=[])).judgements[1].reason == "nothing in 8 epochs"
+    assert answers(run(detection=[]))[1] == "no"
     assert len(answers(run(flags={"detector": "none"}))) == 3
 
 
