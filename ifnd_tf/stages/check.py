@@ -28,6 +28,10 @@ from ifnd_tf.stages.run import Run
 _INPUT_SHARE = 0.9
 _MIB = 1 << 20
 _PAIRS = 16
+_LEVELS = {
+    "range": "each is scaled by its own range (--sixteen_bits=high_byte divides by 256)",
+    "high_byte": "they are divided by 256 (--sixteen_bits=range scales each by its own range)",
+}
 
 
 def check(run: Run) -> None:
@@ -115,16 +119,8 @@ def check_data(findings: Findings, config: Config, splits: Splits) -> None:
             "--mode=embed lists them after training"
         )
     if found.wide:
-        findings.found(
-            "levels",
-            f"{found.wide} of {len(found.widths)} sampled images have more than 8 bits; "
-            + (
-                "each is scaled by its own least and greatest level (--sixteen_bits=high_byte "
-                "divides by 256 instead)"
-                if config.sixteen_bits == "range"
-                else "they are divided by 256 (--sixteen_bits=range scales each by its own range)"
-            ),
-        )
+        wide = f"{found.wide} of {len(found.widths)} sampled images have more than 8 bits"
+        findings.found("levels", f"{wide}; {_LEVELS[config.sixteen_bits]}")
     if found.plain:
         findings.advice.append(
             f"{found.plain} of {len(found.widths)} sampled images have next to no variance; look "
@@ -160,18 +156,21 @@ def _class_counts(source: Source) -> np.ndarray:
 
 
 def _sizes(findings: Findings, run: Run) -> dict[str, int]:
-    """Batch, queue, clusters and given rows; returns the rows' widths by flag."""
+    """Batch, queue, clusters and given embeddings; returns these embeddings' widths by flag."""
     config, source = run.config, run.splits.train
     findings.attempt(sizes.replica_batch, config, run.strategy)
     findings.attempt(sizes.steps_per_epoch, config, source)
     if source.num_examples < 2:
         return {}
     findings.attempt(sizes.num_clusters, config, source.num_examples)
-    widths = findings.attempt(given_rows.check, run) or {}
+    given = findings.attempt(given_rows.check, run) or {}
+    for path, seconds in {(getattr(config, flag), each.seconds) for flag, each in given.items()}:
+        if seconds:
+            findings.found("embeddings", f"by {path} about {duration(seconds)}, before training")
     if not findings.changes:  # It needs a batch that the replicas divide.
         findings.attempt(sizes.batch_norm_policy, config, run.strategy)
     findings.attempt(sizes.require_detection, config)
-    return widths
+    return {flag: each.width for flag, each in given.items()}
 
 
 def _machine(findings: Findings, run: Run, teacher_width: int) -> None:

@@ -1,5 +1,8 @@
 """Embeddings of the training images that come from elsewhere: a file, or a SavedModel."""
 
+import time
+from typing import NamedTuple
+
 import numpy as np
 import tensorflow as tf
 
@@ -35,19 +38,40 @@ def find(run: Run) -> dict[str, Rows]:
     return found
 
 
-def check(run: Run) -> dict[str, int]:
-    """The rows' width by flag: reads the files and tries the SavedModels; raises as `find`."""
-    widths: dict[str, int] = {}
+class Tried(NamedTuple):
+    """What `check` found of a file or a SavedModel.
+
+    Attributes:
+        width: D of its rows.
+        seconds: estimate of the pass over the training images before training; 0 for a file.
+    """
+
+    width: int
+    seconds: float = 0.0
+
+
+def check(run: Run) -> dict[str, Tried]:
+    """Reads the files and tries the SavedModels, by flag; raises as `find`."""
+    found: dict[str, Tried] = {}
     for path, flags in _used(run).items():
         if embedding_file.is_file(path):
-            width = int(_rows(run, flags[0], path).points.shape[1])
+            tried = Tried(_rows(run, flags[0], path).points.shape[1])
         else:
-            encode = load_saved_model(run, flags[0], path)
-            side = encode.image_size or run.config.image_size
-            images = tf.zeros([run.config.batch_size, side, side, 3], tf.uint8)
-            width = int(encode(images)["features"].shape[1])
-        widths |= dict.fromkeys(flags, width)
-    return widths
+            tried = _tried(run, flags[0], path)
+        found |= dict.fromkeys(flags, tried)
+    return found
+
+
+def _tried(run: Run, flag: str, path: str) -> Tried:
+    """A SavedModel's width, and its time for a batch made the time for all."""
+    encode, batch = load_saved_model(run, flag, path), run.config.batch_size
+    side = encode.image_size or run.config.image_size
+    images = tf.zeros([batch, side, side, 3], tf.uint8)
+    width = encode(images)["features"].shape[1]  # a first call compiles
+    begin = time.perf_counter()
+    encode(images)["features"].numpy()
+    batches = len(run.splits.train.readable) / batch
+    return Tried(int(width), batches * (time.perf_counter() - begin))
 
 
 def _used(run: Run) -> dict[str, list[str]]:

@@ -119,11 +119,12 @@ def test_the_rows_of_a_saved_model_are_its_features_of_images_of_its_size(model,
         assert found.identity and not found.notes
 
 
-def test_the_width_of_a_saved_models_rows_is_known_without_a_pass(model, splits, monkeypatch):
+def test_a_saved_models_width_and_time_are_known_without_a_pass(model, splits, monkeypatch):
     run = tiny.run(tiny.config(teacher=model), make_strategy("default"))
     run.splits = splits
     monkeypatch.setattr(given_rows, "Embedder", None)
-    assert given_rows.check(run) == {"teacher": 48}
+    found = given_rows.check(run)["teacher"]
+    assert found.width == 48 and 0 < found.seconds < 60
 
 
 @pytest.mark.parametrize(
