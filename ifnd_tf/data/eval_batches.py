@@ -53,6 +53,7 @@ def _chosen(source: Source, indices: np.ndarray | None) -> np.ndarray:
     return wanted[np.isin(wanted, source.readable)]
 
 
+@tf.autograph.experimental.do_not_convert  # nor any function that it maps
 def ordered_batches(
     source: Source,
     *,

@@ -32,6 +32,7 @@ def steps_per_epoch(source: Source, batch_size: int) -> int:
     return len(source.readable) // batch_size
 
 
+@tf.autograph.experimental.do_not_convert  # nor any function that it maps
 def training_batches(
     source: Source,
     *,

@@ -24,6 +24,7 @@ class DistributedModel(keras.Model):
             return self.train_function
         steps = int(self.steps_per_execution)
 
+        @tf.autograph.experimental.do_not_convert  # of the loop alone; a step has no use for it
         def one_step(data):
             return self.distribute_strategy.run(self.train_step, args=(data,))
 

@@ -228,7 +228,7 @@ def on_replicas(strategy: tf.distribute.Strategy, function: Callable) -> Any:
     def run(*args):
         return strategy.run(function, args=args)
 
-    return tf.function(run)
+    return tf.function(run, autograph=False)
 
 
 def first(strategy: tf.distribute.Strategy, value: Any) -> Any:

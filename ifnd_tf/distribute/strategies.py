@@ -155,7 +155,7 @@ def workers(strategy: tf.distribute.Strategy) -> Workers:
     if not strategy.extended._in_multi_worker_mode():
         return ALONE
 
-    @tf.function  # these collectives warn when they run eagerly
+    @tf.function(autograph=False)  # these collectives warn when they run eagerly
     def join(own: tf.Tensor) -> tf.Tensor:
         return strategy.gather(strategy.run(lambda x: x[None], args=(own,)), axis=0)
 

@@ -50,7 +50,7 @@ class Embedder:
         def step(images):
             return self._strategy.run(function, args=(images,))
 
-        self._step = tf.function(step)
+        self._step = tf.function(step, autograph=False)
 
     def __call__(
         self,
@@ -128,7 +128,7 @@ class Embedder:
         if not steps:
             return
         replicas = len(strategy.extended.worker_devices)
-        gather = tf.function(lambda value: strategy.gather(value, axis=0))
+        gather = tf.function(lambda value: strategy.gather(value, axis=0), autograph=False)
 
         def joined(name: str) -> np.ndarray:
             parts = np.split(np.concatenate([rows[name] for rows in steps]), replicas)

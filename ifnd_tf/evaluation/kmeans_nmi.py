@@ -37,7 +37,7 @@ def clustering(
     points = tf.math.l2_normalize(tf.constant(examples.features), axis=1)
     index = tf.range(len(examples.labels), dtype=tf.int32)
 
-    @tf.function
+    @tf.function(autograph=False)
     def cluster(seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         centroids = initial_centroids(points, index, num_clusters=clusters, seed=seed)
         result = kmeans(

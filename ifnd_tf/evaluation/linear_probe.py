@@ -149,7 +149,7 @@ def sgd_scores(
     weights = tf.Variable(tf.zeros([width + 1, classes]))
     velocity = tf.Variable(tf.zeros([width + 1, classes]))
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(inputs: tf.Tensor, labels: tf.Tensor, rate: tf.Tensor) -> None:
         inputs = _with_bias(inputs / scale)
         error = tf.nn.softmax(inputs @ weights) - tf.one_hot(labels, classes)
