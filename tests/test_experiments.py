@@ -37,6 +37,7 @@ SIZES = {
     "cifar10_lowered": (50_000, 10, 1),
     "cifar10_cpu_compare": (50_000, 10, 1),
     "cifar10_teacher_compare": (50_000, 10, 1),
+    "cifar10_continue": (25_000, 5, 1),
     "cifar10_cpu": (50_000, 10, 1),
     "cifar100": (50_000, 100, 1),
     "stl10": (105_000, 10, 1),
@@ -180,8 +181,8 @@ def test_sizes_fit_the_data(path):
     examples, classes, _ = SIZES[path.stem]
     assert sizes.steps_per_epoch(config, Unread(examples)) == examples // config.batch_size
     levels = resolve_num_clusters(config.num_clusters, examples)
-    tuned = ("cifar10_cpu_compare", "cifar10_teacher_compare", "arena_cifar10")  # docs/method.md
-    fewest = 8 if path.stem in tuned else classes
+    tuned = dict.fromkeys(("cifar10_cpu_compare", "cifar10_teacher_compare", "arena_cifar10"), 8)
+    fewest = (tuned | {"cifar10_continue": 4}).get(path.stem, classes)  # docs/method.md
     assert len(levels) == 3 and min(levels) >= fewest
     assert config.warmup_epochs < config.epochs
 
@@ -192,7 +193,7 @@ def test_variants_are_settings_of_known_methods(path):
     runs = compare_variants.members(config)
     trials = compare_variants.trials(config)
     variants = list(dict.fromkeys(run.variant for run in runs))
-    assert variants[0] == "none" and len(runs) == config.seeds * len(variants)
+    assert variants[0] in ("none", "scratch") and len(runs) == config.seeds * len(variants)
     assert len(trials) == config.tuning_trials * len(variants)
     assert all(run.config.validation_share == 0 for run in runs)
 
