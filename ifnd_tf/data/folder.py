@@ -77,15 +77,7 @@ def open_folder(
     train, evaluation = _choose_splits(root, paths, train_split, eval_split)
     notes += _outside(paths, [part for part in (train, evaluation) if part])
     if evaluation and train.classes and not evaluation.classes & train.classes:
-        if eval_split:
-            raise UserError(
-                f"--eval_split: expected class folders, as {train.title} has. Received: "
-                f"{eval_split!r} without one of them; sort its images, or leave the flag out."
-            )
-        number = counted(len(evaluation.paths), "image")
-        text = f"{number} of {evaluation.title} not used, for want of class folders as in "
-        text += f"{train.title}, of which a share is held out for evaluation instead"
-        notes.append(Note("unlabelled_split", len(evaluation.paths), text))
+        notes.append(_not_evaluated(train, evaluation, eval_split))
         evaluation = None
     parts = [part for part in (train, evaluation) if part]
     # One numbering for both splits, whichever classes either lacks.
@@ -148,6 +140,19 @@ def _choose_splits(
             f"Received: {eval_split!r}."
         )
     return train, evaluations[0] if evaluations else None
+
+
+def _not_evaluated(train: _Part, evaluation: _Part, eval_split: str) -> Note:
+    """On images that lack the classes of the training images; an error if they were asked for."""
+    if eval_split:
+        raise UserError(
+            f"--eval_split: expected class folders, as {train.title} has. Received: "
+            f"{eval_split!r} without one of them; sort its images, or leave the flag out."
+        )
+    number = counted(len(evaluation.paths), "image")
+    text = f"{number} of {evaluation.title} not used, for want of class folders as in "
+    text += f"{train.title}, of which a share is held out for evaluation instead"
+    return Note("unlabelled_split", len(evaluation.paths), text)
 
 
 def _is_split(folder: str, folders: Mapping[str, int], paths: Sequence[str]) -> bool:
