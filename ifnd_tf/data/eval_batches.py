@@ -53,7 +53,7 @@ def _chosen(source: Source, indices: np.ndarray | None) -> np.ndarray:
     return wanted[np.isin(wanted, source.readable)]
 
 
-@tf.autograph.experimental.do_not_convert  # nor any function that it maps
+@tf.autograph.experimental.do_not_convert  # holds for the functions that it maps, too
 def ordered_batches(
     source: Source,
     *,

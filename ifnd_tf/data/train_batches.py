@@ -32,7 +32,7 @@ def steps_per_epoch(source: Source, batch_size: int) -> int:
     return len(source.readable) // batch_size
 
 
-@tf.autograph.experimental.do_not_convert  # nor any function that it maps
+@tf.autograph.experimental.do_not_convert  # holds for the functions that it maps, too
 def training_batches(
     source: Source,
     *,
@@ -168,7 +168,6 @@ def _streamed(source: Source, plan: _Plan) -> tf.data.Dataset:
             f"Received: none for worker {shard}."
         )
     used = plan.first_step * plan.sharding.local * plan.replica_batch
-
     first, skip = divmod(used, length)
 
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:

@@ -11,7 +11,9 @@ class DistributedModel(keras.Model):
 
     Keras 3.15's own train function fails on MultiWorkerMirroredStrategy and, with several
     steps per execution, on MirroredStrategy; and its symbolic build runs `train_step`
-    outside any replica. Models here are built by hand, so neither is needed.
+    outside any replica. Models here are built by hand, so neither is needed. `train_step` is traced
+    without AutoGraph: a branch or loop that depends on a tensor is written as tf.cond or
+    tf.while_loop.
     """
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
@@ -24,7 +26,8 @@ class DistributedModel(keras.Model):
             return self.train_function
         steps = int(self.steps_per_execution)
 
-        @tf.autograph.experimental.do_not_convert  # of the loop alone; a step has no use for it
+        # AutoGraph is for the loop below; a step needs none, and traces faster without.
+        @tf.autograph.experimental.do_not_convert
         def one_step(data):
             return self.distribute_strategy.run(self.train_step, args=(data,))
 
