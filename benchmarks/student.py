@@ -14,6 +14,8 @@ import os
 import pathlib
 from collections.abc import Iterator, Sequence
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 import numpy as np
 
 from benchmarks import peer, rows
