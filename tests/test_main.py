@@ -181,6 +181,7 @@ def test_a_worker_that_never_comes_is_named(capsys, monkeypatch):
 
 def test_an_empty_folder_and_a_bad_list(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "a.png").touch()
     (tmp_path / "bad.txt").write_text("a.png\t1\nb.png\t2\textra\n")
     workdir = f"--workdir={tmp_path / 'run'}"
     assert "Received: none" in error(capsys, workdir, f"--dataset=folder:{tmp_path / 'empty'}")
