@@ -110,13 +110,33 @@ def _embedded(run: Run, flag: str, path: str) -> Rows:
         batches = build.ordered_batches(run.config, run.strategy, source, image_size=size)
         found = Embedder(encode, run.strategy)(batches, source.num_examples, count)
     points = found["features"]
-    if bad := int(np.sum(~embedding_file.centred(points) & found[SEEN])):
-        raise UserError(
-            f"--{flag}={path}: expected finite features that differ. Received: {bad} of "
-            f"{len(points)} images with NaN, infinity or the same as all; does the model take "
-            "pixels in [0, 1]?"
-        )
+    _require(f"--{flag}={path}", embedding_file.centred(points) | ~found[SEEN])
     return Rows(points, embedding_file.identity(path))
+
+
+def centre(source: str, features: np.ndarray, alike: bool) -> None:
+    """Brings a model's features to the form of rows, in place, see `embedding_file.centred`.
+
+    Args:
+        source: the flag that names the model, and its value, for messages.
+        features: float32 [n, D], of images that were read.
+        alike: whether the images are all the same, so that their features may be.
+
+    Raises:
+        UserError: if features are not finite, or all the same.
+    """
+    finite = np.isfinite(features).all(axis=1)
+    differ = embedding_file.centred(features).any()
+    _require(source, finite & (alike or differ))
+
+
+def _require(source: str, usable: np.ndarray) -> None:
+    """Raises `UserError` unless all features are usable."""
+    if bad := int(np.sum(~usable)):
+        raise UserError(
+            f"{source}: expected finite features that differ. Received: {bad} of {len(usable)} "
+            "images with NaN, infinity or the same as all; does the model take pixels in [0, 1]?"
+        )
 
 
 def load_saved_model(run: Run, flag: str, path: str) -> SavedModelFeatures:
