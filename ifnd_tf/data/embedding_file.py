@@ -80,6 +80,7 @@ def is_file(text: str) -> bool:
 
 def identity(path: str) -> str:
     """A hash of a file; of a SavedModel's graph and of its variables' checksums."""
+    path = os.path.expanduser(path)
     files = [path]
     if not is_file(path):
         files = [f"{path}/{name}" for name in ("saved_model.pb", "variables/variables.index")]

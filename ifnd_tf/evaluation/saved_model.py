@@ -1,5 +1,6 @@
 """Features from any SavedModel, so that every protocol runs on encoders of others too."""
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -54,6 +55,7 @@ def load_features(
         UserError: if there is no SavedModel, or it has no such signature or output, or the
             signature does not take one batch of images.
     """
+    path = os.path.expanduser(path)
     if not tf.saved_model.contains_saved_model(path):
         raise no_saved_model(flag, path)
     model = tf.saved_model.load(path)

@@ -73,7 +73,8 @@ def check(init_from: str, backbone: str, run_path: str) -> None:
 
 def check_saved_model(path: str) -> None:
     """Raises `UserError` if `--saved_model` names no SavedModel on this machine's disk."""
-    files = [os.path.join(path, f"saved_model.{end}") for end in ("pb", "pbtxt")]
+    folder = os.path.expanduser(path)
+    files = [os.path.join(folder, f"saved_model.{end}") for end in ("pb", "pbtxt")]
     if path and "://" not in path and not any(map(os.path.isfile, files)):
         raise no_saved_model("saved_model", path)
 
@@ -82,7 +83,7 @@ def no_saved_model(flag: str, path: str) -> UserError:
     """The error for a folder without a SavedModel."""
     return UserError(
         f"--{flag}: expected the directory of a SavedModel. Received: {path!r}, which has no "
-        f"saved_model.pb; correct the path.{did_you_mean_path(path)}"
+        f"saved_model.pb; correct the path.{did_you_mean_path(os.path.expanduser(path))}"
     )
 
 

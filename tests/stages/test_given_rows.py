@@ -1,11 +1,14 @@
 """Detection with the embeddings of a file or of another model, in whole runs."""
 
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from ifnd_tf.data.crops import centre_view
 from ifnd_tf.errors import Stopped, UserError
+from ifnd_tf.run import pretrained
 from ifnd_tf.run.progress import Progress
 from ifnd_tf.stages import given_rows
 from tests import tiny
@@ -117,6 +120,14 @@ def test_the_rows_of_a_saved_model_are_its_features_of_images_of_its_size(model,
         found = find(model, splits, strategy)
         np.testing.assert_allclose(found.points, expected, atol=1e-5)
         assert found.identity and not found.notes
+
+
+def test_a_path_from_the_home_folder_is_the_same_model(model, splits, monkeypatch):
+    monkeypatch.setenv("HOME", os.path.dirname(model))
+    found, expected = find("~/model", splits), find(model, splits)
+    np.testing.assert_array_equal(found.points, expected.points)
+    assert found.identity == expected.identity
+    pretrained.check_saved_model("~/model")
 
 
 def test_a_saved_models_width_and_time_are_known_without_a_pass(model, splits, monkeypatch):
