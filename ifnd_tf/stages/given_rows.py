@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf.data import embedding_file
+from ifnd_tf.data import embedding_file, eval_batches
 from ifnd_tf.data.embedding_file import MODELS, WORDS, Rows
 from ifnd_tf.data.source import Source
 from ifnd_tf.errors import UserError
@@ -63,15 +63,23 @@ def check(run: Run) -> dict[str, Tried]:
 
 
 def _tried(run: Run, flag: str, path: str) -> Tried:
-    """A SavedModel's width, and its time for a batch made the time for all."""
+    """A SavedModel's width, and its time for a batch made the time for all.
+
+    Raises `UserError` if its features of the first images are not finite, or all the same.
+    """
     encode, batch = load_saved_model(run, flag, path), run.config.batch_size
-    side = encode.image_size or run.config.image_size
-    images = tf.zeros([batch, side, side, 3], tf.uint8)
-    width = encode(images)["features"].shape[1]  # a first call compiles
+    side, source = encode.image_size or run.config.image_size, run.splits.train
+    first = eval_batches.ordered_batches(
+        source, image_size=side, batch_size=batch, indices=source.readable[:batch]
+    )
+    images, index = next((each["images"], each["index"].numpy()) for each in first)
+    features = encode(images)["features"].numpy()[index >= 0]  # a first call compiles
+    seen = images.numpy()[index >= 0]
+    centre(f"--{flag}={path}", features, alike=bool(np.all(seen == seen[:1])))
     begin = time.perf_counter()
     encode(images)["features"].numpy()
-    batches = len(run.splits.train.readable) / batch
-    return Tried(int(width), batches * (time.perf_counter() - begin))
+    batches = len(source.readable) / batch
+    return Tried(features.shape[1], batches * (time.perf_counter() - begin))
 
 
 def _used(run: Run) -> dict[str, list[str]]:

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from ifnd_tf.data.crops import centre_view
+from ifnd_tf.data.datasets import Splits
 from ifnd_tf.errors import Stopped, UserError
 from ifnd_tf.run import pretrained
 from ifnd_tf.run.progress import Progress
@@ -94,12 +95,16 @@ class _Foreign(tf.Module):
     def broken(self, pixels):
         return {"features": tf.reduce_mean(pixels, [1, 2]) / 0.0}
 
+    @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 3], tf.float32, name="pixels")])
+    def same(self, pixels):
+        return {"features": tf.ones_like(pixels)[:, 0, 0]}
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
     module = _Foreign()
     path = str(tmp_path_factory.mktemp("foreign") / "model")
-    signatures = {"serving_default": module.look, "broken": module.broken}
+    signatures = {"serving_default": module.look, "broken": module.broken, "same": module.same}
     tf.saved_model.save(module, path, signatures=signatures)
     return path
 
@@ -152,6 +157,20 @@ def test_a_saved_models_width_and_time_are_known_without_a_pass(model, splits, m
 def test_a_saved_model_without_usable_features_is_refused(model, splits, settings, message):
     with pytest.raises(UserError, match=message):
         find(model, splits, **settings)
+
+
+def test_check_tries_a_saved_model_on_images(model, splits):
+    def check(data, **settings):
+        run = tiny.run(tiny.config(detect_with=model, **settings), make_strategy("default"))
+        run.splits = data
+        return given_rows.check(run)["detect_with"].width
+
+    received = "finite features that differ. Received: 32 of 32 images with NaN"
+    for signature in ("broken", "same"):
+        with pytest.raises(UserError, match=f"--detect_with={model}: expected {received}"):
+            check(splits, saved_model_signature=signature)
+    few = Splits(splits.train.subset([0]), None)  # fewer than a batch, and none to differ from
+    assert check(few, saved_model_signature="same") == 3 and check(few) == 48
 
 
 def test_notes_on_rows_are_said_once_and_kept_for_the_results(splits, file, tmp_path, capsys):
