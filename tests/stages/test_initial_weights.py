@@ -16,7 +16,7 @@ from ifnd_tf.errors import UserError
 from ifnd_tf.export.saved_model import export
 from ifnd_tf.models import keras_applications
 from ifnd_tf.models.network import Network
-from ifnd_tf.models.weights import weights_of
+from ifnd_tf.models.weights import Weight, misfits, weights_of
 from ifnd_tf.stages import build, initial_weights
 from tests import tiny
 from tests.conftest import make_strategy
@@ -90,8 +90,17 @@ def test_layers_that_do_not_fit_are_named_with_their_shapes(old, file):
 
 @pytest.mark.parametrize("file", FILES)
 def test_another_architecture_is_refused(old, file):
-    with pytest.raises(UserError, match="the network resnet_small|of resnet_small with"):
+    layer = r"\w+/kernel: expected \([\d, ]+\), received (\([\d, ]+\)|none)"
+    with pytest.raises(UserError, match=f"(the network|of) resnet_small.*{layer}"):
         started(init_from=old + file, backbone="resnet_small")
+
+
+def test_layers_that_lack_are_named():
+    two = [Weight(name, np.zeros([3, 4])) for name in ("stem/kernel", "block/kernel")]
+    lacks = "block/kernel: expected (3, 4), received none; expected 2 weights, received 1"
+    assert misfits(two, two[:1]) == lacks
+    more = "block/kernel: expected none, received (3, 4); expected 1 weights, received 2"
+    assert misfits(two[:1], two) == more
 
 
 def test_a_projector_of_another_width_starts_fresh_and_is_named(old):
@@ -102,7 +111,7 @@ def test_a_projector_of_another_width_starts_fresh_and_is_named(old):
 
 def test_a_savedmodel_of_others_is_refused(tmp_path):
     tf.saved_model.save(tf.Module(), str(tmp_path / "theirs"))
-    with pytest.raises(UserError, match="SavedModel that --mode=export wrote"):
+    with pytest.raises(UserError, match="SavedModel that --mode=export wrote.*are not listed"):
         started(init_from=str(tmp_path / "theirs"))
 
 
