@@ -1,7 +1,8 @@
 """Embeddings of any tool: `.npz` or Parquet with `path` (or `index`) and `embedding`.
 
 `--mode=embed` writes such files. A row belongs to the image whose path ends in the row's, so paths
-may be absolute, or relative to the data set's folder or to one above it.
+may be absolute, or relative to the data set's folder or to one above it; a backslash that no image's
+path has is taken for a slash, as Windows writes it.
 """
 
 import hashlib
@@ -213,6 +214,8 @@ def _by_index(keys: np.ndarray, count: int) -> np.ndarray:
 
 def _by_path(keys: Sequence[str], names: Sequence[str]) -> np.ndarray:
     """int [n]: the example whose path ends in each row's, or _NONE or _SEVERAL."""
+    if not any("\\" in name for name in names):
+        keys = [key.replace("\\", "/") for key in keys]
     wanted = [posixpath.normpath(key) for key in keys]
     parts = [os.path.abspath(name).split("/") for name in names]
     place = np.full(len(keys), _NONE)

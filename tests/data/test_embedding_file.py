@@ -47,6 +47,17 @@ def test_rows_find_their_images_by_path_in_any_order(tmp_path, name):
         assert not found.notes and found.known.all()
 
 
+def test_paths_of_windows_serve_where_no_image_has_a_backslash(tmp_path):
+    paths = [name.removeprefix("photos/").replace("/", "\\") for name in NAMES]
+    found = read(write(tmp_path / "rows.npz", path=paths))
+    np.testing.assert_allclose(found.points, UNIT, rtol=1e-5)
+    odd = ["a\\0.jpg", "0.jpg"]  # two images of Linux
+    found = embedding_file.read(
+        "teacher", write(tmp_path / "odd.npz", VALUES[:2], path=odd), odd, np.arange(2)
+    )
+    assert found.known.all() and not found.notes
+
+
 def test_absolute_paths_and_halves_serve(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     paths = [str(tmp_path / name) for name in NAMES]
