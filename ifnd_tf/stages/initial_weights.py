@@ -50,7 +50,7 @@ def _of_run(config: Config, network: Network) -> _Parts:
     """The newest undamaged checkpoint of a run; its network is built as its flags say."""
     run = RunReader(config.init_from)
     store = CheckpointStore(run.file("checkpoints"))
-    latest = store.latest()
+    latest = store.latest(advice="give --init_from another start")
     if latest is None:
         raise UserError(
             f"--init_from: expected a run with a checkpoint. Received: {config.init_from!r}, which "

@@ -95,6 +95,15 @@ def test_another_architecture_is_refused(old, file):
         started(init_from=old + file, backbone="resnet_small")
 
 
+def test_a_start_whose_checkpoints_are_damaged_asks_for_another(old, tmp_path):
+    shutil.copytree(old, tmp_path / "old")
+    for file in (tmp_path / "old" / "checkpoints").rglob("variables*"):
+        file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"all damaged \(.*give --init_from another") as raised:
+        started(init_from=str(tmp_path / "old"))
+    assert "--workdir" not in str(raised.value)
+
+
 def test_layers_that_lack_are_named():
     two = [Weight(name, np.zeros([3, 4])) for name in ("stem/kernel", "block/kernel")]
     lacks = "block/kernel: expected (3, 4), received none; expected 2 weights, received 1"
