@@ -1,8 +1,8 @@
 """Embeddings of any tool: `.npz` or Parquet with `path` (or `index`) and `embedding`.
 
 `--mode=embed` writes such files. A row belongs to the image whose path ends in the row's, so paths
-may be absolute, or relative to the data set's folder or to one above it; a backslash that no image's
-path has is taken for a slash, as Windows writes it.
+may be absolute, or relative to the data set's folder or to one above it. Windows' backslashes are
+taken for slashes where no image's path has one.
 """
 
 import hashlib

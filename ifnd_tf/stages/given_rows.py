@@ -4,7 +4,6 @@ import time
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from ifnd_tf.data import embedding_file, eval_batches
 from ifnd_tf.data.embedding_file import MODELS, WORDS, Rows
