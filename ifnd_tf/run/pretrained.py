@@ -96,10 +96,14 @@ def encoder_flags(init_from: str) -> dict[str, str]:
     return {name: flags[name] for name in (*NETWORK, *_DECODING) if name in flags}
 
 
+def keras_cache() -> str:
+    """The folder of the weights that Keras has downloaded."""
+    return os.path.join(os.environ.get("KERAS_HOME") or "~/.keras", "models")
+
+
 def in_keras_cache() -> bool:
     """Whether Keras has downloaded the weights of `AUTO_BACKBONE` before."""
-    home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
-    return os.path.isfile(os.path.join(home, "models", _AUTO_FILE))
+    return os.path.isfile(os.path.join(os.path.expanduser(keras_cache()), _AUTO_FILE))
 
 
 def auto_start(backbone: str, image_size: int) -> str:

@@ -213,8 +213,14 @@ def test_imagenet_without_a_network_says_what_to_fetch(monkeypatch):
 
     monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve", unreachable)
     monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: "/nonexistent")
-    with pytest.raises(UserError, match=r"fetch https://\S+no_top_v2.h5 on another machine"):
-        started(backbone="keras:MobileNetV3Small", image_size=32, init_from="imagenet")
+    fetch = r"fetch https://\S+no_top_v2.h5 on another machine, and put the file into"
+    for home in ("~/.keras", "/nonexistent"):
+        if home == "/nonexistent":
+            monkeypatch.setenv("KERAS_HOME", home)
+        else:
+            monkeypatch.delenv("KERAS_HOME", raising=False)
+        with pytest.raises(UserError, match=f"cache, {home}/models, .*{fetch} {home}/models here"):
+            started(backbone="keras:MobileNetV3Small", image_size=32, init_from="imagenet")
 
 
 # The smallest network of each module of keras.applications.
