@@ -136,7 +136,7 @@ def read(
     # The first row of an example counts.
     found, first = np.unique(place, return_index=True)
     found, first = found[found >= 0], first[found >= 0]
-    points[found] = values[first]
+    points[found] = _small(values[first])
     usable = centred(points)
     if not np.any(usable):
         raise UserError(
@@ -167,11 +167,22 @@ def _table(flag: str, path: str) -> tuple[np.ndarray, np.ndarray, bool]:
         raise embedding_columns.wrong(
             flag, path, f"embedding of shape {list(values.shape)} and type {values.dtype}"
         )
+    if not len(keys):
+        raise embedding_columns.wrong(flag, path, "no row")
     if len(keys) != len(values) or keys.ndim != 1 or keys.dtype.kind not in "OUSiu":
         raise embedding_columns.wrong(
             flag, path, f"{len(keys)} keys of type {keys.dtype} for {len(values)} rows"
         )
     return keys, values, by_path
+
+
+def _small(rows: np.ndarray) -> np.ndarray:
+    """Rows as float32, those too large for its squares divided: their direction alone counts."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = rows.astype(np.float32)
+        large = ~np.isfinite(np.linalg.norm(found, axis=1))
+        found[large] = rows[large] / np.abs(rows[large]).max(axis=1, keepdims=True)
+    return found
 
 
 def _notes(start: str, kinds: Iterable[tuple[str, str, str, Any, np.ndarray]]) -> Iterator[Note]:

@@ -81,9 +81,10 @@ def load_features(
 
 def _named(flag: str, name: str, known: Mapping[str, Any], source: str) -> Any:
     if name not in known:
+        there = f"It has: {', '.join(sorted(known))}; name one of those."
         raise UserError(
-            f"{flag}: expected one that {source} has. Received: {name!r}. It has: "
-            f"{', '.join(sorted(known)) or 'none'}; name one of those."
+            f"{flag}: expected one that {source} has. Received: {name!r}. "
+            f"{there if known else 'It has none; save the model again with signatures=.'}"
         )
     return known[name]
 

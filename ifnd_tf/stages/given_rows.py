@@ -33,7 +33,7 @@ def find(run: Run) -> dict[str, Rows]:
     """
     found: dict[str, Rows] = {}
     for path, flags in _used(run).items():
-        found |= dict.fromkeys(flags, _rows(run, flags[0], path))
+        found |= dict.fromkeys(flags, _rows(run, flags, path))
     return found
 
 
@@ -54,7 +54,7 @@ def check(run: Run) -> dict[str, Tried]:
     found: dict[str, Tried] = {}
     for path, flags in _used(run).items():
         if embedding_file.is_file(path):
-            tried = Tried(_rows(run, flags[0], path).points.shape[1])
+            tried = Tried(_rows(run, flags, path).points.shape[1])
         else:
             tried = _tried(run, flags[0], path)
         found |= dict.fromkeys(flags, tried)
@@ -91,14 +91,14 @@ def _used(run: Run) -> dict[str, list[str]]:
     return found
 
 
-def _rows(run: Run, flag: str, path: str) -> Rows:
-    embedding_file.check_name(flag, path)
+def _rows(run: Run, flags: list[str], path: str) -> Rows:
+    embedding_file.check_name(flags[0], path)
     source = run.splits.train
     if not embedding_file.is_file(path):
-        return _embedded(run, flag, path)
+        return _embedded(run, flags[0], path)
     names, others = _names(source), _names(run.splits.evaluation)
     with run.progress.phase(f"reading {path}"):
-        rows = embedding_file.read(flag, path, names, source.readable, others)
+        rows = embedding_file.read(" and --".join(flags), path, names, source.readable, others)
     run.note_rows(rows.notes)
     return rows
 

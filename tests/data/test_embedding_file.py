@@ -120,6 +120,7 @@ BAD = {
     "narrow": ({"path": NAMES, "embedding": VALUES[:, :1]}, r"embedding of shape \[6, 1\]"),
     "nan": ({"path": NAMES, "embedding": VALUES * np.nan}, "6 rows of NaN, .* or all the same"),
     "same": ({"path": NAMES, "embedding": np.ones_like(VALUES)}, "rows that tell images apart"),
+    "empty": ({"path": np.array([], str), "embedding": VALUES[:0]}, "Received: no row"),
     "text": ({"path": NAMES, "embedding": VALUES.astype(str)}, "type <U"),
 }
 
@@ -157,8 +158,19 @@ def test_a_file_that_is_not_what_its_suffix_says_is_refused(tmp_path, content):
         path.write_bytes(path.read_bytes()[:-200])
     else:
         path.write_bytes(b"PK\x03\x04 an archive")
-    with pytest.raises(UserError, match="in the format that the suffix says. Received: "):
+    with pytest.raises(UserError, match="in the format that the suffix says. Received: ") as error:
         read(str(path))
+    words = {"text": "contents of another kind", "objects": "Python objects"}
+    assert words.get(content, "") in str(error.value) and "pickle" not in str(error.value)
+
+
+def test_a_huge_row_has_a_direction_too(tmp_path):
+    values = VALUES.astype(np.float64)
+    values[1] *= 1e200
+    values[2] *= 1e25  # whose square is too large
+    found = read(write(tmp_path / "rows.npz", values, path=NAMES))
+    np.testing.assert_allclose(found.points, UNIT, rtol=1e-5)
+    assert not found.notes
 
 
 def test_the_spelling_is_checked_before_anything_is_read(tmp_path):

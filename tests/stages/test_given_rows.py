@@ -181,5 +181,5 @@ def test_notes_on_rows_are_said_once_and_kept_for_the_results(splits, file, tmp_
     given_rows.find(run)
     found = run.unused(splits)["data_notes"]
     assert {note["kind"]: note["number"] for note in found} == {"no_row": 3, "unusable_row": 1}
-    assert all(note["text"].startswith(f"--detect_with={file}: ") for note in found)
+    assert all(note["text"].startswith(f"--detect_with and --teacher={file}: ") for note in found)
     assert capsys.readouterr().out.count("warning: ") == len(found)
