@@ -12,6 +12,7 @@ from ifnd_tf.errors import Stopped, UserError
 from ifnd_tf.run import pretrained
 from ifnd_tf.run.progress import Progress
 from ifnd_tf.stages import given_rows
+from ifnd_tf.stages import train as training
 from tests import tiny
 from tests.conftest import make_strategy
 
@@ -57,6 +58,14 @@ def test_detection_clusters_the_rows_of_a_file_and_leaves_others_unlabelled(tmp_
     text = capsys.readouterr().out
     assert f"warning: --detect_with={file}: 3 images without a row (digits " in text
     assert f"warning: --detect_with={file}: 1 image with NaN" in text
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_a_teacher_of_no_weight_is_told(splits, file, weight):
+    run = tiny.run(tiny.config(teacher=file, teacher_weight=weight), make_strategy("default"))
+    run.splits = splits
+    said = training._opening(run, run.starting_model(WIDTH), 0, 1)
+    assert (f"--teacher={file} sets no target, since --teacher_weight=0" in said) == (not weight)
 
 
 class _Stop(tiny.AtStep):
