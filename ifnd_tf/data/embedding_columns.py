@@ -3,7 +3,7 @@
 import io
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -40,10 +40,19 @@ def _chosen(names: Sequence[str]) -> list[str]:
 
 
 def _npz(file: IO[bytes]) -> dict[str, np.ndarray]:
-    packed: Any = np.load(file)  # never unpickles
+    packed: Any = _unpickled("contents of another kind", np.load, file)
     if isinstance(packed, np.ndarray):
         raise ValueError("one array without names")
-    return {name: packed[name] for name in _chosen(packed.files)}
+    objects = "a column of Python objects, which are not read (text: np.array(paths, str))"
+    return {n: _unpickled(objects, packed.__getitem__, n) for n in _chosen(packed.files)}
+
+
+def _unpickled(otherwise: str, load: Callable, *args) -> Any:
+    """What NumPy loads, which never unpickles, with other words for what would be unpickled."""
+    try:
+        return load(*args)
+    except ValueError as error:
+        raise ValueError(otherwise if "pickle" in str(error) else str(error)) from error
 
 
 def _parquet(file: IO[bytes]) -> dict[str, np.ndarray]:

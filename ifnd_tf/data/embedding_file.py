@@ -1,7 +1,8 @@
 """Embeddings of any tool: `.npz` or Parquet with `path` (or `index`) and `embedding`.
 
 `--mode=embed` writes such files. A row belongs to the image whose path ends in the row's, so paths
-may be absolute, or relative to the data set's folder or to one above it.
+may be absolute, or relative to the data set's folder or to one above it. Windows' backslashes are
+taken for slashes where no image's path has one.
 """
 
 import hashlib
@@ -80,6 +81,7 @@ def is_file(text: str) -> bool:
 
 def identity(path: str) -> str:
     """A hash of a file; of a SavedModel's graph and of its variables' checksums."""
+    path = os.path.expanduser(path)
     files = [path]
     if not is_file(path):
         files = [f"{path}/{name}" for name in ("saved_model.pb", "variables/variables.index")]
@@ -134,7 +136,7 @@ def read(
     # The first row of an example counts.
     found, first = np.unique(place, return_index=True)
     found, first = found[found >= 0], first[found >= 0]
-    points[found] = values[first]
+    points[found] = _small(values[first])
     usable = centred(points)
     if not np.any(usable):
         raise UserError(
@@ -165,11 +167,22 @@ def _table(flag: str, path: str) -> tuple[np.ndarray, np.ndarray, bool]:
         raise embedding_columns.wrong(
             flag, path, f"embedding of shape {list(values.shape)} and type {values.dtype}"
         )
+    if not len(keys):
+        raise embedding_columns.wrong(flag, path, "no row")
     if len(keys) != len(values) or keys.ndim != 1 or keys.dtype.kind not in "OUSiu":
         raise embedding_columns.wrong(
             flag, path, f"{len(keys)} keys of type {keys.dtype} for {len(values)} rows"
         )
     return keys, values, by_path
+
+
+def _small(rows: np.ndarray) -> np.ndarray:
+    """Rows as float32, those too large for its squares divided: their direction alone counts."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = rows.astype(np.float32)
+        large = ~np.isfinite(np.linalg.norm(found, axis=1))
+        found[large] = rows[large] / np.abs(rows[large]).max(axis=1, keepdims=True)
+    return found
 
 
 def _notes(start: str, kinds: Iterable[tuple[str, str, str, Any, np.ndarray]]) -> Iterator[Note]:
@@ -212,6 +225,8 @@ def _by_index(keys: np.ndarray, count: int) -> np.ndarray:
 
 def _by_path(keys: Sequence[str], names: Sequence[str]) -> np.ndarray:
     """int [n]: the example whose path ends in each row's, or _NONE or _SEVERAL."""
+    if not any("\\" in name for name in names):
+        keys = [key.replace("\\", "/") for key in keys]
     wanted = [posixpath.normpath(key) for key in keys]
     parts = [os.path.abspath(name).split("/") for name in names]
     place = np.full(len(keys), _NONE)

@@ -1,5 +1,6 @@
 """Features from any SavedModel, so that every protocol runs on encoders of others too."""
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -54,6 +55,7 @@ def load_features(
         UserError: if there is no SavedModel, or it has no such signature or output, or the
             signature does not take one batch of images.
     """
+    path = os.path.expanduser(path)
     if not tf.saved_model.contains_saved_model(path):
         raise no_saved_model(flag, path)
     model = tf.saved_model.load(path)
@@ -79,9 +81,10 @@ def load_features(
 
 def _named(flag: str, name: str, known: Mapping[str, Any], source: str) -> Any:
     if name not in known:
+        there = f"It has: {', '.join(sorted(known))}; name one of those."
         raise UserError(
-            f"{flag}: expected one that {source} has. Received: {name!r}. It has: "
-            f"{', '.join(sorted(known)) or 'none'}; name one of those."
+            f"{flag}: expected one that {source} has. Received: {name!r}. "
+            f"{there if known else 'It has none; save the model again with signatures=.'}"
         )
     return known[name]
 

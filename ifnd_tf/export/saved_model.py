@@ -1,5 +1,7 @@
 """The encoder as a SavedModel that needs neither Keras nor this package."""
 
+from collections.abc import Iterable
+
 import keras
 import tensorflow as tf
 
@@ -7,7 +9,7 @@ from ifnd_tf.data.crops import centre_view
 from ifnd_tf.data.decode import DECODING, Decoding, decode_image
 from ifnd_tf.errors import UserError, cause
 from ifnd_tf.models.network import Network
-from ifnd_tf.models.weights import Weight
+from ifnd_tf.models.weights import Weight, misfits
 from ifnd_tf.run import machine
 
 
@@ -112,6 +114,15 @@ def export(path: str, network: Network, image_size: int, decoding: Decoding = DE
         ) from error
 
 
+def _reason(error: Exception) -> str:
+    own = "its variables are not listed as ours are"
+    return own if isinstance(error, AttributeError) else cause(error)
+
+
+def _weights(variables: Iterable[keras.Variable | tf.Variable]) -> list[Weight]:
+    return [Weight(getattr(v, "path", v.name), v.numpy()) for v in variables]
+
+
 def read_weights(path: str, network: Network) -> tuple[list[Weight], list[Weight]]:
     """The weights of encoder and projector in a SavedModel that `export` wrote.
 
@@ -131,15 +142,17 @@ def read_weights(path: str, network: Network) -> tuple[list[Weight], list[Weight
     except (OSError, AttributeError, tf.errors.OpError) as error:
         raise UserError(
             "--init_from: expected a SavedModel that --mode=export wrote. Received: "
-            f"{path!r} ({cause(error)})."
+            f"{path!r} ({_reason(error)}); choose another start, or --saved_model and "
+            "--detect_with for a model of another tool."
         ) from error
     own = [v for n in network for v in n.trainable_variables]
     own += [v for n in network for v in n.non_trainable_variables]
     if len(own) != len(found):
         raise UserError(
             f"--init_from: expected a SavedModel of {network.encoder.name} with {len(own)} "
-            f"variables. Received: {path!r} with {len(found)}, so of another network; give the "
-            "flags of that network, or another start."
+            f"variables. Received: {path!r} with {len(found)}, so of another network "
+            f"({misfits(_weights(own), _weights(found))}); give the flags of that network, or "
+            "another start."
         )
     place = {id(variable): number for number, variable in enumerate(own)}
 

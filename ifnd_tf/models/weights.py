@@ -1,5 +1,6 @@
 """Weights of another network, as the start of one of ours."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -54,10 +55,11 @@ def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
 
 
 def misfits(expected: Sequence[Weight], received: Sequence[Weight]) -> str:
-    """The weights that differ in shape, by name, with both shapes; "" if all fit."""
+    """The weights that differ in shape or lack, by name, with both shapes; "" if all fit."""
+    missing = Weight("", None)
     rows = [
-        f"{wanted.name}: expected {wanted.shape}, received {given.shape}"
-        for wanted, given in zip(expected, received, strict=False)
+        f"{wanted.name or given.name}: expected {wanted.shape}, received {given.shape}"
+        for wanted, given in itertools.zip_longest(expected, received, fillvalue=missing)
         if wanted.shape != given.shape
     ]
     extra = len(rows) - _NAMED

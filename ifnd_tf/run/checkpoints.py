@@ -72,11 +72,16 @@ class CheckpointStore:
         """The steps of all complete checkpoints, ascending."""
         return [step for step in self._folders() if tf.io.gfile.exists(self.path(step, MANIFEST))]
 
-    def latest(self, report: Callable[[str], None] = lambda text: None) -> int | None:
+    def latest(
+        self,
+        report: Callable[[str], None] = lambda text: None,
+        advice: str = "choose another --workdir to start anew",
+    ) -> int | None:
         """The step of the newest checkpoint that is undamaged; None if none was ever written.
 
         Args:
             report: called with a warning for each damaged checkpoint that is skipped.
+            advice: what to do where all are damaged and there is no backup.
 
         Raises:
             UserError: if there are checkpoints and all are damaged.
@@ -91,8 +96,7 @@ class CheckpointStore:
         if damages:
             raise UserError(
                 f"Expected an undamaged checkpoint in {self.folder}. Received: {len(damages)}, all "
-                f"damaged ({damages[0]}); restore one from a backup, or choose another --workdir "
-                "to start anew."
+                f"damaged ({damages[0]}); restore one from a backup, or {advice}."
             )
         return None
 

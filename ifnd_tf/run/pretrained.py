@@ -73,7 +73,8 @@ def check(init_from: str, backbone: str, run_path: str) -> None:
 
 def check_saved_model(path: str) -> None:
     """Raises `UserError` if `--saved_model` names no SavedModel on this machine's disk."""
-    files = [os.path.join(path, f"saved_model.{end}") for end in ("pb", "pbtxt")]
+    folder = os.path.expanduser(path)
+    files = [os.path.join(folder, f"saved_model.{end}") for end in ("pb", "pbtxt")]
     if path and "://" not in path and not any(map(os.path.isfile, files)):
         raise no_saved_model("saved_model", path)
 
@@ -82,7 +83,7 @@ def no_saved_model(flag: str, path: str) -> UserError:
     """The error for a folder without a SavedModel."""
     return UserError(
         f"--{flag}: expected the directory of a SavedModel. Received: {path!r}, which has no "
-        f"saved_model.pb; correct the path.{did_you_mean_path(path)}"
+        f"saved_model.pb; correct the path.{did_you_mean_path(os.path.expanduser(path))}"
     )
 
 
@@ -95,10 +96,14 @@ def encoder_flags(init_from: str) -> dict[str, str]:
     return {name: flags[name] for name in (*NETWORK, *_DECODING) if name in flags}
 
 
+def keras_cache() -> str:
+    """The folder of the weights that Keras has downloaded."""
+    return os.path.join(os.environ.get("KERAS_HOME") or "~/.keras", "models")
+
+
 def in_keras_cache() -> bool:
     """Whether Keras has downloaded the weights of `AUTO_BACKBONE` before."""
-    home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
-    return os.path.isfile(os.path.join(home, "models", _AUTO_FILE))
+    return os.path.isfile(os.path.join(os.path.expanduser(keras_cache()), _AUTO_FILE))
 
 
 def auto_start(backbone: str, image_size: int) -> str:

@@ -6,7 +6,6 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.data.datasets import Splits
-from ifnd_tf.data.embedding_file import centred
 from ifnd_tf.data.source import Source
 from ifnd_tf.detection.from_arrays import array_detector
 from ifnd_tf.evaluation.diverse import k_center
@@ -17,7 +16,7 @@ from ifnd_tf.report import embed_page, number_sections
 from ifnd_tf.report.collect_pictures import thumbnails
 from ifnd_tf.report.html import Section
 from ifnd_tf.run.words import counted
-from ifnd_tf.stages import build, embed_encoder, embed_files, embed_folders, sizes
+from ifnd_tf.stages import build, embed_encoder, embed_files, embed_folders, given_rows, sizes
 from ifnd_tf.stages.embed_encoder import EmbedEncoder
 from ifnd_tf.stages.run import Run
 
@@ -152,7 +151,8 @@ def _embedded(
     if "embedding" not in table:
         table["embedding"] = table["features"].copy()
         if encoder.rows is None:  # those are centred already
-            centred(table["embedding"])
+            alike = bool(np.all(table["fingerprint"] == table["fingerprint"][0]))
+            given_rows.centre(encoder.source, table["embedding"], alike)
     return table, rows
 
 

@@ -25,11 +25,13 @@ class EmbedEncoder(NamedTuple):
             has one of its own, "embedding" `[b, D]` of unit length; nothing with given rows.
         image_size: S.
         rows: of all images of both parts of the data, if they are given; else None.
+        source: the flag that names an encoder of others, and its value, for messages.
     """
 
     outputs: Callable[[tf.Tensor], dict[str, tf.Tensor]]
     image_size: int
     rows: np.ndarray | None = None
+    source: str = ""
 
 
 def choose(run: Run, splits: Splits) -> EmbedEncoder:
@@ -43,9 +45,11 @@ def choose(run: Run, splits: Splits) -> EmbedEncoder:
         return EmbedEncoder(lambda images: {}, _LOOKED_AT, _given(run, splits))
     if config.saved_model:
         model = given_rows.load_saved_model(run, "saved_model", config.saved_model)
-        return EmbedEncoder(model, model.image_size or max(_ANY_SIZE, config.image_size))
+        size = model.image_size or max(_ANY_SIZE, config.image_size)
+        return EmbedEncoder(model, size, source=f"--saved_model={config.saved_model}")
     if without_run(run):
-        return EmbedEncoder(_starting(run), config.image_size)
+        source = f"--init_from={config.init_from}"
+        return EmbedEncoder(_starting(run), config.image_size, source=source)
     return EmbedEncoder(run.trained_model().network.inference, config.image_size)
 
 

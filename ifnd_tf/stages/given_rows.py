@@ -4,9 +4,8 @@ import time
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
-from ifnd_tf.data import embedding_file
+from ifnd_tf.data import embedding_file, eval_batches
 from ifnd_tf.data.embedding_file import MODELS, WORDS, Rows
 from ifnd_tf.data.source import Source
 from ifnd_tf.errors import UserError
@@ -34,7 +33,7 @@ def find(run: Run) -> dict[str, Rows]:
     """
     found: dict[str, Rows] = {}
     for path, flags in _used(run).items():
-        found |= dict.fromkeys(flags, _rows(run, flags[0], path))
+        found |= dict.fromkeys(flags, _rows(run, flags, path))
     return found
 
 
@@ -55,7 +54,7 @@ def check(run: Run) -> dict[str, Tried]:
     found: dict[str, Tried] = {}
     for path, flags in _used(run).items():
         if embedding_file.is_file(path):
-            tried = Tried(_rows(run, flags[0], path).points.shape[1])
+            tried = Tried(_rows(run, flags, path).points.shape[1])
         else:
             tried = _tried(run, flags[0], path)
         found |= dict.fromkeys(flags, tried)
@@ -63,15 +62,23 @@ def check(run: Run) -> dict[str, Tried]:
 
 
 def _tried(run: Run, flag: str, path: str) -> Tried:
-    """A SavedModel's width, and its time for a batch made the time for all."""
+    """A SavedModel's width, and its time for a batch made the time for all.
+
+    Raises `UserError` if its features of the first images are not finite, or all the same.
+    """
     encode, batch = load_saved_model(run, flag, path), run.config.batch_size
-    side = encode.image_size or run.config.image_size
-    images = tf.zeros([batch, side, side, 3], tf.uint8)
-    width = encode(images)["features"].shape[1]  # a first call compiles
+    side, source = encode.image_size or run.config.image_size, run.splits.train
+    first = eval_batches.ordered_batches(
+        source, image_size=side, batch_size=batch, indices=source.readable[:batch]
+    )
+    images, index = next((each["images"], each["index"].numpy()) for each in first)
+    features = encode(images)["features"].numpy()[index >= 0]  # a first call compiles
+    seen = images.numpy()[index >= 0]
+    centre(f"--{flag}={path}", features, alike=bool(np.all(seen == seen[:1])))
     begin = time.perf_counter()
     encode(images)["features"].numpy()
-    batches = len(run.splits.train.readable) / batch
-    return Tried(int(width), batches * (time.perf_counter() - begin))
+    batches = len(source.readable) / batch
+    return Tried(features.shape[1], batches * (time.perf_counter() - begin))
 
 
 def _used(run: Run) -> dict[str, list[str]]:
@@ -84,14 +91,14 @@ def _used(run: Run) -> dict[str, list[str]]:
     return found
 
 
-def _rows(run: Run, flag: str, path: str) -> Rows:
-    embedding_file.check_name(flag, path)
+def _rows(run: Run, flags: list[str], path: str) -> Rows:
+    embedding_file.check_name(flags[0], path)
     source = run.splits.train
     if not embedding_file.is_file(path):
-        return _embedded(run, flag, path)
+        return _embedded(run, flags[0], path)
     names, others = _names(source), _names(run.splits.evaluation)
     with run.progress.phase(f"reading {path}"):
-        rows = embedding_file.read(flag, path, names, source.readable, others)
+        rows = embedding_file.read(" and --".join(flags), path, names, source.readable, others)
     run.note_rows(rows.notes)
     return rows
 
@@ -110,13 +117,33 @@ def _embedded(run: Run, flag: str, path: str) -> Rows:
         batches = build.ordered_batches(run.config, run.strategy, source, image_size=size)
         found = Embedder(encode, run.strategy)(batches, source.num_examples, count)
     points = found["features"]
-    if bad := int(np.sum(~embedding_file.centred(points) & found[SEEN])):
-        raise UserError(
-            f"--{flag}={path}: expected finite features that differ. Received: {bad} of "
-            f"{len(points)} images with NaN, infinity or the same as all; does the model take "
-            "pixels in [0, 1]?"
-        )
+    _require(f"--{flag}={path}", embedding_file.centred(points) | ~found[SEEN])
     return Rows(points, embedding_file.identity(path))
+
+
+def centre(source: str, features: np.ndarray, alike: bool) -> None:
+    """Brings a model's features to the form of rows, in place, see `embedding_file.centred`.
+
+    Args:
+        source: the flag that names the model, and its value, for messages.
+        features: float32 [n, D], of images that were read.
+        alike: whether the images are all the same, so that their features may be.
+
+    Raises:
+        UserError: if features are not finite, or all the same.
+    """
+    finite = np.isfinite(features).all(axis=1)
+    differ = embedding_file.centred(features).any()
+    _require(source, finite & (alike or differ))
+
+
+def _require(source: str, usable: np.ndarray) -> None:
+    """Raises `UserError` unless all features are usable."""
+    if bad := int(np.sum(~usable)):
+        raise UserError(
+            f"{source}: expected finite features that differ. Received: {bad} of {len(usable)} "
+            "images with NaN, infinity or the same as all; does the model take pixels in [0, 1]?"
+        )
 
 
 def load_saved_model(run: Run, flag: str, path: str) -> SavedModelFeatures:

@@ -50,7 +50,7 @@ def _of_run(config: Config, network: Network) -> _Parts:
     """The newest undamaged checkpoint of a run; its network is built as its flags say."""
     run = RunReader(config.init_from)
     store = CheckpointStore(run.file("checkpoints"))
-    latest = store.latest()
+    latest = store.latest(advice="give --init_from another start")
     if latest is None:
         raise UserError(
             f"--init_from: expected a run with a checkpoint. Received: {config.init_from!r}, which "
@@ -108,12 +108,13 @@ def _of_imagenet(config: Config, network: Network) -> _Parts:
     except UserError:
         raise
     except Exception as error:  # Keras raises no narrower one when a download fails
+        cache = pretrained.keras_cache()
         url = re.search(r"https?://[^\s:]+", str(error))
         raise UserError(
-            "--init_from=imagenet: expected the weights in Keras' cache, ~/.keras/models, or a "
+            f"--init_from=imagenet: expected the weights in Keras' cache, {cache}, or a "
             f"network to fetch them from. Received: {str(error).rpartition(' -- ')[2]}; fetch "
             f"{url.group() if url else 'them'} on another machine, and put the file into "
-            "~/.keras/models here or name it as --init_from=FILE.h5."
+            f"{cache} here or name it as --init_from=FILE.h5."
         ) from error
     return weights_of(model), ()
 

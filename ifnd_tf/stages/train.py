@@ -175,4 +175,6 @@ def _opening(run: Run, model: ContrastiveModel, first: int, refresh: int | None)
             f"note: nothing will be detected, since no epoch after --warmup_epochs="
             f"{config.warmup_epochs} of --epochs={config.epochs} accepts two images"
         )
+    if config.teacher and not config.teacher_weight:
+        lines.append(f"note: --teacher={config.teacher} sets no target, since --teacher_weight=0")
     return "\n".join(lines)

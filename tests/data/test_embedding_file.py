@@ -47,6 +47,17 @@ def test_rows_find_their_images_by_path_in_any_order(tmp_path, name):
         assert not found.notes and found.known.all()
 
 
+def test_paths_of_windows_serve_where_no_image_has_a_backslash(tmp_path):
+    paths = [name.removeprefix("photos/").replace("/", "\\") for name in NAMES]
+    found = read(write(tmp_path / "rows.npz", path=paths))
+    np.testing.assert_allclose(found.points, UNIT, rtol=1e-5)
+    odd = ["a\\0.jpg", "0.jpg"]  # two images of Linux
+    found = embedding_file.read(
+        "teacher", write(tmp_path / "odd.npz", VALUES[:2], path=odd), odd, np.arange(2)
+    )
+    assert found.known.all() and not found.notes
+
+
 def test_absolute_paths_and_halves_serve(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     paths = [str(tmp_path / name) for name in NAMES]
@@ -109,6 +120,7 @@ BAD = {
     "narrow": ({"path": NAMES, "embedding": VALUES[:, :1]}, r"embedding of shape \[6, 1\]"),
     "nan": ({"path": NAMES, "embedding": VALUES * np.nan}, "6 rows of NaN, .* or all the same"),
     "same": ({"path": NAMES, "embedding": np.ones_like(VALUES)}, "rows that tell images apart"),
+    "empty": ({"path": np.array([], str), "embedding": VALUES[:0]}, "Received: no row"),
     "text": ({"path": NAMES, "embedding": VALUES.astype(str)}, "type <U"),
 }
 
@@ -146,8 +158,19 @@ def test_a_file_that_is_not_what_its_suffix_says_is_refused(tmp_path, content):
         path.write_bytes(path.read_bytes()[:-200])
     else:
         path.write_bytes(b"PK\x03\x04 an archive")
-    with pytest.raises(UserError, match="in the format that the suffix says. Received: "):
+    with pytest.raises(UserError, match="in the format that the suffix says. Received: ") as error:
         read(str(path))
+    words = {"text": "contents of another kind", "objects": "Python objects"}
+    assert words.get(content, "") in str(error.value) and "pickle" not in str(error.value)
+
+
+def test_a_huge_row_has_a_direction_too(tmp_path):
+    values = VALUES.astype(np.float64)
+    values[1] *= 1e200
+    values[2] *= 1e25  # whose square is too large
+    found = read(write(tmp_path / "rows.npz", values, path=NAMES))
+    np.testing.assert_allclose(found.points, UNIT, rtol=1e-5)
+    assert not found.notes
 
 
 def test_the_spelling_is_checked_before_anything_is_read(tmp_path):

@@ -35,6 +35,8 @@ def test_by_default_every_epoch_that_accepts_detects_and_the_share_grows_from_no
     assert [epoch for epoch in range(5) if callback.due(epoch)] == [1, 2, 3, 4]
     rates = [callback.rate(epoch) for epoch in range(5)]
     assert rates == pytest.approx([0, 0.25, 0.5, 0.75, 1])
+    for options in ({"start": 0.1}, {"schedule": "constant"}):
+        assert IncrementalDetection(detector(), epochs=5, **options).first == 0
 
 
 def test_detection_begins_after_the_warm_up_and_returns_with_its_period():

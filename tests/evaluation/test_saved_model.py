@@ -77,6 +77,12 @@ def test_a_wrong_signature_names_those_that_exist(path):
         load_features(path, "embed")
 
 
+def test_a_model_without_signatures_is_to_be_saved_with_them(tmp_path):
+    tf.saved_model.save(tf.Module(), str(tmp_path))
+    with pytest.raises(UserError, match="It has none; save the model again with signatures="):
+        load_features(str(tmp_path))
+
+
 def test_a_wrong_output_names_those_that_exist(path):
     with pytest.raises(UserError, match="It has: map, pooled"):
         load_features(path, "look", "features")

@@ -182,6 +182,22 @@ class _Foreign(tf.Module):
     def look(self, pixels):
         return {"features": tf.reshape(pixels, [-1, 75])}
 
+    @tf.function(input_signature=[tf.TensorSpec([None, 5, 5, 3], tf.float32, name="pixels")])
+    def nan(self, pixels):
+        return {"features": tf.reshape(pixels, [-1, 75]) / 0.0}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 5, 5, 3], tf.float32, name="pixels")])
+    def same(self, pixels):
+        return {"features": tf.ones_like(tf.reshape(pixels, [-1, 75]))}
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory) -> str:
+    module, path = _Foreign(), str(tmp_path_factory.mktemp("foreign") / "model")
+    signatures = {"serving_default": module.look, "nan": module.nan, "same": module.same}
+    tf.saved_model.save(module, path, signatures)
+    return path
+
 
 def without_a_run(path, splits, **settings) -> pathlib.Path:
     found = tiny.run(
@@ -193,10 +209,21 @@ def without_a_run(path, splits, **settings) -> pathlib.Path:
     return path / "embeddings"
 
 
-def test_a_saved_model_embeds_without_a_run(tmp_path, splits):
-    module = _Foreign()
-    tf.saved_model.save(module, str(tmp_path / "model"), {"serving_default": module.look})
-    folder = without_a_run(tmp_path / "run", splits, saved_model=str(tmp_path / "model"))
+@pytest.mark.parametrize("signature", ["nan", "same"])
+def test_a_saved_model_without_usable_features_is_refused(tmp_path, splits, foreign, signature):
+    model = {"saved_model": foreign, "saved_model_signature": signature}
+    received = "expected finite features that differ. Received: 40 of 40"
+    with pytest.raises(UserError, match=f"--saved_model={foreign}: {received}"):
+        without_a_run(tmp_path / "run", splits, **model)
+    assert not (tmp_path / "run" / "embeddings" / "clusters.csv").exists()
+    if signature == "same":  # of one image there is no other
+        one = Splits(splits.train.subset(range(1)), None)
+        folder = without_a_run(tmp_path / "one", one, **model)
+        assert len(rows(folder / "clusters.csv")) == 1
+
+
+def test_a_saved_model_embeds_without_a_run(tmp_path, splits, foreign):
+    folder = without_a_run(tmp_path / "run", splits, saved_model=foreign)
     with np.load(folder / "embeddings.npz") as table:
         features, embedding = table["features"], table["embedding"]
     assert features.shape == (40, 75) and features.min() >= 0 and features.max() <= 1

@@ -1,13 +1,18 @@
 """Detection with the embeddings of a file or of another model, in whole runs."""
 
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from ifnd_tf.data.crops import centre_view
+from ifnd_tf.data.datasets import Splits
 from ifnd_tf.errors import Stopped, UserError
+from ifnd_tf.run import pretrained
 from ifnd_tf.run.progress import Progress
 from ifnd_tf.stages import given_rows
+from ifnd_tf.stages import train as training
 from tests import tiny
 from tests.conftest import make_strategy
 
@@ -55,6 +60,14 @@ def test_detection_clusters_the_rows_of_a_file_and_leaves_others_unlabelled(tmp_
     assert f"warning: --detect_with={file}: 1 image with NaN" in text
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_a_teacher_of_no_weight_is_told(splits, file, weight):
+    run = tiny.run(tiny.config(teacher=file, teacher_weight=weight), make_strategy("default"))
+    run.splits = splits
+    said = training._opening(run, run.starting_model(WIDTH), 0, 1)
+    assert (f"--teacher={file} sets no target, since --teacher_weight=0" in said) == (not weight)
+
+
 class _Stop(tiny.AtStep):
     def __init__(self, step):
         super().__init__(step, self._raise)
@@ -91,12 +104,16 @@ class _Foreign(tf.Module):
     def broken(self, pixels):
         return {"features": tf.reduce_mean(pixels, [1, 2]) / 0.0}
 
+    @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 3], tf.float32, name="pixels")])
+    def same(self, pixels):
+        return {"features": tf.ones_like(pixels)[:, 0, 0]}
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
     module = _Foreign()
     path = str(tmp_path_factory.mktemp("foreign") / "model")
-    signatures = {"serving_default": module.look, "broken": module.broken}
+    signatures = {"serving_default": module.look, "broken": module.broken, "same": module.same}
     tf.saved_model.save(module, path, signatures=signatures)
     return path
 
@@ -117,6 +134,14 @@ def test_the_rows_of_a_saved_model_are_its_features_of_images_of_its_size(model,
         found = find(model, splits, strategy)
         np.testing.assert_allclose(found.points, expected, atol=1e-5)
         assert found.identity and not found.notes
+
+
+def test_a_path_from_the_home_folder_is_the_same_model(model, splits, monkeypatch):
+    monkeypatch.setenv("HOME", os.path.dirname(model))
+    found, expected = find("~/model", splits), find(model, splits)
+    np.testing.assert_array_equal(found.points, expected.points)
+    assert found.identity == expected.identity
+    pretrained.check_saved_model("~/model")
 
 
 def test_a_saved_models_width_and_time_are_known_without_a_pass(model, splits, monkeypatch):
@@ -143,6 +168,20 @@ def test_a_saved_model_without_usable_features_is_refused(model, splits, setting
         find(model, splits, **settings)
 
 
+def test_check_tries_a_saved_model_on_images(model, splits):
+    def check(data, **settings):
+        run = tiny.run(tiny.config(detect_with=model, **settings), make_strategy("default"))
+        run.splits = data
+        return given_rows.check(run)["detect_with"].width
+
+    received = "finite features that differ. Received: 32 of 32 images with NaN"
+    for signature in ("broken", "same"):
+        with pytest.raises(UserError, match=f"--detect_with={model}: expected {received}"):
+            check(splits, saved_model_signature=signature)
+    few = Splits(splits.train.subset([0]), None)  # fewer than a batch, and none to differ from
+    assert check(few, saved_model_signature="same") == 3 and check(few) == 48
+
+
 def test_notes_on_rows_are_said_once_and_kept_for_the_results(splits, file, tmp_path, capsys):
     config = tiny.config(detect_with=file, teacher=file, workdir=str(tmp_path))
     run = tiny.run(config, make_strategy("default"), Progress())
@@ -151,5 +190,5 @@ def test_notes_on_rows_are_said_once_and_kept_for_the_results(splits, file, tmp_
     given_rows.find(run)
     found = run.unused(splits)["data_notes"]
     assert {note["kind"]: note["number"] for note in found} == {"no_row": 3, "unusable_row": 1}
-    assert all(note["text"].startswith(f"--detect_with={file}: ") for note in found)
+    assert all(note["text"].startswith(f"--detect_with and --teacher={file}: ") for note in found)
     assert capsys.readouterr().out.count("warning: ") == len(found)

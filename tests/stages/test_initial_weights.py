@@ -16,7 +16,7 @@ from ifnd_tf.errors import UserError
 from ifnd_tf.export.saved_model import export
 from ifnd_tf.models import keras_applications
 from ifnd_tf.models.network import Network
-from ifnd_tf.models.weights import weights_of
+from ifnd_tf.models.weights import Weight, misfits, weights_of
 from ifnd_tf.stages import build, initial_weights
 from tests import tiny
 from tests.conftest import make_strategy
@@ -90,8 +90,26 @@ def test_layers_that_do_not_fit_are_named_with_their_shapes(old, file):
 
 @pytest.mark.parametrize("file", FILES)
 def test_another_architecture_is_refused(old, file):
-    with pytest.raises(UserError, match="the network resnet_small|of resnet_small with"):
+    layer = r"\w+/kernel: expected \([\d, ]+\), received (\([\d, ]+\)|none)"
+    with pytest.raises(UserError, match=f"(the network|of) resnet_small.*{layer}"):
         started(init_from=old + file, backbone="resnet_small")
+
+
+def test_a_start_whose_checkpoints_are_damaged_asks_for_another(old, tmp_path):
+    shutil.copytree(old, tmp_path / "old")
+    for file in (tmp_path / "old" / "checkpoints").rglob("variables*"):
+        file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"all damaged \(.*give --init_from another") as raised:
+        started(init_from=str(tmp_path / "old"))
+    assert "--workdir" not in str(raised.value)
+
+
+def test_layers_that_lack_are_named():
+    two = [Weight(name, np.zeros([3, 4])) for name in ("stem/kernel", "block/kernel")]
+    lacks = "block/kernel: expected (3, 4), received none; expected 2 weights, received 1"
+    assert misfits(two, two[:1]) == lacks
+    more = "block/kernel: expected none, received (3, 4); expected 1 weights, received 2"
+    assert misfits(two[:1], two) == more
 
 
 def test_a_projector_of_another_width_starts_fresh_and_is_named(old):
@@ -102,7 +120,7 @@ def test_a_projector_of_another_width_starts_fresh_and_is_named(old):
 
 def test_a_savedmodel_of_others_is_refused(tmp_path):
     tf.saved_model.save(tf.Module(), str(tmp_path / "theirs"))
-    with pytest.raises(UserError, match="SavedModel that --mode=export wrote"):
+    with pytest.raises(UserError, match="SavedModel that --mode=export wrote.*are not listed"):
         started(init_from=str(tmp_path / "theirs"))
 
 
@@ -195,8 +213,14 @@ def test_imagenet_without_a_network_says_what_to_fetch(monkeypatch):
 
     monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve", unreachable)
     monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: "/nonexistent")
-    with pytest.raises(UserError, match=r"fetch https://\S+no_top_v2.h5 on another machine"):
-        started(backbone="keras:MobileNetV3Small", image_size=32, init_from="imagenet")
+    fetch = r"fetch https://\S+no_top_v2.h5 on another machine, and put the file into"
+    for home in ("~/.keras", "/nonexistent"):
+        if home == "/nonexistent":
+            monkeypatch.setenv("KERAS_HOME", home)
+        else:
+            monkeypatch.delenv("KERAS_HOME", raising=False)
+        with pytest.raises(UserError, match=f"cache, {home}/models, .*{fetch} {home}/models here"):
+            started(backbone="keras:MobileNetV3Small", image_size=32, init_from="imagenet")
 
 
 # The smallest network of each module of keras.applications.
