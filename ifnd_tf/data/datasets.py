@@ -1,7 +1,6 @@
 """Data sets by name: the examples to train on, and those to evaluate on."""
 
 import os
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from ifnd_tf.data.parquet import open_parquet
 from ifnd_tf.data.source import ArraySource, Source
 from ifnd_tf.data.tfds import open_tfds
 from ifnd_tf.errors import UserError
+from ifnd_tf.run.progress import Count, uncounted
 from ifnd_tf.run.words import counted
 
 # Share of labelled images held out where there is no evaluation split.
@@ -44,7 +44,7 @@ def open_splits(
     subset_images: int = 0,
     decoding: Decoding = DECODING,
     workdir: str = "",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Count = uncounted,
 ) -> Splits:
     """Opens a data set. Nothing is decoded yet.
 
@@ -97,7 +97,7 @@ def _open(
     train_split: str,
     eval_split: str,
     workdir: str,
-    progress: Callable[[int, int], None] | None,
+    progress: Count,
 ) -> tuple[Source, Source | None, Contents]:
     """The splits as they are stored, and what was found; see `open_splits`."""
     kind, rest = require_kind("dataset", dataset)

@@ -16,6 +16,7 @@ import numpy as np
 from ifnd_tf.data import embedding_columns
 from ifnd_tf.data.contents import Note, named
 from ifnd_tf.errors import UserError, did_you_mean_path
+from ifnd_tf.run.files import is_saved_model
 from ifnd_tf.run.words import counted
 
 SUFFIXES = (".npz", ".parquet")
@@ -58,8 +59,7 @@ def check_name(flag: str, text: str) -> None:
         return
     if path.lower().endswith(SUFFIXES) and os.path.isfile(path):
         return
-    saved = [os.path.join(path, f"saved_model.{end}") for end in ("pb", "pbtxt")]
-    if flag in MODELS and any(map(os.path.isfile, saved)):
+    if flag in MODELS and is_saved_model(path):
         return
     wanted = "".join(f"{word}, " for word in filter(None, words))
     received = "which is not there"

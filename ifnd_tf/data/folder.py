@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from ifnd_tf.data.file_source import FileSource
 from ifnd_tf.data.folder_files import find_files
 from ifnd_tf.data.source import EVAL_SPLITS
 from ifnd_tf.errors import UserError
+from ifnd_tf.run.progress import Count, uncounted
 from ifnd_tf.run.words import counted
 
 # Other names of split folders, and folders of images that have no class.
@@ -52,7 +53,7 @@ def open_folder(
     train_split: str = "train",
     eval_split: str = "",
     workdir: str = "",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Count = uncounted,
 ) -> tuple[FileSource, FileSource | None, Contents]:
     """The training and evaluation images of a folder, and what was found; see `open_splits`.
 

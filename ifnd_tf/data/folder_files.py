@@ -2,7 +2,7 @@
 
 import collections
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -19,6 +19,7 @@ from ifnd_tf.data.image_formats import (
     readable_extensions,
 )
 from ifnd_tf.errors import UserError, did_you_mean_path
+from ifnd_tf.run.progress import Count, uncounted
 from ifnd_tf.run.words import counted
 
 # Of programs, of which a folder of photos holds few.
@@ -50,7 +51,7 @@ def find_files(
     name: str,
     root: str,
     workdir: str = "",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Count = uncounted,
 ) -> FolderFiles:
     """Walks through a folder.
 
@@ -75,7 +76,7 @@ def find_files(
     sizes = {}
     for path, size in walk.images(""):
         sizes[path] = size
-        if progress is not None and not len(sizes) % _BETWEEN_COUNTS:
+        if not len(sizes) % _BETWEEN_COUNTS:
             progress(len(sizes), 0)
     if walk.unreadable.get(""):
         raise UserError(

@@ -1,6 +1,6 @@
 """Decodes every image once before training: finds the unreadable ones, and keeps all that fit."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +10,7 @@ from ifnd_tf.data.source import Source, Unreadable
 from ifnd_tf.data.stream_source import StreamSource
 from ifnd_tf.distribute.strategies import ALONE, Workers
 from ifnd_tf.errors import UserError, cause
+from ifnd_tf.run.progress import Count, uncounted
 
 _BATCH = 256
 
@@ -19,7 +20,7 @@ def scan(
     *,
     max_corrupt_share: float = 0.01,
     cache_megabytes: int = 2048,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Count = uncounted,
     workers: Workers = ALONE,
 ) -> None:
     """Decodes each image once, in parallel; fills `source.unreadable` and perhaps `source.cache`.
@@ -53,8 +54,7 @@ def scan(
             cache[batch["index"]] = batch["image"]
             if not batch["same_shape"].all():
                 cache = None
-        if progress is not None:
-            progress(int(seen.sum()), -(-count // share[1]))
+        progress(int(seen.sum()), -(-count // share[1]))
     if share[1] > 1:
         seen = workers.gather(seen.astype(np.int32)).max(axis=0) > 0
     source.unreadable = [

@@ -16,7 +16,7 @@ from ifnd_tf.clustering import initialization
 from ifnd_tf.distribute import replicas
 from ifnd_tf.errors import NonFinite
 from ifnd_tf.models.memory_bank import MemoryBank
-from ifnd_tf.run.progress import Count
+from ifnd_tf.run.progress import Count, uncounted
 
 # Examples of `sample`: their 2 million pairs suffice to estimate the precision of pairs.
 _SAMPLE_SIZE = 2048
@@ -74,7 +74,7 @@ class EmbeddingTable:
         """Writes the current embeddings and their examples into the rows of all replicas."""
         raise NotImplementedError
 
-    def refresh(self, count: Count = lambda done, total: None) -> None:
+    def refresh(self, count: Count = uncounted) -> None:
         """Fills the table and checks it.
 
         Args:

@@ -17,7 +17,7 @@ from ifnd_tf.detection.embeddings import EmbeddingTable
 from ifnd_tf.distribute import replicas
 from ifnd_tf.distribute.strategies import workers
 from ifnd_tf.errors import UserError, cause
-from ifnd_tf.run.progress import Count
+from ifnd_tf.run.progress import Count, uncounted
 
 # Rows at a time below which a smaller chunk saves hardly any memory.
 LEAST_CHUNK = 64
@@ -57,7 +57,7 @@ class ShardedKMeans:
         num_clusters: int,
         start: tf.Tensor | None,
         salt: int = 0,
-        count: Count = lambda done, total: None,
+        count: Count = uncounted,
     ) -> KMeansResult:
         """k-means of the rows, from `start` [K, D] or, if None, from k-means of a sample.
 

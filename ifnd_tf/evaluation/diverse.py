@@ -1,12 +1,12 @@
 """A diverse subset of a data set: greedy k-centre (Gonzalez 1985), as in core-set selection."""
 
-from collections.abc import Callable
-
 import numpy as np
+
+from ifnd_tf.run.progress import Count, uncounted
 
 
 def k_center(
-    points: np.ndarray, count: int, progress: Callable[[int, int], None] | None = None
+    points: np.ndarray, count: int, progress: Count = uncounted
 ) -> tuple[np.ndarray, np.ndarray]:
     """Chooses the point nearest the mean, then repeatedly the point farthest from all chosen ones.
 
@@ -32,8 +32,7 @@ def k_center(
         np.minimum(nearest, _squared_distances(points, norms, points[row]), out=nearest)
         nearest[chosen[: number + 1]] = -1  # also where copies of it leave no other distance
         row = int(np.argmax(nearest))
-        if progress is not None:
-            progress(number + 1, count)
+        progress(number + 1, count)
     return chosen, radii
 
 

@@ -1,11 +1,11 @@
 """Exact and near duplicates of images, found by fingerprints and features."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from ifnd_tf.run.progress import Count, uncounted
 from ifnd_tf.run.words import counted
 
 # Of images that are compared with all others of their cluster at a time.
@@ -52,7 +52,7 @@ def find_duplicates(
     features: np.ndarray,
     clusters: np.ndarray,
     threshold: float,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Count = uncounted,
 ) -> Duplicates:
     """Exact copies anywhere, near copies within a cluster.
 
@@ -84,8 +84,7 @@ def find_duplicates(
             nearest = near.argmax(axis=1)  # the earliest one
             original[rows[found]] = members[nearest[found]]
             similarity[rows[found]] = cosine[found, nearest[found]]
-        if progress is not None:
-            progress(number, len(parts))
+        progress(number, len(parts))
     repeat = np.flatnonzero(original != np.arange(len(features)))
     # Chains of copies lead to one original.
     while (original[original] != original).any():

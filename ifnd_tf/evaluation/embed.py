@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.errors import UserError
+from ifnd_tf.run.progress import Count, uncounted
 
 # Entries that `Embedder` adds to what the function returns.
 LABEL, SEEN = "label", "seen"
@@ -56,7 +57,7 @@ class Embedder:
         self,
         batches: Iterable[Mapping[str, Any]],
         num_examples: int,
-        count: Callable[[int, int], None] = lambda done, total: None,
+        count: Count = uncounted,
     ) -> dict[str, Any]:
         """Runs one pass.
 

@@ -1,6 +1,6 @@
 """Class-balanced subsets of the labels, the same ones in every run, and probes trained on them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -9,6 +9,7 @@ from ifnd_tf.distribute import stateless_random
 from ifnd_tf.errors import UserError
 from ifnd_tf.evaluation.embed import Embeddings
 from ifnd_tf.evaluation.linear_probe import linear_probe
+from ifnd_tf.run.progress import Count, uncounted
 from ifnd_tf.run.words import counted
 
 _PURPOSE = 31  # Keeps these draws apart from others with the same seed.
@@ -87,7 +88,7 @@ def label_subset_probe(
     shares: Sequence[float] = (0.01, 0.1),
     seeds: Sequence[int] = (0, 1, 2),
     class_names: Sequence[str] = (),
-    count: Callable[[int, int], None] = lambda done, total: None,
+    count: Count = uncounted,
 ) -> Iterator[tuple[str, float]]:
     """Linear probe that is shown a part of the labels only.
 

@@ -9,14 +9,14 @@ from sklearn.metrics.cluster import contingency_matrix
 
 from ifnd_tf.clustering.kmeans import initial_centroids, kmeans
 from ifnd_tf.evaluation.embed import Embeddings
-from ifnd_tf.run.progress import Count
+from ifnd_tf.run.progress import Count, uncounted
 
 # Of Lloyd's algorithm at most, and clusterings to choose from.
 _ITERATIONS, _RESTARTS = 50, 5
 
 
 def clustering(
-    examples: Embeddings, *, seed: int = 0, count: Count = lambda done, total: None
+    examples: Embeddings, *, seed: int = 0, count: Count = uncounted
 ) -> Iterator[tuple[str, float]]:
     """Clusters unit-length features into as many clusters as classes, and compares with these.
 

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from ifnd_tf.errors import UserError
 from ifnd_tf.evaluation.embed import Embeddings
+from ifnd_tf.run.progress import Count, uncounted
 
 _LOG = logging.getLogger(__name__)
 # Above this many training examples `auto` takes SGD.
@@ -120,7 +121,7 @@ def sgd_scores(
     learning_rate: float = 30.0,
     batch_size: int = 256,
     seed: int = 0,
-    report: Callable[[int, int], None] = lambda done, total: None,
+    report: Count = uncounted,
 ) -> np.ndarray:
     """Scores of a linear classifier trained as MoCo trains it, on cached features.
 

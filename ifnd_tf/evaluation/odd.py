@@ -1,8 +1,8 @@
 """Images unlike all others: the distance to the nearest neighbours in the embedding."""
 
-from collections.abc import Callable
-
 import numpy as np
+
+from ifnd_tf.run.progress import Count, uncounted
 
 # Neighbours of an image: more than the copies that a photographer keeps of a scene.
 _NEIGHBOURS = 5
@@ -12,9 +12,7 @@ AMONG = 20_000
 ROWS = 1024
 
 
-def oddness(
-    embedding: np.ndarray, seed: int = 0, progress: Callable[[int, int], None] | None = None
-) -> np.ndarray:
+def oddness(embedding: np.ndarray, seed: int = 0, progress: Count = uncounted) -> np.ndarray:
     """1 less the mean cosine to the five nearest of the others, or of a sample of 20,000.
 
     Args:
@@ -36,6 +34,5 @@ def oddness(
         cosine = embedding[rows] @ embedding[among].T
         cosine[rows[:, None] == among[None, :]] = -2.0  # itself
         found[rows] = 1.0 - np.partition(cosine, -nearest, axis=1)[:, -nearest:].mean(axis=1)
-        if progress is not None:
-            progress(int(rows[-1]) + 1, count)
+        progress(int(rows[-1]) + 1, count)
     return found

@@ -30,6 +30,13 @@ def names(folder: str, pattern: str) -> list[str]:
     return sorted(path.rpartition("/")[2] for path in paths)
 
 
+def is_saved_model(folder: str) -> bool:
+    """Whether a folder on this machine's disk holds a SavedModel."""
+    return any(
+        os.path.isfile(os.path.join(folder, f"saved_model.{end}")) for end in ("pb", "pbtxt")
+    )
+
+
 def require_writable(path: str) -> None:
     """Raises `UserError` if a run directory on this machine's disk could not be made or written."""
     there = os.path.abspath(path)

@@ -6,6 +6,7 @@ import zipfile
 
 from ifnd_tf.config.model import VIT
 from ifnd_tf.errors import UserError, did_you_mean_path
+from ifnd_tf.run.files import is_saved_model
 from ifnd_tf.run.records import RunReader
 
 # The network of --init_from=auto, and the file in Keras' cache that holds its ImageNet weights.
@@ -73,9 +74,7 @@ def check(init_from: str, backbone: str, run_path: str) -> None:
 
 def check_saved_model(path: str) -> None:
     """Raises `UserError` if `--saved_model` names no SavedModel on this machine's disk."""
-    folder = os.path.expanduser(path)
-    files = [os.path.join(folder, f"saved_model.{end}") for end in ("pb", "pbtxt")]
-    if path and "://" not in path and not any(map(os.path.isfile, files)):
+    if path and "://" not in path and not is_saved_model(os.path.expanduser(path)):
         raise no_saved_model("saved_model", path)
 
 

@@ -19,6 +19,11 @@ def duration(seconds: float) -> str:
 # Called with the number that is done and the total, 0 where that is not known.
 Count = Callable[[int, int], None]
 
+
+def uncounted(done: int, total: int) -> None:
+    """The `Count` that shows nothing."""
+
+
 # Between two updates of status.json: short beside the patience of --mode=watch, cheap on gs://.
 _MIRROR_SECONDS = 5.0
 # Silence of a phase after which it shows its time.

@@ -15,7 +15,7 @@ from ifnd_tf.evaluation.embed import Embedder
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.models.teacher import DTYPE
 from ifnd_tf.run import machine
-from ifnd_tf.run.progress import Count
+from ifnd_tf.run.progress import Count, uncounted
 from ifnd_tf.stages import build, sizes
 
 # The share of the free memory or disk that a run may plan to fill.
@@ -171,9 +171,7 @@ def measure_steps(
     )
 
 
-def _mean_seconds(
-    function: Callable, weight: int = 1, count: Count = lambda done, total: None
-) -> float:
+def _mean_seconds(function: Callable, weight: int = 1, count: Count = uncounted) -> float:
     """Mean seconds of a call; a call that stands for `weight` steps is made less often."""
     start = time.monotonic()
     calls = 0
