@@ -110,7 +110,7 @@ def test_images_that_it_cannot_read_are_read_or_skipped_here(service, tmp_path):
 @pytest.mark.faults
 def test_lost_workers_and_a_lost_dispatcher_change_nothing(source):
     service, said = Service(), []
-    expected = taken(numbered(source), 60)
+    expected = taken(numbered(source), 110)  # more than may come early
     try:
         batches = service.batches(source, 30.0, said.append)
         found = taken(batches, 10)
@@ -119,7 +119,7 @@ def test_lost_workers_and_a_lost_dispatcher_change_nothing(source):
         assert not said
         service.workers[1].kill()
         service.dispatcher.kill()
-        found += taken(batches, 25)
+        found += taken(batches, 75)
     finally:
         service.stop()
     assert_equal(found, expected)
