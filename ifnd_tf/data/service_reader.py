@@ -106,7 +106,7 @@ class ServiceReader:
         # Whether it has fallen silent, and its job, which goes on where it was, is far behind.
         self._silent, self._behind, self._retry = False, False, 0.0
         self._lacking = False
-        self._job = self._start(first)
+        self._job: _Job | None = self._start(first)
 
         @tf.function(input_signature=[tf.TensorSpec([], tf.int64)])  # traced once: it takes seconds
         def made(number: tf.Tensor) -> tf.Tensor:

@@ -41,7 +41,7 @@ class Service:
     def stop(self):
         for process in (self.dispatcher, *self.workers):
             process.kill()
-            process.wait()
+            process.communicate()
 
     def _start(self, *line):
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
@@ -112,7 +112,7 @@ def test_lost_workers_and_a_lost_dispatcher_change_nothing(source):
     service, said = Service(), []
     expected = taken(numbered(source), 110)  # more than may come early
     try:
-        batches = service.batches(source, 30.0, said.append)
+        batches = service.batches(source, 10.0, said.append)
         found = taken(batches, 10)
         service.workers[0].kill()
         found += taken(batches, 25)

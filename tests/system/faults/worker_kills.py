@@ -48,7 +48,7 @@ def measure(workdir: str, *, kills: int, seed: int, keep: Callable[[dict[str, An
     codes = _ends(_start(root / "whole"))
     assert codes == [0, 0], (root / "whole0.log").read_text()
     lasts, draw = time.monotonic() - start, random.Random(seed)
-    found = {"kills": 0, "equal": 0, "differences": [], "silent": 0}
+    found: dict[str, Any] = {"kills": 0, "equal": 0, "differences": [], "silent": 0}
     while found["kills"] < kills:
         shutil.rmtree(root / "killed", ignore_errors=True)
         wanted, done = min(_KILLS_A_RUN, kills - found["kills"]), 0
