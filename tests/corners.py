@@ -5,6 +5,7 @@ import contextlib
 import numpy as np
 import tensorflow as tf
 
+from ifnd_tf.clustering import nearest
 from ifnd_tf.detection.embeddings import ImagePass
 from ifnd_tf.detection.sharded_kmeans import ShardedKMeans
 
@@ -36,7 +37,9 @@ def table(strategy, function=embed):
     def one_pass():
         data = tf.data.Dataset.from_tensor_slices({"index": index, "images": pixels})
         batches = data.batch(size, drop_remainder=True)
-        return strategy.distribute_datasets_from_function(lambda context: batches)
+        return strategy.distribute_datasets_from_function(
+            lambda context: batches.shard(context.num_input_pipelines, context.input_pipeline_id)
+        )
 
     return ImagePass(
         strategy, one_pass, function, num_examples=N, rows=steps * size, batch_size=size,
@@ -47,6 +50,25 @@ def table(strategy, function=embed):
 def sharded_kmeans(strategy, **options):
     """k-means of these."""
     return ShardedKMeans(table(strategy), iterations=5, **options)
+
+
+def scarce(monkeypatch, most):
+    """Memory for so many rows at a time: more fail as TensorFlow fails, when they are computed."""
+
+    def guarded(function, points, index, size, kinds):
+        taken = min(size, points.shape[0])
+
+        def use():
+            if taken > most:
+                raise MemoryError(f"{taken} rows")  # which TensorFlow makes ResourceExhaustedError
+
+        if tf.executing_eagerly():  # k-means of few centroids or samples
+            return by_chunks(function, points, index, size, kinds)
+        with tf.control_dependencies([tf.numpy_function(use, [], [])]):
+            return by_chunks(function, tf.identity(points), index, size, kinds)
+
+    by_chunks = nearest._by_chunks
+    monkeypatch.setattr(nearest, "_by_chunks", guarded)
 
 
 def no_phase(name):

@@ -9,11 +9,13 @@ import pathlib
 import sys
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
+from ifnd_tf.detection import sharded_kmeans
 from ifnd_tf.distribute import strategies
 from ifnd_tf.run.checkpoints import CheckpointStore
-from tests import tiny
+from tests import corners, tiny
 from tests.conftest import once
 
 VARIANTS = {
@@ -125,6 +127,28 @@ def _work(folder: pathlib.Path) -> None:
         state = outcome(variant, strategy, own / variant, **SPLIT[variant])
         if strategies.is_chief(strategy):
             np.savez(folder / f"{variant}.npz", **state)
+    _cluster_in_little_memory(folder, strategy, known)
+
+
+def _cluster_in_little_memory(
+    folder: pathlib.Path, strategy: tf.distribute.Strategy, known: strategies.Workers
+) -> None:
+    """Clusters where one of the workers has memory for 13 rows; leaves what each has found."""
+    said: list[str] = []
+    clusters = corners.sharded_kmeans(strategy, report=said.append)
+    clusters.table.refresh()
+    start = tf.constant(corners.embed(corners.images())[:12])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sharded_kmeans, "LEAST_CHUNK", 2)
+        if known.index == 1:
+            corners.scarce(patch, most=13)
+        found = clusters.cluster(12, start)
+    np.savez(
+        folder / f"scarce{known.index}.npz",
+        assignments=found.assignments,
+        confidence=found.confidence,
+        said=said,
+    )
 
 
 if __name__ == "__main__":

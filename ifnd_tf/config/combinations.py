@@ -1,5 +1,6 @@
 """Checks of combinations of settings, which a `Config` calls."""
 
+import re
 from typing import Any
 
 from ifnd_tf.config.evaluation import PROTOCOLS
@@ -63,6 +64,20 @@ def _check_others(config: Any) -> None:
         )
 
 
+def _check_data_service(config: Any) -> None:
+    """Raises `UserError` for an address or a data set that a tf.data service cannot serve."""
+    address = config.data_service
+    if not address:
+        return
+    if not re.fullmatch(r"grpc://[^/\s]+:\d+", address):
+        raise UserError(f"--data_service: expected grpc://HOST:PORT. Received: {address!r}.")
+    if not config.dataset.startswith(("folder:", "list:")):
+        raise UserError(
+            "--data_service: expected --dataset=folder:PATH or list:FILE, since others are in "
+            f"memory or read by Python. Received: --dataset={config.dataset}."
+        )
+
+
 def check_combinations(config: Any) -> None:
     """Raises `UserError` naming the first clash of two settings."""
     _check_stages(config)
@@ -75,6 +90,7 @@ def check_combinations(config: Any) -> None:
     check_spelling(config.num_clusters)
     _ = config.shares  # raises if they do not parse
     _check_others(config)
+    _check_data_service(config)
     if config.saved_model and "finetune" in config.protocol_names:
         raise UserError(
             "--saved_model: expected protocols on frozen features. Received: finetune in "

@@ -87,3 +87,8 @@ class Data:
         "jitter, blur and normalisation. float32 or bfloat16: finished views.",
         ("uint8", "float32", "bfloat16"),
     )
+    data_service: str = changeable(
+        "",
+        "grpc://HOST:PORT of a tf.data service that makes the training views of image files on "
+        "other machines; see docs/devices.md. Empty: this machine makes them.",
+    )

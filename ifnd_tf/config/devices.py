@@ -20,5 +20,7 @@ class Devices:
         1, "Training steps in one call of the compiled program. TPUs need tens.", low=1
     )
     worker_timeout_seconds: int = changeable(
-        300, "Seconds to wait for the other workers at start-up.", low=1
+        300,
+        "Seconds to wait for the other workers at start-up, and for a batch of --data_service.",
+        low=1,
     )

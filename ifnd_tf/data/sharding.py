@@ -49,8 +49,8 @@ class Sharding(NamedTuple):
         return _STEPS_AHEAD * self.local
 
 
-def read_ahead(batches: tf.data.Dataset, sharding: Sharding) -> tf.data.Dataset:
-    """Reads ahead, in a fixed order, and never resharded by tf.distribute."""
+def in_order(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """The batches in a fixed order, never resharded by tf.distribute."""
     options = tf.data.Options()
     options.deterministic = True
     # The tuner's thread sleeps for intervals that grow to a minute. An iterator that ends waits for
@@ -59,4 +59,9 @@ def read_ahead(batches: tf.data.Dataset, sharding: Sharding) -> tf.data.Dataset:
     # reading ahead would grow with every detection's pause: hence `Sharding.ahead`.
     options.autotune.enabled = False
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return batches.prefetch(sharding.ahead).with_options(options)
+    return batches.with_options(options)
+
+
+def read_ahead(batches: tf.data.Dataset, sharding: Sharding) -> tf.data.Dataset:
+    """`in_order`, with so many batches held ready as `Sharding.ahead` says."""
+    return in_order(batches.prefetch(sharding.ahead))

@@ -17,6 +17,7 @@ def skip_unreadable(
     cut: Callable[[Example, tf.Tensor], Example],
     rows: int,
     note: Callable[[int, int], Any],
+    first: int | tf.Tensor = 0,
 ) -> tf.data.Dataset:
     """Examples, with a copy of the next readable one in place of each unreadable one.
 
@@ -29,6 +30,7 @@ def skip_unreadable(
         cut: makes an example of a row; of a mark (second argument False), without any file.
         rows: of a batch.
         note: called with the first number and the count of elements that failed, marks counted.
+        first: number of the first batch, so that elements count from `first * (rows + 1)`.
 
     Raises:
         tf.errors.InvalidArgumentError: when run, with `UNREADABLE`, if two batches' worth of
@@ -39,7 +41,8 @@ def skip_unreadable(
         longer = {name: tf.concat([value, value[:1]], axis=0) for name, value in batch.items()}
         return longer, tf.range(rows + 1) < rows
 
-    numbered = batches.map(marked).unbatch().enumerate()
+    begin = tf.cast(first, tf.int64) * (rows + 1)
+    numbered = batches.map(marked).unbatch().enumerate(begin)
     read = numbered.map(
         lambda number, element: (number, element[1], cut(*element)),
         num_parallel_calls=tf.data.AUTOTUNE,
@@ -64,7 +67,7 @@ def skip_unreadable(
             copies = tf.where(real, owed + 1, nothing)
         return (number, tf.where(real, nothing, owed)), (copies, example)
 
-    start = (tf.constant(-1, tf.int64), nothing)
+    start = (begin - 1, nothing)
     return read.scan(start, lambda state, element: count(state, element)).flat_map(
         lambda copies, example: tf.data.Dataset.from_tensors(example).repeat(copies)
     )

@@ -5,26 +5,28 @@ of replicas and workers sees the same global batches (`ifnd_tf.data.sharding`), 
 by its first step. Of streamed sources this holds for the views, not for the order.
 """
 
+import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.data import crops, photometric
+from ifnd_tf.data.batch_plan import BatchPlan, Example
+from ifnd_tf.data.cut_images import cut_one, whole_batch
+from ifnd_tf.data.data_service import made_elsewhere
 from ifnd_tf.data.recipes import Augmentation
 from ifnd_tf.data.scan import require_readable
-from ifnd_tf.data.sharding import Sharding, read_ahead
+from ifnd_tf.data.service_reader import DataService
+from ifnd_tf.data.sharding import Sharding, in_order, read_ahead
 from ifnd_tf.data.skip_unreadable import skip_unreadable
 from ifnd_tf.data.source import Source
-from ifnd_tf.data.view_draws import view_draws
 from ifnd_tf.distribute import stateless_random
 from ifnd_tf.errors import UserError
 
+# Of a tf.data service; about five batches are in the making on each of its workers.
+_EARLY_STEPS = 32
 # Keeps these draws apart from those of the views.
 _ORDER = 2
-
-Example = dict[str, tf.Tensor]
 
 
 def steps_per_epoch(source: Source, batch_size: int) -> int:
@@ -44,6 +46,7 @@ def training_batches(
     infeed_dtype: str = "uint8",
     weak_keys: bool = False,
     input_context: tf.distribute.InputContext | None = None,
+    data_service: DataService | None = None,
 ) -> tf.data.Dataset:
     """Two views of every example of a shuffled epoch, without end.
 
@@ -58,6 +61,7 @@ def training_batches(
             device to finish; float32 or bfloat16: finished views.
         weak_keys: see `view_draws`.
         input_context: of this worker, from `distribute_datasets_from_function`; None: one replica.
+        data_service: makes the same batches on other machines; for image files only.
 
     Returns:
         Elements `{"index": int32 [b], "images": uint8 [b, 2, S, S, 3], "draws": float32
@@ -70,22 +74,45 @@ def training_batches(
     """
     sharding = Sharding.of(input_context)
     steps = _checked_steps(source, batch_size, sharding.replicas)
-    plan = _Plan(seed, steps, batch_size, sharding, first_step, weak_keys)
-    if source.pixels is not None and max(source.pixels.shape[1:3]) <= image_size:
-        views = _crops_in_memory(source, plan, augmentation, image_size)
-    else:
-        views = _crops_one_by_one(source, plan, augmentation, image_size)
+    plan = BatchPlan(seed, steps, batch_size, sharding, weak_keys)
+    views = functools.partial(_views, source, plan, augmentation, image_size)
+    finish = functools.partial(_finished, augmentation, infeed_dtype, sharding.ahead)
+    first = first_step * sharding.local
+    if data_service is None or not data_service.address:
+        return read_ahead(finish(views(first)), sharding)
+    whole = functools.partial(whole_batch, source, plan, augmentation, image_size)
+    batches = made_elsewhere(
+        data_service,
+        lambda element: finish(whole(element)),
+        lambda element: in_order(finish(views(element))),
+        first=first,
+        most_early=_EARLY_STEPS * sharding.local,
+    )
+    return read_ahead(batches, sharding)
+
+
+def _views(
+    source: Source, plan: BatchPlan, augmentation: Augmentation, size: int, first: int | tf.Tensor
+) -> tf.data.Dataset:
+    """The batches from element `first` on, as cut."""
+    if source.pixels is not None and max(source.pixels.shape[1:3]) <= size:
+        return _crops_in_memory(source, plan, augmentation, size, first)
+    return _crops_one_by_one(source, plan, augmentation, size, first)
+
+
+def _finished(
+    augmentation: Augmentation, infeed_dtype: str, ahead: int, batches: tf.data.Dataset
+) -> tf.data.Dataset:
+    """The same batches as the device wants them."""
 
     def finish(example: Example) -> Example:
-        flat = tf.reshape(example["images"], [-1, image_size, image_size, 3])
+        flat = tf.reshape(example["images"], [-1, *example["images"].shape[2:]])
         draws = tf.reshape(example["draws"], [-1, photometric.PHOTOMETRIC_DRAWS])
         flat = photometric.augment(flat, draws, augmentation, static=False)
         finished = tf.reshape(tf.cast(flat, infeed_dtype), example["images"].shape)
         return {"index": example["index"], "images": finished}
 
-    if infeed_dtype != "uint8":
-        views = views.map(finish, num_parallel_calls=sharding.ahead)
-    return read_ahead(views, sharding)
+    return batches if infeed_dtype == "uint8" else batches.map(finish, num_parallel_calls=ahead)
 
 
 def _checked_steps(source: Source, batch_size: int, replicas: int) -> int:
@@ -105,60 +132,11 @@ def _checked_steps(source: Source, batch_size: int, replicas: int) -> int:
     return steps
 
 
-class _Plan(NamedTuple):
-    """Which examples an element of this worker holds, and the draws they get."""
+def _streamed(source: Source, plan: BatchPlan, start: int) -> tf.data.Dataset:
+    """Batches `{"index", "image" (encoded), "geometric", "draws"}` from element `start` on.
 
-    seed: int
-    steps: int
-    batch_size: int
-    sharding: Sharding
-    first_step: int
-    weak_keys: bool
-
-    @property
-    def replica_batch(self) -> int:
-        return self.batch_size // self.sharding.replicas
-
-    def epoch(self, element: tf.Tensor) -> tf.Tensor:
-        return (self.first_step + element // self.sharding.local) // self.steps
-
-    def places(self, element: tf.Tensor) -> tf.Tensor:
-        """int64 [b]: the element's places in its epoch's order."""
-        step = self.first_step + element // self.sharding.local
-        part = self.sharding.first + element % self.sharding.local
-        start = step % self.steps * self.batch_size + part * self.replica_batch
-        return start + tf.range(self.replica_batch, dtype=tf.int64)
-
-    def indices(self, element: tf.Tensor, readable: np.ndarray) -> tf.Tensor:
-        """int32 [b]: the element's examples, in the order of its epoch's permutation."""
-        epoch = tf.cast(self.epoch(element), tf.int32)
-        places = tf.random.experimental.index_shuffle(
-            self.places(element),
-            seed=tf.stack([self.seed & 0x7FFFFFFF, epoch]),
-            max_index=len(readable) - 1,
-        )
-        return tf.gather(readable, places)
-
-    def with_draws(self, element: tf.Tensor, batch: Example) -> Example:
-        """Adds both views' draws to a batch `{"index": int32 [b], ...}`."""
-        geometric, draws = view_draws(
-            self.seed, self.epoch(element), batch["index"], weak_keys=self.weak_keys
-        )
-        return batch | {"geometric": geometric, "draws": draws}
-
-
-def _indexed(source: Source, plan: _Plan) -> tf.data.Dataset:
-    """Batches `{"index", "geometric", "draws"}` in the order of each epoch's permutation."""
-    readable = source.readable
-
-    def identify(element: tf.Tensor) -> Example:
-        return plan.with_draws(element, {"index": plan.indices(element, readable)})
-
-    return tf.data.Dataset.counter().map(identify, num_parallel_calls=tf.data.AUTOTUNE)
-
-
-def _streamed(source: Source, plan: _Plan) -> tf.data.Dataset:
-    """The same with "image" (encoded) from this worker's files, shuffled anew in each pass."""
+    They come from this worker's files, shuffled anew in each pass.
+    """
     shard, num_shards = plan.sharding.worker, plan.sharding.workers
     readable = source.mask(source.readable)
     length = int(readable[source.shard_indices(shard, num_shards)].sum())
@@ -167,8 +145,7 @@ def _streamed(source: Source, plan: _Plan) -> tf.data.Dataset:
             f"--dataset={source.name}: expected readable images for each of {num_shards} workers. "
             f"Received: none for worker {shard}."
         )
-    used = plan.first_step * plan.sharding.local * plan.replica_batch
-    first, skip = divmod(used, length)
+    first, skip = divmod(start * plan.replica_batch, length)
 
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:
         drawn = stateless_random.uniform([plan.seed, number, _ORDER], tf.constant(shard), 1)[0]
@@ -182,7 +159,7 @@ def _streamed(source: Source, plan: _Plan) -> tf.data.Dataset:
 
     passes = tf.data.Dataset.counter(first).flat_map(one_pass)
     batches = source.noting_labels(passes.batch(plan.replica_batch, drop_remainder=True))
-    return batches.enumerate().map(
+    return batches.enumerate(start).map(
         lambda element, batch: plan.with_draws(
             element, {"index": batch["index"], "image": batch["image"]}
         ),
@@ -191,7 +168,7 @@ def _streamed(source: Source, plan: _Plan) -> tf.data.Dataset:
 
 
 def _crops_in_memory(
-    source: Source, plan: _Plan, augmentation: Augmentation, size: int
+    source: Source, plan: BatchPlan, augmentation: Augmentation, size: int, first: int | tf.Tensor
 ) -> tf.data.Dataset:
     """All crops of a batch of decoded images at once."""
     pixels = source.pixels
@@ -205,38 +182,30 @@ def _crops_in_memory(
         views = crops.cut_views(tf.gather(pixels, batch["index"]), boxes, mirrored, size)
         return {"index": batch["index"], "images": views, "draws": batch["draws"]}
 
-    return _indexed(source, plan).map(cut, num_parallel_calls=plan.sharding.ahead)
+    batches = plan.indexed(source.readable, tf.data.Dataset.counter(first))
+    return batches.map(cut, num_parallel_calls=plan.sharding.ahead)
 
 
 def _crops_one_by_one(
-    source: Source, plan: _Plan, augmentation: Augmentation, size: int
+    source: Source, plan: BatchPlan, augmentation: Augmentation, size: int, first: int | tf.Tensor
 ) -> tf.data.Dataset:
     """Each image fetched, decoded and cropped on its own, in parallel."""
-    pixels = source.pixels
-    batches = _streamed(source, plan) if source.streamed else _indexed(source, plan)
-
-    def cut(example: Example, real: tf.Tensor) -> Example:
-        def both() -> tf.Tensor:
-            index, content = example["index"], example.get("image")
-            if content is None:
-                content = source.fetch(index) if pixels is None else tf.gather(pixels, index)
-            draws = example["geometric"]
-            return crops.two_views(content, draws, augmentation, size, source.decoding)
-
-        blank = tf.zeros([2, size, size, 3], tf.uint8)
-        cropped = tf.ensure_shape(tf.cond(real, both, lambda: blank), blank.shape)
-        return {"index": example["index"], "images": cropped, "draws": example["draws"]}
-
-    if pixels is not None:
+    if source.streamed:
+        batches = _streamed(source, plan, first)
+    else:
+        batches = plan.indexed(source.readable, tf.data.Dataset.counter(first))
+    cut = functools.partial(cut_one, source, augmentation, size)
+    if source.pixels is not None:
         views = batches.unbatch().map(
             lambda example: cut(example, tf.constant(True)), num_parallel_calls=tf.data.AUTOTUNE
         )
     else:
-        views = skip_unreadable(batches, cut, plan.replica_batch, _note_lost(source, plan))
+        note = _note_lost(source, plan)
+        views = skip_unreadable(batches, cut, plan.replica_batch, note, first)
     return views.batch(plan.replica_batch, drop_remainder=True)
 
 
-def _note_lost(source: Source, plan: _Plan) -> Callable[[int, int], None]:
+def _note_lost(source: Source, plan: BatchPlan) -> Callable[[int, int], None]:
     """Makes the `note` of `skip_unreadable`, which tells the source the lost examples."""
 
     def note(first: int, count: int) -> None:
@@ -244,7 +213,8 @@ def _note_lost(source: Source, plan: _Plan) -> Callable[[int, int], None]:
             element, row = divmod(number, plan.replica_batch + 1)
             index = -1
             if source.random_access:
-                index = int(plan.indices(tf.constant(element, tf.int64), source.readable)[row])
+                element = tf.constant(element, tf.int64)
+                index = int(plan.indices(element, source.readable)[row])
             source.lose(index)
 
     return note

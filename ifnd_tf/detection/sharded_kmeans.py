@@ -3,6 +3,7 @@
 Only one label and one confidence per example and level leave the devices.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -27,8 +28,8 @@ class ShardedKMeans:
     """k-means over the rows of all replicas.
 
     When memory runs out, the failed iteration is repeated with half as many rows at a time. Sums
-    of smaller chunks differ in their last bits. Not with several workers: a worker that fails
-    here would deadlock the others.
+    of smaller chunks differ in their last bits. With several workers, of which one that fails in a
+    collective would deadlock the others, each tries its own part first, and all agree.
 
     Args:
         table: the rows.
@@ -115,18 +116,22 @@ class ShardedKMeans:
 
     # --- on a replica; public, because the TPU check compiles them -----------------------------
 
-    def move_step(self, centroids: tf.Tensor) -> Moved:
+    def move_step(
+        self, centroids: tf.Tensor, collectives: replicas.Collectives | None = None
+    ) -> Moved:
         """One k-means iteration over all replicas."""
         return move_centroids(
             *self.table.read(),
             centroids,
             chunk_size=self._chunks.get(centroids.shape[0]),
-            collectives=replicas.replica_collectives(),
+            collectives=collectives or replicas.replica_collectives(),
         )
 
-    def cluster_step(self, centroids: tf.Tensor) -> tuple[tf.Tensor, KMeansResult]:
+    def cluster_step(
+        self, centroids: tf.Tensor, collectives: replicas.Collectives | None = None
+    ) -> tuple[tf.Tensor, KMeansResult]:
         """The clusters of these centroids over all replicas: each row's index, and all rows."""
-        collectives = replicas.replica_collectives()
+        collectives = collectives or replicas.replica_collectives()
         points, index = self.table.read()
         result = kmeans(
             points,
@@ -168,30 +173,56 @@ class ShardedKMeans:
         while True:
             try:
                 if key not in self._compiled:
-                    on_replicas = replicas.on_replicas(strategy, step)
-                    shape = tf.TensorSpec(centroids.shape)
-                    self._compiled[key] = on_replicas.get_concrete_function(shape)
+                    self._try_alone(step, centroids)
+                    self._compiled[key] = self._program(step, centroids)
                 return replicas.first(strategy, self._compiled[key](centroids))
             except tf.errors.ResourceExhaustedError as error:
+                if key in self._compiled and workers(strategy).count > 1:
+                    raise self._too_large(num_clusters, error) from error
                 self._halve_chunk(num_clusters, error)
                 for name, k in list(self._compiled):
                     if k == num_clusters:
                         del self._compiled[name, k]
 
+    def _program(self, step: Callable, centroids: tf.Tensor) -> Callable:
+        on_replicas = replicas.on_replicas(self.table.strategy, step)
+        return on_replicas.get_concrete_function(tf.TensorSpec(centroids.shape))
+
+    def _try_alone(self, step: Callable, centroids: tf.Tensor) -> None:
+        """Where there are several workers: the step on own rows, without collectives.
+
+        Raises:
+            tf.errors.ResourceExhaustedError: on all workers, if memory runs out on any.
+        """
+        known = workers(self.table.strategy)
+        if known.count == 1:
+            return
+        failed = None
+        try:
+            alone = functools.partial(step, collectives=replicas.LOCAL)
+            self._program(alone, centroids)(centroids)
+        except tf.errors.ResourceExhaustedError as error:
+            failed = error
+        if known.any([failed is not None])[0]:
+            raise failed or tf.errors.ResourceExhaustedError(None, None, "on another worker")
+
     def _halve_chunk(self, num_clusters: int, error: tf.errors.ResourceExhaustedError) -> None:
         rows = min(default_chunk(num_clusters), self.table.rows)
         chunk = self._chunks.get(num_clusters, rows) // 2
-        if chunk < LEAST_CHUNK or workers(self.table.strategy).count > 1:
-            raise UserError(
-                f"--num_clusters: expected clusters that fit in memory. Received: {num_clusters}, "
-                f"with {self.table.num_examples} examples of width {self.table.width} "
-                f"({cause(error)}); try fewer, or more replicas."
-            ) from error
+        if chunk < LEAST_CHUNK:
+            raise self._too_large(num_clusters, error) from error
         self._report(
             f"clustering: memory ran out at {2 * chunk} rows at a time; continuing with {chunk}, "
             "which is slower"
         )
         self._chunks[num_clusters] = chunk
+
+    def _too_large(self, num_clusters: int, error: tf.errors.ResourceExhaustedError) -> UserError:
+        return UserError(
+            f"--num_clusters: expected clusters that fit in memory. Received: {num_clusters}, "
+            f"with {self.table.num_examples} examples of width {self.table.width} "
+            f"({cause(error)}); try fewer, or more replicas."
+        )
 
     def _collect(self, centroids: tf.Tensor) -> KMeansResult:
         """The clusters of these centroids as NumPy arrays, rows in the order of the examples."""

@@ -92,7 +92,7 @@ def wait_for_workers(timeout_seconds: float) -> None:
     port = int(workers[index].rsplit(":", 1)[1])
     with socket.create_server(("", port), reuse_port=True):
         waiting = [address for i, address in enumerate(workers) if i != index]
-        while waiting := [address for address in waiting if not _listens(address)]:
+        while waiting := [address for address in waiting if not listens(address)]:
             if time.monotonic() > deadline:
                 raise UserError(
                     f"--strategy=multiworker: expected all {len(workers)} workers within "
@@ -166,7 +166,8 @@ def workers(strategy: tf.distribute.Strategy) -> Workers:
     )
 
 
-def _listens(address: str) -> bool:
+def listens(address: str) -> bool:
+    """Whether anybody listens at HOST:PORT."""
     host, port = address.rsplit(":", 1)
     try:
         with socket.create_connection((host, int(port)), timeout=1):

@@ -12,6 +12,7 @@ from ifnd_tf.config import Config
 from ifnd_tf.config.data import BACKGROUNDS
 from ifnd_tf.data import datasets, eval_batches, photometric, recipes, train_batches
 from ifnd_tf.data.decode import Decoding
+from ifnd_tf.data.service_reader import DataService
 from ifnd_tf.data.source import Source
 from ifnd_tf.models import backbones, optimizers, treatments
 from ifnd_tf.models.contrastive import ContrastiveModel
@@ -67,10 +68,11 @@ def training_batches(
     *,
     seed: int | None = None,
     teacher: np.ndarray | None = None,
+    report: Callable[[str], None] = lambda text: None,
 ) -> Any:
     """Two views of each image from `first_step` on, without end, distributed over the strategy.
 
-    Their order and views follow from `seed`, by default the run's. `teacher`: see `with_rows`.
+    Order and views follow from `seed` (None: the run's); see also `with_rows` and `DataService`.
     """
 
     def read(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -84,6 +86,7 @@ def training_batches(
             infeed_dtype=config.infeed_dtype,
             weak_keys=treatments.weak_keys(config.treatment),
             input_context=context,
+            data_service=DataService(config.data_service, config.worker_timeout_seconds, report),
         )
         return build_teacher.with_rows(batches, teacher)
 
@@ -101,12 +104,11 @@ def ordered_batches(
 
     Its views have a side of `image_size`, by default the run's.
     """
-    rows = sizes.replica_batch(config, strategy)
     return strategy.distribute_datasets_from_function(
         lambda context: eval_batches.ordered_batches(
             source,
             image_size=image_size or config.image_size,
-            batch_size=rows,
+            batch_size=sizes.replica_batch(config, strategy),
             indices=indices,
             input_context=context,
         )
@@ -239,9 +241,8 @@ def _optimizer(
         momentum=config.sgd_momentum,
         weight_decay=config.weight_decay,
     )
-    if config.precision == "mixed_float16":
-        return keras.optimizers.LossScaleOptimizer(optimizer)
-    return optimizer
+    mixed = config.precision == "mixed_float16"
+    return keras.optimizers.LossScaleOptimizer(optimizer) if mixed else optimizer
 
 
 def clustered_width(config: Config, network: Network) -> int:

@@ -148,7 +148,7 @@ class Run:
         """The run's data, or another, unless a run with the same settings of data opened it.
 
         All images are decoded once, unless `--noscan_images`. Those of another data set are read
-        once more only, so none are kept in memory.
+        once more only, so none are kept in memory; nor of one that `--data_service` reads.
         """
         config = self.given
         key = (dataset, *(getattr(config, field.name) for field in dataclasses.fields(Data)))
@@ -172,13 +172,14 @@ class Run:
         for note in splits.train.contents.notes:
             self.progress.line(f"note: {note.text}")
         sources = [source for source in splits if source is not None]
+        elsewhere = dataset or config.data_service
         if config.scan_images:
             with self.progress.phase("reading images") as count:
                 for source in sources:
                     scan(
                         source,
                         max_corrupt_share=1.0,
-                        cache_megabytes=0 if dataset else config.cache_megabytes,
+                        cache_megabytes=0 if elsewhere else config.cache_megabytes,
                         progress=count,
                         workers=workers(self.strategy),
                     )

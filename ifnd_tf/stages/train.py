@@ -134,7 +134,13 @@ def _fit(
     fit(
         model,
         build.training_batches(
-            run.config, run.strategy, run.splits.train, first_step, seed=seed, teacher=teacher
+            run.config,
+            run.strategy,
+            run.splits.train,
+            first_step,
+            seed=seed,
+            teacher=teacher,
+            report=run.progress.line,
         ),
         steps_per_epoch=run.steps_per_epoch,
         epochs=last,

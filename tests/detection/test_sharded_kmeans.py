@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ifnd_tf.clustering import initialization, nearest
+from ifnd_tf.clustering import initialization
 from ifnd_tf.clustering.kmeans import initial_centroids, kmeans
 from ifnd_tf.detection import sharded_kmeans
 from ifnd_tf.errors import UserError
@@ -58,25 +58,6 @@ def test_unused_fine_centroids_are_nobodys_parents():
     assert np.all(found.counts > 0)
 
 
-def scarce(monkeypatch, most):
-    """Memory for so many rows at a time: more fail as TensorFlow fails, when they are computed."""
-
-    def guarded(function, points, index, size, kinds):
-        taken = min(size, points.shape[0])
-
-        def use():
-            if taken > most:
-                raise MemoryError(f"{taken} rows")  # which TensorFlow makes ResourceExhaustedError
-
-        if tf.executing_eagerly():  # k-means of few centroids or samples
-            return by_chunks(function, points, index, size, kinds)
-        with tf.control_dependencies([tf.numpy_function(use, [], [])]):
-            return by_chunks(function, tf.identity(points), index, size, kinds)
-
-    by_chunks = nearest._by_chunks
-    monkeypatch.setattr(nearest, "_by_chunks", guarded)
-
-
 @pytest.mark.faults
 @pytest.mark.parametrize(
     "replicas", ["default", pytest.param("mirrored-2", marks=pytest.mark.slow)]
@@ -88,7 +69,7 @@ def test_where_memory_runs_out_fewer_rows_are_taken_at_a_time(replicas, monkeypa
     plenty.table.refresh()
     start = plenty.cluster(12, None).centroids
     expected = plenty.cluster(12, start)
-    scarce(monkeypatch, most=13)
+    corners.scarce(monkeypatch, most=13)
     monkeypatch.setattr(sharded_kmeans, "LEAST_CHUNK", 2)
     scanty.table.refresh()
     found = scanty.cluster(12, start)
@@ -106,7 +87,7 @@ def test_where_memory_runs_out_fewer_rows_are_taken_at_a_time(replicas, monkeypa
 
 @pytest.mark.faults
 def test_where_no_rows_fit_the_flag_is_named(monkeypatch):
-    scarce(monkeypatch, most=0)
+    corners.scarce(monkeypatch, most=0)
     clusters = corners.sharded_kmeans(tf.distribute.get_strategy())
     clusters.table.refresh()
     with pytest.raises(UserError, match="--num_clusters: expected clusters that fit in memory"):

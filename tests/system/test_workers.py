@@ -14,7 +14,7 @@ import tensorflow as tf
 from ifnd_tf.config import Config
 from ifnd_tf.stages.evaluate import evaluate
 from ifnd_tf.stages.export import export_model
-from tests import tiny
+from tests import corners, tiny
 from tests.conftest import free_ports, make_strategy
 from tests.outcomes import WORKERS, alone, assert_same
 
@@ -79,6 +79,21 @@ def test_workers_know_each_other(outcomes):
             assert found["count"] == 2
             np.testing.assert_array_equal(found["joined"], [[0, 7], [1, 7]])
             np.testing.assert_array_equal(found["any"], [True, False])
+
+
+@pytest.mark.faults
+def test_where_memory_runs_out_on_one_worker_all_take_fewer_rows(outcomes):
+    clusters = corners.sharded_kmeans(make_strategy("default"))
+    clusters.table.refresh()
+    expected = clusters.cluster(12, tf.constant(corners.embed(corners.images())[:12]))
+    for index in (0, 1):
+        with np.load(outcomes / f"scarce{index}.npz") as found:
+            np.testing.assert_array_equal(found["assignments"], expected.assignments)
+            np.testing.assert_allclose(found["confidence"], expected.confidence, rtol=1e-5)
+            assert found["said"].tolist() == [
+                "clustering: memory ran out at 24 rows at a time; continuing with 12, which is "
+                "slower"
+            ]
 
 
 def test_only_the_chief_writes(outcomes):

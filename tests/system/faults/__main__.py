@@ -13,9 +13,9 @@ import sys
 import tempfile
 from typing import Any
 
-from tests.system.faults import kills, malformed, soak
+from tests.system.faults import kills, malformed, soak, worker_kills
 
-PARTS = ("kills", "malformed", "soak", "cost")
+PARTS = ("kills", "worker_kills", "malformed", "soak", "cost")
 
 
 def main() -> int:
@@ -24,6 +24,7 @@ def main() -> int:
     parser.add_argument("--json", default="", help="File for the results; empty: none.")
     parser.add_argument("--parts", default=",".join(PARTS), help="A comma list.")
     parser.add_argument("--kills", type=int, default=100, help="How many.")
+    parser.add_argument("--worker_kills", type=int, default=20, help="How many, of two workers.")
     parser.add_argument("--files", type=int, default=2000, help="Malformed files.")
     parser.add_argument("--soak_steps", type=int, default=20_000, help="Steps of the long run.")
     parser.add_argument("--flagfile", default="experiments/cifar10_cpu.flags", help="Of the cost.")
@@ -49,6 +50,13 @@ def main() -> int:
                     seed=options.seed,
                     done=report.get("kills", {}).get("runs", []),
                     keep=lambda result: keep("kills", result),
+                )
+            elif part == "worker_kills":
+                worker_kills.measure(
+                    f"{scratch}/worker_kills",
+                    kills=options.worker_kills,
+                    seed=options.seed,
+                    keep=lambda result: keep("worker_kills", result),
                 )
             elif part == "malformed":
                 found = malformed.measure(
@@ -78,6 +86,15 @@ def _judged(report: dict[str, Any]) -> list[str]:
                 good,
                 f"{part['equal']} of {part['kills']} kills end bit-equal; at most "
                 f"{part['most_steps_again']} steps done again, interval {part['interval']}",
+            )
+        )
+    if "worker_kills" in report:
+        part = report["worker_kills"]
+        lines.append(
+            _line(
+                part["equal"] == part["kills"],
+                f"{part['equal']} of {part['kills']} kills of a worker end bit-equal; "
+                f"{part['silent']} others did not notice",
             )
         )
     if "malformed" in report:

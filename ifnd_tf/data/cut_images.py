@@ -1,0 +1,55 @@
+"""Two crops of images that are fetched and decoded one by one."""
+
+import tensorflow as tf
+
+from ifnd_tf.data import crops
+from ifnd_tf.data.batch_plan import BatchPlan, Example
+from ifnd_tf.data.recipes import Augmentation
+from ifnd_tf.data.source import Source
+
+
+def cut_one(
+    source: Source, augmentation: Augmentation, size: int, example: Example, real: tf.Tensor
+) -> Example:
+    """The two crops of an example; blank ones of what is not `real`."""
+
+    def both() -> tf.Tensor:
+        index, content = example["index"], example.get("image")
+        if content is None:
+            pixels = source.pixels
+            content = source.fetch(index) if pixels is None else tf.gather(pixels, index)
+        draws = example["geometric"]
+        return crops.two_views(content, draws, augmentation, size, source.decoding)
+
+    blank = tf.zeros([2, size, size, 3], tf.uint8)
+    cropped = tf.ensure_shape(tf.cond(real, both, lambda: blank), blank.shape)
+    return {"index": example["index"], "images": cropped, "draws": example["draws"]}
+
+
+def whole_batch(
+    source: Source, plan: BatchPlan, augmentation: Augmentation, size: int, element: tf.Tensor
+) -> tf.data.Dataset:
+    """One batch, with rows of index -1 at its end for images that cannot be read.
+
+    Made of operations that another process can run, unlike `skip_unreadable`.
+    """
+    rows = plan.replica_batch
+
+    def padded(column: tf.Tensor) -> tf.Tensor:
+        lacking = rows - tf.shape(column)[0]
+        paddings = [[0, lacking]] + [[0, 0]] * (column.shape.rank - 1)
+        blank = -1 if column.dtype == tf.int32 else 0
+        whole = tf.pad(column, paddings, constant_values=tf.cast(blank, column.dtype))
+        return tf.ensure_shape(whole, [rows, *column.shape[1:]])
+
+    batches = plan.indexed(source.readable, tf.data.Dataset.from_tensors(element))
+    views = batches.unbatch().map(
+        lambda example: cut_one(source, augmentation, size, example, tf.constant(True)),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    read = views.ignore_errors(log_warning=False).batch(rows)
+    none = {
+        name: tf.zeros([0, *each.shape[1:]], each.dtype) for name, each in read.element_spec.items()
+    }
+    read = read.concatenate(tf.data.Dataset.from_tensors(none)).take(1)
+    return read.map(lambda batch: {name: padded(column) for name, column in batch.items()})
