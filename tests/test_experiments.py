@@ -236,7 +236,7 @@ def test_pipeline_has_static_shapes(path):
 # times its first.
 WIDTHS = {"resnet18": 512, "resnet50": 2048}
 # Networks take a second or more to build, so by default one file stands for each backbone.
-QUICK = {"digits", "cifar10", "imagenet"}
+QUICK = {"digits", "cifar10"}
 
 
 @pytest.mark.parametrize(

@@ -262,6 +262,7 @@ def test_up_to_128_clusters_are_drawn_one_at_a_time():
     assert found(129) < 129
 
 
+@pytest.mark.slow
 def test_a_start_is_clustered_on_its_sample():
     points = points_of(4000, 6)
     drawn, refined = (run(points, start(points, 40, num_iterations=n), 0) for n in (0, 20))

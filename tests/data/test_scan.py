@@ -89,6 +89,7 @@ def test_progress_ends_at_the_readable_images(damaged):
     assert calls[-1] == (17, 20)
 
 
+@pytest.mark.slow
 def test_workers_share_the_work_and_learn_all_of_it(damaged):
     meeting, said, found = threading.Barrier(2), {}, {}
 

@@ -201,6 +201,7 @@ def test_labels_are_learned_in_passing(data_dir, how, monkeypatch):
     assert part.labels_known and list(part.labels) == list(source.labels[::2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("open_parts", [1, 2, 3, 16])
 def test_a_start_within_the_order_opens_no_file_before_it(
     data_dir, open_parts, files_read, monkeypatch
@@ -254,6 +255,7 @@ def test_array_records_are_read_by_index(records_dir):
         opened(records_dir, eval_split="train[10:]")
 
 
+@pytest.mark.slow
 def test_array_records_have_one_order_for_any_workers_and_learn_labels(records_dir):
     source = opened(records_dir).train
     whole = training(source, 5)
@@ -304,6 +306,7 @@ def two_epochs(data_dir) -> list:
     return training(source, 2 * steps)
 
 
+@pytest.mark.slow
 def test_a_stream_trains_on_each_example_once_an_epoch(two_epochs):
     indices = np.concatenate([each["index"] for each in two_epochs]).reshape(2, -1)
     for epoch in indices:
@@ -311,6 +314,7 @@ def test_a_stream_trains_on_each_example_once_an_epoch(two_epochs):
     assert (indices[0] != indices[1]).any() and (indices[0] != np.arange(TRAIN)).any()
 
 
+@pytest.mark.slow
 def test_a_stream_resumes_where_it_stopped(data_dir, two_epochs):
     rest = training(opened(data_dir).train, 4, first_step=6)
     for expected, received in zip(two_epochs[6:], rest, strict=True):
@@ -318,6 +322,7 @@ def test_a_stream_resumes_where_it_stopped(data_dir, two_epochs):
             np.testing.assert_array_equal(received[key], value)
 
 
+@pytest.mark.slow
 def test_streamed_views_follow_from_seed_epoch_and_index_alone(data_dir, two_epochs):
     """Two workers read in another order, and the scanned data is read at random."""
     source = opened(data_dir).train
@@ -376,6 +381,7 @@ def test_a_scan_keeps_a_stream_of_one_size_in_memory(data_dir):
     np.testing.assert_array_equal(np.sort(element["index"]), np.arange(len(same_size)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_scan_learns_the_labels(data_dir, records_dir, kept):
     for folder in (data_dir, records_dir):
@@ -395,6 +401,7 @@ def test_a_scan_learns_the_labels(data_dir, records_dir, kept):
             np.testing.assert_array_equal(each["label"][real], source.labels[each["index"][real]])
 
 
+@pytest.mark.slow
 def test_a_scan_of_a_stream_names_what_cannot_be_read(data_dir):
     source = opened(data_dir).train
     original = source._example
@@ -453,6 +460,7 @@ def test_what_a_damaged_file_lacks_counts_as_unreadable(how, damaged, tmp_path):
     assert (places[0] == 0) == (how == "lost")
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 def test_files_that_vanished_are_an_error_and_no_hang(damaged, tmp_path):
     batches = train_batches.training_batches(

@@ -36,6 +36,7 @@ def test_an_unknown_name_is_answered_with_those_there_are():
     assert set(field.metadata["choices"]) == set(detectors.DETECTORS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "strategy", ["default", pytest.param("mirrored-2", marks=pytest.mark.slow)]
 )
@@ -78,6 +79,7 @@ def test_both_phases_count(hierarchy, total):
     assert done == sorted(done) and 1 <= done[0] <= done[-1] <= total
 
 
+@pytest.mark.slow
 def test_nested_levels_agree_and_start_where_they_ended():
     kmeans = corners.sharded_kmeans(tf.distribute.get_strategy())
     detector = detectors.ClusterDetector(kmeans, [2, 4], hierarchy="nested")

@@ -30,6 +30,7 @@ def test_sharded_clusters_equal_those_of_the_whole(strategy):
     assert found.counts.sum() == corners.N
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "replicas", ["default", pytest.param("mirrored-2", marks=pytest.mark.slow)]
 )
@@ -58,6 +59,7 @@ def test_unused_fine_centroids_are_nobodys_parents():
     assert np.all(found.counts > 0)
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 @pytest.mark.parametrize(
     "replicas", ["default", pytest.param("mirrored-2", marks=pytest.mark.slow)]

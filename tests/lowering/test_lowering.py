@@ -55,6 +55,7 @@ def test_the_sgd_probe_is_the_products(clouds):
     )
 
 
+@pytest.mark.slow
 def test_pixels_are_those_of_the_folder_source(tmp_path):
     rng = np.random.default_rng(0)
     for part, number in (("train", 5), ("test", 2)):

@@ -74,6 +74,7 @@ def photos(tmp_path, count=24, **flags):
     return tiny.run(config, tf.distribute.get_strategy())
 
 
+@pytest.mark.slow
 def test_a_slow_run_gets_one_complete_command_that_is_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["ifnd"])
     tried = []
@@ -101,6 +102,7 @@ def test_a_slow_run_gets_one_complete_command_that_is_measured(tmp_path, monkeyp
     assert config.warmup_epochs == pytest.approx(config.epochs / 10, abs=1)
 
 
+@pytest.mark.slow
 def test_a_small_network_gets_fewer_epochs_and_is_not_measured_again(tmp_path, monkeypatch):
     monkeypatch.setattr(check_cost, "measure_steps", None)
     run = photos(tmp_path, epochs=2000, warmup_epochs=200)

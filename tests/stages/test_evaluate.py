@@ -36,6 +36,7 @@ def evaluate(config, *, transfer_splits=None):
     return results
 
 
+@pytest.mark.slow
 def test_finetuning_starts_anew_on_every_subset(monkeypatch):
     monkeypatch.setattr(evaluating, "finetune_steps", lambda *a, **k: 3)
     config = tiny.config(protocols="finetune", label_shares="10%", label_subsets=2)
@@ -61,6 +62,7 @@ def test_transfer_to_images_of_one_label():
     assert {"transfer_linear_top1", "transfer_svm_map", "transfer_svm_map_voc07"} <= set(results)
 
 
+@pytest.mark.slow
 def test_transfer_to_images_of_several_labels(tmp_path):
     # Red, green and blue are present or absent, each on its own.
     random = np.random.default_rng(0)

@@ -147,6 +147,7 @@ def test_a_run_that_has_begun_needs_its_start_no_more(old, tmp_path):
     assert run(*settings) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "strategy",
     ["default", pytest.param("mirrored-2", marks=[pytest.mark.slow, pytest.mark.distribution])],
@@ -193,6 +194,7 @@ def test_the_encoders_learning_rate_is_scaled(optimizer):
     assert differ(encoder, slower)
 
 
+@pytest.mark.slow
 def test_auto_without_weights_trains_from_scratch_and_says_so(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     auto = ["--backbone=auto", "--init_from=auto", "--mode=train", "--epochs=1"]

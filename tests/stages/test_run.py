@@ -64,6 +64,7 @@ def photos(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.cases
 def test_a_run_goes_on_with_the_data_it_was_begun_with_alone(photos, tmp_path):
     config = tiny.config(

@@ -64,6 +64,7 @@ def test_it_does_what_keras_fit_does(per_call):
         assert ours.seen == ["begin 0", 1, 3, 4, "end 0", "begin 1", 1, 3, 4, "end 1"]
 
 
+@pytest.mark.slow
 def test_an_epoch_stopped_in_its_middle_goes_on_there():
     whole, batches = built()
     unbroken = Calls()

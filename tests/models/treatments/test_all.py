@@ -23,7 +23,7 @@ AT_ONCE = {
     "glofnd": "glofnd:start=0:alpha=0.3",
     "ring": "ring:inner=0.2",
 }
-QUICK = {("glofnd", "simclr"), ("sce", "moco")}
+QUICK = {("glofnd", "simclr")}
 STEPS = [
     pytest.param(name, framework, id=f"{name}-{framework}", marks=[] if quick else pytest.mark.slow)
     for name in names()
