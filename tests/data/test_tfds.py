@@ -475,7 +475,7 @@ def test_files_that_vanished_are_an_error_and_no_hang(damaged, tmp_path):
 @pytest.mark.slow
 @pytest.mark.faults
 @given(st.sampled_from(["dataset_info", "features", "test.tfrecord-00001"]), damage())
-@fuzz(12)
+@fuzz(6)
 def test_damaged_directories(data_dir, tmp_path_factory, part, what):
     copy = tmp_path_factory.mktemp("copy")
     shutil.copytree(data_dir, copy, dirs_exist_ok=True)
