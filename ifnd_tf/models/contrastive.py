@@ -14,6 +14,7 @@ from ifnd_tf.models.loss import ContrastiveLoss, LossSettings, label_info_nce
 from ifnd_tf.models.memory_bank import MemoryBank
 from ifnd_tf.models.network import Network
 from ifnd_tf.models.optimizers import apply_scaled
+from ifnd_tf.models.rule import RuleInputs
 from ifnd_tf.models.teacher import similarities
 
 NOT_ACCEPTED = -1
@@ -163,19 +164,19 @@ class ContrastiveModel(DistributedModel):
         logits = tf.matmul(anchors, negatives, transpose_b=True) / settings.temperature
         labels = tuple(self.labels_of(each) for each in index)
         embeddings = tf.stop_gradient(positives), tf.stop_gradient(negatives)
-        confidence = self._rows(self.label_confidence, index[1])
-        key_similarities = truth = None
+        cosines = None
         if settings.needs("key_similarities"):
-            key_similarities = tf.matmul(*embeddings, transpose_b=True)
-        rows = {n: tf.gather(value.value, index[0]) for n, value in self.rule_state.items()}
-        epoch = tf.cast(self.optimizer.iterations.value, tf.int32) // settings.steps_per_epoch
-        if self.true_labels is not None:
-            truth = tuple(self._rows(self.true_labels, each) for each in index)
-        loss = label_info_nce(
-            positive, logits, valid, index, labels, settings, key_similarities, epoch, rows, truth,
-            embeddings if settings.needs("embeddings") else None, confidence,
-            similarities(*teacher_rows) if teacher_rows else None,
-        )  # fmt: skip
+            cosines = tf.matmul(*embeddings, transpose_b=True)
+        inputs = RuleInputs(
+            state={n: tf.gather(v.value, index[0]) for n, v in self.rule_state.items()},
+            key_similarities=cosines,
+            embeddings=embeddings if settings.needs("embeddings") else (),
+            confidence=self._rows(self.label_confidence, index[1]),
+            epoch=tf.cast(self.optimizer.iterations.value, tf.int32) // settings.steps_per_epoch,
+            teacher_similarities=similarities(*teacher_rows) if teacher_rows else None,
+        )
+        truth = tuple(self._rows(self.true_labels, x) for x in index) if settings.detects else None
+        loss = label_info_nce(positive, logits, valid, index, labels, settings, inputs, truth)
         rule_state.write(self.rule_state, index[0], loss.state)
         return loss
 
@@ -203,9 +204,7 @@ class ContrastiveModel(DistributedModel):
     def log(
         self, loss: ContrastiveLoss, anchors, positives, gradients: list[tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """Updates the metrics and returns them, and looks for the first tensor that is not finite.
-
-        All values are means over replicas.
+        """Updates the metrics, means over replicas, and notes the first tensor that is not finite.
 
         embedding_std is the standard deviation of a unit vector's coordinates times sqrt(D):
         about 1 when embeddings spread over the sphere, 0 when they collapse to a point.

@@ -32,5 +32,5 @@ class SelectedNegatives(Rule):
         def kept(pairs: Pairs, confidence: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
             return tf.where(pairs(), (1.0 - confidence)[None, :] * x, x)
 
-        levels = zip(batch.same, tf.unstack(batch.confidence), strict=True)
+        levels = zip(batch.same, tf.unstack(batch.inputs.confidence), strict=True)
         return weighed(treatment, [functools.partial(kept, *level) for level in levels])

@@ -26,6 +26,6 @@ class Relations(Rule):
     weak_keys: bool = setting(True, "Whether the key's view is only cropped and flipped.")
 
     def apply(self, batch: Batch, treatment: Treatment) -> Treatment:
-        terms = tf.exp(likeness(batch, batch.key_similarities, self.teacher_temperature))
+        terms = tf.exp(likeness(batch, batch.inputs.key_similarities, self.teacher_temperature))
         # While the queue is empty, the loss is 0.
         return soft_targets(treatment, batch, terms)._replace(key_in_sum=False)

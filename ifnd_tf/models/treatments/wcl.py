@@ -24,7 +24,7 @@ class ConnectedComponents(Rule):
     detects = "pairs"
 
     def apply(self, batch: Batch, treatment: Treatment) -> Treatment:
-        embeddings, index = batch.embeddings[1], batch.examples[1]
+        embeddings, index = batch.inputs.embeddings[1], batch.examples[1]
         rows = batch.examples[0].shape[0]  # a replica's first views, then its second ones
         replicas = embeddings.shape[0] // rows
         views = tf.reshape(embeddings, [replicas, 2, rows // 2, -1])

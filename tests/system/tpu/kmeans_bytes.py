@@ -18,9 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.system.tpu import compile, hlo
+from tests.system.tpu import compile
 from tests.system.tpu.chips import CHIPS
 from tests.system.tpu.environment import ROOT, Environments
+from tests.system.tpu.hlo import Instruction, computations
 
 FLAGFILE, NUM_EXAMPLES = "experiments/imagenet_tpu.flags", 1_281_167
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4}
@@ -40,7 +41,7 @@ def hbm_bytes(kind: str) -> int:
 
 
 def _read_by_fusion(
-    body: list[hlo.Instruction], place: int, size: int, every: dict[str, list[hlo.Instruction]]
+    body: list[Instruction], place: int, size: int, every: dict[str, list[Instruction]]
 ) -> int:
     """Bytes that a fusion reads of an operand: of one that it slices at once, the slices."""
     parameter = next(
@@ -60,14 +61,11 @@ def _read_by_fusion(
     return min(read, size)
 
 
-def loops(text: str) -> Iterator[int]:
+def loops(hlo: str) -> Iterator[int]:
     """HBM bytes of one turn of each innermost loop that multiplies matrices."""
-    every = hlo.computations(text)
+    every = computations(hlo)
     bodies = [
-        every[each.called("body")]
-        for body in every.values()
-        for each in body
-        if each.op == "while"
+        every[each.called("body")] for body in every.values() for each in body if each.op == "while"
     ]
     for body in bodies:
         fusions = [every[each.called("calls")] for each in body if each.op == "fusion"]
@@ -77,7 +75,7 @@ def loops(text: str) -> Iterator[int]:
 
 
 def _moved(
-    instruction: hlo.Instruction, body: list[hlo.Instruction], every: dict[str, list[hlo.Instruction]]
+    instruction: Instruction, body: list[Instruction], every: dict[str, list[Instruction]]
 ) -> int:
     """HBM bytes that an instruction reads and writes."""
     sizes = {each.name: hbm_bytes(each.kind) for each in body}
