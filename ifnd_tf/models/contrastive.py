@@ -38,7 +38,7 @@ class ContrastiveModel(DistributedModel):
         pseudo_labels: int32 [L, N], non-trainable, -1 where no label was accepted. Written by
             the detection callback alone. None if L = 0.
         label_confidence: float32 [L, N], likewise; None if no rule needs it.
-        true_labels: int32 [N], -1 unknown; measures what the rules detect in the step, if they do.
+        true_labels: int32 [N], -1 unknown, to measure the detection of rules in the step; or None.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class ContrastiveModel(DistributedModel):
         return [*self._means.values(), *self._measures.values()]
 
     def get_metrics_result(self) -> dict[str, Any]:
-        """The metrics' values, without detection's where no class is known."""
+        """The metrics' values, those of detection only where a class is known."""
         results = super().get_metrics_result()
         if self._measures and not np.any(self.true_labels.numpy() >= 0):
             return {name: value for name, value in results.items() if name not in self._measures}
@@ -118,7 +118,7 @@ class ContrastiveModel(DistributedModel):
         return self.network
 
     def newest_embeddings(self) -> np.ndarray:
-        """Unit vectors [n, D] that training made last, of different images, on the host."""
+        """The latest unit vectors [n, D] of training, of different images, on the host."""
         raise NotImplementedError
 
     def views(self, data: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -215,9 +215,9 @@ class ContrastiveModel(DistributedModel):
         values = tf.stack([tf.reduce_mean(loss.per_anchor), loss.masked_share, alike, spread])
         checked = [anchors, positives, loss.per_anchor]
         if not isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
-            checked += gradients  # that one tries scales until its gradients overflow
-        # A sum is finite if all its terms are, and needs no tensor of bools, which TensorFlow would
-        # turn like the gradient, and oneDNN print that it cannot.
+            checked += gradients  # it raises its scale until gradients overflow
+        # A sum is finite if all its terms are. A tensor of bools instead would be transposed with
+        # the gradient, which oneDNN cannot do, and says so on the terminal.
         sums = [tf.reduce_sum(tf.cast(tensor, tf.float32)) for tensor in checked]
         bad = [~tf.math.is_finite(value) for value in sums]
         # One reduction for all: a second would be a second message between the replicas.

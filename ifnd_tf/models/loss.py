@@ -24,10 +24,10 @@ class ContrastiveLoss(NamedTuple):
     Attributes:
         per_anchor: float32 [B], the loss in nats, averaged over the L levels.
         masked_share: float32 [], share of the valid negatives that are detected false negatives,
-            over all anchors and levels; of weights between 0 and 1, what they lack to 1.
+            over all anchors and levels; for weights between 0 and 1, the mean of 1 - w.
         state: the anchors' new rows of each `Rule.state`, by name.
-        detected: float32 [3], how much the rules detect, how much of that is right, and the pairs
-            that are; see `detected_sums`. None if they detect nothing in the step.
+        detected: float32 [3], the sums behind precision and recall of the pairs that rules detect
+            in the step, see `detected_sums`; None if they detect none.
     """
 
     per_anchor: tf.Tensor
@@ -37,7 +37,7 @@ class ContrastiveLoss(NamedTuple):
 
 
 class LossSettings(NamedTuple):
-    """How similarities become a loss.
+    """The settings of the loss.
 
     Attributes:
         temperature: tau > 0, divides the similarities.
@@ -97,7 +97,7 @@ def label_info_nce(
             accepted". L = 0 is plain InfoNCE.
         settings: the rules and how levels combine; the logits are divided by the temperature
             already.
-        inputs: those that no rule needs may be left out.
+        inputs: of the rules; those that no rule needs may be left out.
         truth: classes of the anchors int32 [B] and of the negatives int32 [M], -1 for unknown, to
             measure what the rules detect; None: it is not measured.
 

@@ -77,7 +77,7 @@ class Rule(abc.ABC):
         needs: "key_similarities" or "embeddings" of the `RuleInputs`, "confidence" of a detector's
             labels, "queue" or "batch" if the candidates must be those of MoCo or of SimCLR,
             "epoch" for a schedule.
-        detects: how it tells false negatives in the step: "pairs" by masks or attraction,
+        detects: how it finds false negatives in the step: "pairs" by masks or attraction,
             "weights" by weights below 1, "target" by the target's mass; empty: it detects none, or
             only labels tell.
         state: first values of what the rule keeps for each example, by name.
@@ -172,7 +172,7 @@ def soft_targets(
 
 
 def debiased(treatment: Treatment, batch: Batch, prior: tf.Tensor) -> Treatment:
-    """The sum less that of a share `prior` of candidates as near as the key; see `debiased.py`."""
+    """Subtracts a share `prior` of candidates, taken as near as the key; see `debiased.py`."""
     count, rest = batch.num_valid, 1.0 / (1.0 - prior)
     return treatment._replace(
         scale=treatment.scale * rest,

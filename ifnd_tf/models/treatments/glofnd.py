@@ -14,7 +14,7 @@ from ifnd_tf.models.rule import Batch, Rule, masked
 class LearnedThresholds(Rule):
     """`--treatment=glofnd`: candidates above a threshold that each example learns leave the sum.
 
-    Weight 0 where t_j > lambda_i, the sum scaled by M / kept. lambda_i, at first 1, goes down the
+    Weight 0 where t_j > lambda_i, the sum scaled by M / kept. lambda_i, at first 1, descends the
     gradient alpha - share_j(t_j > lambda_i) by Adam (beta 0.9, 0.98; corrected by the epoch) and
     is kept in [-1, 1]. Source: GloFND (Balmaseda et al. 2025, arXiv 2502.20612; vibalcam/GloFND).
     Its defaults: alpha 0.01, learning rate 0.05, from epoch 70 of 200 on.

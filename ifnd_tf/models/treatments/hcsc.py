@@ -11,7 +11,7 @@ from ifnd_tf.models.rule import Batch, Rule, weighed
 
 @dataclasses.dataclass(frozen=True)
 class SelectedNegatives(Rule):
-    """`--treatment=hcsc`: candidates count less the surer they are in the anchor's cluster.
+    """`--treatment=hcsc`: candidates of the anchor's label count less, the more confident it is.
 
     Weight 1 - p_j, with p_j the confidence of j's label (softmax of its similarities to all
     centroids, at its own) where that is the anchor's label, else 0; the mean over the levels.

@@ -13,7 +13,7 @@ from ifnd_tf.models.rule import Batch, Rule, likeness, soft_targets
 class Relations(Rule):
     """`--treatment=ressl`: the student repeats the teacher's relations to the candidates.
 
-    Targets softmax_j(t_j / T_m) over the candidates alone, and no key in the sum: it takes no part.
+    Targets softmax_j(t_j / T_m) over the candidates alone; the key has no target and no term.
     Source: ReSSL (Zheng et al., NeurIPS 2021, arXiv 2107.09282; mingkai-zheng/ReSSL). Its defaults:
     T_m 0.04 and a weak view for the teacher, only cropped and flipped, beside a --temperature of
     0.1.

@@ -14,8 +14,8 @@ class ConnectedComponents(Rule):
 
     -1/|P| sum_{p in P} log( e^{s_p} / (e^{s+} + sum_j e^{s_j}) ), P the key and both views of the
     images in the same connected component of a graph that joins each image with its nearest one.
-    An anchor's graph is that of the other views, so that what it is pulled to does not follow from
-    its own view. Source: WCL (Zheng et al., ICCV 2021, arXiv 2110.04770; mingkai-zheng/WCL), whose
+    An anchor's graph is that of the other views, so that its targets do not follow from its own
+    view. Source: WCL (Zheng et al., ICCV 2021, arXiv 2110.04770; mingkai-zheng/WCL), whose
     graph has a projector and a loss of its own, added 1:1 to InfoNCE; here one loss has both.
     """
 
