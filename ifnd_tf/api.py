@@ -129,7 +129,8 @@ def _run(
 
 def _started(config: Config, strategy: tf.distribute.Strategy | None, verbose: bool) -> Run:
     """A run whose stages are done."""
-    strategy = strategy or build_strategy.strategy(config)
+    # Determinism is the caller's choice: it holds for the whole process.
+    strategy = strategy or build_strategy.strategy(dataclasses.replace(config, deterministic=False))
     run = Run(config, strategy, None if verbose else Progress(enabled=False))
     run_stages(run)
     return run
