@@ -285,6 +285,12 @@ def test_gain_is_what_means_take_off_the_inertia_of_the_same_members():
     np.testing.assert_allclose(moved.gain, (before - after) / before, rtol=1e-4)
 
 
+def test_points_on_their_centroids_are_settled():
+    points = tf.constant([[1.0, 0.0], [0.0, 1.0]])
+    moved = lloyd.move_centroids(points, tf.range(2), points)
+    assert moved.gain == 0.0 and moved.settled(0.0)
+
+
 @pytest.mark.parametrize(("tolerance", "expected"), [(1.0, 1), (0.0, 50)])
 def test_iterations_end_when_the_inertia_settles(tolerance, expected):
     points = points_of(400, 5)
