@@ -273,7 +273,7 @@ def test_a_start_is_clustered_on_its_sample():
 # --- when to stop, and how far to go ----------------------------------------------------------
 
 
-def test_gain_is_what_means_take_off_the_inertia_of_the_same_members():
+def test_gain_is_the_share_of_the_inertia_that_means_remove():
     points, centroids = points_of(300, 5), points_of(8, 5, seed=1)
     moved = lloyd.move_centroids(
         tf.constant(points), tf.range(300), tf.constant(centroids), relaxation=1.0
