@@ -84,9 +84,9 @@ def move_centroids(
 ) -> Moved:
     """One iteration: centroids move towards their members' means, empty clusters to a new place.
 
-    The step of `kmeans`, public for callers that repeat it from the host. Empty clusters take
-    the worst-fitted points. A cluster that is empty while every point
-    coincides with its centroid (K exceeds the distinct points) becomes unused.
+    The step of `kmeans`, public for callers that repeat it from the host. Empty clusters take the
+    worst-fitted points. A cluster that is empty while every point coincides with its centroid (K
+    exceeds the distinct points) becomes unused.
 
     Args:
         points, index, centroids, relaxation, chunk_size, collectives: as for `kmeans`.

@@ -473,6 +473,25 @@ def graphs_of(function):
             yield each.graph
 
 
+def intermediates(concrete):
+    """The elements of every tensor of static shape in a traced function and its loops."""
+    return [
+        output.shape.num_elements()
+        for function in graphs_of(concrete)
+        for op in function.get_operations()
+        for output in op.outputs
+        if output.shape.is_fully_defined()
+    ]
+
+
+def test_draws_of_many_clusters_from_a_large_sample_take_16_megabytes():
+    sample, width, k = 1 << 16, 4, 1 << 14  # K / 32 = 512 rows a round would take 128 MB
+    concrete = tf.function(initialization.spread_centroids).get_concrete_function(
+        tf.TensorSpec([sample, width]), tf.TensorSpec([sample], tf.int32), k, 0
+    )
+    assert max(intermediates(concrete)) == (16 << 20) / 4
+
+
 @pytest.mark.parametrize(
     ("n", "width", "k", "chunk"), [(5000, 8, 300, 128), (100_000, 64, 5000, None)]
 )
@@ -486,13 +505,7 @@ def test_no_intermediate_is_examples_by_clusters(n, width, k, chunk):
     concrete = f.get_concrete_function(
         tf.TensorSpec([n, width]), tf.TensorSpec([n], tf.int32), tf.TensorSpec([k, width])
     )
-    sizes = [
-        output.shape.num_elements()
-        for function in graphs_of(concrete)
-        for op in function.get_operations()
-        for output in op.outputs
-        if output.shape.is_fully_defined()
-    ]
+    sizes = intermediates(concrete)
     # The loops' bodies are seen (a chunk's scores), and nothing is larger than the points.
     chunk = chunk or default_chunk(k)
     assert chunk * k in sizes
