@@ -228,22 +228,15 @@ def execute(config: Config) -> None:
     with Progress(enabled=sys.stdout.isatty()).phase("starting TensorFlow"), quiet_start():
         import tensorflow as tf
 
-        from ifnd_tf.distribute import strategies
         from ifnd_tf.report.summary import summary
+        from ifnd_tf.stages import build_strategy
         from ifnd_tf.stages.modes import run_stages
         from ifnd_tf.stages.run import Run
 
         # Each run, detector and evaluation traces graphs of its own, of which TensorFlow warns.
         tf.get_logger().setLevel("ERROR")
         logging.set_verbosity(logging.ERROR)  # tfds warns of itself
-        strategy = strategies.make_strategy(
-            config.strategy,
-            tpu=config.tpu,
-            deterministic=config.deterministic,
-            worker_timeout_seconds=config.worker_timeout_seconds,
-        )
-    if config.strategy == "multiworker" or "TF_CONFIG" in os.environ:
-        strategies.check_same_settings(strategy, dataclasses.asdict(config))
+        strategy = build_strategy.strategy(config)
     run = Run(config, strategy)
     run_stages(run)
     if config.stages != ("check",):

@@ -132,9 +132,9 @@ class Workers:
     """The processes of a run, as one of them sees them.
 
     Attributes:
-        index: which one this is, in [0, count).
-        count: how many there are.
-        gather: integers [n] of this one -> [m, n] of all, with m >= count, since a worker's row
+        index: of this process, in [0, count).
+        count: of the processes.
+        gather: integers [n] of this process -> [m, n] of all, with m >= count, since a worker's row
             comes once for each of its devices. All must call it at once, with the same n.
     """
 
@@ -167,7 +167,7 @@ def workers(strategy: tf.distribute.Strategy) -> Workers:
 
 
 def listens(address: str) -> bool:
-    """Whether anybody listens at HOST:PORT."""
+    """Whether a process listens at HOST:PORT."""
     host, port = address.rsplit(":", 1)
     try:
         with socket.create_connection((host, int(port)), timeout=1):

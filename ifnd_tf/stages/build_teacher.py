@@ -1,4 +1,4 @@
-"""Builds what a teacher's embeddings need: settings of the loss, and rows beside the batches."""
+"""Builds the loss's settings for a teacher's embeddings, and adds their rows to batches."""
 
 import numpy as np
 import tensorflow as tf

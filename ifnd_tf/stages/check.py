@@ -144,7 +144,7 @@ def _contents(source: Source) -> str:
     classes = "without labels"
     if not source.labels_known:
         known = counted(len(source.class_names), "class", "classes")
-        classes = f"{known}, whose labels training learns in passing"
+        classes = f"{known}, whose labels are read while training"
     elif counts.size:
         known = counted(counts.size, "class", "classes")
         classes = f"{known} of {counts.min():,} to {counts.max():,} images"

@@ -21,7 +21,7 @@ from ifnd_tf.stages.embed_encoder import EmbedEncoder
 from ifnd_tf.stages.run import Run
 
 THUMBNAIL = "thumbnail"
-# Side of thumbnails in pixels; half of it for more images than whose 12 kB each are no burden.
+# Side of thumbnails in pixels, 12 kB each; half of it for more images than `_MANY`.
 _SIDE, _MANY = 64, 50_000
 
 
@@ -29,7 +29,7 @@ def write_embeddings(run: Run) -> None:
     """Embeds all images of the run, or of `--embed_dataset`, and writes `embeddings/`."""
     encoder = embed_encoder.choose(run, run.embed_splits)
     if embed_encoder.without_run(run):
-        run.directory.claim()  # what is in it is this encoder's alone
+        run.directory.claim()  # it holds results of this encoder alone
     write(run, run.embed_splits, encoder)
 
 
@@ -90,7 +90,7 @@ def _data(run: Run, splits: Splits) -> Section:
 
 
 def _write_results(run: Run, splits: Splits, clusters: np.ndarray, copies: Duplicates) -> None:
-    """Writes the numbers; where nothing was trained, also what is to be known of the data."""
+    """Writes the numbers; where nothing was trained, also the notes on the data."""
     exact = int(copies.exact.sum())
     results: dict[str, Any] = {
         "embedded_images": len(clusters),

@@ -35,7 +35,7 @@ class EmbedEncoder(NamedTuple):
 
 
 def choose(run: Run, splits: Splits) -> EmbedEncoder:
-    """The encoder that the flags say.
+    """The encoder that the flags name.
 
     Raises:
         UserError: if there is no checkpoint, or what the flags name is not usable.

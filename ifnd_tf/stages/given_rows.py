@@ -38,7 +38,7 @@ def find(run: Run) -> dict[str, Rows]:
 
 
 class Tried(NamedTuple):
-    """What `check` found of a file or a SavedModel.
+    """The findings of `check` on a file or a SavedModel.
 
     Attributes:
         width: D of its rows.
@@ -62,7 +62,7 @@ def check(run: Run) -> dict[str, Tried]:
 
 
 def _tried(run: Run, flag: str, path: str) -> Tried:
-    """A SavedModel's width, and its time for a batch made the time for all.
+    """A SavedModel's width, and the seconds of a pass over all images, estimated from a batch.
 
     Raises `UserError` if its features of the first images are not finite, or all the same.
     """
@@ -104,7 +104,7 @@ def _rows(run: Run, flags: list[str], path: str) -> Rows:
 
 
 def _names(source: Source | None) -> list[str]:
-    """What the examples are called."""
+    """The names of the examples."""
     return [] if source is None else [source.describe(i) for i in range(source.num_examples)]
 
 

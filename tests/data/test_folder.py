@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ifnd_tf.data import datasets, folder_files
+from ifnd_tf.data import datasets
 from ifnd_tf.data.contents import Contents, require_same
 from ifnd_tf.errors import UserError
 from tests.data.conftest import picture
@@ -347,11 +347,12 @@ def test_a_folder_of_code_is_not_taken_for_photos_in_silence(tmp_path):
     assert f"--dataset=folder:{tmp_path / 'docs' / 'images'}" in text
 
 
-def test_images_are_counted_while_they_are_found(tmp_path, monkeypatch):
-    monkeypatch.setattr(folder_files, "_BETWEEN_COUNTS", 4)
+def test_images_are_counted_while_they_are_found(tmp_path):
+    for number in range(2500):
+        (tmp_path / f"{number}.png").write_bytes(b"1")
     counts: list[tuple[int, int]] = []
-    opened(class_folders(tmp_path, "a", "b", count=5), progress=lambda *each: counts.append(each))
-    assert counts == [(4, 0), (8, 0)]
+    opened(tmp_path, progress=lambda *each: counts.append(each))
+    assert counts == [(1000, 0), (2000, 0)]
 
 
 # --- fingerprint --------------------------------------------------------------------------

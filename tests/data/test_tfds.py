@@ -404,15 +404,15 @@ def test_a_scan_learns_the_labels(data_dir, records_dir, kept):
 @pytest.mark.slow
 def test_a_scan_of_a_stream_names_what_cannot_be_read(data_dir):
     source = opened(data_dir).train
-    original = source._example
-    broken = [3, 20]
+    original, broken = source.parse, [3, 20]
+    read = {int(each["index"]): each["image"] for each in examples(source).as_numpy_iterator()}
 
-    def parse(index, record):
-        example = original(index, record)
-        bad = tf.reduce_any(index == broken)
-        return example | {"image": tf.where(bad, b"no image", example["image"])}
+    def parse(stored):
+        image, label = original(stored)
+        bad = tf.reduce_any(image == [read[index] for index in broken])
+        return tf.where(bad, b"no image", image), label
 
-    source._example = parse
+    source.parse = parse
     scan(source, max_corrupt_share=0.1)
     assert [bad.index for bad in source.unreadable] == broken
     assert [bad.name for bad in source.unreadable] == [source.describe(i) for i in broken]

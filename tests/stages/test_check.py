@@ -128,7 +128,6 @@ def test_view_pairs_are_the_views_beside_each_other():
 def test_the_trial_has_the_teacher_of_the_run(tmp_path, monkeypatch):
     np.savez(tmp_path / "rows.npz", index=np.arange(160), embedding=np.eye(160, 6) + 0.1)
     rows = str(tmp_path / "rows.npz")
-    monkeypatch.setattr(check_cost, "_STEPS", 2)
     taught = []
 
     def step(iterator):

@@ -42,7 +42,7 @@ def test_finetuning_starts_anew_on_every_subset(monkeypatch):
     config = tiny.config(protocols="finetune", label_shares="10%", label_subsets=2)
     results = evaluate(config)
     assert 0 < results["finetune_10pct_top1"] < 1
-    assert results["finetune_10pct_top1_std"] >= 0
+    assert "finetune_10pct_top1_std" in results  # of two subsets
     assert "knn_top1" not in results
 
 

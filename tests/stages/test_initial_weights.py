@@ -4,6 +4,7 @@ import gc
 import importlib
 import shutil
 import urllib.error
+import urllib.request
 
 import keras
 import numpy as np
@@ -209,12 +210,22 @@ def test_freezing_random_weights_is_refused():
         tiny.config(freeze_epochs=1)
 
 
-def test_imagenet_without_a_network_says_what_to_fetch(monkeypatch):
+@pytest.fixture
+def keras_cache(monkeypatch):
+    """Sets the folder of Keras' cache, for which Keras reads KERAS_HOME at its import alone."""
+
+    def set_to(folder):
+        monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(folder))
+
+    return set_to
+
+
+def test_imagenet_without_a_network_says_what_to_fetch(keras_cache, monkeypatch):
     def unreachable(*args, **options):
         raise urllib.error.URLError("Name or service not known")
 
-    monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve", unreachable)
-    monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: "/nonexistent")
+    monkeypatch.setattr(urllib.request, "urlopen", unreachable)
+    keras_cache("/nonexistent")
     fetch = r"fetch https://\S+no_top_v2.h5 on another machine, and put the file into"
     for home in ("~/.keras", "/nonexistent"):
         if home == "/nonexistent":
@@ -302,9 +313,9 @@ def test_a_network_of_keras_gets_images_as_keras_prepares_them(name, images, tmp
 
 
 @pytest.mark.slow
-def test_imagenet_weights_come_from_keras_cache(images, tmp_path, monkeypatch):
+def test_imagenet_weights_come_from_keras_cache(images, keras_cache, tmp_path, monkeypatch):
     """EfficientNet's in particular, whose network differs with and without them."""
-    monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
+    keras_cache(tmp_path)
     monkeypatch.setattr("keras.src.utils.file_utils.validate_file", lambda *args, **options: True)
     file = tmp_path / "models" / "efficientnetb0_notop.h5"
     file.parent.mkdir()
