@@ -18,6 +18,7 @@ def strategy(config: Config) -> tf.distribute.Strategy:
         config.strategy,
         tpu=config.tpu,
         deterministic=config.deterministic,
+        threads=config.threads,
         worker_timeout_seconds=config.worker_timeout_seconds,
     )
     strategies.check_same_settings(made, dataclasses.asdict(config))
