@@ -11,9 +11,13 @@ from typing import Any
 import numpy as np
 
 from ifnd_tf.errors import UserError
+from jax_runner.devices import AXIS, Devices
 
 # Version of the folder's layout.
-FORMAT = 2
+FORMAT = 3
+
+# The argument of a program that is the number of the replica.
+REPLICA = "replica"
 
 LABEL_SUBSETS = "label_subsets.npz"
 
@@ -54,15 +58,28 @@ class Artifact:
     def __contains__(self, name: str) -> bool:
         return name in self.manifest["programs"]
 
+    @property
+    def num_devices(self) -> int:
+        """R, the devices that run a program together."""
+        return self.manifest["devices"]
+
     def first_state(self) -> list[np.ndarray]:
-        """The variables before the first step."""
+        """The variables before the first step; of a sharded one the rows of all devices."""
         with np.load(self.folder / self.manifest["initial"]) as stored:
-            return [
+            values = [
                 stored[entry["stored"]]
                 if "stored" in entry
                 else np.full(entry["shape"], entry["fill"], entry["dtype"])
                 for entry in self.manifest["state"]
             ]
+        return [
+            np.concatenate([value] * self.num_devices) if sharded else value
+            for value, sharded in zip(values, self.sharded_state(), strict=True)
+        ]
+
+    def sharded_state(self) -> list[bool]:
+        """Of each variable, whether each device has rows of its own."""
+        return [entry.get("sharded", False) for entry in self.manifest["state"]]
 
     def label_subsets(self) -> dict[str, np.ndarray]:
         """Rows of the training images [subsets, n] that few_labels shows, by the share's name."""
@@ -72,23 +89,19 @@ class Artifact:
         with np.load(path) as stored:
             return dict(stored.items())
 
-    def compile(self, name: str, memory_bytes: float | None = None) -> "Compiled":
-        """One program, compiled for the default device; once for all artifacts that hold it.
-
-        Args:
-            name: of the program.
-            memory_bytes: what the device has; None: as much as it says.
+    def compile(self, name: str, devices: Devices) -> "Compiled":
+        """One program, compiled for some devices; once for all artifacts that hold it.
 
         Raises:
-            UserError: the file is not the manifest's, or the device has too little memory.
+            UserError: the file is not the manifest's, or a device has too little memory.
         """
-        return self.compile_ahead(name, memory_bytes).result()
+        return self.compile_ahead(name, devices).result()
 
-    def compile_ahead(self, name: str, memory_bytes: float | None = None) -> "Future[Compiled]":
+    def compile_ahead(self, name: str, devices: Devices) -> "Future[Compiled]":
         """Begins to compile a program, beside others; see `compile`."""
         described = self.manifest["programs"][name]
         # Equal programs may find their variables at other numbers.
-        key = json.dumps(described)
+        key = json.dumps(described), devices
         if key not in _compiled:
             path = self.folder / f"{name}.vhlo"
             content = path.read_bytes() if path.exists() else b""
@@ -97,7 +110,7 @@ class Artifact:
                     f"{path}: expected the program that the manifest names. Received: "
                     f"{'another' if content else 'no'} file; lower the run again."
                 )
-            _compiled[key] = _compilers.submit(Compiled, name, content, described, memory_bytes)
+            _compiled[key] = _compilers.submit(Compiled, name, content, described, devices)
         return _compiled[key]
 
 
@@ -115,34 +128,45 @@ def artifacts_in(folder: Path) -> list[Artifact]:
 
 # Programs of this process, by their description. Most of a program's compilation runs on one core.
 _compilers = ThreadPoolExecutor(8)
-_compiled: dict[str, "Future[Compiled]"] = {}
+_compiled: dict[tuple[str, Devices], "Future[Compiled]"] = {}
 
 
 class Compiled:
-    """A program on the device.
+    """A program on the devices.
 
     Args:
         name: for messages.
-        content: portable StableHLO.
+        content: portable StableHLO of one replica.
         described: its inputs and outputs, from the manifest.
-        memory_bytes: see `Artifact.compile`.
+        devices: one for each replica.
+
+    Attributes:
+        inputs: name or state, and of all devices together shape and dtype.
+        devices: as given.
     """
 
-    def __init__(
-        self, name: str, content: bytes, described: Mapping[str, Any], memory_bytes: float | None
-    ):
+    def __init__(self, name: str, content: bytes, described: Mapping[str, Any], devices: Devices):
         import jax
 
-        self.inputs, self._outputs = described["inputs"], described["outputs"]
-        specs = [jax.ShapeDtypeStruct(e["shape"], _dtype(e["dtype"])) for e in self.inputs]
+        self.devices = devices
+        given = [e for e in described["inputs"] if e.get("name") != REPLICA]
+        self._outputs = described["outputs"]
+        sharded = [e.get("sharded", False) for e in given]
+        specs = [
+            devices.spec(e["shape"], _dtype(e["dtype"]), sharded=apart)
+            for e, apart in zip(given, sharded, strict=True)
+        ]
+        self.inputs = [e | {"shape": spec.shape} for e, spec in zip(given, specs, strict=True)]
         changed = {e["state"] for e in self._outputs if "state" in e}
         # What the program writes anew is overwritten in place.
-        donated = [i for i, e in enumerate(self.inputs) if e.get("state") in changed]
-        function = _callable(content, specs, self._outputs)
-        self._compiled = (
-            jax.jit(function, donate_argnums=donated, keep_unused=True).lower(*specs).compile()
+        donated = [i for i, e in enumerate(given) if e.get("state") in changed]
+        replica = devices.on_each(
+            _replica(content, described), sharded, [e.get("sharded", False) for e in self._outputs]
         )
-        _check_memory(name, self._compiled, memory_bytes)
+        self._compiled = (
+            jax.jit(replica, donate_argnums=donated, keep_unused=True).lower(*specs).compile()
+        )
+        _check_memory(name, self._compiled, devices)
 
     def __call__(self, state: State, **arguments: Any) -> dict[str, Any]:
         """Runs once; new values of variables replace those in `state`."""
@@ -162,7 +186,21 @@ def _dtype(name: str) -> Any:
     return jnp.dtype(name)
 
 
-def _callable(content: bytes, specs: list[Any], outputs: list[dict[str, Any]]) -> Callable:
+def _replica(content: bytes, described: Mapping[str, Any]) -> Callable:
+    """One device's part of a program; the device's number is added to what it is given."""
+    from jax import lax
+
+    function, inputs = _callable(content, described), described["inputs"]
+
+    def replica(*values: Any) -> list[Any]:
+        given = iter(values)
+        number = lax.axis_index(AXIS)
+        return function(*(number if e.get("name") == REPLICA else next(given) for e in inputs))
+
+    return replica
+
+
+def _callable(content: bytes, described: Mapping[str, Any]) -> Callable:
     """Portable StableHLO as a function of JAX.
 
     `jax.export` reads such programs, if JAX exported them. So one is exported that has these
@@ -172,16 +210,16 @@ def _callable(content: bytes, specs: list[Any], outputs: list[dict[str, Any]]) -
     import jax.numpy as jnp
     from jax import export
 
+    specs = [jax.ShapeDtypeStruct(e["shape"], _dtype(e["dtype"])) for e in described["inputs"]]
+
     def stand_in(*_: Any) -> list[Any]:
-        return [jnp.zeros(e["shape"], _dtype(e["dtype"])) for e in outputs]
+        return [jnp.zeros(e["shape"], _dtype(e["dtype"])) for e in described["outputs"]]
 
     exported = export.export(jax.jit(stand_in, keep_unused=True))(*specs)
     return dataclasses.replace(exported, mlir_module_serialized=content).call
 
 
-def _check_memory(name: str, compiled: Any, memory_bytes: float | None) -> None:
-    import jax
-
+def _check_memory(name: str, compiled: Any, devices: Devices) -> None:
     analysis = compiled.memory_analysis()
     if analysis is None:
         return
@@ -191,12 +229,10 @@ def _check_memory(name: str, compiled: Any, memory_bytes: float | None) -> None:
         + analysis.temp_size_in_bytes
         - analysis.alias_size_in_bytes
     )
-    device = jax.devices()[0]
-    if memory_bytes is None:
-        memory_bytes = (device.memory_stats() or {}).get("bytes_limit")
-    if memory_bytes is not None and needed > memory_bytes:
+    available = devices.memory_bytes
+    if available is not None and needed > available:
         raise UserError(
             f"expected a device with {needed / 1e9:.2f} GB for the program {name!r}. Received: "
-            f"{memory_bytes / 1e9:.2f} GB on {device.device_kind}; lower the run again with a "
-            "smaller --batch_size."
+            f"{available / 1e9:.2f} GB on {devices}; lower the run again with a smaller "
+            "--batch_size."
         )
