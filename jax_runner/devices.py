@@ -77,12 +77,13 @@ class Devices:
         """
         import jax
 
-        several = not isinstance(outputs, bool)
+        specs = self._specs
+        made = specs[outputs] if isinstance(outputs, bool) else [specs[o] for o in outputs]
         return jax.shard_map(
             function,
             mesh=self.mesh,
-            in_specs=tuple(self._specs[sharded] for sharded in inputs),
-            out_specs=[self._specs[o] for o in outputs] if several else self._specs[outputs],
+            in_specs=tuple(specs[sharded] for sharded in inputs),
+            out_specs=made,
             check_vma=False,
         )
 

@@ -95,7 +95,7 @@ def lower(
         true_labels=splits.train.labels, start=initial_weights.starter(config),
     )  # fmt: skip
     detector = build_detection.make_detector(config, replicas, model, splits.train)
-    lowered = programs.all_programs(config, replicas, model, data)
+    lowered = programs.all_programs(config, model, data)
     if "few_labels" in config.protocol_names and data.test:
         write.write_label_subsets(folder, config, splits.train.labels)
     return write.write(folder, config, model, detector, lowered, data, steps, initial)
@@ -128,7 +128,9 @@ def lower_clustering(shape: str, folder: Path, devices: int = 1) -> None:
         raise UserError(
             f"--kmeans: expected NxDxK, such as 1280000x128x10000. Received: {shape!r}."
         ) from None
-    program = programs.clustering(strategy.make(devices), 1, 0.2, clusters, count, width)
+    replicas = strategy.make(devices)
+    points = programs.points(replicas, count, width)
+    program = programs.clustering(replicas, 1, 0.2, clusters, points)
     write.write_benchmark(folder, program, devices)
 
 

@@ -30,22 +30,12 @@ from lowering.stablehlo import Portable
 _SCORES = 1 << 26
 
 # Arguments and results that are dealt out to the devices, each with rows of its own.
-_SHARDED = frozenset(
-    (
-        "images",
-        "index",
-        "features",
-        "points",
-        "assignments",
-        "confidence",
-        "queries",
-        "truth",
-        "rank",
-    )
+_SHARDED = (
+    *("images", "index", "points", "assignments", "confidence"),
+    *("features", "queries", "truth", "rank"),
 )
 
 Spec = tf.TensorSpec
-Strategy = tf.distribute.Strategy
 
 
 class Sizes(NamedTuple):
@@ -107,18 +97,16 @@ def _whole(pixels: tf.Tensor, size: int) -> tf.Tensor:
     return crops.cut_views(pixels, box, tf.constant([[False]]), size)[:, 0]
 
 
-def _lower(function: Any, arguments: Mapping[str, Spec], strategy: Strategy, owners: Any = ()):
-    return stablehlo.lower(function, arguments, owners, strategy=strategy, sharded=_SHARDED)
+def _lower(function: Any, given: Mapping[str, Any], strategy: Any, owners: Any = ()) -> Portable:
+    return stablehlo.lower(function, given, owners, strategy=strategy, sharded=_SHARDED)
 
 
-def _batch(config: Config, strategy: Strategy, data: Sizes) -> dict[str, Spec]:
-    shape = [replica_batch(config, strategy), data.height, data.width, 3]
-    return {"images": Spec(shape, tf.uint8)}
+def _batch(config: Config, model: ContrastiveModel, data: Sizes) -> dict[str, tf.TensorSpec]:
+    rows = replica_batch(config, model.distribute_strategy)
+    return {"images": Spec([rows, data.height, data.width, 3], tf.uint8)}
 
 
-def training_step(
-    config: Config, strategy: Strategy, model: ContrastiveModel, data: Sizes
-) -> Portable:
+def training_step(config: Config, model: ContrastiveModel, data: Sizes) -> Portable:
     """Images [b], their index [b] and the epoch, from 0 -> the logs of `train_step`."""
     augmentation, weak_keys = build.augmentation(config), treatments.weak_keys(config.treatment)
 
@@ -132,22 +120,22 @@ def training_step(
         )
         return model.train_step({"index": index, "images": views, "draws": draws})
 
-    images = _batch(config, strategy, data)
+    images = _batch(config, model, data)
     index = Spec(images["images"].shape[:1], tf.int32)
     arguments = {**images, "index": index, "epoch": Spec([], tf.int32)}
-    return _lower(step, arguments, strategy, variables(model))
+    return _lower(step, arguments, model.distribute_strategy, variables(model))
 
 
-def features(config: Config, strategy: Strategy, model: ContrastiveModel, data: Sizes) -> Portable:
+def features(config: Config, model: ContrastiveModel, data: Sizes) -> Portable:
     """Images [b] -> the query encoder's features [b, F], as the protocols evaluate them."""
 
     def step(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"features": model.network.features(_whole(pixels, config.image_size))}
 
-    return _lower(step, _batch(config, strategy, data), strategy, variables(model))
+    return _lower(step, _batch(config, model, data), model.distribute_strategy, variables(model))
 
 
-def embedding(config: Config, strategy: Strategy, model: ContrastiveModel, data: Sizes) -> Portable:
+def embedding(config: Config, model: ContrastiveModel, data: Sizes) -> Portable:
     """The clustered embeddings: images [b] -> unit vectors [b, D]; or the kept keys -> [n, D]."""
     memory, network = model.memory, model.embedding_network
     if memory is not None:
@@ -155,7 +143,7 @@ def embedding(config: Config, strategy: Strategy, model: ContrastiveModel, data:
         def kept() -> dict[str, tf.Tensor]:
             return dict(zip(("points", "index"), memory.read(), strict=True))
 
-        return _lower(kept, {}, strategy, variables(model))
+        return _lower(kept, {}, model.distribute_strategy, variables(model))
 
     def step(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         views = _whole(pixels, config.image_size)
@@ -163,32 +151,36 @@ def embedding(config: Config, strategy: Strategy, model: ContrastiveModel, data:
             return {"points": tf.math.l2_normalize(network.features(views), axis=-1)}
         return {"points": network.inference(views)["embedding"]}
 
-    return _lower(step, _batch(config, strategy, data), strategy, variables(model))
+    return _lower(step, _batch(config, model, data), model.distribute_strategy, variables(model))
 
 
-def _points(strategy: Strategy, count: int, width: int) -> dict[str, Spec]:
-    """One device's rows of N points, as many as each other's."""
+def points(strategy: tf.distribute.Strategy, count: int, width: int) -> dict[str, tf.TensorSpec]:
+    """One device's n = N / R rows, rounded up, of N points [N, D], and their examples."""
     rows = math.ceil(count / strategy.num_replicas_in_sync)
     return {"points": Spec([rows, width]), "index": Spec([rows], tf.int32)}
 
 
 def seeding(
-    config: Config, strategy: Strategy, level: int, clusters: int, count: int, width: int
+    strategy: tf.distribute.Strategy, seed: int, clusters: int, given: Mapping[str, tf.TensorSpec]
 ) -> Portable:
     """Points [n, D] and their index -> centroids [K, D] to start from."""
 
     def start(points: tf.Tensor, index: tf.Tensor) -> dict[str, tf.Tensor]:
         centroids = kmeans.initial_centroids(
-            points, index, num_clusters=clusters, seed=config.seed + level,
+            points, index, num_clusters=clusters, seed=seed,
             collectives=replicas.replica_collectives(),
         )  # fmt: skip
         return {"centroids": centroids}
 
-    return _lower(start, _points(strategy, count, width), strategy)
+    return _lower(start, given, strategy)
 
 
 def clustering(
-    strategy: Strategy, iterations: int, temperature: float, clusters: int, count: int, width: int
+    strategy: tf.distribute.Strategy,
+    iterations: int,
+    temperature: float,
+    clusters: int,
+    given: Mapping[str, tf.TensorSpec],
 ) -> Portable:
     """Points [n, D], their index and centroids [K, D] -> a `KMeansResult`, by name."""
 
@@ -198,12 +190,12 @@ def clustering(
             chunk_size=max(1, _SCORES // clusters), collectives=replicas.replica_collectives(),
         )._asdict()  # fmt: skip
 
-    arguments = _points(strategy, count, width) | {"centroids": Spec([clusters, width])}
-    return _lower(cluster, arguments, strategy)
+    centroids = Spec([clusters, given["points"].shape[1]])
+    return _lower(cluster, {**given, "centroids": centroids}, strategy)
 
 
 def nearest_neighbours(
-    config: Config, strategy: Strategy, data: Sizes, memory: int, width: int
+    config: Config, strategy: tf.distribute.Strategy, data: Sizes, memory: int, width: int
 ) -> Portable:
     """A memory [n, F] with labels, and queries [q, F] with theirs -> ranks [q] of the truth."""
 
@@ -227,25 +219,24 @@ def nearest_neighbours(
     return _lower(rank, arguments, strategy)
 
 
-def all_programs(
-    config: Config, strategy: Strategy, model: ContrastiveModel, data: Sizes
-) -> dict[str, Portable]:
+def all_programs(config: Config, model: ContrastiveModel, data: Sizes) -> dict[str, Portable]:
     """Every program of a run, by name."""
-    levels = num_clusters(config, data.train)
-    programs = {"train": training_step(config, strategy, model, data)}
+    levels, strategy = num_clusters(config, data.train), model.distribute_strategy
+    programs = {"train": training_step(config, model, data)}
     if levels:
-        programs["embed"] = embedding(config, strategy, model, data)
+        programs["embed"] = embedding(config, model, data)
         width = build.clustered_width(config, model.embedding_network)
+        given = points(strategy, data.train, width)
         for level, clusters in enumerate(levels):
-            sizes = clusters, data.train, width
-            programs[f"seeds_{clusters}"] = seeding(config, strategy, level, *sizes)
+            seed, temperature = config.seed + level, config.confidence_temperature
+            programs[f"seeds_{clusters}"] = seeding(strategy, seed, clusters, given)
             programs[f"kmeans_{clusters}"] = clustering(
-                strategy, config.kmeans_iterations, config.confidence_temperature, *sizes
+                strategy, config.kmeans_iterations, temperature, clusters, given
             )
     if data.test:
         width = model.encoder.output_shape[-1]
         few = min(config.online_knn_examples, data.train)
-        programs["features"] = features(config, strategy, model, data)
+        programs["features"] = features(config, model, data)
         programs["knn"] = nearest_neighbours(config, strategy, data, data.train, width)
         programs["online_knn"] = nearest_neighbours(config, strategy, data, few, width)
     return programs
