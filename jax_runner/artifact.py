@@ -1,9 +1,8 @@
 """A lowered run's folder, read: manifest, first state, and programs that JAX compiles."""
 
-import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import math
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,13 @@ from typing import Any
 import numpy as np
 
 from ifnd_tf.errors import UserError
-from jax_runner.devices import AXIS, Devices
+from jax_runner.compiled import Compiled
+from jax_runner.devices import Devices
 
 # Version of the folder's layout.
 FORMAT = 3
 
-# The argument of a program that is the number of the replica.
-REPLICA = "replica"
-
 LABEL_SUBSETS = "label_subsets.npz"
-
-State = list[Any]
 
 
 class Artifact:
@@ -89,7 +84,7 @@ class Artifact:
         with np.load(path) as stored:
             return dict(stored.items())
 
-    def compile(self, name: str, devices: Devices) -> "Compiled":
+    def compile(self, name: str, devices: Devices) -> Compiled:
         """One program, compiled for some devices; once for all artifacts that hold it.
 
         Raises:
@@ -97,7 +92,7 @@ class Artifact:
         """
         return self.compile_ahead(name, devices).result()
 
-    def compile_ahead(self, name: str, devices: Devices) -> "Future[Compiled]":
+    def compile_ahead(self, name: str, devices: Devices) -> Future[Compiled]:
         """Begins to compile a program, beside others; see `compile`."""
         described = self.manifest["programs"][name]
         # Equal programs may find their variables at other numbers.
@@ -110,8 +105,16 @@ class Artifact:
                     f"{path}: expected the program that the manifest names. Received: "
                     f"{'another' if content else 'no'} file; lower the run again."
                 )
-            _compiled[key] = _compilers.submit(Compiled, name, content, described, devices)
+            _compiled[key] = _compilers.submit(
+                Compiled, name, content, described, devices, self._image_bytes()
+            )
         return _compiled[key]
+
+    def _image_bytes(self) -> int:
+        """What the images take of each device's memory."""
+        data = self.manifest.get("data", {"train": 0, "test": 0, "height": 0, "width": 0})
+        rows = sum(math.ceil(data[part] / self.num_devices) for part in ("train", "test"))
+        return rows * data["height"] * data["width"] * 3
 
 
 def artifacts_in(folder: Path) -> list[Artifact]:
@@ -128,111 +131,4 @@ def artifacts_in(folder: Path) -> list[Artifact]:
 
 # Programs of this process, by their description. Most of a program's compilation runs on one core.
 _compilers = ThreadPoolExecutor(8)
-_compiled: dict[tuple[str, Devices], "Future[Compiled]"] = {}
-
-
-class Compiled:
-    """A program on the devices.
-
-    Args:
-        name: for messages.
-        content: portable StableHLO of one replica.
-        described: its inputs and outputs, from the manifest.
-        devices: one for each replica.
-
-    Attributes:
-        inputs: name or state, and of all devices together shape and dtype.
-        devices: as given.
-    """
-
-    def __init__(self, name: str, content: bytes, described: Mapping[str, Any], devices: Devices):
-        import jax
-
-        self.devices = devices
-        given = [e for e in described["inputs"] if e.get("name") != REPLICA]
-        self._outputs = described["outputs"]
-        sharded = [e.get("sharded", False) for e in given]
-        specs = [
-            devices.spec(e["shape"], _dtype(e["dtype"]), sharded=apart)
-            for e, apart in zip(given, sharded, strict=True)
-        ]
-        self.inputs = [e | {"shape": spec.shape} for e, spec in zip(given, specs, strict=True)]
-        changed = {e["state"] for e in self._outputs if "state" in e}
-        # What the program writes anew is overwritten in place.
-        donated = [i for i, e in enumerate(given) if e.get("state") in changed]
-        replica = devices.on_each(
-            _replica(content, described), sharded, [e.get("sharded", False) for e in self._outputs]
-        )
-        self._compiled = (
-            jax.jit(replica, donate_argnums=donated, keep_unused=True).lower(*specs).compile()
-        )
-        _check_memory(name, self._compiled, devices)
-
-    def __call__(self, state: State, **arguments: Any) -> dict[str, Any]:
-        """Runs once; new values of variables replace those in `state`."""
-        values = [state[e["state"]] if "state" in e else arguments[e["name"]] for e in self.inputs]
-        results = {}
-        for entry, value in zip(self._outputs, self._compiled(*values), strict=True):
-            if "state" in entry:
-                state[entry["state"]] = value
-            else:
-                results[entry["name"]] = value
-        return results
-
-
-def _dtype(name: str) -> Any:
-    import jax.numpy as jnp
-
-    return jnp.dtype(name)
-
-
-def _replica(content: bytes, described: Mapping[str, Any]) -> Callable:
-    """One device's part of a program; the device's number is added to what it is given."""
-    from jax import lax
-
-    function, inputs = _callable(content, described), described["inputs"]
-
-    def replica(*values: Any) -> list[Any]:
-        given = iter(values)
-        number = lax.axis_index(AXIS)
-        return function(*(number if e.get("name") == REPLICA else next(given) for e in inputs))
-
-    return replica
-
-
-def _callable(content: bytes, described: Mapping[str, Any]) -> Callable:
-    """Portable StableHLO as a function of JAX.
-
-    `jax.export` reads such programs, if JAX exported them. So one is exported that has these
-    inputs and outputs and does nothing, and its program replaced: `Exported` is a dataclass.
-    """
-    import jax
-    import jax.numpy as jnp
-    from jax import export
-
-    specs = [jax.ShapeDtypeStruct(e["shape"], _dtype(e["dtype"])) for e in described["inputs"]]
-
-    def stand_in(*_: Any) -> list[Any]:
-        return [jnp.zeros(e["shape"], _dtype(e["dtype"])) for e in described["outputs"]]
-
-    exported = export.export(jax.jit(stand_in, keep_unused=True))(*specs)
-    return dataclasses.replace(exported, mlir_module_serialized=content).call
-
-
-def _check_memory(name: str, compiled: Any, devices: Devices) -> None:
-    analysis = compiled.memory_analysis()
-    if analysis is None:
-        return
-    needed = (
-        analysis.argument_size_in_bytes
-        + analysis.output_size_in_bytes
-        + analysis.temp_size_in_bytes
-        - analysis.alias_size_in_bytes
-    )
-    available = devices.memory_bytes
-    if available is not None and needed > available:
-        raise UserError(
-            f"expected a device with {needed / 1e9:.2f} GB for the program {name!r}. Received: "
-            f"{available / 1e9:.2f} GB on {devices}; lower the run again with a smaller "
-            "--batch_size."
-        )
+_compiled: dict[tuple[str, Devices], Future[Compiled]] = {}

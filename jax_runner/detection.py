@@ -8,7 +8,8 @@ import numpy as np
 
 from ifnd_tf.detection import metrics, pseudo_labels
 from ifnd_tf.errors import UserError
-from jax_runner.artifact import Artifact, Compiled, State
+from jax_runner.artifact import Artifact
+from jax_runner.compiled import Compiled, State
 from jax_runner.devices import join
 from jax_runner.images import Images
 from jax_runner.run_directory import RunDirectory

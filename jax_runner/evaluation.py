@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from jax_runner.artifact import Artifact, Compiled, State
+from jax_runner.artifact import Artifact
+from jax_runner.compiled import Compiled, State
 from jax_runner.images import Images
 from jax_runner.probe import few_labels, linear_probe
 

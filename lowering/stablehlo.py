@@ -14,7 +14,7 @@ import tensorflow as tf
 from tensorflow.compiler.mlir.stablehlo import stablehlo
 
 from ifnd_tf.distribute import replicas
-from jax_runner.artifact import REPLICA
+from jax_runner.compiled import REPLICA
 from lowering.functional import GraphCopy, LoweringError, Parameter, parameter
 from lowering.strategy import LoweredReplicas
 from lowering.tpu import parseable, reason
