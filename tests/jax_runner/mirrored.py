@@ -27,7 +27,7 @@ SETTINGS = {
     "learning_rate": 0.001,
     "batch_size": 64,
     "queue_size": 128,
-    "batch_norm": "shuffle",
+    "batch_norm": "auto",  # moves keys between the replicas
     "num_clusters": "10",
     "epochs": 4,
     "warmup_epochs": 2,

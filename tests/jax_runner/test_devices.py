@@ -150,8 +150,8 @@ def test_two_devices_train_as_two_replicas_with_kept_keys(tmp_path):
     # Back in a Keras model of one device: the same kNN.
     assert lift.main([str(folder), str(run)]) == 0
     before = json.loads((run / "results.json").read_text())["knn_top1"]
-    config = [f"--flagfile={run / 'config.flags'}", f"--workdir={run}", "--batch_norm=auto"]
-    assert main.main([*config, "--mode=evaluate"]) == 0
+    config = [f"--flagfile={run / 'config.flags'}", f"--workdir={run}", "--mode=evaluate"]
+    assert main.main(config) == 0
     after = json.loads((run / "results.json").read_text())["knn_top1"]
     assert abs(after - before) < 0.05
 

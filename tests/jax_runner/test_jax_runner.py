@@ -209,8 +209,9 @@ def test_weights_come_back_and_the_saved_model_has_the_same_features(folder, ran
         "arrays, _ = read_state(run / 'state.npz', artifact.digest)\n"
         "state = [arrays[str(i)] for i in range(len(artifact.manifest['state']))]\n"
         "images = np.load(folder / 'data.npz')['test_images'][:128]\n"
-        "found = artifact.compile('features')(state, images=images)['features']\n"
-        "np.save(run / 'features.npy', found)\n"
+        "from jax_runner.devices import chosen\n"
+        "found = artifact.compile('features', chosen(None, 1, None))(state, images=images)\n"
+        "np.save(run / 'features.npy', found['features'])\n"
     )
     done = python("-c", program, folder, tmp_path / "run")
     assert done.returncode == 0, done.stderr
