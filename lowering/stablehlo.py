@@ -152,18 +152,27 @@ def _content(function: Callable, specs: Sequence[tf.TensorSpec]) -> bytes:
     except (tf.errors.OpError, ValueError, TypeError) as error:
         raise LoweringError(reason(str(error))) from error
     text = _NOTES.sub("", parseable(text))
-    numbers = itertools.count(1)
-    text = _ALL_REDUCE.sub(
-        lambda match: (
-            f"channel_handle = #stablehlo.channel_handle<handle = {next(numbers)}, type = 1>, "
-            f"{match[1]}, use_global_device_ids"
-        ),
-        text,
-    )
+    text = _between_devices(text)
     custom = sorted(set(re.findall(r"custom_call @(\w+)", text)))
     if custom:
         raise LoweringError(f"expected StableHLO alone. Received: custom calls {custom}.")
     return stablehlo.serialize_portable_artifact_str(text, VERSION)
+
+
+def _between_devices(text: str) -> str:
+    """The all-reduces numbered, and between devices as JAX counts them."""
+    numbers = itertools.count(1)
+
+    def numbered(match: re.Match[str]) -> str:
+        handle = f"#stablehlo.channel_handle<handle = {next(numbers)}, type = 1>"
+        return f"channel_handle = {handle}, {match[1]}, use_global_device_ids"
+
+    text, found = _ALL_REDUCE.subn(numbered, text)
+    if found != text.count("stablehlo.all_reduce"):
+        raise LoweringError(
+            "expected all-reduces as TensorFlow 2.21 writes them. Received: others."
+        )
+    return text
 
 
 def _handle(variable: Any) -> Any:

@@ -17,14 +17,13 @@ needs_jax = pytest.mark.skipif(
 
 def python(*arguments: object, devices: int = 1) -> subprocess.CompletedProcess:
     """Runs a module or file where there is jax and no TensorFlow, on virtual CPU devices."""
-    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
     return subprocess.run(
         [str(JAX), *map(str, arguments)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)},
     )
 
 
