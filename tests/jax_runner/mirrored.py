@@ -3,7 +3,7 @@
     python -m tests.jax_runner.mirrored REPLICAS FOLDER OVERRIDES.json
 
 Writes FOLDER/mirrored.npz: `losses`, the running mean loss of each epoch after each step, and
-`weights_0`, ... of the query network; the run directory is FOLDER/mirrored.
+`weights_0`, ... of the query network, and `kept` keys [N, D]; the run directory is FOLDER/mirrored.
 """
 
 import json
@@ -71,6 +71,8 @@ def main(replicas: int, folder: Path, overrides: dict) -> None:
     model, _ = tiny.train(config(overrides), strategy, folder / "mirrored", splits())
     weights = [variable.numpy() for part in model.network for variable in part.variables]
     arrays = {f"weights_{number}": value for number, value in enumerate(weights)}
+    if model.memory is not None:
+        arrays["kept"] = model.memory.numpy()
     np.savez(folder / "mirrored.npz", losses=losses.means, **arrays)
 
 
