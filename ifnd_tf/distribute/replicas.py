@@ -177,7 +177,8 @@ def replica_collectives() -> Collectives:
         slots = tf.where(tf.reshape(own, [replicas] + [1] * tensor.shape.rank), tensor[None], 0)
         return tf.reshape(total(slots), [replicas * tensor.shape[0], *tensor.shape[1:]])
 
-    return Collectives(total, concat, loops=isinstance(context.strategy, tf.distribute.TPUStrategy))
+    compiled = isinstance(context.strategy, tf.distribute.TPUStrategy) or _for_accelerator.get()
+    return Collectives(total, concat, loops=compiled)
 
 
 # --- from the host ----------------------------------------------------------------------------

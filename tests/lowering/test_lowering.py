@@ -133,5 +133,5 @@ def test_a_folder_without_manifest_is_refused(tmp_path):
     with pytest.raises(UserError, match="lowering wrote"):
         Artifact(tmp_path)
     (tmp_path / "manifest.json").write_text(json.dumps({"format": 0}))
-    with pytest.raises(UserError, match="expected an artifact of format 2. Received: 0"):
+    with pytest.raises(UserError, match="expected an artifact of format 3. Received: 0"):
         Artifact(tmp_path)
