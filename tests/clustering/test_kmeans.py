@@ -241,6 +241,17 @@ def test_first_centroid_is_drawn_uniformly_and_the_next_by_distance():
     assert all(f[1] == 3 for f in firsts if f[0] != 3)
 
 
+def test_rows_are_drawn_in_proportion_to_their_weight():
+    draws = initialization._Draws(tf.eye(3), tf.range(3), 0)
+
+    @tf.function
+    def winners():
+        return tf.map_fn(lambda step: draws.race(step, [1.0, 2.0, 5.0], 1)[1][0], tf.range(1000))
+
+    shares = np.bincount(winners(), minlength=3) / 1000  # standard deviations of 0.015
+    np.testing.assert_allclose(shares, [1 / 8, 2 / 8, 5 / 8], atol=0.05)
+
+
 def test_many_clusters_are_drawn_in_blocks_and_far_apart():
     points = points_of(3000, 4)
     drawn = np.asarray(start(points, 300, num_iterations=0))
