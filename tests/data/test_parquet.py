@@ -70,6 +70,7 @@ def test_rows_are_examples_in_their_order(folder):
     assert sum(train.contents.sizes) == sum(p.stat().st_size for p in folder.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("struct", [True, False])
 def test_bytes_may_be_a_column_of_their_own_and_labels_missing(struct, tmp_path):
     write(tmp_path / "part.parquet", range(9), struct=struct, label=False)

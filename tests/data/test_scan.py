@@ -50,6 +50,7 @@ def test_images_of_one_size_are_kept_decoded(damaged):
         np.testing.assert_array_equal(source.pixels[index], picture(index))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reason", ["too large", "other sizes", "switched off"])
 def test_images_that_do_not_fit_are_not_kept(damaged, reason):
     if reason == "other sizes":

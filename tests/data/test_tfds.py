@@ -186,6 +186,7 @@ def test_held_out_examples_are_left_to_evaluation(data_dir):
         assert [int(each["label"]) for each in stream] == list(part.labels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["pass", "training"])
 def test_labels_are_learned_in_passing(data_dir, how, monkeypatch):
     monkeypatch.setattr(StreamSource, "read_labels", lambda self: pytest.fail("a pass of its own"))
@@ -363,6 +364,7 @@ def test_an_ordered_pass_over_a_stream_covers_each_example_once(data_dir, worker
     np.testing.assert_array_equal(np.sort(indices[indices >= 0]), np.arange(TRAIN))
 
 
+@pytest.mark.slow
 def test_a_scan_keeps_a_stream_of_one_size_in_memory(data_dir):
     whole = opened(data_dir).train
     whole.read_labels()
@@ -438,6 +440,7 @@ def damaged(data_dir, tmp_path) -> list[Path]:
     return sorted((tmp_path / "copy" / "tiny_pictures" / "labelled").rglob("*-train.tfrecord-*"))
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 @pytest.mark.parametrize("how", ["lost", "cut", "flipped"])
 def test_what_a_damaged_file_lacks_counts_as_unreadable(how, damaged, tmp_path):

@@ -130,6 +130,7 @@ def test_views_are_those_of_the_example_with_its_draws(memory_source):
     assert (batch["images"][:, 0] != batch["images"][:, 1]).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "replicas"), [(1, 4), (2, 2)])
 def test_replicas_and_workers_share_the_same_global_batches(source, workers, replicas):
     steps = 2 * train_batches.steps_per_epoch(source, 8) - 1
@@ -146,6 +147,7 @@ def test_replicas_and_workers_share_the_same_global_batches(source, workers, rep
             np.testing.assert_array_equal(together[key], value)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_with_the_same_batches(source):
     steps = train_batches.steps_per_epoch(source, 8) + 3
     whole = batches(source, steps)

@@ -62,7 +62,10 @@ def test_ifnd_accepts_the_most_confident_and_starts_where_it_ended(strategy):
     np.testing.assert_array_equal(everything.sample.examples, np.arange(n))
 
 
-@pytest.mark.parametrize(("hierarchy", "total"), [("independent", 10), ("nested", 5)])
+@pytest.mark.parametrize(
+    ("hierarchy", "total"),
+    [pytest.param("independent", 10, marks=pytest.mark.slow), ("nested", 5)],
+)
 def test_both_phases_count(hierarchy, total):
     counted: dict[str, list[tuple[int, int]]] = {}
 

@@ -45,6 +45,7 @@ def test_a_nested_level_keeps_fine_clusters_together(replicas):
     assert np.all((coarse.confidence >= 0) & (coarse.confidence <= 1))
 
 
+@pytest.mark.slow
 def test_unused_fine_centroids_are_nobodys_parents():
     clusters = corners.sharded_kmeans(tf.distribute.get_strategy())
     clusters.table.refresh()

@@ -104,6 +104,7 @@ def test_nothing_is_chosen_before_every_trial_has_ended(tmp_path, trained, monke
     assert len(trained) == 3 and trained[1:] == ["none-0", "none-1"]
 
 
+@pytest.mark.slow
 def test_variants_are_ranked_by_their_chosen_trials(tmp_path, trained):
     variants = (
         "a:temperature=0.3;width=2|3|4,b:temperature=0.1;width=2|3|4,c:temperature=0.2;width=2|3|4"

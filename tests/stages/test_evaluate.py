@@ -53,6 +53,7 @@ def test_few_labels_take_the_shares_that_were_asked_for():
     assert "linear_1pct_top1" not in results
 
 
+@pytest.mark.slow
 def test_transfer_to_images_of_one_label():
     other = open_splits("digits", subset_classes=3)
     config = tiny.config(backbone="resnet_small", protocols="knn", transfer_dataset="x")

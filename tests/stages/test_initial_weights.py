@@ -57,6 +57,7 @@ def differ(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
     return any(np.any(a != b) for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES)
 def test_every_file_of_a_run_gives_its_encoder(old, file):
     before = tf.saved_model.load(f"{old}/saved_model").trainable_variables
@@ -168,7 +169,9 @@ def test_a_frozen_encoder_waits_for_its_projector_and_resumes(strategy, old, tmp
         assert_equal(values(getattr(whole, part)), values(getattr(resumed, part)))
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lars"])
+@pytest.mark.parametrize(
+    "optimizer", ["sgd", *(pytest.param(x, marks=pytest.mark.slow) for x in ("adamw", "lars"))]
+)
 def test_the_encoders_learning_rate_is_scaled(optimizer):
     """A step's length is proportional to it, decay included; the projector's is unchanged."""
 
@@ -220,6 +223,7 @@ def keras_cache(monkeypatch):
     return set_to
 
 
+@pytest.mark.slow
 def test_imagenet_without_a_network_says_what_to_fetch(keras_cache, monkeypatch):
     def unreachable(*args, **options):
         raise urllib.error.URLError("Name or service not known")

@@ -108,6 +108,7 @@ def test_a_run_inside_its_data_goes_on_and_its_stages_find_it(photos, monkeypatc
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_images_are_found_before_they_are_read(photos, tmp_path):
     config = tiny.config(dataset=f"folder:{photos}", workdir=str(tmp_path / "run"))
     stream = io.StringIO()

@@ -77,6 +77,7 @@ def finished(shared, tmp_path):
     return tmp_path / "finished", state
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_trained_again(finished):
     path, state = finished
     again = outcome("moco-eliminate", make_strategy("default"), path)

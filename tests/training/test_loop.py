@@ -45,7 +45,7 @@ def weights(model):
     return np.concatenate([w.ravel() for w in model.encoder.get_weights()])
 
 
-@pytest.mark.parametrize("per_call", [1, 2])
+@pytest.mark.parametrize("per_call", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_it_does_what_keras_fit_does(per_call):
     # Keras would run 6 steps an epoch at 2 a call; 5 are asked for.
     model, batches = built()
