@@ -112,7 +112,7 @@ def _open(
     if kind == "parquet":
         return open_parquet(dataset, rest, train_split, eval_split)
     digits = _digits()
-    return digits, None, Contents(("digits",), (digits.num_examples,))
+    return digits, None, Contents.of(["digits"], [digits.num_examples])
 
 
 def subset(splits: Splits, *, num_classes: int = 0, num_images: int = 0) -> Splits:

@@ -1,10 +1,12 @@
 """Finds the image files below a folder, and counts everything else that lies there."""
 
+import array
 import collections
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.data.contents import Note, named, printable
@@ -37,12 +39,14 @@ class FolderFiles(NamedTuple):
     """The images below a folder, and notes on what else lies there.
 
     Attributes:
-        sizes: bytes of each image by its path relative to the folder; -1 on gs://.
+        paths: of the images, relative to the folder, sorted.
+        sizes: int64, bytes of each; -1 on gs://.
         notes: the files and folders that are not used.
         linked: whether there are links among them, so that an image may have two paths.
     """
 
-    sizes: dict[str, int]
+    paths: list[str]
+    sizes: np.ndarray
     notes: list[Note]
     linked: bool
 
@@ -73,16 +77,17 @@ def find_files(
             f"{did_you_mean_path(root)}"
         )
     walk = _Walk(root, workdir)
-    sizes = {}
+    paths, sizes = [], array.array("q")
     for path, size in walk.images(""):
-        sizes[path] = size
-        if not len(sizes) % _BETWEEN_COUNTS:
-            progress(len(sizes), 0)
+        paths.append(path)
+        sizes.append(size)
+        if not len(paths) % _BETWEEN_COUNTS:
+            progress(len(paths), 0)
     if walk.unreadable.get(""):
         raise UserError(
             f"--dataset={name}: expected folders that can be read. Received: {walk.unreadable['']}."
         )
-    if not sizes:
+    if not paths:
         held = walk.others_text()
         archive = any(extension in ARCHIVES for extension in walk.others)
         raise UserError(
@@ -90,17 +95,20 @@ def find_files(
             f"{root} or its subfolders. Received: none{f', but {held}' if held else ''}."
             f"{' Unpack the archive and name the folder.' if archive else ''}"
         )
-    code = _code_note(root, sizes, sum(walk.others[extension] for extension in _CODE))
-    return FolderFiles(sizes, [*code, *walk.notes()], walk.linked)
+    code = _code_note(root, paths, sum(walk.others[extension] for extension in _CODE))
+    found = np.array(paths, object)
+    order = np.argsort(found, kind="stable")
+    in_order = found[order].tolist(), np.array(sizes)[order]
+    return FolderFiles(*in_order, [*code, *walk.notes()], walk.linked)
 
 
-def _code_note(root: str, sizes: Mapping[str, int], programs: int) -> list[Note]:
+def _code_note(root: str, paths: Sequence[str], programs: int) -> list[Note]:
     """A note on a folder of code, whose images are hardly those to train on."""
-    if programs <= _CODE_SHARE * len(sizes):
+    if programs <= _CODE_SHARE * len(paths):
         return []
     text = f"{root} looks like a folder of code: {counted(programs, 'program')} beside "
-    text += counted(len(sizes), "image")
-    if folder := os.path.commonpath([os.path.dirname(path) for path in sizes]):
+    text += counted(len(paths), "image")
+    if folder := os.path.commonpath([os.path.dirname(path) for path in paths]):
         where = printable(os.path.join(root, folder))
         text += f", all below {where}; for those alone, --dataset=folder:{where}"
     return [Note("code_folder", programs, text)]

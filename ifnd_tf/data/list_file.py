@@ -84,8 +84,7 @@ def _contents(lists: Sequence[tuple[str, list[str], list[list[str]]]]) -> Conten
     if 0 < len(without) < sum(len(paths) for _, paths, _ in lists):
         text = f"{counted(len(without), 'image')} of the list without a label: {named(without)}"
         notes.append(Note("unlabelled", len(without), text))
-    sizes = tuple(_size(path) for _, path in files)
-    return Contents(tuple(name for name, _ in files), sizes, tuple(notes))
+    return Contents.of((name for name, _ in files), (_size(path) for _, path in files), notes)
 
 
 def _size(path: str) -> int:
