@@ -86,7 +86,7 @@ def open_folder(
     while not (tops := {_top(path) for path in paths}) & {""} and len(tops) == 1:
         # All in one folder: a data set is often unpacked into a folder of its name.
         (only,) = tops
-        if _plain(only) in _SPLITS:
+        if _plain(only) in {train_split.lower(), *_ALIASES.get(train_split, ()), *_UNLABELLED}:
             break
         prefix, paths = f"{prefix}{only}/", [path.split("/", 1)[1] for path in paths]
     train, evaluation = _choose_splits(root, paths, train_split, eval_split)
@@ -143,7 +143,7 @@ def _choose_splits(
         raise UserError(f"--train_split: expected a folder in {root}. Received: {train_split!r}.")
     train = part(train_folder)
     found = [find(name) for name in ([eval_split] if eval_split else EVAL_SPLITS) if train_folder]
-    evaluations = [part(folder) for folder in found if folder]
+    evaluations = [part(folder) for folder in found if folder not in ("", train_folder)]
     # Of several the first that can be evaluated on.
     evaluations.sort(key=lambda each: not each.classes & train.classes)
     if eval_split and not evaluations:

@@ -15,6 +15,7 @@ from ifnd_tf.data.image_formats import (
     FORMAT_BY_EXTENSION,
     HIDDEN,
     NO_IMAGES,
+    RAW,
     SIGNATURE_BYTES,
     format_of,
     missing_plugin,
@@ -120,6 +121,10 @@ class _Walk:
     def __init__(self, root: str, workdir: str):
         self._root = root
         self._seen = {_real(folder) for folder in (root, workdir) if folder}
+        above = _real(root)
+        while above not in ("", "/"):  # a link to a folder around this one leads back into it
+            above = os.path.dirname(above)
+            self._seen.add(above)
         self.others: collections.Counter[str] = collections.Counter()
         self.unreadable: dict[str, str] = {}
         self._irregular: list[str] = []
@@ -186,6 +191,7 @@ class _Walk:
         for extension, count in self.others.most_common(8):
             package = missing_plugin(FORMAT_BY_EXTENSION.get(extension, ""))
             hint = f" (pip install {package})" if package else ""
+            hint = " (raw: export them as JPEG)" if extension in RAW else hint
             texts.append(f"{count:,} {extension or 'without extension'}{hint}")
         return ", ".join(texts)
 
@@ -196,17 +202,16 @@ class _Walk:
             yield Note(
                 "other_files", count, f"{counted(count, 'file')} not read: {self.others_text()}"
             )
-        for kind, noun, names in (
-            ("unreadable_folders", "folder without permission to read", list(self.unreadable)),
-            (
-                "not_regular",
-                "name that is neither file nor folder that can be read",
-                self._irregular,
-            ),
-            ("run_directories", "run directory left out", self._runs),
-        ):
+        no_file = "name of neither a file nor a folder that can be read"
+        for kind, one, several, names in (
+            ("unreadable_folders", "folder without permission to read",
+             "folders without permission to read", list(self.unreadable)),
+            ("not_regular", no_file, no_file.replace("name", "names", 1), self._irregular),
+            ("run_directories", "run directory left out", "run directories left out", self._runs),
+        ):  # fmt: skip
             if names:
-                yield Note(kind, len(names), f"{counted(len(names), noun)}: {named(names)}")
+                text = f"{counted(len(names), one, several)}: {named(names)}"
+                yield Note(kind, len(names), text)
 
 
 class _RemoteEntry(NamedTuple):

@@ -355,6 +355,52 @@ def test_images_are_counted_while_they_are_found(tmp_path, monkeypatch):
     assert counts == [(4, 0), (8, 0)]
 
 
+def test_a_cameras_raw_files_are_no_images_though_they_begin_as_tiff_does(tmp_path):
+    class_folders(tmp_path, "a", "b")
+    for name in ("1.CR2", "2.nef", "3.dng"):
+        save(tmp_path / "a" / "preview.tif")
+        (tmp_path / "a" / "preview.tif").rename(tmp_path / "a" / name)
+    splits = opened(tmp_path)
+    assert all(name.endswith(".png") for name in names(splits.train))
+    number, text = notes(splits)["other_files"]
+    assert number == 3 and "1 .cr2 (raw: export them as JPEG)" in text
+
+
+def test_a_link_out_of_the_folder_to_one_around_it_is_a_loop(tmp_path):
+    class_folders(tmp_path / "others" / "mine", "a", "b")
+    save(tmp_path / "others" / "foreign.png")
+    (tmp_path / "others" / "mine" / "a" / "up").symlink_to(tmp_path / "others")
+    splits = opened(tmp_path / "others" / "mine")
+    assert splits.train.num_examples + splits.evaluation.num_examples == 20
+
+
+@pytest.mark.parametrize("split", ["test", "val", "Testing"])
+def test_a_split_folder_alone_is_no_class(tmp_path, split):
+    class_folders(tmp_path / split, "a", "b")
+    splits = opened(tmp_path)
+    assert splits.train.class_names == ("a", "b") and splits.train.labelled
+    assert (splits.train.num_examples, splits.evaluation.num_examples) == (16, 4)
+
+
+@pytest.mark.parametrize("others", [(), ("a", "b")])
+def test_the_split_that_is_trained_on_is_not_evaluated_on(tmp_path, others):
+    for name in ("test", *("val" for _ in others[:1])):
+        class_folders(tmp_path / name, "a", "b")
+    splits = opened(tmp_path, train_split="test")
+    trained, evaluated = names(splits.train), names(splits.evaluation)
+    assert len(evaluated) == (20 if others else 4) and not set(trained) & set(evaluated)
+    refuses("--eval_split: .* beside test/", tmp_path, train_split="test", eval_split="test")
+
+
+def test_several_names_that_are_no_files_are_counted_in_the_plural(tmp_path):
+    class_folders(tmp_path, "a", "b")
+    for name in ("x.png", "y.png"):
+        (tmp_path / "a" / name).symlink_to("nowhere")
+    assert notes(opened(tmp_path))["not_regular"] == (
+        2, "2 names of neither a file nor a folder that can be read: a/x.png, a/y.png"
+    )  # fmt: skip
+
+
 # --- fingerprint --------------------------------------------------------------------------
 
 
