@@ -23,8 +23,9 @@ class Note(NamedTuple):
 
     Attributes:
         kind: outside_splits, other_files, unlabelled, unreadable_folders, not_regular,
-            run_directories, unlabelled_split, one_folder or code_folder; of rows of embeddings:
-            no_row, unusable_row, second_row or other_row.
+            run_directories, unlabelled_split, one_folder, code_folder, class_not_evaluated or
+            class_not_trained; of rows of embeddings:
+            no_row, unusable_row, second_row, other_row or other_file.
         number: of images, files, folders or rows.
         text: a sentence.
     """

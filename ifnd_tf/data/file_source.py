@@ -44,6 +44,11 @@ class FileSource(Source):
         """The file's path, as the operating system wants it."""
         return self._start + self._paths[index]
 
+    @property
+    def sizes(self) -> np.ndarray:
+        """See `Source.sizes`."""
+        return np.array([_size(self.path(i)) for i in range(self.num_examples)], np.int64)
+
     def fetch(self, index: tf.Tensor) -> tf.Tensor:
         """The file's bytes."""
         return tf.io.read_file(os.fsencode(self._start) + self._paths.look_up(index))
@@ -52,3 +57,10 @@ class FileSource(Source):
         """See `Source.limit`."""
         super().limit(indices)
         self._paths = self._paths.take(indices)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except (OSError, ValueError):
+        return -1

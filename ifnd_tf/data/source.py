@@ -143,6 +143,11 @@ class Source:
         """The path or id of an example, for people, in one line."""
         raise NotImplementedError
 
+    @property
+    def sizes(self) -> np.ndarray:
+        """int64 `[N]`: bytes of each example's file, -1 where there is none on this disk."""
+        return np.full(self.num_examples, -1, np.int64)
+
     def decode(self, image: tf.Tensor) -> tf.Tensor:
         """uint8 `[H, W, 3]` of an image that `fetch` or `stream` gave."""
         return as_pixels(image, self.decoding)

@@ -98,7 +98,8 @@ def _rows(run: Run, flags: list[str], path: str) -> Rows:
         return _embedded(run, flags[0], path)
     names, others = _names(source), _names(run.splits.evaluation)
     with run.progress.phase(f"reading {path}"):
-        rows = embedding_file.read(" and --".join(flags), path, names, source.readable, others)
+        flag = " and --".join(flags)
+        rows = embedding_file.read(flag, path, names, source.readable, others, source.sizes)
     run.note_rows(rows.notes)
     return rows
 

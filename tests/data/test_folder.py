@@ -401,6 +401,19 @@ def test_several_names_that_are_no_files_are_counted_in_the_plural(tmp_path):
     )  # fmt: skip
 
 
+def test_classes_that_one_of_the_two_parts_lacks_are_named(tmp_path):
+    class_folders(tmp_path / "held", "a", "b")
+    save(tmp_path / "held" / "rare" / "1.png")
+    number, text = notes(opened(tmp_path / "held"))["class_not_evaluated"]
+    assert number == 1 and text.startswith("1 class without an image held out")
+    assert text.endswith(": rare")
+    class_folders(tmp_path / "split" / "train", "a", "b")
+    class_folders(tmp_path / "split" / "test", "a", "b", "new\nname")
+    found = notes(opened(tmp_path / "split"))
+    assert list(found) == ["class_not_trained"]
+    assert found["class_not_trained"][1].endswith(r"counts as wrong: new\nname")
+
+
 # --- fingerprint --------------------------------------------------------------------------
 
 
