@@ -30,6 +30,8 @@ _CODE = {
     ".py", ".ipynb", ".js", ".ts", ".c", ".cc", ".cpp", ".h", ".java", ".go", ".rs", ".rb", ".sh",
 }  # fmt: skip
 _CODE_SHARE = 0.1
+# Of files that are not read, those that are named.
+_KINDS = 8
 # Images between two calls of `progress`.
 _BETWEEN_COUNTS = 1000
 # Of a folder that holds a run of ours, whose pictures are no data.
@@ -188,12 +190,13 @@ class _Walk:
     def others_text(self) -> str:
         """The files that are no images, by extension."""
         texts = []
-        for extension, count in self.others.most_common(8):
+        for extension, count in self.others.most_common(_KINDS):
             package = missing_plugin(FORMAT_BY_EXTENSION.get(extension, ""))
             hint = f" (pip install {package})" if package else ""
             hint = " (raw: export them as JPEG)" if extension in RAW else hint
             texts.append(f"{count:,} {extension or 'without extension'}{hint}")
-        return ", ".join(texts)
+        rest = self.others.total() - sum(count for _, count in self.others.most_common(_KINDS))
+        return ", ".join([*texts, *([f"{rest:,} of other kinds"] if rest else [])])
 
     def notes(self) -> Iterator[Note]:
         """The files and folders that are not used, by kind."""

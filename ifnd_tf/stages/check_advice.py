@@ -74,7 +74,7 @@ def training(config: Config, num_examples: int, steps: int) -> Iterator[str]:
     total = config.epochs * steps
     if num_examples < _FEWEST_IMAGES:
         yield (
-            f"{counted(num_examples, 'image')} of your own are few to learn from, however long; an "
+            f"{counted(num_examples, 'image')} are few to learn from, however long; an "
             "encoder that others have trained embeds them at once: --mode=embed --init_from=, or "
             "--saved_model="
         )

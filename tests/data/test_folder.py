@@ -392,6 +392,15 @@ def test_the_split_that_is_trained_on_is_not_evaluated_on(tmp_path, others):
     refuses("--eval_split: .* beside test/", tmp_path, train_split="test", eval_split="test")
 
 
+def test_files_of_many_kinds_are_all_counted(tmp_path):
+    class_folders(tmp_path, "a", "b")
+    for number in range(10):
+        (tmp_path / "a" / f"x.kind{number}").write_text("no image")
+    number, text = notes(opened(tmp_path))["other_files"]
+    assert number == 10 and text.startswith("10 files not read: 1 .kind")
+    assert text.endswith(", 2 of other kinds")
+
+
 def test_several_names_that_are_no_files_are_counted_in_the_plural(tmp_path):
     class_folders(tmp_path, "a", "b")
     for name in ("x.png", "y.png"):
