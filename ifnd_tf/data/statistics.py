@@ -52,7 +52,7 @@ def image_statistics(source: Source, count: int = 256) -> ImageStatistics:
         gray += bool((image[..., :1] == image).all())
         plain += bool(_moments(found.sum(axis=0))[1] < _NO_VARIANCE)
         wide += isinstance(stored, bytes) and more_than_eight_bits(stored)
-        seen.add((image.shape, hashlib.sha256(np.ascontiguousarray(image)).digest()))
+        seen.add((image.shape, hashlib.sha256(image.tobytes()).digest()))
     mean, spread = _moments(levels)
     heights, widths = np.array(sizes).T
     return ImageStatistics(
