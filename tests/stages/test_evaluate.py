@@ -130,7 +130,10 @@ def test_a_saved_model_without_finite_features_is_named(foreign, tmp_path, capsy
     ("arguments", "message"),
     [
         (["--saved_model={foreign}"], "--saved_model_signature: expected one that .* It has: look"),
-        (["--saved_model={foreign}", "--saved_model_signature=look"], "_output: .* It has: broken, out"),
+        (
+            ["--saved_model={foreign}", "--saved_model_signature=look"],
+            "_output: .* It has: broken, out",
+        ),
         (["--saved_model=nowhere"], "--saved_model: expected the directory of a SavedModel"),
         (["--saved_model={foreign}", "--mode=train"], "expected --mode=embed or evaluate"),
         (["--saved_model={foreign}", "--protocols=finetune"], "expected protocols on frozen"),
