@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.config import Config
-from ifnd_tf.data.source import host_constant
+from ifnd_tf.data.host_memory import host_constant
 from ifnd_tf.models.teacher import DTYPE, Teacher
 
 

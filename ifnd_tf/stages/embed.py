@@ -118,7 +118,8 @@ def _embedded(
     """Columns with a row for each image that was read, and the sources of the rows.
 
     Returns:
-        The columns "path": text, the file's path or the example's id; "split": train or
+        The columns "path": text, the file's path or the example's id; "size": int64, the
+        file's bytes, -1 where there is none; "split": train or
         evaluation; "label": int32, -1 where unknown; "features" float32 `[N, F]`; "embedding"
         float32 `[N, D]`, of unit length; "fingerprint": int64, see `duplicates.fingerprint`;
         "thumbnail": uint8 `[N, s, s, 3]`. Then each part's source and the indices that were read.
@@ -144,7 +145,7 @@ def _embedded(
                 seen &= found["features"].any(axis=1)
             seen, start = np.flatnonzero(seen), end
             paths = np.array([source.describe(int(i)) for i in seen])
-            columns = {"path": paths, "split": np.full(len(seen), name)}
+            columns = {"path": paths, "size": source.sizes[seen], "split": np.full(len(seen), name)}
             parts.append(columns | {key: value[seen] for key, value in found.items()})
             rows.append((source, seen))
     table = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}

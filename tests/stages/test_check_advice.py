@@ -47,6 +47,7 @@ def test_views_and_first_layers(settings, short, words):
         ({"backbone": "resnet50", "epochs": 200}, 2000, 30, "large for 2,000 images; resnet18"),
         ({"framework": "simclr", "epochs": 200}, 2000, 30, "negatives, 62 here"),
         ({"epochs": 10}, 2000, 30, "--epochs=34"),
+        ({"epochs": 10}, 20, 2, "20 images are few to learn from, however long; an encoder that"),
         ({"batch_size": 64, "learning_rate": 0.06}, 200, 3,
          "--batch_size=32 --learning_rate=0.03 --queue_size=auto"),
         ({"backbone": "resnet18", "epochs": 100}, 2000, 30, ""),

@@ -89,7 +89,7 @@ class Pixels(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 3], tf.float32, name="x")])
     def look(self, x):
-        return {"out": tf.reshape(x, [-1, 8 * 8 * 3])}
+        return {"out": tf.reshape(x, [-1, 8 * 8 * 3]), "broken": tf.math.log(x[:, 4, 4] - 0.5)}
 
 
 @pytest.fixture(scope="module")
@@ -118,11 +118,25 @@ def test_any_saved_model_is_evaluated_in_a_directory_of_its_own(foreign, tmp_pat
     assert "holds a run with other flags: --saved_model" in capsys.readouterr().err
 
 
+def test_a_saved_model_without_finite_features_is_named(foreign, tmp_path, capsys):
+    arguments = [
+        *FLAGS, "--mode=evaluate", "--protocols=knn", f"--saved_model={foreign}",
+        "--saved_model_signature=look", "--saved_model_output=broken", f"--workdir={tmp_path}",
+    ]  # fmt: skip
+    assert main.main(arguments) == 1
+    error = capsys.readouterr().err
+    assert f"--saved_model={foreign}: expected finite features" in error
+    assert error.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--saved_model={foreign}"], "--saved_model_signature: expected one that .* It has: look"),
-        (["--saved_model={foreign}", "--saved_model_signature=look"], "_output: .* It has: out"),
+        (
+            ["--saved_model={foreign}", "--saved_model_signature=look"],
+            "_output: .* It has: broken, out",
+        ),
         (["--saved_model=nowhere"], "--saved_model: expected the directory of a SavedModel"),
         (["--saved_model={foreign}", "--mode=train"], "expected --mode=embed or evaluate"),
         (["--saved_model={foreign}", "--protocols=finetune"], "expected protocols on frozen"),

@@ -72,7 +72,7 @@ def test_a_run_goes_on_with_the_data_it_was_begun_with_alone(photos, tmp_path):
     )
     stream = io.StringIO()
     run = tiny.run(config, make_strategy("default"), Progress(stream))
-    run.directory.write("data.tsv.gz", run.splits.train.contents.pack())
+    run.directory.write("data.tsv.gz", run.splits.train.contents.packed)
     assert "note: 1 file not read: 1 .txt\n" in stream.getvalue()
     checkpoint = same_data("photos", run.splits.train.contents).get_state()
     _ = tiny.run(config, make_strategy("default")).splits  # the same: continues
