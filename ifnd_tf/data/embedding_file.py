@@ -123,24 +123,12 @@ def read(
     keys, values, by_path, stored = embedding_columns.table(flag, path)
     shown = [text.decode() if isinstance(text, bytes) else str(text) for text in keys.tolist()]
     place = _by_path(shown, names) if by_path else _by_index(keys, len(names))
-    if len(several := np.flatnonzero(place == _SEVERAL)):
-        raise UserError(
-            f"--{flag}={path}: expected paths that tell the images apart. Received: "
-            f"{named([shown[several[0]]])}, in which several images' paths end; make the paths "
-            "relative to the data set's folder."
-        )
-    if not np.any(place >= 0):
-        raise UserError(
-            f"--{flag}={path}: expected rows of the images, such as {named(names[:2])}. "
-            f"Received: {counted(len(shown), 'row')} of others, such as {named(shown[:2])}; make "
-            "the paths relative to the data set's folder."
-        )
+    _check_placed(f"--{flag}={path}", place, shown, names)
     foreign = _of_other_files(place, stored, sizes)
-    if np.any(foreign) and not np.any((place >= 0) & ~foreign):
+    if np.any(foreign) and np.all(foreign[place >= 0]):
         raise UserError(
             f"--{flag}={path}: expected rows of these images. Received: rows of files of the same "
-            f"names and other sizes, such as {named([shown[np.argmax(foreign)]])}: another data "
-            "set, or images that were changed; embed these."
+            f"names and other sizes, such as {named([shown[np.argmax(foreign)]])}; embed these."
         )
     place[foreign] = _NONE
     points = np.zeros([len(names), values.shape[1]], np.float32)
@@ -168,6 +156,24 @@ def read(
          np.flatnonzero(foreign)),
     )  # fmt: skip
     return Rows(points, identity(path), tuple(_notes(f"--{flag}={path}", kinds)))
+
+
+def _check_placed(
+    given: str, place: np.ndarray, shown: Sequence[str], names: Sequence[str]
+) -> None:
+    """Raises `UserError` if a row is of several examples, or none is of any."""
+    if len(several := np.flatnonzero(place == _SEVERAL)):
+        raise UserError(
+            f"{given}: expected paths that tell the images apart. Received: "
+            f"{named([shown[several[0]]])}, in which several images' paths end; make the paths "
+            "relative to the data set's folder."
+        )
+    if not np.any(place >= 0):
+        raise UserError(
+            f"{given}: expected rows of the images, such as {named(names[:2])}. "
+            f"Received: {counted(len(shown), 'row')} of others, such as {named(shown[:2])}; make "
+            "the paths relative to the data set's folder."
+        )
 
 
 def _of_other_files(place: np.ndarray, stored: np.ndarray, sizes: np.ndarray | None) -> np.ndarray:

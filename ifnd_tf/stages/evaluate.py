@@ -149,8 +149,7 @@ def _embedded(run: Run, name: str, function: Callable, splits: Splits) -> Output
             finite = np.isfinite(found["features"]).all(axis=1)
             require(f"--saved_model={run.config.saved_model}", finite | ~found[SEEN])
         parts.append(found)
-    train, test = parts
-    return train, test
+    return parts[0], parts[1]
 
 
 def _knn(config: Config, outputs: Outputs) -> dict[str, float]:
