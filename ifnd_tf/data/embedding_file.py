@@ -127,8 +127,8 @@ def read(
     foreign = _of_other_files(place, stored, sizes)
     if np.any(foreign) and np.all(foreign[place >= 0]):
         raise UserError(
-            f"--{flag}={path}: expected rows of these images. Received: rows of files of the same "
-            f"names and other sizes, such as {named([shown[np.argmax(foreign)]])}; embed these."
+            f"--{flag}={path}: expected rows of these images. Received: rows of the same names and "
+            f"other sizes, such as {named([shown[np.argmax(foreign)]])}: of another data set."
         )
     place[foreign] = _NONE
     points = np.zeros([len(names), values.shape[1]], np.float32)

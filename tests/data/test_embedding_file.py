@@ -121,7 +121,7 @@ def test_rows_of_other_files_of_the_same_names_are_told_by_their_size(tmp_path, 
         found.notes[1].text
     )
     path = write(tmp_path / name, VALUES[:2], path=["a/0.jpg", "a/1.jpg"], size=[10, 11])
-    with pytest.raises(UserError, match="same names and other sizes, such as a/0.jpg: another"):
+    with pytest.raises(UserError, match="same names and other sizes, such as a/0.jpg: of another"):
         read_with([7, 8, 9, 9])
     write(tmp_path / name, VALUES[:2], path=["a/0.jpg", "a/1.jpg"], size=[0.5, 1.5])
     with pytest.raises(UserError, match="size of shape .2. and type float64"):
