@@ -23,6 +23,7 @@ from benchmarks.memory import peak_growth
 from benchmarks.rows import Row, in_turn, row, seconds
 from ifnd_tf.config import treatments
 from ifnd_tf.models.loss import LossSettings, label_info_nce
+from ifnd_tf.models.rule import RuleInputs
 from ifnd_tf.models.treatments import rules
 from ifnd_tf.stages import build
 
@@ -79,7 +80,7 @@ def loss(batch: int, queue: int, treatment: str) -> Callable[[], Any]:
             of_each = tuple(tf.gather(known, rows, axis=1) for rows in indices)
             settings = (_SETTINGS | _OTHERS).get(treatment, LossSettings())
             similar = None
-            vectors = (keys, negatives) if settings.needs("embeddings") else None
+            vectors = (keys, negatives) if settings.needs("embeddings") else ()
             if settings.needs("key_similarities"):
                 similar = tf.matmul(keys, negatives, transpose_b=True)
             state = {
@@ -87,10 +88,10 @@ def loss(batch: int, queue: int, treatment: str) -> Callable[[], Any]:
                 for rule in settings.rules
                 for name, first in rule.state.items()
             }
+            inputs = RuleInputs(state, similar, vectors, tf.gather(confidence, queued, axis=1), 1)
             found = label_info_nce(
-                positive, logits, queued >= 0, indices, of_each, settings, similar, 1, state,
-                None, vectors, tf.gather(confidence, queued, axis=1),
-            )  # fmt: skip
+                positive, logits, queued >= 0, indices, of_each, settings, inputs
+            )
             total = tf.reduce_mean(found.per_anchor)
         return tape.gradient(total, anchors)
 

@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from ifnd_tf.command_line import parse_flagfile
 from ifnd_tf.config import Config, flagfile, kept
-from ifnd_tf.distribute import strategies
 from ifnd_tf.errors import UserError, did_you_mean
 from ifnd_tf.run.progress import Progress
 from ifnd_tf.run.records import RunReader
+from ifnd_tf.stages import build_strategy
 from ifnd_tf.stages.modes import run_stages
 from ifnd_tf.stages.run import Run
 
@@ -129,10 +129,8 @@ def _run(
 
 def _started(config: Config, strategy: tf.distribute.Strategy | None, verbose: bool) -> Run:
     """A run whose stages are done."""
-    if strategy is None:
-        strategy = strategies.make_strategy(
-            config.strategy, tpu=config.tpu, worker_timeout_seconds=config.worker_timeout_seconds
-        )
+    # Determinism is the caller's choice: it holds for the whole process.
+    strategy = strategy or build_strategy.strategy(dataclasses.replace(config, deterministic=False))
     run = Run(config, strategy, None if verbose else Progress(enabled=False))
     run_stages(run)
     return run

@@ -13,6 +13,7 @@ from types import FrameType
 
 from absl import flags, logging
 
+from ifnd_tf import __version__
 from ifnd_tf.config import Config, flagfile, free_flags, help_text, kept
 from ifnd_tf.config.combinations import train_first
 from ifnd_tf.data import dataset_name, embedding_file
@@ -52,8 +53,11 @@ def parse(arguments: list[str]) -> Config | None:
     """
     arguments = flagfile.expand(arguments)
     for argument in arguments:
-        if argument.startswith(("--help=", "-help=")):
+        if argument.startswith(("--help=", "-help=", "-h=")):
             print(help_text.one(argument.partition("=")[2]))
+            return None
+        if argument == "--version":
+            print(f"ifnd {__version__}")
             return None
     values = define_flags()
     try:
@@ -161,7 +165,9 @@ def _check_data_and_run(config: Config) -> None:
     if "://" in config.run_path:
         return
     needs_run = {"evaluate", "export", "embed", "report"} & set(config.stages)
-    own = "train" in config.stages or config.saved_model or config.embeddings or config.init_from
+    own = "train" in config.stages or config.saved_model or config.embeddings
+    if "embed" in config.stages and (config.init_from != "auto" or pretrained.in_keras_cache()):
+        own = own or config.init_from
     if needs_run and not own and not os.path.isdir(config.run_path):
         raise UserError(
             f"--workdir: expected the directory of a run with a checkpoint. Received: "
@@ -228,22 +234,15 @@ def execute(config: Config) -> None:
     with Progress(enabled=sys.stdout.isatty()).phase("starting TensorFlow"), quiet_start():
         import tensorflow as tf
 
-        from ifnd_tf.distribute import strategies
         from ifnd_tf.report.summary import summary
+        from ifnd_tf.stages import build_strategy
         from ifnd_tf.stages.modes import run_stages
         from ifnd_tf.stages.run import Run
 
         # Each run, detector and evaluation traces graphs of its own, of which TensorFlow warns.
         tf.get_logger().setLevel("ERROR")
         logging.set_verbosity(logging.ERROR)  # tfds warns of itself
-        strategy = strategies.make_strategy(
-            config.strategy,
-            tpu=config.tpu,
-            deterministic=config.deterministic,
-            worker_timeout_seconds=config.worker_timeout_seconds,
-        )
-    if config.strategy == "multiworker" or "TF_CONFIG" in os.environ:
-        strategies.check_same_settings(strategy, dataclasses.asdict(config))
+        strategy = build_strategy.strategy(config)
     run = Run(config, strategy)
     run_stages(run)
     if config.stages != ("check",):

@@ -20,8 +20,11 @@ class NonFinite(UserError):
     """A number became NaN or infinite: training has diverged. Its last checkpoint is still good."""
 
 
-class Stopped(Exception):
+class Stopped(BaseException):
     """A signal ended the run; the same command continues from its last checkpoint.
+
+    No `Exception`, as KeyboardInterrupt is none: TensorFlow, while it traces a function, and
+    callers who expect any error of a library, would make another error of it.
 
     Args:
         number: of the signal.

@@ -1,4 +1,4 @@
-"""Runs a lowered run on the device that JAX finds; the same command continues a stopped run.
+"""Runs a lowered run on the devices that JAX finds; the same command continues a stopped run.
 
     python -m jax_runner DIR --data=FILE.npz --workdir=runs/NAME --minutes=9
     python DIR/run.pyz DIR --data=FILE.npz ...         # the same, where this project is not
@@ -30,7 +30,11 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
         "--minutes", type=float, help="stop in time, to continue later; default: never"
     )
     parser.add_argument(
-        "--memory_gigabytes", type=float, help="what the device has; default: as much as it says"
+        "--devices",
+        help="numbers of the local devices, such as 4,5,6,7; default: the first",
+    )
+    parser.add_argument(
+        "--memory_gigabytes", type=float, help="what a device has; default: as much as it says"
     )
     parser.add_argument("--losses", type=Path, help="write the running mean loss of each step")
     return parser.parse_args(arguments)
@@ -55,6 +59,7 @@ def main(arguments: list[str]) -> int:
             workdir=options.workdir,
             epochs=options.epochs,
             minutes=options.minutes,
+            devices=options.devices,
             memory_bytes=None if memory is None else memory * 1e9,
             losses=options.losses,
             started=started,

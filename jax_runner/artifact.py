@@ -1,9 +1,8 @@
 """A lowered run's folder, read: manifest, first state, and programs that JAX compiles."""
 
-import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import math
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from ifnd_tf.errors import UserError
+from jax_runner.compiled import Compiled
+from jax_runner.devices import Devices
 
 # Version of the folder's layout.
-FORMAT = 2
+FORMAT = 3
 
 LABEL_SUBSETS = "label_subsets.npz"
-
-State = list[Any]
 
 
 class Artifact:
@@ -54,15 +53,28 @@ class Artifact:
     def __contains__(self, name: str) -> bool:
         return name in self.manifest["programs"]
 
+    @property
+    def num_devices(self) -> int:
+        """R, the devices that run a program together."""
+        return self.manifest["devices"]
+
     def first_state(self) -> list[np.ndarray]:
-        """The variables before the first step."""
+        """The variables before the first step; of a sharded one the rows of all devices."""
         with np.load(self.folder / self.manifest["initial"]) as stored:
-            return [
+            values = [
                 stored[entry["stored"]]
                 if "stored" in entry
                 else np.full(entry["shape"], entry["fill"], entry["dtype"])
                 for entry in self.manifest["state"]
             ]
+        return [
+            np.concatenate([value] * self.num_devices) if sharded else value
+            for value, sharded in zip(values, self.sharded_state(), strict=True)
+        ]
+
+    def sharded_state(self) -> list[bool]:
+        """Of each variable, whether each device has rows of its own."""
+        return [entry.get("sharded", False) for entry in self.manifest["state"]]
 
     def label_subsets(self) -> dict[str, np.ndarray]:
         """Rows of the training images [subsets, n] that few_labels shows, by the share's name."""
@@ -72,23 +84,19 @@ class Artifact:
         with np.load(path) as stored:
             return dict(stored.items())
 
-    def compile(self, name: str, memory_bytes: float | None = None) -> "Compiled":
-        """One program, compiled for the default device; once for all artifacts that hold it.
-
-        Args:
-            name: of the program.
-            memory_bytes: what the device has; None: as much as it says.
+    def compile(self, name: str, devices: Devices) -> Compiled:
+        """One program, compiled for some devices; once for all artifacts that hold it.
 
         Raises:
-            UserError: the file is not the manifest's, or the device has too little memory.
+            UserError: the file is not the manifest's, or a device has too little memory.
         """
-        return self.compile_ahead(name, memory_bytes).result()
+        return self.compile_ahead(name, devices).result()
 
-    def compile_ahead(self, name: str, memory_bytes: float | None = None) -> "Future[Compiled]":
+    def compile_ahead(self, name: str, devices: Devices) -> Future[Compiled]:
         """Begins to compile a program, beside others; see `compile`."""
         described = self.manifest["programs"][name]
         # Equal programs may find their variables at other numbers.
-        key = json.dumps(described)
+        key = json.dumps(described), devices
         if key not in _compiled:
             path = self.folder / f"{name}.vhlo"
             content = path.read_bytes() if path.exists() else b""
@@ -97,8 +105,16 @@ class Artifact:
                     f"{path}: expected the program that the manifest names. Received: "
                     f"{'another' if content else 'no'} file; lower the run again."
                 )
-            _compiled[key] = _compilers.submit(Compiled, name, content, described, memory_bytes)
+            _compiled[key] = _compilers.submit(
+                Compiled, name, content, described, devices, self._image_bytes()
+            )
         return _compiled[key]
+
+    def _image_bytes(self) -> int:
+        """What the images take of each device's memory."""
+        data = self.manifest.get("data", {"train": 0, "test": 0, "height": 0, "width": 0})
+        rows = sum(math.ceil(data[part] / self.num_devices) for part in ("train", "test"))
+        return rows * data["height"] * data["width"] * 3
 
 
 def artifacts_in(folder: Path) -> list[Artifact]:
@@ -115,88 +131,4 @@ def artifacts_in(folder: Path) -> list[Artifact]:
 
 # Programs of this process, by their description. Most of a program's compilation runs on one core.
 _compilers = ThreadPoolExecutor(8)
-_compiled: dict[str, "Future[Compiled]"] = {}
-
-
-class Compiled:
-    """A program on the device.
-
-    Args:
-        name: for messages.
-        content: portable StableHLO.
-        described: its inputs and outputs, from the manifest.
-        memory_bytes: see `Artifact.compile`.
-    """
-
-    def __init__(
-        self, name: str, content: bytes, described: Mapping[str, Any], memory_bytes: float | None
-    ):
-        import jax
-
-        self.inputs, self._outputs = described["inputs"], described["outputs"]
-        specs = [jax.ShapeDtypeStruct(e["shape"], _dtype(e["dtype"])) for e in self.inputs]
-        changed = {e["state"] for e in self._outputs if "state" in e}
-        # What the program writes anew is overwritten in place.
-        donated = [i for i, e in enumerate(self.inputs) if e.get("state") in changed]
-        function = _callable(content, specs, self._outputs)
-        self._compiled = (
-            jax.jit(function, donate_argnums=donated, keep_unused=True).lower(*specs).compile()
-        )
-        _check_memory(name, self._compiled, memory_bytes)
-
-    def __call__(self, state: State, **arguments: Any) -> dict[str, Any]:
-        """Runs once; new values of variables replace those in `state`."""
-        values = [state[e["state"]] if "state" in e else arguments[e["name"]] for e in self.inputs]
-        results = {}
-        for entry, value in zip(self._outputs, self._compiled(*values), strict=True):
-            if "state" in entry:
-                state[entry["state"]] = value
-            else:
-                results[entry["name"]] = value
-        return results
-
-
-def _dtype(name: str) -> Any:
-    import jax.numpy as jnp
-
-    return jnp.dtype(name)
-
-
-def _callable(content: bytes, specs: list[Any], outputs: list[dict[str, Any]]) -> Callable:
-    """Portable StableHLO as a function of JAX.
-
-    `jax.export` reads such programs, if JAX exported them. So one is exported that has these
-    inputs and outputs and does nothing, and its program replaced: `Exported` is a dataclass.
-    """
-    import jax
-    import jax.numpy as jnp
-    from jax import export
-
-    def stand_in(*_: Any) -> list[Any]:
-        return [jnp.zeros(e["shape"], _dtype(e["dtype"])) for e in outputs]
-
-    exported = export.export(jax.jit(stand_in, keep_unused=True))(*specs)
-    return dataclasses.replace(exported, mlir_module_serialized=content).call
-
-
-def _check_memory(name: str, compiled: Any, memory_bytes: float | None) -> None:
-    import jax
-
-    analysis = compiled.memory_analysis()
-    if analysis is None:
-        return
-    needed = (
-        analysis.argument_size_in_bytes
-        + analysis.output_size_in_bytes
-        + analysis.temp_size_in_bytes
-        - analysis.alias_size_in_bytes
-    )
-    device = jax.devices()[0]
-    if memory_bytes is None:
-        memory_bytes = (device.memory_stats() or {}).get("bytes_limit")
-    if memory_bytes is not None and needed > memory_bytes:
-        raise UserError(
-            f"expected a device with {needed / 1e9:.2f} GB for the program {name!r}. Received: "
-            f"{memory_bytes / 1e9:.2f} GB on {device.device_kind}; lower the run again with a "
-            "smaller --batch_size."
-        )
+_compiled: dict[tuple[str, Devices], Future[Compiled]] = {}

@@ -8,7 +8,9 @@ import numpy as np
 
 from ifnd_tf.detection import metrics, pseudo_labels
 from ifnd_tf.errors import UserError
-from jax_runner.artifact import Artifact, Compiled, State
+from jax_runner.artifact import Artifact
+from jax_runner.compiled import Compiled, State
+from jax_runner.devices import join
 from jax_runner.images import Images
 from jax_runner.run_directory import RunDirectory
 
@@ -57,9 +59,9 @@ class Refresh:
             order = np.random.default_rng(settings["seed"]).permutation(labels.shape[1])
             labels, confidence = labels[:, order], confidence[:, order]
         place = self._manifest["labels"]
-        before, state[place] = np.asarray(state[place]), labels
+        before, state[place] = np.asarray(state[place]), self._data.devices.put(labels)
         if self._manifest.get("confidence") is not None:
-            state[self._manifest["confidence"]] = confidence
+            state[self._manifest["confidence"]] = self._data.devices.put(confidence)
         return self._report(epoch, rate, before, labels, confidence, statistics)
 
     def _found(
@@ -90,7 +92,7 @@ class Refresh:
         return np.stack(labels), np.stack([level["confidence"] for level in levels]), statistics
 
     def _points(self, state: State) -> tuple[Any, Any]:
-        """All embeddings [N, D] and their examples [N], on the device."""
+        """All embeddings [R n, D] and their examples [R n], -1 for none, where they are made."""
         import jax.numpy as jnp
 
         program, count = self._program("embed"), len(self._data.labels)
@@ -99,10 +101,11 @@ class Refresh:
             points, index = found["points"], found["index"]
         else:
             size = self._manifest["settings"]["batch_size"]
-            parts = [program(state, images=b)["points"] for b in self._data.batches(size)]
-            points = jnp.concatenate(parts)[:count]
-            index = jnp.arange(count, dtype=jnp.int32)
-        bad = count - int(jnp.isfinite(points).all(axis=1).sum())
+            parts = [program(state, images=b)["points"] for b in self._data.own_batches(size)]
+            devices, rows = self._data.devices, np.arange(len(self._data.pixels), dtype=np.int32)
+            points = join(devices, parts, len(rows) // len(devices))
+            index = devices.put(np.where(rows < count, rows, -1), sharded=True)
+        bad = int((~jnp.isfinite(points).all(axis=1) & (index >= 0)).sum())
         if bad:
             raise UserError(
                 f"expected finite embeddings. Received: {bad} of {count} examples with NaN or "
@@ -119,6 +122,8 @@ class Refresh:
         found = self._program(f"kmeans_{name}")(state, **given, centroids=self.centroids[name])
         centroids = found.pop("centroids")
         level = {key: np.asarray(value) for key, value in found.items()}
+        for key in ("assignments", "confidence"):
+            level[key] = level[key][: len(self._data.labels)]
         if level["counts"].any():
             self.centroids[name] = centroids
         else:  # kept keys before the first step: centroids of nothing are no place to start from

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from jax_runner.artifact import Artifact, Compiled, State
+from jax_runner.artifact import Artifact
+from jax_runner.compiled import Compiled, State
 from jax_runner.images import Images
 from jax_runner.probe import few_labels, linear_probe
 
@@ -29,9 +30,7 @@ def nearest_neighbours(
     Yields:
         ("knn_top1", share in [0, 1]) and, with more than five classes, ("knn_top5", share).
     """
-    import jax
-
-    memory, labels = jax.device_put(train[0]), jax.device_put(train[1])
+    memory, labels = (program.devices.put(value) for value in train)
     size = next(e["shape"][0] for e in program.inputs if e["name"] == "truth")
     ranks = []
     for start in range(0, len(test[1]), size):

@@ -1,6 +1,5 @@
-"""The data set as one file, and on the device for the whole run."""
+"""The data set as one file, and on the devices for the whole run."""
 
-import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,53 +7,63 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ifnd_tf.errors import UserError
+from jax_runner.devices import Devices, taking
 
 
 class Images(NamedTuple):
-    """Some images on the device, their labels on the host.
+    """N images, dealt out to the devices, and their labels on the host.
 
     Attributes:
-        pixels: uint8 [n, H, W, 3].
-        labels: int32 [n], -1 where unknown.
+        pixels: uint8 [R n, H, W, 3], sharded; see `Devices`.
+        labels: int32 [N], -1 where unknown.
+        devices: which hold them.
     """
 
     pixels: Any
     labels: np.ndarray
+    devices: Devices
+
+    def take(self, rows: np.ndarray) -> Any:
+        """The pixels of some rows [B], B a multiple of R: uint8 [B, H, W, 3], sharded."""
+        rows = self.devices.put(rows.astype(np.int32), sharded=True)
+        return taking(self.devices)(self.pixels, rows)
 
     def batches(self, size: int, rows: np.ndarray | None = None) -> Iterator[Any]:
         """The pixels of all rows, or of some, `size` at a time; the last ones repeat the last row.
 
         Yields:
-            uint8 [size, H, W, 3] on the device.
+            uint8 [size, H, W, 3], sharded.
         """
         rows = np.arange(len(self.labels)) if rows is None else rows
         for start in range(0, len(rows), size):
             places = np.minimum(np.arange(start, start + size), len(rows) - 1)
-            yield _taken()(self.pixels, rows[places])
+            yield self.take(rows[places])
+
+    def own_batches(self, size: int) -> Iterator[Any]:
+        """The pixels of all rows, `size` at a time, each device's own on it, in their order.
+
+        Yields:
+            uint8 [size, H, W, 3], sharded; a device's last rows repeat its last one.
+        """
+        count = len(self.devices)
+        own, each = len(self.pixels) // count, size // count
+        for start in range(0, own, each):
+            places = np.minimum(np.arange(start, start + each), own - 1)
+            yield self.take(np.add.outer(np.arange(count) * own, places).ravel())
 
 
-@functools.cache
-def _taken() -> Any:
-    """Pixels and row numbers -> those rows; compiled once for each shape."""
-    import jax
-    import jax.numpy as jnp
-
-    return jax.jit(lambda pixels, rows: jnp.take(pixels, rows, axis=0))
-
-
-def load(path: Path, sizes: dict[str, int]) -> tuple[Images, Images | None]:
+def load(path: Path, sizes: dict[str, int], devices: Devices) -> tuple[Images, Images | None]:
     """Reads the training images and, if the manifest knows of any, the test images.
 
     Args:
         path: an .npz of `train_images` uint8 [N, H, W, 3], `train_labels` [N], and the same of
             `test_`.
         sizes: the manifest's "data".
+        devices: to deal the images out to.
 
     Raises:
         UserError: the file is not there, or its images are not those the run was lowered for.
     """
-    import jax
-
     if not path.exists():
         raise UserError(
             f"--data: expected a file. Received: {path}, which does not exist; lowering "
@@ -76,5 +85,5 @@ def load(path: Path, sizes: dict[str, int]) -> tuple[Images, Images | None]:
                     f"the run was lowered for. Received: {pixels.dtype} {list(pixels.shape)} and "
                     f"{labels.shape[0]} labels."
                 )
-            found[part] = Images(jax.device_put(pixels), labels.astype(np.int32))
+            found[part] = Images(devices.deal(pixels), labels.astype(np.int32), devices)
     return found["train"], found.get("test")

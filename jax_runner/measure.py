@@ -1,4 +1,4 @@
-"""The device's peak in matrix products, and k-means beside it."""
+"""A device's peak in matrix products, and k-means beside it."""
 
 import time
 from collections.abc import Callable
@@ -8,6 +8,7 @@ import numpy as np
 
 from ifnd_tf.run.progress import Progress
 from jax_runner.artifact import Artifact
+from jax_runner.devices import Devices
 
 
 def _best_seconds(run: Callable[[], Any], repeats: int = 5) -> float:
@@ -43,9 +44,7 @@ def matmul_peak(dtype: str) -> float:
     return best
 
 
-def clustering(
-    artifact: Artifact, progress: Progress, memory_bytes: float | None
-) -> dict[str, float | str]:
+def clustering(artifact: Artifact, progress: Progress, devices: Devices) -> dict[str, float | str]:
     """Times the k-means iteration that `lowering --kmeans` wrote, on random unit vectors.
 
     Returns:
@@ -55,7 +54,7 @@ def clustering(
     import jax
     import jax.numpy as jnp
 
-    program = artifact.compile("kmeans", memory_bytes)
+    program = artifact.compile("kmeans", devices)
     shapes = {e["name"]: e["shape"] for e in program.inputs}
     (count, width), clusters = shapes["points"], shapes["centroids"][0]
 
@@ -64,20 +63,20 @@ def clustering(
         rows = jax.random.normal(key, (count, width), jnp.float32)
         return rows / jnp.linalg.norm(rows, axis=1, keepdims=True)
 
-    points = unit_rows(jax.random.key(0))
-    index = jnp.arange(count, dtype=jnp.int32)
-    start = points[:clusters]
+    rows = unit_rows(jax.random.key(0))
+    points = devices.put(rows, sharded=True)
+    index = devices.put(jnp.arange(count, dtype=jnp.int32), sharded=True)
+    start = devices.put(rows[:clusters])
     seconds = _best_seconds(
         lambda: program([], points=points, index=index, centroids=start)["inertia"], repeats=3
     )
     passes = artifact.manifest["passes"]
-    iteration, peak = seconds / passes, matmul_peak("float32")
+    iteration, peak = seconds / passes, len(devices) * matmul_peak("float32")
     floor = 2.0 * count * clusters * width / peak
-    device = jax.devices()[0].device_kind
     progress.line(
-        f"k-means of {count:,} x {width}, K = {clusters:,}, on {device}: {iteration:.3f} s a pass "
+        f"k-means of {count:,} x {width}, K = {clusters:,}, on {devices}: {iteration:.3f} s a pass "
         f"over the points (an iteration is one; this run made {passes}); its matrix product at "
         f"the measured {peak / 1e12:.1f} TFLOP/s takes {floor:.3f} s: {iteration / floor:.1f} "
         "times the floor"
     )
-    return {"iteration_seconds": iteration, "product_seconds": floor, "device": device}
+    return {"iteration_seconds": iteration, "product_seconds": floor, "device": str(devices)}

@@ -1,4 +1,4 @@
-"""One session at a device: a lowered run, or all of a comparison, until they end or time is up."""
+"""One session on devices: a lowered run, or all of a comparison, until they end or time is up."""
 
 import json
 import statistics
@@ -13,6 +13,7 @@ from ifnd_tf.errors import UserError
 from ifnd_tf.run.progress import Nested, Progress
 from jax_runner import images, measure
 from jax_runner.artifact import Artifact, artifacts_in
+from jax_runner.devices import Devices, chosen
 from jax_runner.run_directory import RunDirectory
 from jax_runner.training import Training, refresh_share
 
@@ -31,7 +32,8 @@ class Session(NamedTuple):
         workdir: of the run, or of the comparison; None: runs/<experiment>.
         epochs: stop after so many; None: all of the run's.
         minutes: stop in time; None: never.
-        memory_bytes: see `Artifact.compile`.
+        devices: numbers of the local devices, such as 4,5,6,7; None: the first.
+        memory_bytes: what each device has; None: as much as it says.
         losses: where to write the running mean loss of each step, or None.
         started: on time.monotonic's clock.
     """
@@ -40,9 +42,14 @@ class Session(NamedTuple):
     workdir: Path | None
     epochs: int | None
     minutes: float | None
+    devices: str | None
     memory_bytes: float | None
     losses: Path | None
     started: float
+
+    def devices_of(self, artifact: Artifact) -> Devices:
+        """Those that an artifact runs on, in this session."""
+        return chosen(self.devices, artifact.num_devices, self.memory_bytes)
 
     def deadline(self) -> float:
         """The time at which the session is over, on time.monotonic's clock."""
@@ -70,7 +77,7 @@ def run_all(folder: Path, session: Session, progress: Progress) -> None:
             _time_clustering(artifact, workdir, session, named(artifact))
     for artifact in runs:
         for name in artifact.manifest["programs"]:
-            artifact.compile_ahead(name, session.memory_bytes)
+            artifact.compile_ahead(name, session.devices_of(artifact))
     for artifact in runs:
         run = RunDirectory(_workdir(artifact, session, alone), artifact)
         if not _go_on(artifact, run, session, named(artifact)):
@@ -93,7 +100,7 @@ def _time_clustering(
     path = workdir / "kmeans.json"
     if path.exists():
         return
-    found = measure.clustering(artifact, progress, session.memory_bytes)
+    found = measure.clustering(artifact, progress, session.devices_of(artifact))
     workdir.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
@@ -110,12 +117,15 @@ def _go_on(artifact: Artifact, run: RunDirectory, session: Session, progress: Pr
     if session.data is None:
         raise UserError("--data: expected FILE.npz. Received: none.")
     begun = time.monotonic()
-    train, test = images.load(session.data, data)
+    devices = session.devices_of(artifact)
+    # What one device alone computes, such as the linear probe.
+    jax.config.update("jax_default_device", devices.all[0])
+    train, test = images.load(session.data, data, devices)
     progress.mirror = lambda text: run.write_status("running", text)
-    training = Training(artifact, train, test, run, progress, session.memory_bytes)
+    training = Training(artifact, train, test, run, progress)
     progress.line(
         f"{settings['experiment']}: {manifest['encoder']} on {data['train']:,} images, "
-        f"{training.steps} steps an epoch, {training.step} steps done, on {_device()}, jax "
+        f"{training.steps} steps an epoch, {training.step} steps done, on {devices}, jax "
         f"{jax.__version__}\n"
         f"loss at chance: {manifest['random_loss']:.2f}"
     )
@@ -125,7 +135,7 @@ def _go_on(artifact: Artifact, run: RunDirectory, session: Session, progress: Pr
         np.save(session.losses, np.array(training.losses))
     rested = training.step == before  # nothing else was done in this session
     if finished and (rested or time.monotonic() + _evaluation_seconds(run) < session.deadline()):
-        results = _outcome(manifest, training, run, progress)
+        results = _outcome(manifest, training, run, devices, progress)
     else:
         finished, results = False, {}
         progress.line(f"after {training.step} of {epochs * training.steps} steps")
@@ -146,22 +156,22 @@ def _evaluation_seconds(run: RunDirectory) -> float:
     return _EVALUATION_RESERVE * max(known) if known else _EVALUATION_SECONDS
 
 
-def _device() -> str:
-    return jax.devices()[0].device_kind
-
-
 def _outcome(
-    manifest: dict[str, Any], training: Training, run: RunDirectory, progress: Progress
+    manifest: dict[str, Any],
+    training: Training,
+    run: RunDirectory,
+    devices: Devices,
+    progress: Progress,
 ) -> dict[str, Any]:
     """The results of a trained run for results.json: speed, and the protocols' numbers."""
     settings = manifest["settings"]
     results = training.summary()
     half = settings["precision"] == "mixed_bfloat16"
-    peak = measure.matmul_peak("bfloat16" if half else "float32")
+    peak = len(devices) * measure.matmul_peak("bfloat16" if half else "float32")
     reached = manifest["step_flops"] * results["train_images_per_second"] / settings["batch_size"]
     shares = [share for record in run.metrics() if (share := refresh_share(record))]
     results |= {
-        "device": _device(),
+        "device": str(devices),
         "matmul_peak_per_second": peak,
         "matmul_peak_share": reached / peak,
         "refresh_share": statistics.median(shares) if shares else 0.0,

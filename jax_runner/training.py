@@ -34,7 +34,6 @@ class Training:
         test: labelled images to evaluate on, or None.
         run: the run directory.
         progress: the terminal.
-        memory_bytes: see `Artifact.compile`.
 
     Attributes:
         state: the variables, in the manifest's order.
@@ -49,17 +48,14 @@ class Training:
         test: Images | None,
         run: RunDirectory,
         progress: Progress,
-        memory_bytes: float | None = None,
     ):
-        import jax
-
-        manifest, self._first_state = artifact.manifest, artifact.first_state
+        manifest, self._artifact = artifact.manifest, artifact
         self._manifest, self._settings = manifest, manifest["settings"]
         self._train, self._run, self._progress = train, run, progress
-        self.program = functools.cache(lambda name: artifact.compile(name, memory_bytes))
+        self.program = functools.cache(lambda name: artifact.compile(name, train.devices))
         self._refresh = Refresh(artifact, self.program, train, run)
         self._evaluation = None if test is None else Evaluation(artifact, self.program, train, test)
-        self.state: list[Any] = list(artifact.first_state())
+        state: list[Any] = list(artifact.first_state())
         self.step, self.losses = 0, list[float]()
         # The part of the epoch's records that a later session needs.
         self._notes: dict[str, Any] = {"detection": {}, "seconds": 0.0, "phases": {}}
@@ -67,11 +63,16 @@ class Training:
         if saved is not None:
             arrays, self._notes = saved
             self.step = self._notes.pop("step")
-            self.state = [arrays.pop(str(i)) for i in range(len(self.state))]
+            state = [arrays.pop(str(i)) for i in range(len(state))]
             self._refresh.centroids = {k.removeprefix("centroids_"): v for k, v in arrays.items()}
-        self.state = [jax.device_put(value) for value in self.state]
+        self.state = self._put(state)
         done = self.step // self.steps
         self._records = [record for record in run.metrics() if record["epoch"] <= done]
+
+    def _put(self, values: list[Any]) -> list[Any]:
+        """Variables on the devices."""
+        places = zip(values, self._artifact.sharded_state(), strict=True)
+        return [self._train.devices.put(value, sharded=sharded) for value, sharded in places]
 
     @property
     def steps(self) -> int:
@@ -102,7 +103,8 @@ class Training:
                 rows, rows_epoch = order.epoch_order(count, seed, epoch), epoch
             size = self._settings["batch_size"]
             index = rows[place * size : (place + 1) * size]
-            logs = step(self.state, images=self._train.pixels, index=index, epoch=np.int32(epoch))
+            images = self._train.take(index)
+            logs = step(self.state, images=images, index=index, epoch=np.int32(epoch))
             self.step += 1
             pending.append(logs["loss"])
             while len(pending) > (_AHEAD if place + 1 < self.steps and mark else 0):
@@ -135,15 +137,13 @@ class Training:
 
     def evaluate(self) -> dict[str, float]:
         """The results of the protocols, beside the untrained encoder's; {} without labels."""
-        import jax
-
         results: dict[str, float] = {}
         if self._evaluation is None:
             return results
         with self._progress.phase("evaluating"):
             protocols = [part.strip() for part in self._settings["protocols"].split(",")]
             results |= self._evaluation.protocols(self.state, protocols)
-            untrained = [jax.device_put(v) for v in self._first_state()]
+            untrained = self._put(self._artifact.first_state())
             fresh = self._evaluation.protocols(untrained, ["knn"])
             results["untrained_knn_top1"] = fresh["knn_top1"]
         return results

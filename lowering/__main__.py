@@ -17,7 +17,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 import main as entry
 from ifnd_tf.config import Config
@@ -32,7 +31,7 @@ from ifnd_tf.stages import (
     initial_weights,
     sizes,
 )
-from lowering import programs, stablehlo, write
+from lowering import programs, stablehlo, strategy, write
 from lowering.functional import LoweringError
 
 _KNOWN = {
@@ -80,44 +79,48 @@ def write_data(path: Path, splits: datasets.Splits) -> None:
 
 
 def lower(
-    config: Config, splits: datasets.Splits, folder: Path, initial: Path | None = None
+    config: Config,
+    splits: datasets.Splits,
+    folder: Path,
+    initial: Path | None = None,
+    devices: int = 1,
 ) -> int:
     """Writes everything to `folder`, or the first values to `initial`; returns the bytes."""
     check(config)
-    strategy = tf.distribute.get_strategy()
+    replicas = strategy.make(devices)
     data = programs.sizes(config, *splits)
     steps = sizes.steps_per_epoch(config, splits.train)
     model = build.model(
-        config, strategy, num_examples=data.train, steps_per_epoch=steps,
+        config, replicas, num_examples=data.train, steps_per_epoch=steps,
         true_labels=splits.train.labels, start=initial_weights.starter(config),
     )  # fmt: skip
-    detector = build_detection.make_detector(config, strategy, model, splits.train)
+    detector = build_detection.make_detector(config, replicas, model, splits.train)
     lowered = programs.all_programs(config, model, data)
     if "few_labels" in config.protocol_names and data.test:
         write.write_label_subsets(folder, config, splits.train.labels)
     return write.write(folder, config, model, detector, lowered, data, steps, initial)
 
 
-def lower_all(config: Config, splits: datasets.Splits, folder: Path) -> int:
+def lower_all(config: Config, splits: datasets.Splits, folder: Path, devices: int = 1) -> int:
     """Lowers the run, or every run of a comparison, each to a folder of its own; returns the bytes.
 
     The folders are called as main.py calls the comparison's run directories, so that
     `jax_runner` runs them all by one command, and main.py's --mode=compare reads them.
     """
     if "compare" not in config.stages:
-        return lower(config, splits, folder)
+        return lower(config, splits, folder, devices=devices)
     size = 0
     for member in compare_variants.members(config):
         name = f"{member.variant}-{member.number}"
         # Runs of one seed start from the same values.
-        size += lower(member.config, splits, folder / name, folder / write.INITIAL_NAME)
+        size += lower(member.config, splits, folder / name, folder / write.INITIAL_NAME, devices)
         keras.utils.clear_session()
     size += (folder / write.INITIAL_NAME).stat().st_size
     write.write_runner(folder / write.RUNNER_NAME)
     return size
 
 
-def lower_clustering(shape: str, folder: Path) -> None:
+def lower_clustering(shape: str, folder: Path, devices: int = 1) -> None:
     """One k-means iteration at a size of its own, which `jax_runner` times."""
     try:
         count, width, clusters = (int(part) for part in shape.split("x"))
@@ -125,8 +128,10 @@ def lower_clustering(shape: str, folder: Path) -> None:
         raise UserError(
             f"--kmeans: expected NxDxK, such as 1280000x128x10000. Received: {shape!r}."
         ) from None
-    program = programs.clustering(1, 0.2, clusters, count, width)
-    write.write_benchmark(folder, program)
+    replicas = strategy.make(devices)
+    points = programs.points(replicas, count, width)
+    program = programs.clustering(replicas, 1, 0.2, clusters, points)
+    write.write_benchmark(folder, program, devices)
 
 
 def main(arguments: list[str]) -> int:
@@ -137,17 +142,22 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--kmeans", metavar="NxDxK", default="", help="lower a k-means iteration of this size alone"
     )
+    parser.add_argument(
+        "--devices", type=int, default=1, help="devices that train together, R >= 1; default: 1"
+    )
     own, rest = parser.parse_known_args(arguments)
     try:
+        if own.devices < 1:
+            raise UserError(f"--devices: expected a number from 1. Received: {own.devices}.")
         if own.kmeans:
-            lower_clustering(own.kmeans, own.out)
+            lower_clustering(own.kmeans, own.out, own.devices)
             return 0
         config = entry.parse(rest)
         if config is None:
             return 0
         splits = open_data(config)
         config = auto.decided(config, splits.train)
-        size = lower_all(config, splits, own.out)
+        size = lower_all(config, splits, own.out, own.devices)
         if own.write_data is not None:
             write_data(own.write_data, splits)
     except (UserError, LoweringError) as error:

@@ -17,6 +17,7 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import numpy as np
 import tensorflow as tf
 
 import main as entry
@@ -45,10 +46,21 @@ def model_of(artifact: Artifact, arrays: dict[str, Any]) -> ContrastiveModel:
         num_examples=manifest["data"]["train"],
         steps_per_epoch=manifest["steps_per_epoch"],
     )
+    sharded = artifact.sharded_state()
     for number, variable in enumerate(variables(model)):
         if str(number) in arrays:
-            variable.assign(tf.cast(arrays[str(number)], variable.dtype))
+            value = arrays[str(number)]
+            if sharded[number]:
+                value = _on_one_device(value, artifact)
+            variable.assign(tf.cast(value, variable.dtype))
     return model
+
+
+def _on_one_device(rows: np.ndarray, artifact: Artifact) -> np.ndarray:
+    """A memory bank's rows of all devices as those of one; the last row of each is nobody's."""
+    parts = [part[:-1] for part in np.split(rows, artifact.num_devices)]
+    kept = np.concatenate(parts)[: artifact.manifest["data"]["train"]]
+    return np.pad(kept, [(0, 1), (0, 0)])
 
 
 def lift(artifact: Artifact, folder: Path) -> int:

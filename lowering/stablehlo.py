@@ -5,15 +5,18 @@ A StableHLO program in the VHLO dialect of a stated version is promised to load 
 what one device's kernels need is the reading XLA's business.
 """
 
+import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 from tensorflow.compiler.mlir.stablehlo import stablehlo
 
 from ifnd_tf.distribute import replicas
+from jax_runner.compiled import REPLICA
 from lowering.functional import GraphCopy, LoweringError, Parameter, parameter
+from lowering.strategy import LoweredReplicas
 from lowering.tpu import parseable, reason
 
 # The oldest that has all that is used here, so that the most readers understand it.
@@ -26,13 +29,21 @@ _NOTES = re.compile(
     re.M,
 )
 
+# TensorFlow gives all all-reduces one number, and counts XLA's replicas. JAX runs its devices as
+# XLA's partitions, and XLA tells the all-reduces of a program apart by their numbers.
+_ALL_REDUCE = re.compile(
+    r"channel_handle = #stablehlo\.channel_handle<handle = \d+, type = 0>, "
+    r"(replica_groups = dense<[^>]*> : tensor<\w+>)"
+)
+
 
 class Portable(NamedTuple):
     """A lowered function.
 
     Attributes:
         content: the artifact.
-        inputs: of each argument "name" (or "state", the variable's number), "shape", "dtype".
+        inputs: of each argument "name" (or "state", the variable's number), and "shape" and
+            "dtype" on one device; "sharded", if each device has rows of its own.
         outputs: likewise; a variable is among them if the function changes it.
     """
 
@@ -45,17 +56,24 @@ def lower(
     function: Callable[..., Mapping[str, tf.Tensor]],
     arguments: Mapping[str, tf.TensorSpec],
     variables: Sequence[Any] = (),
+    *,
+    strategy: tf.distribute.Strategy | None = None,
+    sharded: Collection[str] = (),
 ) -> Portable:
-    """Lowers a function with static shapes for one device of any kind.
+    """Lowers a function with static shapes for one device of any kind, or each of several.
 
     Args:
         function: takes the arguments by position; returns tensors by name.
         arguments: their names and shapes.
-        variables: Keras' or TensorFlow's, those that the function may read and write.
+        variables: Keras' or TensorFlow's, those that the function may read and write. Keras' are
+            equal on all devices; of TensorFlow's each has its own (`replicas.own_variable`).
+        strategy: `LoweredReplicas` if several devices run the program together.
+        sharded: names of the arguments and results of which each device has rows of its own.
 
     Raises:
         LoweringError: XLA has no kernel for an op, or the function needs another variable.
     """
+    function, arguments = _of_one_replica(function, arguments, strategy)
     with replicas.traced_for_accelerator():
         traced = tf.function(function, autograph=False).get_concrete_function(*arguments.values())
     graph = traced.graph
@@ -97,7 +115,24 @@ def lower(
         return results[:count] + [new for _, new in changed]
 
     content = _content(pure, [parameters[place].spec for place in left])
+    own = {i for i, variable in enumerate(variables) if isinstance(variable, tf.Variable)}
+    for entry in (*inputs, *outputs):
+        if entry.get("name") in sharded or entry.get("state") in own:
+            entry["sharded"] = True
     return Portable(content, inputs, outputs)
+
+
+def _of_one_replica(
+    function: Callable, arguments: Mapping[str, tf.TensorSpec], strategy: Any
+) -> tuple[Callable, Mapping[str, tf.TensorSpec]]:
+    """With several replicas: the function on one, whose number is one more argument."""
+    if not isinstance(strategy, LoweredReplicas):
+        return function, arguments
+
+    def numbered(replica: tf.Tensor, *values: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        return strategy.trace(replica, function, values)
+
+    return numbered, {REPLICA: tf.TensorSpec([], tf.int32), **arguments}
 
 
 def _input(entry: Parameter, name: str | None, numbers: Mapping[int, int]) -> dict[str, Any]:
@@ -117,10 +152,27 @@ def _content(function: Callable, specs: Sequence[tf.TensorSpec]) -> bytes:
     except (tf.errors.OpError, ValueError, TypeError) as error:
         raise LoweringError(reason(str(error))) from error
     text = _NOTES.sub("", parseable(text))
+    text = _between_devices(text)
     custom = sorted(set(re.findall(r"custom_call @(\w+)", text)))
     if custom:
         raise LoweringError(f"expected StableHLO alone. Received: custom calls {custom}.")
     return stablehlo.serialize_portable_artifact_str(text, VERSION)
+
+
+def _between_devices(text: str) -> str:
+    """The all-reduces numbered, and between devices as JAX counts them."""
+    numbers = itertools.count(1)
+
+    def numbered(match: re.Match[str]) -> str:
+        handle = f"#stablehlo.channel_handle<handle = {next(numbers)}, type = 1>"
+        return f"channel_handle = {handle}, {match[1]}, use_global_device_ids"
+
+    text, found = _ALL_REDUCE.subn(numbered, text)
+    if found != text.count("stablehlo.all_reduce"):
+        raise LoweringError(
+            "expected all-reduces as TensorFlow 2.21 writes them. Received: others."
+        )
+    return text
 
 
 def _handle(variable: Any) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from ifnd_tf.config import Config
 from ifnd_tf.detection import detectors
@@ -67,6 +68,7 @@ def write(
         "format": FORMAT,
         "stablehlo": VERSION,
         "flags": config.as_flags(),
+        "devices": model.distribute_strategy.num_replicas_in_sync,
         "data": data._asdict(),
         "steps_per_epoch": steps_per_epoch,
         "random_loss": sizes.loss_at_chance(config),
@@ -96,7 +98,7 @@ def write_label_subsets(folder: Path, config: Config, labels: np.ndarray) -> Non
     np.savez_compressed(folder / LABEL_SUBSETS, **subsets)  # type: ignore[arg-type]
 
 
-def write_benchmark(folder: Path, iteration: Portable) -> None:
+def write_benchmark(folder: Path, iteration: Portable, devices: int) -> None:
     """Writes a k-means iteration alone, which `jax_runner` times."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "kmeans.vhlo").write_bytes(iteration.content)
@@ -104,6 +106,7 @@ def write_benchmark(folder: Path, iteration: Portable) -> None:
     manifest = {
         "format": FORMAT,
         "stablehlo": VERSION,
+        "devices": devices,
         "passes": 2,
         "programs": {"kmeans": _program(iteration)},
     }
@@ -132,7 +135,10 @@ _SETTINGS = (
 
 
 def _first_state(owners: Sequence[Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The first value of each variable; values that are not constant are stored by digest."""
+    """The first value of each variable; values that are not constant are stored by digest.
+
+    Of a "sharded" one it is the value on each device.
+    """
     described: list[dict[str, Any]] = []
     stored: dict[str, Any] = {}
     for owner in owners:
@@ -142,6 +148,8 @@ def _first_state(owners: Sequence[Any]) -> tuple[list[dict[str, Any]], dict[str,
             "shape": list(value.shape),
             "dtype": str(value.dtype),
         }
+        if isinstance(owner, tf.Variable):  # see `stablehlo.lower`
+            entry["sharded"] = True
         if value.size and (value == value.flat[0]).all():
             entry["fill"] = value.flat[0].item()
         else:

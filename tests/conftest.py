@@ -36,6 +36,7 @@ def pytest_configure(config):
 # pytest-xdist take whole files, in this order (--dist loadfile --no-loadscope-reorder).
 LONGEST = (
     "tests/jax_runner/test_jax_runner.py",
+    "tests/jax_runner/test_devices.py",
     "tests/stages/test_train.py",
     "tests/system/test_tpu_compiler.py",
     "tests/system/test_workers.py",

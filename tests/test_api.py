@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import ifnd_tf
@@ -29,6 +30,7 @@ def test_a_preset_trains_what_the_command_line_trains(tmp_path, monkeypatch):
     (tmp_path / "photos").mkdir()
     started = []
     monkeypatch.setattr(api, "run_stages", started.append)
+    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", None)  # never called
     monkeypatch.setattr(
         api.Run, "trained_model", lambda run: SimpleNamespace(encoder=0, projector=0)
     )

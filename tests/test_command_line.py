@@ -15,7 +15,7 @@ from PIL import Image
 from ifnd_tf import command_line
 from ifnd_tf.config import Config, flagfile, help_text
 from ifnd_tf.config.run import STAGES
-from ifnd_tf.data import dataset_name, first_look
+from ifnd_tf.data import dataset_name
 from ifnd_tf.errors import UserError
 
 pytestmark = pytest.mark.cases
@@ -36,6 +36,17 @@ def here(tmp_path, monkeypatch) -> pathlib.Path:
     (tmp_path / "list.txt").write_text("photos/cat/0.png\ta\nphotos/dog/0.png\tb\n")
     (tmp_path / "labels.csv").write_text("path,label\nphotos/cat/0.png,cat\n")
     (tmp_path / "missing.txt").write_text("\ncat/9.png\ta\ndog/9.png\tb\n")
+    image = "photos/cat/0.png"
+    (tmp_path / "semicolon.csv").write_text(f"{image};cat\n")
+    (tmp_path / "space.txt").write_text(f"{image} cat\n")
+    (tmp_path / "quoted.txt").write_text(f'"{image}"\t"cat"\n')
+    (tmp_path / "header.tsv").write_text(f"path\tlabel\n{image}\tcat\n")
+    (tmp_path / "wide.txt").write_bytes(f"{image}\tcat\r\n".encode("utf-16"))
+    (tmp_path / "mac.txt").write_text(f"{image}\tcat\r{image}\tdog\r")
+    (tmp_path / "blank.txt").write_text("\n\n")
+    (tmp_path / "folders.txt").write_text("photos/cat\ta\nphotos/dog\tb\n")
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "1.CR2").write_bytes(b"II*\0" + bytes(40))
     (tmp_path / "saved_model").mkdir()
     (tmp_path / "my.flags").write_text("--epochs=3\n")
     (tmp_path / "empty.parquet").touch()
@@ -78,7 +89,24 @@ WRONG = {
     "--workdir=list.txt": ["a directory that can be written", "list.txt is a file"],
     "--dataset=one.jpg": ["one image", "--dataset=folder:."],
     "--dataset=folder:one.jpg": ["one image", "--dataset=folder:."],
-    "--dataset=folder:photso": ["Did you mean photos?"],
+    "--dataset=folder:photso": ["Did you mean --dataset=folder:photos?"],
+    "--dataset=folder:photos/cat/*.png": ["Did you mean --dataset=folder:photos/cat?", "pattern"],
+    "--dataset=gs://bucket/photos": ["Did you mean --dataset=folder:gs://bucket/photos?"],
+    "--dataset=folder:raw": ["Received: none, but 1 .cr2", "export raw photos as JPEG"],
+    "--dataset=list:semicolon.csv": ["a tab, not a semicolon"],
+    "--dataset=list:space.txt": ["a tab, not a space"],
+    "--dataset=list:quoted.txt": ["without quotes"],
+    "--dataset=list:header.tsv": ["line 1", "'path', a column's name"],
+    "--dataset=list:wide.txt": ["Save the list as UTF-8"],
+    "--dataset=list:mac.txt": ["line ends of Unix or Windows"],
+    "--dataset=list:blank.txt": ["an empty list"],
+    "--dataset=list:folders.txt": ["'photos/cat', which is no file there"],
+    "\u2014epochs=3": ["Did you mean --epochs=3?"],
+    "\u2013-epochs=3": ["Did you mean --epochs=3?"],
+    "help": ["Did you mean --help?"],
+    "-h=epoch": ["Did you mean epochs?"],
+    "--preset=photos --dataset=folder:photos --mode=embed": ["run --mode=train first"],
+    "--preset=photos --dataset=folder:photos --mode=evaluate": ["run --mode=train first"],
     "--dataset=folder:list.txt": ["--dataset=list:list.txt"],
     "--dataset=list:photos": ["--dataset=folder:photos"],
     "--dataset=cifar10": ["--dataset=tfds:cifar10"],
@@ -344,11 +372,10 @@ def test_hidden_images_are_none(here, capsys):
     assert "Received: none. " in capsys.readouterr().err
 
 
-def test_a_walk_through_very_many_files_is_left_to_the_run(here, monkeypatch):
-    monkeypatch.setattr(first_look, "_ENOUGH", 3)
-    for number in range(3):
+def test_a_walk_through_very_many_files_is_left_to_the_run(here):
+    for number in range(10_000):
         (here / "src" / f"{number}.txt").touch()
-    dataset_name.check_name("dataset", "folder:src")  # 4 files, none an image
+    dataset_name.check_name("dataset", "folder:src")  # 10,001 files, none an image
     (here / "src" / "0.txt").unlink()
     with pytest.raises(UserError, match="expected image files"):
         dataset_name.check_name("dataset", "folder:src")

@@ -19,7 +19,7 @@ SETTINGS = {each.name for _, explained in help_text.groups() for each in explain
 # Options of other commands that a page shows: absl's, lowering's and jax_runner's, the system
 # tests', gcloud's.
 OTHERS = {"flagfile", "preset", "help", "helpshort"}
-OTHERS |= {"out", "data", "timed", "minutes", "write_data", "kmeans", "json"}
+OTHERS |= {"out", "data", "timed", "minutes", "write_data", "kmeans", "json", "devices"}
 OTHERS |= {"accelerator", "zone", "version", "command", "effort", "check"}
 OTHERS |= {"plots", "num", "clusters", "images", "compile", "knn", "student", "teacher_test"}
 REQUIREMENTS = ("requirements.txt", "requirements-dev.txt")

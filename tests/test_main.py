@@ -186,7 +186,7 @@ def test_an_empty_folder_and_a_bad_list(tmp_path, capsys):
     workdir = f"--workdir={tmp_path / 'run'}"
     assert "Received: none" in error(capsys, workdir, f"--dataset=folder:{tmp_path / 'empty'}")
     message = error(capsys, workdir, f"--dataset=list:{tmp_path / 'bad.txt'}")
-    assert "line 2" in message or ":2" in message
+    assert "line 2: " in message
 
 
 def test_a_directory_that_cannot_be_written(tmp_path, capsys):
@@ -198,7 +198,7 @@ def test_help_lists_every_setting(capsys):
     assert main.main(["--help"]) == 0
     printed = capsys.readouterr().out
     for field in Config.__dataclass_fields__:
-        assert f"--{field}" in printed or f"--[no]{field}" in printed
+        assert f"  --{field}=" in printed
 
 
 def test_later_flags_override_flagfiles(tmp_path):

@@ -1,4 +1,4 @@
-"""k-means++, and the sample of the examples that every replica draws alike."""
+"""k-means++, and a sample of the examples that is the same on every replica."""
 
 import math
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from ifnd_tf.distribute.replicas import Collectives
 # finite mark survives checkpoints and all-reduces, where NaN would not.
 UNUSED = 1e15
 
-# Clusters up to which one is drawn at a time, and the rounds of draws for more clusters.
+# Up to `_SINGLY` clusters one is drawn at a time; more are drawn in `_ROUNDS` rounds.
 _SINGLY, _ROUNDS = 128, 32
 
 # Distances from the sample to the rows of one draw, at most: 16 MB.
@@ -32,7 +32,7 @@ def sample(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The same `size` examples on every replica, ordered by index: [S, D] and [S].
 
-    Which ones follows from the seed and the indices alone; padding comes last, index -1.
+    The choice follows from the seed and the indices alone; padding comes last, with index -1.
     Replicas exchange indices first and then only the rows that were chosen.
 
     Args:
@@ -107,7 +107,7 @@ class _Draws:
         return tf.math.top_k(tf.where(self._real, weight / exponential, -1.0), count)
 
     def distances_to(self, rows: tf.Tensor) -> tf.Tensor:
-        """Squared distances [S, n] of all rows to some."""
+        """Squared distances [S, n] of all rows to these n."""
         scale = self._norms[:, None] + tf.gather(self._norms, rows)
         products = tf.matmul(self._points, tf.gather(self._points, rows), transpose_b=True)
         distances = scale - 2.0 * products
@@ -160,8 +160,8 @@ def _greedy_plus_plus(draws: _Draws, num_clusters: int) -> tf.Tensor:
 def _plus_plus_in_rounds(draws: _Draws, num_clusters: int, count: int) -> tf.Tensor:
     """k-means++ without candidates, `count` clusters a round: int32 [K] rows, -1 for none.
 
-    As in k-means|| (Bahmani et al., 2012) a few passes do instead of K, and Lloyd's iterations
-    level out the difference (docs/performance.md).
+    As in k-means|| (Bahmani et al., 2012) a few passes replace K, and Lloyd's iterations make
+    up for the difference (docs/performance.md).
     """
 
     def choose(step: tf.Tensor, nearest: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -23,7 +23,7 @@ class KMeansResult(NamedTuple):
     """The result of `kmeans`; symbols as in the method (n rows here, K clusters, D wide).
 
     Attributes:
-        centroids: float32 [K, D]; rows without a meaning hold `UNUSED` (see `used`).
+        centroids: float32 [K, D]; those of unused clusters hold `UNUSED` (see `used`).
         assignments: int32 [n], the nearest centroid, -1 for padding rows.
         confidence: float32 [n] in [0, 1], 0 for padding rows.
         counts: int32 [K], examples per cluster over all replicas.
@@ -94,8 +94,8 @@ def kmeans(
     """Lloyd's algorithm from given centroids, then one pass that assigns and scores.
 
     Euclidean distances (Lloyd, 1982). Empty clusters move to the worst-fitted points.
-    Confidence is the method's eq. 3: softmax over the cosine to all used centroids, at the
-    own one: exp(cos(e_i, c_y) / tau_c) / sum_k exp(cos(e_i, c_k) / tau_c).
+    Confidence is the method's eq. 3, the softmax over the cosines to all used centroids, taken at
+    the assigned one: exp(cos(e_i, c_y) / tau_c) / sum_k exp(cos(e_i, c_k) / tau_c).
 
     Args:
         points: float [n, D], this replica's rows; n and D static.
@@ -108,8 +108,8 @@ def kmeans(
         tolerance: iterations end when moving the centroids lowers the inertia by no more than
             this share of it; 0 continues until nothing moves. Where collectives cannot loop, all
             iterations are done.
-        relaxation: in (0, 2); how far centroids move, 1 being to their members' mean. Farther
-            still lowers the inertia, as far as 2, and foresees where the members will go: the
+        relaxation: in (0, 2); how far centroids move, where 1 is to their members' mean. Up to 2 a
+            farther move still lowers the inertia, and it anticipates the next assignments: the
             default saves a quarter of the iterations and ends lower (docs/performance.md).
         chunk_size: rows at a time; the largest intermediate is [chunk_size, K]. None: 4 to
             8 MB of float32 scores.

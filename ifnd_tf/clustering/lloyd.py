@@ -1,4 +1,4 @@
-"""Lloyd's iterations (1982): members to their nearest centroid, centroids to their members.
+"""Lloyd's iterations (1982): rows are assigned to the nearest centroid, centroids move to them.
 
 An iteration exchanges K x (D + 1) sums and a handful of candidate rows between the replicas.
 """
@@ -14,7 +14,7 @@ from ifnd_tf.distribute.replicas import LOCAL, Collectives, on_cpu
 # An iteration whose moves lower the inertia by less than this share is not worth its time.
 TOLERANCE = 5e-4
 
-# How far centroids move for the sake of speed; see `kmeans`.
+# How far centroids move; see `relaxation` of `kmeans`.
 RELAXATION = 1.7
 
 # Rows that each replica offers per iteration as new places for empty clusters. More
@@ -31,8 +31,8 @@ class Moved(NamedTuple):
     Attributes:
         centroids: float32 [K, D], equal on all replicas.
         reseeded: int32 [], how many empty clusters were given a new place.
-        gain: float32 [], what moving centroids to their members' means takes off the inertia,
-            as a share of it.
+        gain: float32 [], the share of the inertia that a move of the centroids to their members'
+            means removes.
     """
 
     centroids: tf.Tensor
@@ -84,9 +84,9 @@ def move_centroids(
 ) -> Moved:
     """One iteration: centroids move towards their members' means, empty clusters to a new place.
 
-    What `kmeans` repeats; for callers that drive the iterations from the host. Empty
-    clusters take the worst-fitted points. A cluster that is empty while every point
-    coincides with its centroid (K exceeds the distinct points) becomes unused.
+    The step of `kmeans`, public for callers that repeat it from the host. Empty clusters take the
+    worst-fitted points. A cluster that is empty while every point coincides with its centroid (K
+    exceeds the distinct points) becomes unused.
 
     Args:
         points, index, centroids, relaxation, chunk_size, collectives: as for `kmeans`.
@@ -103,7 +103,7 @@ def move_centroids(
     step = moments[:, :width] / tf.maximum(counts, 1.0)[:, None] - centroids
     step = tf.where(empty[:, None], 0.0, step)  # that of an unused centroid overflows
     inertia = collectives.sum(tf.reduce_sum(nearest.distances))
-    # Huygens: what moving each centroid to its members' mean takes off the inertia.
+    # Huygens' theorem: the inertia that moving each centroid to its members' mean removes.
     gain = tf.reduce_sum(counts * tf.reduce_sum(step * step, axis=1))
     seeds, distances = _worst_fitted(
         points, index, nearest.distances, min(num_clusters, _CANDIDATES), collectives
@@ -160,7 +160,7 @@ def iterate_lloyd(
             state,
             maximum_iterations=num_iterations,
         )
-    else:  # Slow to trace beyond a few: `move_centroids`, driven from the host, is not.
+    else:  # More than a few are slow to trace; `move_centroids`, repeated from the host, is not.
         for _ in range(num_iterations):
             state = iterate(*state)
     return state[2], state[3]

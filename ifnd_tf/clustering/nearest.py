@@ -1,4 +1,4 @@
-"""Every row to its nearest centroid, chunk by chunk: the pass that k-means repeats.
+"""Assigns every row to its nearest centroid, chunk by chunk: the pass that k-means repeats.
 
 On a CPU the product takes two thirds of a pass and the search for its largest entries a quarter
 (docs/performance.md), so nothing else touches the N x K scores.
@@ -105,7 +105,7 @@ def _log_share(
 
 
 def _unit(x: tf.Tensor) -> tf.Tensor:
-    """Rows at unit length; rows of zeros stay."""
+    """Rows scaled to unit length; rows of zeros stay zero."""
     return x * tf.math.rsqrt(tf.maximum(tf.reduce_sum(x * x, 1, keepdims=True), 1e-30))
 
 
@@ -124,8 +124,8 @@ def _share(
     """
     rows = _unit(points) / temperature
     own = tf.reduce_sum(rows * tf.gather(directions, assignments), 1)
-    # Relative to the own logit no maximum is needed, which would be a reduction more. One that is
-    # larger by 80 has all of the share already.
+    # Relative to the assigned centroid's logit no maximum is needed, a further reduction. A logit
+    # that is larger by 80 has the whole softmax already.
     above = tf.minimum(tf.matmul(rows, directions, transpose_b=True) - own[:, None], 80.0)
     return 1.0 / tf.reduce_sum(tf.where(valid, tf.exp(above), 0.0), 1)
 
@@ -137,7 +137,7 @@ def _by_chunks(
     size: int,
     kinds: Sequence[tf.DType],
 ) -> list[tf.Tensor]:
-    """`function` of `size` rows at a time: nothing grows with n but its results, one a row.
+    """Applies `function` to `size` rows at a time: only its results, one per row, grow with n.
 
     The last n % size rows go by themselves, since padding would copy all of them.
     """

@@ -19,6 +19,13 @@ class Devices:
     steps_per_execution: int = changeable(
         1, "Training steps in one call of the compiled program. TPUs need tens.", low=1
     )
+    threads: int = changeable(
+        0,
+        "Threads of an operation on the CPU; 0: one for each core. Small networks gain little by "
+        "more than 1, and leave the other cores to --jobs. The number changes the last bits of "
+        "results.",
+        low=0,
+    )
     worker_timeout_seconds: int = changeable(
         300,
         "Seconds to wait for the other workers at start-up, and for a batch of --data_service.",

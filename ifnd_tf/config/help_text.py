@@ -21,6 +21,9 @@ Pretrains an image encoder without labels; detected false negatives are masked.
   ifnd --mode=embed --workdir=runs/photos     # a stage of a run that exists
 """
 
+# What word processors and web pages make of two hyphens.
+_DASHES = ("\u2012", "\u2013", "\u2014", "\u2015", "\u2212")
+
 # The flags of a first run; `short` must fit a terminal of 24 lines.
 COMMON = {
     "dataset": "folder:, list:, tfds:, parquet:",
@@ -156,6 +159,10 @@ def meant(word: str) -> str:
     """The question "Did you mean X?" for a stray word of a command line; "" for none."""
     if word in STAGES:
         return f" Did you mean --mode={word}?"
+    if word == "help":
+        return " Did you mean --help?"
+    if word.startswith(_DASHES):
+        return f" Did you mean --{word.lstrip('-' + ''.join(_DASHES))}?"
     if word.startswith(("folder:", "list:", "tfds:", "parquet:")):
         return f" Did you mean --dataset={word}?"
     if os.path.isdir(word):

@@ -1,4 +1,9 @@
-"""`--treatment`: its rules, read from their files without importing them, and so TensorFlow."""
+"""`--treatment`: the names and declarations of its rules.
+
+A wrong flag is answered before TensorFlow is imported, and a new rule needs no file but its own. So
+the declarations are read from the source. A registry would be filled by importing the rules, which
+import TensorFlow, or would hold the declarations in a second file.
+"""
 
 import ast
 import dataclasses

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from ifnd_tf.data.host_memory import host_constant
 from ifnd_tf.data.sharding import Sharding
 from ifnd_tf.data.view_draws import view_draws
 
@@ -44,13 +45,13 @@ class BatchPlan(NamedTuple):
         start = step % self.steps * self.batch_size + part * self.replica_batch
         return start + tf.range(self.replica_batch, dtype=tf.int64)
 
-    def indices(self, element: tf.Tensor, readable: np.ndarray) -> tf.Tensor:
+    def indices(self, element: tf.Tensor, readable: np.ndarray | tf.Tensor) -> tf.Tensor:
         """int32 [b]: the element's examples, in the order of its epoch's permutation."""
         epoch = tf.cast(self.epoch(element), tf.int32)
         places = tf.random.experimental.index_shuffle(
             self.places(element),
             seed=tf.stack([self.seed & 0x7FFFFFFF, epoch]),
-            max_index=len(readable) - 1,
+            max_index=int(readable.shape[0]) - 1,
         )
         return tf.gather(readable, places)
 
@@ -63,8 +64,9 @@ class BatchPlan(NamedTuple):
 
     def indexed(self, readable: np.ndarray, elements: tf.data.Dataset) -> tf.data.Dataset:
         """Batches `{"index", "geometric", "draws"}` of elements, int64 [] each."""
+        among = host_constant(readable)  # a number in the graph would be copied with it
 
         def identify(element: tf.Tensor) -> Example:
-            return self.with_draws(element, {"index": self.indices(element, readable)})
+            return self.with_draws(element, {"index": self.indices(element, among)})
 
         return elements.map(identify, num_parallel_calls=tf.data.AUTOTUNE)

@@ -2,8 +2,10 @@
 
 import gzip
 import hashlib
+import io
 import os
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ifnd_tf.errors import UserError
@@ -21,8 +23,9 @@ class Note(NamedTuple):
 
     Attributes:
         kind: outside_splits, other_files, unlabelled, unreadable_folders, not_regular,
-            run_directories, unlabelled_split, one_folder or code_folder; of rows of embeddings:
-            no_row, unusable_row, second_row or other_row.
+            run_directories, unlabelled_split, one_folder, code_folder, class_not_evaluated or
+            class_not_trained; of rows of embeddings:
+            no_row, unusable_row, second_row, other_row or other_file.
         number: of images, files, folders or rows.
         text: a sentence.
     """
@@ -36,38 +39,54 @@ class Contents(NamedTuple):
     """The files (or shards) of a data set, and notes.
 
     Attributes:
-        names: of the files, relative to the data set's folder, sorted.
-        sizes: of each in bytes, or the number of its examples; -1 where that is not known.
+        packed: names and sizes as compressed lines; as strings, a million take 200 MB.
         notes: what is not used, and how the folders were read.
     """
 
-    names: tuple[str, ...] = ()
-    sizes: tuple[int, ...] = ()
+    packed: bytes = b""
     notes: tuple[Note, ...] = ()
 
-    def pack(self) -> bytes:
-        """Names and sizes as compressed lines, the same bytes for the same contents."""
-        return gzip.compress(self._lines(), compresslevel=6, mtime=0)
-
     @classmethod
-    def unpack(cls, packed: bytes) -> "Contents":
-        """The contents that `pack` wrote, without notes, and with names as they are printed."""
-        rows = [line.split("\t", 1) for line in gzip.decompress(packed).decode().splitlines()]
-        return cls(tuple(name for _, name in rows), tuple(int(size) for size, _ in rows))
+    def of(
+        cls, names: Iterable[str], sizes: Iterable[int], notes: Iterable[Note] = ()
+    ) -> "Contents":
+        """The contents of a data set.
+
+        Args:
+            names: of the files, relative to the data set's folder, sorted.
+            sizes: of each in bytes, or the number of its examples; -1 where that is not known.
+            notes: see `Contents`.
+        """
+        packed = io.BytesIO()
+        with (
+            gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=6, mtime=0) as file,
+            io.TextIOWrapper(file, "utf-8", newline="\n") as lines,
+        ):
+            for name, size in zip(names, sizes, strict=True):
+                lines.write(f"{size}\t{printable(name)}\n")
+        return cls(packed.getvalue(), tuple(notes))
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The size of each file by its name as it is printed, in order."""
+        rows = (line.decode().rstrip("\n").split("\t", 1) for line in self._lines())
+        return {name: int(size) for size, name in rows}
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of names and sizes, in hexadecimal."""
-        return hashlib.sha256(self._lines()).hexdigest()
+        digest = hashlib.sha256()
+        for line in self._lines():
+            digest.update(line)
+        return digest.hexdigest()
 
-    def _lines(self) -> bytes:
-        rows = zip(self.sizes, map(printable, self.names), strict=True)
-        return "".join(f"{size}\t{name}\n" for size, name in rows).encode()
+    def _lines(self) -> Iterator[bytes]:
+        with gzip.open(io.BytesIO(self.packed)) as file:
+            yield from file
 
     def changes_since(self, before: "Contents") -> str:
         """The files added, removed and changed since, in words; "" for none."""
-        old = dict(zip(before.names, before.sizes, strict=True))
-        new = {printable(name): size for name, size in zip(self.names, self.sizes, strict=True)}
+        old, new = before.sizes, self.sizes
         kinds = {
             "added": [name for name in new if name not in old],
             "removed": [name for name in old if name not in new],
@@ -83,18 +102,26 @@ def require_same(dataset: str, begun: bytes, now: Contents, where: str) -> None:
 
     Args:
         dataset: how the user named the data set.
-        begun: what `Contents.pack` gave when the run was begun; empty for one that is new.
+        begun: what `Contents.packed` was when the run was begun; empty for one that is new.
         now: what is there now.
         where: the run directory.
     """
-    if not begun or begun == now.pack():
+    if not begun or begun == now.packed:
         return
-    before = Contents.unpack(begun)
-    changes = now.changes_since(before)
+    before = Contents(begun)
+    try:
+        if before.fingerprint == now.fingerprint:
+            return
+        changes = now.changes_since(before)
+    except (ValueError, OSError, EOFError, zlib.error) as error:
+        raise UserError(
+            f"--workdir={where}: expected the names of the data's files in data.tsv.gz. Received: "
+            f"{error}; bring the file back, or choose another --workdir."
+        ) from error
     if changes:
         raise UserError(
-            f"--dataset={dataset}: expected the {len(before.names):,} files that {where} was "
-            f"begun with. Received: {len(now.names):,}; {changes}. {_WAY_OUT}"
+            f"--dataset={dataset}: expected the {len(before.sizes):,} files that {where} was "
+            f"begun with. Received: {len(now.sizes):,}; {changes}. {_WAY_OUT}"
         )
 
 

@@ -89,7 +89,8 @@ def check_name(flag: str, dataset: str, data_dir: str = "") -> None:
         first_look.folder(f"--{flag}={dataset}", flag, path)
     start = f"--{flag}={dataset}: expected {'a folder' if kind == 'folder' else 'a readable list'}."
     if not os.path.exists(path):
-        raise UserError(f"{start} Received: {path}, which is not there.{did_you_mean_path(path)}")
+        hint = _of_missing(flag, kind, path)
+        raise UserError(f"{start} Received: {path!r}, which is not there.{hint}")
     if kind == "folder" and not os.path.isdir(path):
         hint = _of_file(flag, path) or f" Did you mean --{flag}=list:{rest}?"
         raise UserError(f"{start} Received: {path}, which is a file.{hint}")
@@ -100,6 +101,18 @@ def check_name(flag: str, dataset: str, data_dir: str = "") -> None:
         if hint := _of_file(flag, path):
             raise UserError(f"{start} Received: {path}, which is none.{hint}")
         first_look.image_list(path, data_dir)
+
+
+def _of_missing(flag: str, kind: str, path: str) -> str:
+    """The advice for a path that is not there."""
+    meant, folder = f" Did you mean --{flag}={kind}:", path
+    if os.path.exists(path.strip()):
+        return f"{meant}{path.strip()}, without the space?"
+    while kind == "folder" and set("*?") & set(folder):
+        folder = os.path.dirname(folder) or "."
+    if folder != path and os.path.isdir(folder):
+        return f"{meant}{folder}? It takes no pattern."
+    return did_you_mean_path(path).replace(" Did you mean ", meant)
 
 
 def _check_prepared(flag: str, name: str, data_dir: str) -> None:
@@ -145,7 +158,7 @@ def _meant(flag: str, dataset: str) -> str:
             " Nothing is downloaded here: download the data set's Parquet files, and name them, as "
             f"in --{flag}='parquet:FOLDER/**/*.parquet'."
         )
-    if os.path.isdir(path):
+    if os.path.isdir(path) or (_remote(path) and not os.path.splitext(path)[1]):
         return f" Did you mean --{flag}=folder:{dataset}?"
     if path.endswith(".parquet"):
         return f" Did you mean --{flag}=parquet:{dataset}?"
@@ -158,7 +171,7 @@ def _meant(flag: str, dataset: str) -> str:
     head, colon, rest = dataset.partition(":")
     if colon and rest and head.lower() in _PREFIXES:
         return f" Did you mean --{flag}={head.lower()}:{rest.strip(chr(34))}?"
-    if os.sep in dataset:
+    if os.sep in dataset and not _remote(path):
         near = did_you_mean_path(path).replace(" Did you mean ", f" Did you mean --{flag}=folder:")
         return near or f" There is no {path}."
     near = did_you_mean(dataset, ["digits", *_CATALOGUE])

@@ -1,11 +1,12 @@
 """Data sets by name: the examples to train on, and those to evaluate on."""
 
 import os
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from ifnd_tf.data.contents import Contents
+from ifnd_tf.data.contents import Contents, Note, named
 from ifnd_tf.data.dataset_name import require_kind, require_splits
 from ifnd_tf.data.decode import DECODING, Decoding
 from ifnd_tf.data.folder import open_folder
@@ -85,9 +86,26 @@ def open_splits(
     splits = Splits(train, evaluation)
     if subset_classes or subset_images:
         splits = subset(splits, num_classes=subset_classes, num_images=subset_images)
+    contents = contents._replace(notes=(*contents.notes, *_classes_apart(splits)))
     for source in filter(None, splits):
         source.decoding, source.contents = decoding, contents
     return splits
+
+
+def _classes_apart(splits: Splits) -> Iterator[Note]:
+    """Notes on classes that only one of the two parts has; none where labels are not known yet."""
+    if not all(source and source.labelled and source.labels_known for source in splits):
+        return
+    trained, evaluated = (set(source.labels[source.labels >= 0]) for source in splits if source)
+    for kind, lacking, text in (
+        ("class_not_evaluated", trained - evaluated, "held out or in the evaluation split, so "
+         "accuracy says nothing of it"),
+        ("class_not_trained", evaluated - trained, "to train on, so all of it counts as wrong"),
+    ):  # fmt: skip
+        if lacking:
+            number = counted(len(lacking), "class", "classes")
+            which = named(splits.train.class_names[label] for label in sorted(lacking))
+            yield Note(kind, len(lacking), f"{number} without an image {text}: {which}")
 
 
 def _open(
@@ -112,7 +130,7 @@ def _open(
     if kind == "parquet":
         return open_parquet(dataset, rest, train_split, eval_split)
     digits = _digits()
-    return digits, None, Contents(("digits",), (digits.num_examples,))
+    return digits, None, Contents.of(["digits"], [digits.num_examples])
 
 
 def subset(splits: Splits, *, num_classes: int = 0, num_images: int = 0) -> Splits:

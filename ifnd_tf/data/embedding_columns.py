@@ -14,7 +14,7 @@ _FORM = "path (text) or index (integers), and embedding (floats [n, D])"
 
 
 def read_columns(flag: str, path: str) -> dict[str, np.ndarray]:
-    """The arrays "embedding" [n, D] and "path" or "index" [n] of a file.
+    """The arrays "embedding" [n, D], "path" or "index" [n] and perhaps "size" [n] of a file.
 
     Raises:
         UserError: if the file is not what its suffix says, lacks a column, or holds rows of
@@ -31,12 +31,34 @@ def read_columns(flag: str, path: str) -> dict[str, np.ndarray]:
         raise wrong(flag, path, str(error).splitlines()[0]) from error
 
 
+def table(flag: str, path: str) -> tuple[np.ndarray, np.ndarray, bool, np.ndarray]:
+    """Keys [n], rows [n, D], whether the keys are paths, and sizes [n], -1 where not known.
+
+    Raises:
+        UserError: as `read_columns`, and for columns of other shapes or types.
+    """
+    columns = read_columns(flag, path)
+    values = columns["embedding"]
+    by_path = "path" in columns
+    keys = columns["path" if by_path else "index"]
+    if values.ndim != 2 or values.shape[1] < 2 or values.dtype.kind not in "fiu":
+        raise wrong(flag, path, f"embedding of shape {list(values.shape)} and type {values.dtype}")
+    if not len(keys):
+        raise wrong(flag, path, "no row")
+    if len(keys) != len(values) or keys.ndim != 1 or keys.dtype.kind not in "OUSiu":
+        raise wrong(flag, path, f"{len(keys)} keys of type {keys.dtype} for {len(values)} rows")
+    sizes = columns.get("size", np.full(len(keys), -1))
+    if sizes.shape != keys.shape or sizes.dtype.kind not in "iu":
+        raise wrong(flag, path, f"size of shape {list(sizes.shape)} and type {sizes.dtype}")
+    return keys, values, by_path, sizes.astype(np.int64)
+
+
 def _chosen(names: Sequence[str]) -> list[str]:
     """The columns to read."""
     key = next((name for name in ("path", "index") if name in names), None)
     if key is None or "embedding" not in names:
         raise ValueError(f"the columns {', '.join(names) or 'none'}")
-    return [key, "embedding"]
+    return [key, "embedding", *(["size"] if "size" in names else [])]
 
 
 def _npz(file: IO[bytes]) -> dict[str, np.ndarray]:
@@ -59,9 +81,9 @@ def _parquet(file: IO[bytes]) -> dict[str, np.ndarray]:
     import pyarrow.parquet
 
     stored = pyarrow.parquet.ParquetFile(file)
-    key, column = _chosen(stored.schema_arrow.names)
-    table = stored.read([key, column])
-    return {key: table[key].to_numpy(), column: _matrix(table[column])}
+    names = _chosen(stored.schema_arrow.names)
+    table = stored.read(names)
+    return {n: _matrix(table[n]) if n == "embedding" else table[n].to_numpy() for n in names}
 
 
 def _matrix(column: Any) -> np.ndarray:

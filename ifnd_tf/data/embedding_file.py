@@ -1,8 +1,8 @@
 """Embeddings of any tool: `.npz` or Parquet with `path` (or `index`) and `embedding`.
 
-`--mode=embed` writes such files. A row belongs to the image whose path ends in the row's, so paths
-may be absolute, or relative to the data set's folder or to one above it. Windows' backslashes are
-taken for slashes where no image's path has one.
+`--mode=embed` writes such files, with the `size` in bytes of each image's file. A row belongs to
+the image whose path ends in the row's, so paths may be absolute, or relative to the data set's
+folder or to one above it. Windows' backslashes are taken for slashes where no image's path has one.
 """
 
 import hashlib
@@ -102,6 +102,7 @@ def read(
     names: Sequence[str],
     readable: np.ndarray,
     others: Sequence[str] = (),
+    sizes: np.ndarray | None = None,
 ) -> Rows:
     """Reads a file and finds each example's row.
 
@@ -111,27 +112,25 @@ def read(
         names: of the N examples, their paths or ids.
         readable: int [m], the examples that should have a row.
         others: names of examples that may have a row, which is not used.
+        sizes: int64 [N], bytes of the examples' files, -1 where that is not known: a row with
+            another "size" is of another file of that name.
 
     Raises:
         UserError: if the file is not what its suffix says, lacks a column, holds rows of several
             widths, or has no row for any example.
     """
     path = os.path.expanduser(path)
-    keys, values, by_path = _table(flag, path)
+    keys, values, by_path, stored = embedding_columns.table(flag, path)
     shown = [text.decode() if isinstance(text, bytes) else str(text) for text in keys.tolist()]
     place = _by_path(shown, names) if by_path else _by_index(keys, len(names))
-    if len(several := np.flatnonzero(place == _SEVERAL)):
+    _check_placed(f"--{flag}={path}", place, shown, names)
+    foreign = _of_other_files(place, stored, sizes)
+    if np.any(foreign) and np.all(foreign[place >= 0]):
         raise UserError(
-            f"--{flag}={path}: expected paths that tell the images apart. Received: "
-            f"{named([shown[several[0]]])}, in which several images' paths end; make the paths "
-            "relative to the data set's folder."
+            f"--{flag}={path}: expected rows of these images. Received: rows of the same names and "
+            f"other sizes, such as {named([shown[np.argmax(foreign)]])}: of another data set."
         )
-    if not np.any(place >= 0):
-        raise UserError(
-            f"--{flag}={path}: expected rows of the images, such as {named(names[:2])}. "
-            f"Received: {counted(len(shown), 'row')} of others, such as {named(shown[:2])}; make "
-            "the paths relative to the data set's folder."
-        )
+    place[foreign] = _NONE
     points = np.zeros([len(names), values.shape[1]], np.float32)
     # The first row of an example counts.
     found, first = np.unique(place, return_index=True)
@@ -143,7 +142,7 @@ def read(
             f"--{flag}={path}: expected rows that tell images apart. Received: "
             f"{counted(len(found), 'row')} of NaN, infinity or zeros alone, or all the same."
         )
-    unknown = np.flatnonzero(place < 0)
+    unknown = np.flatnonzero((place < 0) & ~foreign)
     if by_path and others:
         unknown = unknown[_by_path([shown[row] for row in unknown], others) == _NONE]
     doubled = np.setdiff1d(np.flatnonzero(place >= 0), first)
@@ -153,27 +152,36 @@ def read(
          found[~usable[found]]),
         ("second_row", "image", "with a second row, which is left out", shown, doubled),
         ("other_row", "row", "of no image of the data", shown, unknown),
+        ("other_file", "row", "of a file of that name and another size, which is left out", shown,
+         np.flatnonzero(foreign)),
     )  # fmt: skip
     return Rows(points, identity(path), tuple(_notes(f"--{flag}={path}", kinds)))
 
 
-def _table(flag: str, path: str) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Keys [n] and rows [n, D] of a file, and whether the keys are paths."""
-    columns = embedding_columns.read_columns(flag, path)
-    values = columns["embedding"]
-    by_path = "path" in columns
-    keys = columns["path" if by_path else "index"]
-    if values.ndim != 2 or values.shape[1] < 2 or values.dtype.kind not in "fiu":
-        raise embedding_columns.wrong(
-            flag, path, f"embedding of shape {list(values.shape)} and type {values.dtype}"
+def _check_placed(
+    given: str, place: np.ndarray, shown: Sequence[str], names: Sequence[str]
+) -> None:
+    """Raises `UserError` if a row is of several examples, or none is of any."""
+    if len(several := np.flatnonzero(place == _SEVERAL)):
+        raise UserError(
+            f"{given}: expected paths that tell the images apart. Received: "
+            f"{named([shown[several[0]]])}, in which several images' paths end; make the paths "
+            "relative to the data set's folder."
         )
-    if not len(keys):
-        raise embedding_columns.wrong(flag, path, "no row")
-    if len(keys) != len(values) or keys.ndim != 1 or keys.dtype.kind not in "OUSiu":
-        raise embedding_columns.wrong(
-            flag, path, f"{len(keys)} keys of type {keys.dtype} for {len(values)} rows"
+    if not np.any(place >= 0):
+        raise UserError(
+            f"{given}: expected rows of the images, such as {named(names[:2])}. "
+            f"Received: {counted(len(shown), 'row')} of others, such as {named(shown[:2])}; make "
+            "the paths relative to the data set's folder."
         )
-    return keys, values, by_path
+
+
+def _of_other_files(place: np.ndarray, stored: np.ndarray, sizes: np.ndarray | None) -> np.ndarray:
+    """bool [n]: rows whose file has another size than that of their example; see `read`."""
+    if sizes is None:
+        return np.zeros(len(place), bool)
+    expected = sizes[np.maximum(place, 0)]
+    return (place >= 0) & (stored >= 0) & (expected >= 0) & (stored != expected)
 
 
 def _small(rows: np.ndarray) -> np.ndarray:

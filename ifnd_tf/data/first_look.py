@@ -11,6 +11,7 @@ from ifnd_tf.data.image_formats import (
     FORMAT_BY_EXTENSION,
     HIDDEN,
     NO_IMAGES,
+    RAW,
     SIGNATURE_BYTES,
     format_of,
 )
@@ -18,7 +19,8 @@ from ifnd_tf.errors import UserError
 
 # Files after which a walk is left to the run, which counts on the terminal.
 _ENOUGH = 10_000
-# Images of a list that are looked for.
+# Of a list that is looked at before it is read, and its images that are looked for.
+_LOOK_BYTES = 1 << 16
 _LOOKED_FOR = 20
 
 
@@ -30,34 +32,88 @@ def image_list(path: str, data_dir: str = "") -> None:
         data_dir: folder to which its paths are relative; "": its own.
     """
     root = os.path.expanduser(data_dir) or os.path.dirname(path) or "."
-    with contextlib.suppress(UnicodeDecodeError), open(path, "rb") as file:
-        text = file.read(1 << 16).removeprefix(codecs.BOM_UTF8).decode()
-        lines = enumerate(text.split("\n"), start=1)
-        rows = [(number, line.split("\t")[0].strip()) for number, line in lines if line.strip()]
-        if rows and "://" not in root:
-            require_found(path, rows[0][0], root, [image for _, image in rows], os.path.exists)
+    with open(path, "rb") as file:
+        text = file.read(_LOOK_BYTES)
+    lines = text.removeprefix(codecs.BOM_UTF8).split(b"\n")
+    if len(text) == _LOOK_BYTES:
+        lines.pop()  # cut off
+    rows = [(n, parse_line(path, n, line)[0]) for n, line in enumerate(lines, 1) if line.strip()]
+    if rows and "://" not in root:
+        require_found(path, rows[0][0], root, [image for _, image in rows], os.path.isfile)
+    elif not rows and len(text) < _LOOK_BYTES:
+        raise empty_list(path)
+
+
+def empty_list(path: str) -> UserError:
+    """The error for a list without a line."""
+    return UserError(f"{path}: expected lines of path<tab>label. Received: an empty list.")
+
+
+def parse_line(path: str, number: int, line: bytes) -> tuple[str, str]:
+    """The image and the label, "" for none, of a line of a list.
+
+    Args:
+        path: the list.
+        number: of the line, from 1.
+        line: with or without a carriage return at its end.
+
+    Raises:
+        UserError: for other bytes than UTF-8, more than two columns or no path.
+    """
+    start = f"{path}, line {number}: expected path<tab>label in UTF-8."
+    try:
+        text = line.rstrip(b"\r").decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{start} Received: other bytes. Save the list as UTF-8.") from error
+    if "\r" in text:
+        raise UserError(
+            f"{start} Received: {text[:60]!r}..., with carriage returns alone between lines. Save "
+            "the list with the line ends of Unix or Windows."
+        )
+    parts = [part.strip() for part in text.split("\t")]
+    if len(parts) > 2 or not parts[0] or "\0" in text:
+        raise UserError(f"{start} Received: {text!r}. Mend or remove the line.")
+    return parts[0], parts[1] if len(parts) == 2 else ""
 
 
 def require_found(
-    path: str, line: int, root: str, images: Sequence[str], exists: Callable[[str], bool]
+    path: str, line: int, root: str, images: Sequence[str], is_file: Callable[[str], bool]
 ) -> None:
-    """Raises `UserError` if none of the first images of a list is there.
+    """Raises `UserError` if none of the first images of a list is there, or if it has a header.
 
     Args:
         path: the list.
         line: number of the first image's line.
         root: folder to which the images are relative.
         images: as the list names them.
-        exists: whether there is a file.
+        is_file: whether there is a file.
     """
-    if any(exists(os.path.join(root, image)) for image in images[:_LOOKED_FOR]):
+    first = images[0]
+    found = [is_file(os.path.join(root, image)) for image in images[:_LOOKED_FOR]]
+    if any(found):
+        if not found[0] and not set("./") & set(first):
+            raise UserError(
+                f"{path}, line {line}: expected an image. Received: {first!r}, a column's name; "
+                "remove the line."
+            )
         return
-    comma = " Put a tab, not a comma, before the label." if "," in images[0] else ""
     where = root if "://" in root else os.path.abspath(root)
     raise UserError(
-        f"{path}, line {line}: expected paths relative to {where}. Received: {images[0]!r}, which "
-        f"does not exist there, nor do the lines after it.{comma}"
+        f"{path}, line {line}: expected paths relative to {where}. Received: {first!r}, which "
+        f"is no file there, and neither are the next.{_separator(root, first, is_file)}"
     )
+
+
+def _separator(root: str, first: str, is_file: Callable[[str], bool]) -> str:
+    """The advice for an image of a list that is none because of the list's form; or ""."""
+    if first[0] in "\"'":
+        return " Write paths and labels without quotes, with a tab between them."
+    for mark, word in ((",", "comma"), (";", "semicolon")):
+        if mark in first:
+            return f" Put a tab, not a {word}, before the label."
+    if is_file(os.path.join(root, first.rpartition(" ")[0])):
+        return " Put a tab, not a space, before the label."
+    return ""
 
 
 def folder(start: str, flag: str, path: str) -> None:
@@ -75,6 +131,8 @@ def folder(start: str, flag: str, path: str) -> None:
     listed = [f"{count:,} {extension}" for extension, count in held.most_common(5)]
     listed += [f"{error.filename} ({error.strerror})" for error in denied[:3]]
     hint = " Name the folder that holds the images, or unpack its archive."
+    if RAW & set(held):
+        hint = " Pillow reads no raw photos: export raw photos as JPEG."
     if held[".parquet"]:
         hint = f" Did you mean --{flag}='parquet:{path.rstrip('/')}/**/*.parquet'?"
     raise UserError(

@@ -3,9 +3,10 @@
 import collections
 import dataclasses
 import functools
+import itertools
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -26,10 +27,24 @@ _SPLITS = {"train", "training", *EVAL_SPLITS, "testing", "dev", "extra", *_UNLAB
 
 @dataclasses.dataclass(frozen=True)
 class _Part:
-    """The images of one split: the folder's prefix, "" or ending in "/", and paths below it."""
+    """The images of one split: those `among` all whose path begins with the folder's prefix.
+
+    The prefix is "" or ends in "/".
+    """
 
     prefix: str
-    paths: list[str]
+    among: Sequence[str]
+
+    @property
+    def paths(self) -> Iterator[str]:
+        """Paths below the folder, made anew: a million of them take memory."""
+        start = len(self.prefix)
+        return (path[start:] for path in self.among if path.startswith(self.prefix))
+
+    @functools.cached_property
+    def count(self) -> int:
+        """How many they are."""
+        return sum(1 for _ in self.paths)
 
     @property
     def title(self) -> str:
@@ -66,13 +81,12 @@ def open_folder(
         workdir: the run's own folder, which is no data.
         progress: see `find_files`.
     """
-    sizes, notes, linked = find_files(name, root, workdir, progress)
-    files = paths = sorted(sizes)
+    paths, sizes, notes, linked = find_files(name, root, workdir, progress)
     prefix = ""
     while not (tops := {_top(path) for path in paths}) & {""} and len(tops) == 1:
         # All in one folder: a data set is often unpacked into a folder of its name.
         (only,) = tops
-        if _plain(only) in _SPLITS:
+        if _plain(only) in {train_split.lower(), *_ALIASES.get(train_split, ()), *_UNLABELLED}:
             break
         prefix, paths = f"{prefix}{only}/", [path.split("/", 1)[1] for path in paths]
     train, evaluation = _choose_splits(root, paths, train_split, eval_split)
@@ -88,23 +102,21 @@ def open_folder(
         text = f"{where} is the only folder of images, so no image has a label"
         notes.append(Note("one_folder", 1, text))
         classes = []
-    without = [part.prefix + path for part in parts for path in part.unlabelled]
-    if classes and without:
+    without = [part.prefix + path for part in parts for path in part.unlabelled if classes]
+    if without:
         text = f"{counted(len(without), 'image')} in no class folder, without a label: "
         notes.append(Note("unlabelled", len(without), text + named(without)))
     if evaluation and not classes:
-        text = f"{counted(len(evaluation.paths), 'image')} of {evaluation.title} not trained on; "
+        text = f"{counted(evaluation.count, 'image')} of {evaluation.title} not trained on; "
         text += "without labels nothing is evaluated on them"
-        notes.append(Note("unlabelled_split", len(evaluation.paths), text))
+        notes.append(Note("unlabelled_split", evaluation.count, text))
     if linked and evaluation:
         _require_apart(os.path.join(root, prefix), parts)
-    sources = [
-        folder_source(name, os.path.join(root, prefix, part.prefix), part.paths, classes)
-        for part in parts
-    ]
-    prefixes = tuple(prefix + part.prefix for part in parts)
-    used = [path for path in files if path.startswith(prefixes)]
-    contents = Contents(tuple(used), tuple(sizes[path] for path in used), tuple(notes))
+    sources = [_source(name, os.path.join(root, prefix), part, classes) for part in parts]
+    prefixes = tuple(part.prefix for part in parts)
+    used = [path.startswith(prefixes) for path in paths]
+    names = (prefix + path for path in itertools.compress(paths, used))
+    contents = Contents.of(names, itertools.compress(sizes, used), notes)
     return sources[0], sources[1] if evaluation else None, contents
 
 
@@ -122,8 +134,7 @@ def _choose_splits(
         return next((folder for folder in sorted(folders) if _plain(folder) in names), "")
 
     def part(folder: str) -> _Part:
-        prefix = f"{folder}/" if folder else ""
-        return _Part(prefix, [path[len(prefix) :] for path in paths if path.startswith(prefix)])
+        return _Part(f"{folder}/" if folder else "", paths)
 
     train_folder = "" if train_split == "." else find(train_split)
     if train_folder and train_split == "train" and not _is_split(train_folder, folders, paths):
@@ -132,7 +143,7 @@ def _choose_splits(
         raise UserError(f"--train_split: expected a folder in {root}. Received: {train_split!r}.")
     train = part(train_folder)
     found = [find(name) for name in ([eval_split] if eval_split else EVAL_SPLITS) if train_folder]
-    evaluations = [part(folder) for folder in found if folder]
+    evaluations = [part(folder) for folder in found if folder not in ("", train_folder)]
     # Of several the first that can be evaluated on.
     evaluations.sort(key=lambda each: not each.classes & train.classes)
     if eval_split and not evaluations:
@@ -150,10 +161,10 @@ def _not_evaluated(train: _Part, evaluation: _Part, eval_split: str) -> Note:
             f"--eval_split: expected class folders, as {train.title} has. Received: "
             f"{eval_split!r} without one of them; sort its images, or leave the flag out."
         )
-    number = counted(len(evaluation.paths), "image")
+    number = counted(evaluation.count, "image")
     text = f"{number} of {evaluation.title} not used, for want of class folders as in "
     text += f"{train.title}, of which a share is held out for evaluation instead"
-    return Note("unlabelled_split", len(evaluation.paths), text)
+    return Note("unlabelled_split", evaluation.count, text)
 
 
 def _is_split(folder: str, folders: Mapping[str, int], paths: Sequence[str]) -> bool:
@@ -208,19 +219,16 @@ def _plain(folder: str) -> str:
     return re.sub(r"[ _-]?(images?|imgs?|set|data)$", "", folder.lower())
 
 
-def folder_source(
-    name: str, root: str, paths: Sequence[str], class_names: Sequence[str]
-) -> FileSource:
-    """The images of a folder; the label of each follows from the first folder of its path.
+def _source(name: str, root: str, part: _Part, class_names: Sequence[str]) -> FileSource:
+    """The images of a split; the label of each follows from the first folder of its path.
 
     Args:
-        name: how the user named it.
-        root: the folder.
-        paths: its images, relative to it.
+        name: how the user named the data set.
+        root: the folder in which the split lies.
+        part: the split.
         class_names: classes of all splits together, sorted; empty for no labels.
     """
     number = {class_name: label for label, class_name in enumerate(class_names)}
-    labels = [number.get(_top(path), -1) for path in paths]
-    return FileSource(
-        name, root, paths, np.asarray(labels, np.int32), list(map(printable, class_names))
-    )
+    labels = np.array([number.get(_top(path), -1) for path in part.paths], np.int32)
+    folder = os.path.join(root, part.prefix)
+    return FileSource(name, folder, part.paths, labels, list(map(printable, class_names)))

@@ -1,10 +1,12 @@
 """Finds the image files below a folder, and counts everything else that lies there."""
 
+import array
 import collections
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.data.contents import Note, named, printable
@@ -13,6 +15,7 @@ from ifnd_tf.data.image_formats import (
     FORMAT_BY_EXTENSION,
     HIDDEN,
     NO_IMAGES,
+    RAW,
     SIGNATURE_BYTES,
     format_of,
     missing_plugin,
@@ -27,6 +30,8 @@ _CODE = {
     ".py", ".ipynb", ".js", ".ts", ".c", ".cc", ".cpp", ".h", ".java", ".go", ".rs", ".rb", ".sh",
 }  # fmt: skip
 _CODE_SHARE = 0.1
+# Of files that are not read, those that are named.
+_KINDS = 8
 # Images between two calls of `progress`.
 _BETWEEN_COUNTS = 1000
 # Of a folder that holds a run of ours, whose pictures are no data.
@@ -37,12 +42,14 @@ class FolderFiles(NamedTuple):
     """The images below a folder, and notes on what else lies there.
 
     Attributes:
-        sizes: bytes of each image by its path relative to the folder; -1 on gs://.
+        paths: of the images, relative to the folder, sorted.
+        sizes: int64, bytes of each; -1 on gs://.
         notes: the files and folders that are not used.
         linked: whether there are links among them, so that an image may have two paths.
     """
 
-    sizes: dict[str, int]
+    paths: list[str]
+    sizes: np.ndarray
     notes: list[Note]
     linked: bool
 
@@ -73,16 +80,17 @@ def find_files(
             f"{did_you_mean_path(root)}"
         )
     walk = _Walk(root, workdir)
-    sizes = {}
+    paths, sizes = [], array.array("q")
     for path, size in walk.images(""):
-        sizes[path] = size
-        if not len(sizes) % _BETWEEN_COUNTS:
-            progress(len(sizes), 0)
+        paths.append(path)
+        sizes.append(size)
+        if not len(paths) % _BETWEEN_COUNTS:
+            progress(len(paths), 0)
     if walk.unreadable.get(""):
         raise UserError(
             f"--dataset={name}: expected folders that can be read. Received: {walk.unreadable['']}."
         )
-    if not sizes:
+    if not paths:
         held = walk.others_text()
         archive = any(extension in ARCHIVES for extension in walk.others)
         raise UserError(
@@ -90,17 +98,20 @@ def find_files(
             f"{root} or its subfolders. Received: none{f', but {held}' if held else ''}."
             f"{' Unpack the archive and name the folder.' if archive else ''}"
         )
-    code = _code_note(root, sizes, sum(walk.others[extension] for extension in _CODE))
-    return FolderFiles(sizes, [*code, *walk.notes()], walk.linked)
+    code = _code_note(root, paths, sum(walk.others[extension] for extension in _CODE))
+    found = np.array(paths, object)
+    order = np.argsort(found, kind="stable")
+    in_order = found[order].tolist(), np.array(sizes)[order]
+    return FolderFiles(*in_order, [*code, *walk.notes()], walk.linked)
 
 
-def _code_note(root: str, sizes: Mapping[str, int], programs: int) -> list[Note]:
+def _code_note(root: str, paths: Sequence[str], programs: int) -> list[Note]:
     """A note on a folder of code, whose images are hardly those to train on."""
-    if programs <= _CODE_SHARE * len(sizes):
+    if programs <= _CODE_SHARE * len(paths):
         return []
     text = f"{root} looks like a folder of code: {counted(programs, 'program')} beside "
-    text += counted(len(sizes), "image")
-    if folder := os.path.commonpath([os.path.dirname(path) for path in sizes]):
+    text += counted(len(paths), "image")
+    if folder := os.path.commonpath([os.path.dirname(path) for path in paths]):
         where = printable(os.path.join(root, folder))
         text += f", all below {where}; for those alone, --dataset=folder:{where}"
     return [Note("code_folder", programs, text)]
@@ -112,6 +123,10 @@ class _Walk:
     def __init__(self, root: str, workdir: str):
         self._root = root
         self._seen = {_real(folder) for folder in (root, workdir) if folder}
+        above = _real(root)
+        while above not in ("", "/"):  # a link to a folder around this one leads back into it
+            above = os.path.dirname(above)
+            self._seen.add(above)
         self.others: collections.Counter[str] = collections.Counter()
         self.unreadable: dict[str, str] = {}
         self._irregular: list[str] = []
@@ -175,11 +190,13 @@ class _Walk:
     def others_text(self) -> str:
         """The files that are no images, by extension."""
         texts = []
-        for extension, count in self.others.most_common(8):
+        for extension, count in self.others.most_common(_KINDS):
             package = missing_plugin(FORMAT_BY_EXTENSION.get(extension, ""))
             hint = f" (pip install {package})" if package else ""
+            hint = " (raw: export them as JPEG)" if extension in RAW else hint
             texts.append(f"{count:,} {extension or 'without extension'}{hint}")
-        return ", ".join(texts)
+        rest = self.others.total() - sum(count for _, count in self.others.most_common(_KINDS))
+        return ", ".join([*texts, *([f"{rest:,} of other kinds"] if rest else [])])
 
     def notes(self) -> Iterator[Note]:
         """The files and folders that are not used, by kind."""
@@ -188,17 +205,16 @@ class _Walk:
             yield Note(
                 "other_files", count, f"{counted(count, 'file')} not read: {self.others_text()}"
             )
-        for kind, noun, names in (
-            ("unreadable_folders", "folder without permission to read", list(self.unreadable)),
-            (
-                "not_regular",
-                "name that is neither file nor folder that can be read",
-                self._irregular,
-            ),
-            ("run_directories", "run directory left out", self._runs),
-        ):
+        no_file = "name of neither a file nor a folder that can be read"
+        for kind, one, several, names in (
+            ("unreadable_folders", "folder without permission to read",
+             "folders without permission to read", list(self.unreadable)),
+            ("not_regular", no_file, no_file.replace("name", "names", 1), self._irregular),
+            ("run_directories", "run directory left out", "run directories left out", self._runs),
+        ):  # fmt: skip
             if names:
-                yield Note(kind, len(names), f"{counted(len(names), noun)}: {named(names)}")
+                text = f"{counted(len(names), one, several)}: {named(names)}"
+                yield Note(kind, len(names), text)
 
 
 class _RemoteEntry(NamedTuple):

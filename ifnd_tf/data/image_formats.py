@@ -4,6 +4,8 @@ import contextlib
 import functools
 import importlib.util
 import io
+import logging
+import warnings
 from typing import Any
 
 from ifnd_tf.run.words import counted
@@ -36,8 +38,14 @@ _SIGNATURES = {
 }
 # Archives, whose images are not read.
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar", ".xz", ".bz2", ".zst")
+# Of a camera's raw data. Most begin as TIFF does, and Pillow reads a small preview in them.
+RAW = {
+    ".3fr", ".arw", ".cr2", ".cr3", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".nef",
+    ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".sr2", ".srf", ".srw", ".x3f",
+}  # fmt: skip
 # Of files beside images, of which there may be many: not worth a look.
 NO_IMAGES = {
+    *RAW,
     ".txt", ".json", ".xml", ".csv", ".tsv", ".md", ".py", ".npy", ".npz", ".html", ".yaml", ".yml",
     ".db", ".ini", ".log", ".pkl", ".h5", ".mat", ".parquet", *ARCHIVES,
 }  # fmt: skip
@@ -77,6 +85,9 @@ def pillow() -> Any:
     from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = None
+    # Damaged images are named in unreadable.tsv.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     with contextlib.suppress(ImportError):
         import pillow_heif
 

@@ -3,6 +3,7 @@
 import codecs
 import os
 import posixpath
+import stat
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ import tensorflow as tf
 
 from ifnd_tf.data.contents import Contents, Note, named
 from ifnd_tf.data.file_source import FileSource
-from ifnd_tf.data.first_look import require_found
+from ifnd_tf.data.first_look import empty_list, parse_line, require_found
 from ifnd_tf.data.source import Source
 from ifnd_tf.errors import UserError, did_you_mean_path
 from ifnd_tf.run.words import counted
@@ -84,16 +85,21 @@ def _contents(lists: Sequence[tuple[str, list[str], list[list[str]]]]) -> Conten
     if 0 < len(without) < sum(len(paths) for _, paths, _ in lists):
         text = f"{counted(len(without), 'image')} of the list without a label: {named(without)}"
         notes.append(Note("unlabelled", len(without), text))
-    sizes = tuple(_size(path) for _, path in files)
-    return Contents(tuple(name for name, _ in files), sizes, tuple(notes))
+    return Contents.of((name for name, _ in files), (_size(path) for _, path in files), notes)
 
 
 def _size(path: str) -> int:
     """Bytes of a file on disk; -1 for one that is missing or remote."""
     try:
-        return os.stat(path).st_size
+        found = os.stat(path)
     except (OSError, ValueError):
         return -1
+    if not stat.S_ISREG(found.st_mode):  # to read a pipe would wait for ever
+        raise UserError(
+            f"Expected image files in a list. Received: {path}, which is a folder or no regular "
+            "file; remove the line."
+        )
+    return found.st_size
 
 
 def read_list(
@@ -128,7 +134,7 @@ def read_list(
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        image, text = _parse_line(path, number, line.rstrip(b"\r"))
+        image, text = parse_line(path, number, line)
         key = image if "://" in image else posixpath.normpath(image)
         if key in first_line:
             raise UserError(
@@ -144,7 +150,7 @@ def read_list(
         labels[image] = [part.strip() for part in text.split(SEPARATOR) if part.strip()]
     paths = list(labels)
     if not paths:
-        raise UserError(f"{path}: expected lines of path<tab>label. Received: an empty list.")
+        raise empty_list(path)
     require_found(path, min(first_line.values()), root, paths, tf.io.gfile.exists)
     return paths, list(labels.values())
 
@@ -153,17 +159,6 @@ def _lies_in(path: str, folder: str) -> bool:
     """Whether a path lies in a folder when all links are followed."""
     real = posixpath.normpath if "://" in path else os.path.realpath  # no links on remote disks
     return real(path).startswith(real(folder).rstrip("/") + "/")
-
-
-def _parse_line(path: str, number: int, line: bytes) -> tuple[str, str]:
-    where = f"{path}, line {number}: expected path<tab>label in UTF-8."
-    try:
-        parts = [part.strip() for part in line.decode("utf-8").split("\t")]
-    except UnicodeDecodeError as error:
-        raise UserError(f"{where} Received: other bytes. Save the list as UTF-8.") from error
-    if len(parts) > 2 or not parts[0] or b"\0" in line:
-        raise UserError(f"{where} Received: {line.decode('utf-8')!r}. Mend or remove the line.")
-    return parts[0], parts[1] if len(parts) == 2 else ""
 
 
 def _label_order(texts: set[str]) -> list[str]:

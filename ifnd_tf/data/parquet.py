@@ -67,7 +67,7 @@ def open_parquet(
     return (
         ParquetSource(name, train),
         ParquetSource(name, evaluation) if evaluation else None,
-        Contents(tuple(paths), tuple(os.path.getsize(path) for path in paths)),
+        Contents.of(paths, map(os.path.getsize, paths)),
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from ifnd_tf.data.host_memory import shareable_zeros, shared
 from ifnd_tf.data.image_formats import unreadable_reason
 from ifnd_tf.data.source import Source, Unreadable
 from ifnd_tf.data.stream_source import StreamSource
@@ -45,7 +46,7 @@ def scan(
     shape = _first_shape(source)
     cache = None
     if shape is not None and count * int(np.prod(shape)) <= cache_megabytes << 20:
-        cache = np.zeros([count, *shape], np.uint8)
+        cache = shareable_zeros((count, *shape))
     share = (0, 1) if cache is not None else (workers.index, workers.count)
     seen = np.zeros(count, bool)
     for batch in _decoded(source, shape if cache is not None else None, share).as_numpy_iterator():
@@ -64,8 +65,7 @@ def scan(
     source.note_unlabelled([bad.index for bad in source.unreadable])
     require_share([source], max_corrupt_share)
     if cache is not None:
-        with tf.device("CPU:0"):
-            source.cache = tf.constant(cache)
+        source.cache = shared(cache)
     source.scanned = True
 
 

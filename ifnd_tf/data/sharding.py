@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from ifnd_tf.data.host_memory import unrewritten
+
 # Steps whose input is made or waits at a time: more would only take memory, as batches are large.
 _STEPS_AHEAD = 4
 
@@ -59,7 +61,7 @@ def in_order(batches: tf.data.Dataset) -> tf.data.Dataset:
     # reading ahead would grow with every detection's pause: hence `Sharding.ahead`.
     options.autotune.enabled = False
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return batches.with_options(options)
+    return unrewritten(batches).with_options(options)
 
 
 def read_ahead(batches: tf.data.Dataset, sharding: Sharding) -> tf.data.Dataset:

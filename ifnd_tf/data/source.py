@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from ifnd_tf.data.contents import Contents
 from ifnd_tf.data.decode import DECODING, as_pixels
+from ifnd_tf.data.host_memory import host_constant, unrewritten
 
 # Names of the split to evaluate on, best first.
 EVAL_SPLITS = ("test", "validation", "val", "valid")
@@ -142,6 +143,11 @@ class Source:
         """The path or id of an example, for people, in one line."""
         raise NotImplementedError
 
+    @property
+    def sizes(self) -> np.ndarray:
+        """int64 `[N]`: bytes of each example's file, -1 where there is none on this disk."""
+        return np.full(self.num_examples, -1, np.int64)
+
     def decode(self, image: tf.Tensor) -> tf.Tensor:
         """uint8 `[H, W, 3]` of an image that `fetch` or `stream` gave."""
         return as_pixels(image, self.decoding)
@@ -155,7 +161,7 @@ class Source:
 
     def labelled_fetch(self) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
         """A function like `fetch` that gives the label as well."""
-        labels = self.labels
+        labels = host_constant(self.labels)
         return lambda index: (self.fetch(index), tf.gather(labels, index))
 
     def fetch_all(self, indices: np.ndarray) -> tf.data.Dataset:
@@ -167,7 +173,7 @@ class Source:
             return {"index": index, "image": image, "label": label}
 
         chosen = tf.data.Dataset.from_tensor_slices(np.asarray(indices, np.int32))
-        return chosen.map(example, num_parallel_calls=tf.data.AUTOTUNE)
+        return unrewritten(chosen.map(example, num_parallel_calls=tf.data.AUTOTUNE))
 
     def shard_indices(self, shard: int, num_shards: int) -> np.ndarray:
         """int32: the indices that `stream` gives to a shard, ascending."""
@@ -240,10 +246,3 @@ class ArraySource(Source):
         """See `Source.limit`."""
         super().limit(indices)
         self._images, self._ids = self._images[indices], self._ids[indices]
-
-
-def host_constant(values: np.ndarray) -> tf.Tensor:
-    """A tensor in the host's memory, to be made on first use: strategies must precede tensors."""
-    # init_scope: first use may be inside a tf.data function, whose tensors die with it.
-    with tf.init_scope(), tf.device("CPU:0"):
-        return tf.constant(values)

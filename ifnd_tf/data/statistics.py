@@ -1,11 +1,12 @@
 """Sizes, colours and copies of the images of a data set, measured on a sample of them."""
 
+import hashlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from ifnd_tf.data.image_formats import more_than_eight_bits
+from ifnd_tf.data.image_formats import more_than_eight_bits, pillow
 from ifnd_tf.data.scan import examples
 from ifnd_tf.data.source import Source
 
@@ -42,21 +43,29 @@ def image_statistics(source: Source, count: int = 256) -> ImageStatistics:
         source: the examples; at least one is readable.
         count: how many.
     """
-    sizes, moments, gray, plain, wide, seen = [], np.zeros([3, 3]), 0, 0, 0, set()
+    sizes, levels, gray, plain, wide, seen = [], np.zeros([3, 256]), 0, 0, 0, set()
     for stored, image in _sample(source, count):
-        unit = image.reshape(-1, 3) / 255.0
+        # Counts of levels and a hash: a photo's pixels as floats take gigabytes.
+        found = np.reshape(pillow().fromarray(image).histogram(), [3, 256])
         sizes.append(image.shape[:2])
-        moments += [np.full(3, len(unit)), unit.sum(0), (unit**2).sum(0)]
+        levels += found
         gray += bool((image[..., :1] == image).all())
-        plain += bool(unit.std() < _NO_VARIANCE)
+        plain += bool(_moments(found.sum(axis=0))[1] < _NO_VARIANCE)
         wide += isinstance(stored, bytes) and more_than_eight_bits(stored)
-        seen.add((image.shape, image.tobytes()))
-    mean, square = moments[1:] / moments[0]
+        seen.add((image.shape, hashlib.sha256(image.tobytes()).digest()))
+    mean, spread = _moments(levels)
     heights, widths = np.array(sizes).T
     return ImageStatistics(
-        heights, widths, mean, np.sqrt(np.maximum(square - mean**2, 0.0)),
-        gray / len(sizes), len(sizes) - len(seen), plain, wide,
-    )  # fmt: skip
+        heights, widths, mean, spread, gray / len(sizes), len(sizes) - len(seen), plain, wide
+    )
+
+
+def _moments(levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation `[...]` in [0, 1] of counts of levels `[..., 256]`."""
+    unit = np.arange(256) / 255
+    share = levels / levels.sum(axis=-1, keepdims=True)
+    mean = share @ unit
+    return mean, np.sqrt(np.maximum(share @ unit**2 - mean**2, 0.0))
 
 
 def _sample(source: Source, count: int) -> Iterator[tuple[bytes | np.ndarray, np.ndarray]]:

@@ -46,7 +46,7 @@ def open_tfds(
         for split, info in builder.info.splits.items()
         for shard, length in enumerate(info.shard_lengths)
     }
-    return train, evaluation, Contents(tuple(shards), tuple(shards.values()))
+    return train, evaluation, Contents.of(shards, shards.values())
 
 
 def _overlap(one: Mapping[str, tuple[int, int]], other: Mapping[str, tuple[int, int]]) -> bool:

@@ -58,7 +58,7 @@ class Detector(tf.Module):
         super().__init__(name="detector")
 
     def can_detect(self, rate: float) -> bool:
-        """Whether a pair may be found at acceptance rate r; where not, no refresh is made."""
+        """Whether acceptance rate r may detect a pair; without one no refresh is made."""
         return rate > 0.0
 
     def detect(self, rate: float, phase: Phase) -> Detection:
@@ -183,7 +183,7 @@ class ClusterDetector(Detector):
             levels = self._nested(count) if self._nest else self._independent(count)
             for variable, level in zip(self._centroids, levels, strict=True):
                 variable.assign(level.centroids)
-            self._started.assign(bool(levels[0].counts.any()))  # no examples give no start
+            self._started.assign(bool(levels[0].counts.any()))  # without examples there is no start
             sample = self.kmeans.table.sample()
         labels = [
             pseudo_labels.accept(level.confidence, level.assignments, rate, self._scope)
@@ -196,7 +196,7 @@ class ClusterDetector(Detector):
         return tf.convert_to_tensor(self._centroids[level]) if self._started.numpy() else None
 
     def _independent(self, count: Count) -> list[KMeansResult]:
-        """Counts iterations, of which a level that settles early leaves some out."""
+        """Counts iterations; a level that settles early skips some."""
         most = self.kmeans.iterations
 
         def of_level(level: int) -> Count:

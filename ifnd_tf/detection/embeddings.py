@@ -1,4 +1,4 @@
-"""The data set's embeddings on the devices: of a pass over the images, of kept keys, or given.
+"""The data set's embeddings on the devices: from a pass over the images, kept keys, or given.
 
 Each replica holds rows of its own: neither the host nor any one device ever holds all N x D
 numbers.

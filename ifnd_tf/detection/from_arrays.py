@@ -27,7 +27,7 @@ def array_detector(
 
     Args:
         embed: rows of `images` `[b, ...]` -> embeddings `[b, D]`; brought to unit length here.
-        images: `[N, ...]`, by the index that the model's `pseudo_labels` are kept by.
+        images: `[N, ...]`, in the order of the model's `pseudo_labels`.
         width: D.
         num_clusters: K of each of the L levels, ascending.
         batch_size: rows embedded at a time.

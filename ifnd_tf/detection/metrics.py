@@ -21,7 +21,7 @@ def detection_statistics(pseudo_labels: np.ndarray, true_labels: np.ndarray) -> 
         true_labels: int [N], -1 unknown.
 
     Returns:
-        One flat dict of numbers in [0, 1], None where nothing was there to measure. "precision",
+        One flat dict of numbers in [0, 1], None where there is nothing to measure. "precision",
         "recall" and "f1" over pairs, "nmi" and "purity" of the accepted examples, "accepted"
         (their share): means over the levels that have one. Each also as "level_<name>", a list
         of L. "union_precision", "union_recall", "union_f1": pairs detected at one level or more;
@@ -154,7 +154,7 @@ def _detected_pairs(levels: np.ndarray, truth: np.ndarray | None = None) -> floa
 def _pair_scores(levels: np.ndarray, truth: np.ndarray, relevant: float) -> dict[str, float | None]:
     """Precision, recall and F1 of the detected pairs; None where undefined.
 
-    Where no example is accepted nothing was measured, so recall is no 0 there.
+    Without accepted examples nothing was measured, so recall is None, not 0.
     """
     found, detected = _detected_pairs(levels, truth), _detected_pairs(levels)
     measured = relevant and np.any(levels >= 0)
@@ -182,7 +182,7 @@ def _agreement(labels: np.ndarray, truth: np.ndarray) -> dict[str, float | None]
     marginal = _entropy(_group_sizes(labels)) + _entropy(_group_sizes(truth))
     mutual = marginal - _entropy(counts)
     return {
-        # Two single groups agree wholly; below rounding error there is nothing in common.
+        # A single group on both sides is full agreement; a rounding error is none at all.
         "nmi": 1.0 if marginal == 0.0 else 2.0 * mutual / marginal if mutual > 1e-12 else 0.0,
         "purity": float(largest.sum() / len(labels)),
     }
@@ -193,7 +193,7 @@ def _nearest_precision(
 ) -> list[float | None]:
     """Share of same-class pairs among the M most similar ones, for each M of `counts`.
 
-    Of equally similar pairs as many are right as of all of them, whichever would be taken.
+    Equally similar pairs at the threshold count by the share of same-class pairs among them.
     """
     if not any(counts):
         return [None] * len(counts)

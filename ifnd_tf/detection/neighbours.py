@@ -1,7 +1,7 @@
 """Mutual nearest neighbours as labels.
 
-Equal labels say that pairs are alike, and alike is not transitive: connected components of the
-pairs would chain to a few giant clusters. So each pair is kept as it is. A level holds pairs of
+Equality of labels is transitive, and similarity is not: connected components of the pairs would
+chain to a few giant clusters. So each pair is kept as it is. A level holds pairs of
 which no two share an example, each pair with a label of its own; with several levels, whose union
 is masked, an example has a pair in each.
 """
@@ -38,7 +38,7 @@ def mutual_pairs(points: np.ndarray, num_neighbours: int) -> tuple[np.ndarray, n
     first = np.repeat(np.arange(count, dtype=np.int64), k)
     second = nearest.ravel().astype(np.int64)
     codes = np.minimum(first, second) * count + np.maximum(first, second)
-    # A pair that is named from both sides is there twice.
+    # A mutual pair comes twice, once from each side.
     codes, place, times = np.unique(codes, return_index=True, return_counts=True)
     codes, cosines = codes[times == 2], similarity.ravel()[place[times == 2]]
     order = np.argsort(-cosines, kind="stable")

@@ -9,16 +9,16 @@ from ifnd_tf.detection.metrics import detection_statistics
 from ifnd_tf.errors import UserError
 
 _HALVINGS = 30
-# How much more precise than asked labels may be.
+# By how much the precision may exceed the one asked for.
 _TOLERANCE = 0.02
 
 
 def noisy_labels(truth: np.ndarray, precision: float, recall: float, seed: int = 0) -> np.ndarray:
-    """Labels [N] of which equal pairs are right and found as often as asked, -1 where left out.
+    """Labels [N] whose pairs have a precision and recall, -1 where left out.
 
-    Some classes are merged if the recall is above the precision; then so many examples get the
-    label of a random other example that the precision is met; then so many are left out that
-    the recall is. Errors are those of examples, so pairs are wrong together, as with clusters.
+    If the recall is above the precision, some classes are merged. Then examples get the label of a
+    random other example until the precision is met, and examples are left out until the recall
+    is. Errors are those of examples, so pairs are wrong together, as with clusters.
 
     Args:
         truth: int [N], -1 unknown; those stay -1.
@@ -27,7 +27,7 @@ def noisy_labels(truth: np.ndarray, precision: float, recall: float, seed: int =
         seed: of the draws.
 
     Raises:
-        UserError: if no labels have these, with the precision or recall that is near.
+        UserError: if no labels have both; it names the highest recall at this precision.
     """
     random = np.random.default_rng(seed)
     known = np.flatnonzero(truth >= 0)
@@ -61,7 +61,7 @@ def noisy_labels(truth: np.ndarray, precision: float, recall: float, seed: int =
         labels = confused(groups, _largest(functools.partial(precise, groups)))
         found = scores(labels)
         if found[0] > precision + _TOLERANCE:
-            break  # even labels at random are more precise
+            break  # random labels are more precise already
         best = max(best, found[1])
         if complete(labels, 0.0):
             share = _largest(functools.partial(complete, labels))
@@ -86,7 +86,7 @@ def _places(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _largest(holds: Callable[[float], bool]) -> float:
-    """The largest share up to which `holds`, which is true of 0, by halving."""
+    """The largest share at which `holds` is true, by bisection from 0, where it is."""
     low, high = 0.0, 1.0
     if holds(high):
         return high

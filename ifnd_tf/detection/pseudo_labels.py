@@ -52,7 +52,7 @@ def accept(
 
 
 def accepted_count(rate: float, assigned: int) -> int:
-    """How many of so many assignments are accepted at a rate."""
+    """The number of assignments that are accepted at a rate."""
     # Half up, not Python's half to even: 0.5 of 5 is 3. The nudge undoes
     # roundings such as 0.145 * 100 = 14.499999999999998.
     return math.floor(rate * assigned + 0.5 + 1e-9)

@@ -28,8 +28,8 @@ class ShardedKMeans:
     """k-means over the rows of all replicas.
 
     When memory runs out, the failed iteration is repeated with half as many rows at a time. Sums
-    of smaller chunks differ in their last bits. With several workers, of which one that fails in a
-    collective would deadlock the others, each tries its own part first, and all agree.
+    of smaller chunks differ in their last bits. A worker that fails in a collective would deadlock
+    the others, so each of several workers tries its own part first, and all agree.
 
     Args:
         table: the rows.
@@ -64,8 +64,8 @@ class ShardedKMeans:
 
         Args:
             num_clusters: K.
-            start: the last refresh's centroids, for a warm start; of a table whose embeddings are
-                fixed, their clusters are kept.
+            start: the last refresh's centroids, for a warm start; if the table's embeddings are
+                fixed, they are kept.
             salt: folded into the seed, so that levels of equal K differ.
             count: called with the iterations done, and their greatest number.
 
@@ -189,7 +189,7 @@ class ShardedKMeans:
         return on_replicas.get_concrete_function(tf.TensorSpec(centroids.shape))
 
     def _try_alone(self, step: Callable, centroids: tf.Tensor) -> None:
-        """Where there are several workers: the step on own rows, without collectives.
+        """With several workers: runs the step on this worker's rows, without collectives.
 
         Raises:
             tf.errors.ResourceExhaustedError: on all workers, if memory runs out on any.

@@ -32,7 +32,7 @@ _for_accelerator = contextvars.ContextVar("for_accelerator", default=False)
 
 @contextlib.contextmanager
 def traced_for_accelerator() -> Iterator[None]:
-    """Within it, `on_cpu` is False: what is traced on this machine will run on an accelerator."""
+    """Within it `on_cpu` is False: functions traced on this machine will run on an accelerator."""
     token = _for_accelerator.set(True)
     try:
         yield
@@ -41,7 +41,7 @@ def traced_for_accelerator() -> Iterator[None]:
 
 
 def on_cpu() -> bool:
-    """Whether what is being traced will run on CPUs."""
+    """Whether the function being traced will run on CPUs."""
     if _for_accelerator.get():
         return False
     is_tpu = isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)
@@ -76,8 +76,8 @@ def all_gather(x: tf.Tensor) -> tf.Tensor:
     context = _context()
     if context is None or context.num_replicas_in_sync == 1:
         return x
-    # The identity gives the tensor this replica's device. What comes straight from the input
-    # has none, and MultiWorkerMirroredStrategy then finds no destination to gather to.
+    # The identity gives the tensor this replica's device. A tensor straight from the input has
+    # none, and MultiWorkerMirroredStrategy then finds no destination to gather to.
     gathered = context.all_gather(tf.identity(x), axis=0)
     return tf.ensure_shape(gathered, [num_replicas() * x.shape[0], *x.shape[1:]])
 
@@ -177,14 +177,15 @@ def replica_collectives() -> Collectives:
         slots = tf.where(tf.reshape(own, [replicas] + [1] * tensor.shape.rank), tensor[None], 0)
         return tf.reshape(total(slots), [replicas * tensor.shape[0], *tensor.shape[1:]])
 
-    return Collectives(total, concat, loops=isinstance(context.strategy, tf.distribute.TPUStrategy))
+    compiled = isinstance(context.strategy, tf.distribute.TPUStrategy) or _for_accelerator.get()
+    return Collectives(total, concat, loops=compiled)
 
 
 # --- from the host ----------------------------------------------------------------------------
 
 
 def own_variable(value: tf.Tensor, name: str) -> tf.Variable:
-    """In a strategy's scope: a variable that each replica has for itself, never read across."""
+    """A variable with a value of its own on each replica; called in a strategy's scope."""
     return tf.Variable(
         value,
         trainable=False,
@@ -208,7 +209,7 @@ def assign_rows(
         variable: [m, ...] on each replica, m >= `rows`; see `own_variable`.
         values: [N, ...], of which replica r gets rows r n to (r + 1) n - 1.
         rows: n.
-        fill: of the rows that are left over.
+        fill: the value of the rows that are left over.
     """
 
     def own(context: Any) -> tf.Tensor:

@@ -16,7 +16,12 @@ from ifnd_tf.errors import UserError
 
 
 def make_strategy(
-    name: str, *, tpu: str = "", worker_timeout_seconds: int = 300, deterministic: bool = False
+    name: str,
+    *,
+    tpu: str = "",
+    worker_timeout_seconds: int = 300,
+    deterministic: bool = False,
+    threads: int = 0,
 ) -> tf.distribute.Strategy:
     """The strategy of the given name, connected and ready.
 
@@ -25,12 +30,16 @@ def make_strategy(
         tpu: name or address of the TPU; "local" on a Cloud TPU VM.
         worker_timeout_seconds: how long to wait for the workers that TF_CONFIG lists.
         deterministic: let this process use only operations that give the same bits each time.
+        threads: of an operation on the CPU, in this process; 0: as TensorFlow chooses.
 
     Raises:
-        UserError: if the machine lacks what the strategy needs.
+        UserError: if the machine lacks what the strategy needs, or TensorFlow has already started
+            with another number of threads.
     """
     if deterministic:
         tf.config.experimental.enable_op_determinism()
+    if threads:
+        _set_threads(threads)
     if name == "auto" and (tpu or os.environ.get("TF_CONFIG")):
         name = "tpu" if tpu else "multiworker"
     if name == "tpu":
@@ -49,6 +58,16 @@ def make_strategy(
             )
         return tf.distribute.MirroredStrategy(names)
     return tf.distribute.get_strategy()
+
+
+def _set_threads(threads: int) -> None:
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+    except RuntimeError as error:
+        raise UserError(
+            "--threads: expected a process in which TensorFlow has computed nothing yet. Received: "
+            f"{threads}, after its start; use a new process, or threads=0."
+        ) from error
 
 
 def _tpu_strategy(tpu: str) -> tf.distribute.Strategy:
@@ -132,9 +151,9 @@ class Workers:
     """The processes of a run, as one of them sees them.
 
     Attributes:
-        index: which one this is, in [0, count).
-        count: how many there are.
-        gather: integers [n] of this one -> [m, n] of all, with m >= count, since a worker's row
+        index: of this process, in [0, count).
+        count: of the processes.
+        gather: integers [n] of this process -> [m, n] of all, with m >= count, since a worker's row
             comes once for each of its devices. All must call it at once, with the same n.
     """
 
@@ -167,7 +186,7 @@ def workers(strategy: tf.distribute.Strategy) -> Workers:
 
 
 def listens(address: str) -> bool:
-    """Whether anybody listens at HOST:PORT."""
+    """Whether a process listens at HOST:PORT."""
     host, port = address.rsplit(":", 1)
     try:
         with socket.create_connection((host, int(port)), timeout=1):

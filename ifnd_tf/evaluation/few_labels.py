@@ -61,8 +61,9 @@ def subset_sizes(
         name = class_names[which] if which < len(class_names) else str(which)
         raise UserError(
             f"--label_shares: expected at least {counted(each, 'image')} of every class for a "
-            f"balanced {subset_name(share)}. Received: {counts.min()} of class {name!r}; ask for a "
-            "smaller share, or leave few_labels and finetune out of --protocols."
+            f"balanced {subset_name(share)}. Received: {counts.min()} of class {name!r}; take "
+            "the class away, ask for fewer labels (--label_shares=1shot), or leave few_labels and "
+            "finetune out (--protocols=knn,linear,clustering)."
         )
     return classes, each
 

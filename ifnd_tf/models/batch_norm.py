@@ -58,7 +58,7 @@ class BatchNorm(keras.layers.Layer):
         self.moving_mean = weight("moving_mean", "zeros", False)
         self.moving_variance = weight("moving_variance", "ones", False)
 
-    def call(self, inputs, training=False, mask=None):  # networks of keras.applications pass one
+    def call(self, inputs, training=False, mask=None):  # keras.applications pass a mask
         if not training:
             return self._fused(inputs, self.moving_mean.value, self.moving_variance.value)[0]
         if self.policy == "sync" and replicas.num_replicas() > 1:
@@ -106,15 +106,15 @@ class BatchNorm(keras.layers.Layer):
     def _synchronised(self, x):
         wide = tf.cast(x, tf.float32)
         mean, variance = tf.nn.moments(wide, axes=list(range(x.shape.rank - 1)))
-        # One all-reduce. Only the replicas' means meet in a difference of squares, so
-        # float32 loses far less than with E[x^2] - E[x]^2 over all pixels.
+        # One all-reduce. Only the replicas' means enter a difference of squares, so float32
+        # loses far fewer digits than in E[x^2] - E[x]^2 over all pixels.
         packed = tf.stack([mean, variance, tf.square(mean)])
         mean, within, square = tf.unstack(replicas.all_reduce_mean(packed))
         variance = within + tf.maximum(square - tf.square(mean), 0.0)
         outputs = tf.nn.batch_normalization(
             wide, mean, variance, self.beta.value, self._factor(), self.epsilon
         )
-        # Bessel's correction, as FusedBatchNorm applies to what it reports.
+        # Bessel's correction, as in the variance that FusedBatchNorm returns.
         count = math.prod(x.shape[:-1]) * replicas.num_replicas()
         return tf.cast(outputs, x.dtype), mean, variance * (count / max(count - 1, 1))
 
@@ -147,7 +147,7 @@ def _normalise_parts(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: f
         inverse = tf.math.rsqrt(variance + epsilon)
         outputs = tf.cast((wide - mean) * inverse * gamma + beta, x.dtype)
 
-        def gradient(upstream, *_):  # statistics carry none
+        def gradient(upstream, *_):  # none flows through the statistics
             upstream = tf.cast(upstream, tf.float32)
             standard = (tf.cast(x, tf.float32) - mean) * inverse
             to_beta, to_gamma = sums(upstream), sums(upstream * standard)

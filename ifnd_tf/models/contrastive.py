@@ -14,6 +14,7 @@ from ifnd_tf.models.loss import ContrastiveLoss, LossSettings, label_info_nce
 from ifnd_tf.models.memory_bank import MemoryBank
 from ifnd_tf.models.network import Network
 from ifnd_tf.models.optimizers import apply_scaled
+from ifnd_tf.models.rule import RuleInputs
 from ifnd_tf.models.teacher import similarities
 
 NOT_ACCEPTED = -1
@@ -37,7 +38,7 @@ class ContrastiveModel(DistributedModel):
         pseudo_labels: int32 [L, N], non-trainable, -1 where no label was accepted. Written by
             the detection callback alone. None if L = 0.
         label_confidence: float32 [L, N], likewise; None if no rule needs it.
-        true_labels: int32 [N], -1 unknown; measures what the rules detect in the step, if they do.
+        true_labels: int32 [N], -1 unknown, to measure the detection of rules in the step; or None.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class ContrastiveModel(DistributedModel):
         return [*self._means.values(), *self._measures.values()]
 
     def get_metrics_result(self) -> dict[str, Any]:
-        """The metrics' values, without detection's where no class is known."""
+        """The metrics' values, those of detection only where a class is known."""
         results = super().get_metrics_result()
         if self._measures and not np.any(self.true_labels.numpy() >= 0):
             return {name: value for name, value in results.items() if name not in self._measures}
@@ -117,7 +118,7 @@ class ContrastiveModel(DistributedModel):
         return self.network
 
     def newest_embeddings(self) -> np.ndarray:
-        """Unit vectors [n, D] that training made last, of different images, on the host."""
+        """The latest unit vectors [n, D] of training, of different images, on the host."""
         raise NotImplementedError
 
     def views(self, data: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -163,19 +164,19 @@ class ContrastiveModel(DistributedModel):
         logits = tf.matmul(anchors, negatives, transpose_b=True) / settings.temperature
         labels = tuple(self.labels_of(each) for each in index)
         embeddings = tf.stop_gradient(positives), tf.stop_gradient(negatives)
-        confidence = self._rows(self.label_confidence, index[1])
-        key_similarities = truth = None
+        cosines = None
         if settings.needs("key_similarities"):
-            key_similarities = tf.matmul(*embeddings, transpose_b=True)
-        rows = {n: tf.gather(value.value, index[0]) for n, value in self.rule_state.items()}
-        epoch = tf.cast(self.optimizer.iterations.value, tf.int32) // settings.steps_per_epoch
-        if self.true_labels is not None:
-            truth = tuple(self._rows(self.true_labels, each) for each in index)
-        loss = label_info_nce(
-            positive, logits, valid, index, labels, settings, key_similarities, epoch, rows, truth,
-            embeddings if settings.needs("embeddings") else None, confidence,
-            similarities(*teacher_rows) if teacher_rows else None,
-        )  # fmt: skip
+            cosines = tf.matmul(*embeddings, transpose_b=True)
+        inputs = RuleInputs(
+            state={n: tf.gather(v.value, index[0]) for n, v in self.rule_state.items()},
+            key_similarities=cosines,
+            embeddings=embeddings if settings.needs("embeddings") else (),
+            confidence=self._rows(self.label_confidence, index[1]),
+            epoch=tf.cast(self.optimizer.iterations.value, tf.int32) // settings.steps_per_epoch,
+            teacher_similarities=similarities(*teacher_rows) if teacher_rows else None,
+        )
+        truth = tuple(self._rows(self.true_labels, x) for x in index) if settings.detects else None
+        loss = label_info_nce(positive, logits, valid, index, labels, settings, inputs, truth)
         rule_state.write(self.rule_state, index[0], loss.state)
         return loss
 
@@ -203,9 +204,7 @@ class ContrastiveModel(DistributedModel):
     def log(
         self, loss: ContrastiveLoss, anchors, positives, gradients: list[tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """Updates the metrics and returns them, and looks for the first tensor that is not finite.
-
-        All values are means over replicas.
+        """Updates the metrics, means over replicas, and notes the first tensor that is not finite.
 
         embedding_std is the standard deviation of a unit vector's coordinates times sqrt(D):
         about 1 when embeddings spread over the sphere, 0 when they collapse to a point.
@@ -216,9 +215,9 @@ class ContrastiveModel(DistributedModel):
         values = tf.stack([tf.reduce_mean(loss.per_anchor), loss.masked_share, alike, spread])
         checked = [anchors, positives, loss.per_anchor]
         if not isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
-            checked += gradients  # that one tries scales until its gradients overflow
-        # A sum is finite if all its terms are, and needs no tensor of bools, which TensorFlow would
-        # turn like the gradient, and oneDNN print that it cannot.
+            checked += gradients  # it raises its scale until gradients overflow
+        # A sum is finite if all its terms are. A tensor of bools instead would be transposed with
+        # the gradient, which oneDNN cannot do, and says so on the terminal.
         sums = [tf.reduce_sum(tf.cast(tensor, tf.float32)) for tensor in checked]
         bad = [~tf.math.is_finite(value) for value in sums]
         # One reduction for all: a second would be a second message between the replicas.

@@ -1,4 +1,4 @@
-"""From normalised images to the scale that a foreign network was trained on."""
+"""Rescales normalised images to the pixel scale that a network of others was trained with."""
 
 from typing import NamedTuple
 

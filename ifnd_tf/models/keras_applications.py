@@ -15,9 +15,9 @@ from ifnd_tf.models.input_scale import InputScale
 def encoder(name: str, image_size: int, norm: Callable[..., keras.layers.Layer]) -> keras.Model:
     """A network without its classifier, with fresh weights and our batch normalisation.
 
-    Its first layers turn normalised images into what its `preprocess_input` makes of pixels. A
-    `Normalization` inside it becomes a `Rescaling` by constants: EfficientNet's has no others
-    than those of its ImageNet weights, and variables would not follow a checkpoint.
+    Its first layers map normalised images to the scale that its `preprocess_input` gives pixels. A
+    `Normalization` inside it becomes a `Rescaling` by constants: EfficientNet has none but those
+    of its ImageNet weights, and variables would not follow a checkpoint.
 
     Args:
         name: as in `keras.applications`.
@@ -71,7 +71,7 @@ def pretrained(name: str, weights: str) -> keras.Model:
 
 
 def input_scale(name: str) -> InputScale:
-    """The scale that `preprocess_input` of the network's family brings pixels to."""
+    """The scale that `preprocess_input` of the network's family gives pixels."""
     preprocess = inspect.getmodule(_constructor(name)).preprocess_input  # type: ignore[union-attr]
     # Black, then each colour alone: it is an affine map of each channel, perhaps reordered.
     probes = np.concatenate([np.zeros([1, 3]), np.diag([255.0] * 3)])[None, None]
@@ -98,7 +98,7 @@ def _constructor(name: str) -> Callable[..., keras.Model]:
 def _constant(layer: keras.layers.Normalization) -> keras.layers.Layer:
     given = layer.get_config()
     mean, variance = given["mean"], given["variance"]
-    if mean is None:  # learnt from images: EfficientNet's, ImageNet's
+    if mean is None:  # a part of EfficientNet's weights: ImageNet's
         mean, variance = MEAN, np.square(STD)
     mean, deviation = np.ravel(mean), np.sqrt(np.ravel(variance))
     return keras.layers.Rescaling(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from ifnd_tf.models.info_nce import Pairs, Treatment, info_nce, row_counts
-from ifnd_tf.models.rule import Batch, Rule, reduced
+from ifnd_tf.models.rule import Batch, Rule, RuleInputs, reduced
 from ifnd_tf.models.teacher import Teacher, taught
 from ifnd_tf.models.treatment_metrics import detected_sums, lacking_share, masked_share
 from ifnd_tf.models.treatments.attract import Attract
@@ -24,10 +24,10 @@ class ContrastiveLoss(NamedTuple):
     Attributes:
         per_anchor: float32 [B], the loss in nats, averaged over the L levels.
         masked_share: float32 [], share of the valid negatives that are detected false negatives,
-            over all anchors and levels; of weights between 0 and 1, what they lack to 1.
+            over all anchors and levels; for weights between 0 and 1, the mean of 1 - w.
         state: the anchors' new rows of each `Rule.state`, by name.
-        detected: float32 [3], how much the rules detect, how much of that is right, and the pairs
-            that are; see `detected_sums`. None if they detect nothing in the step.
+        detected: float32 [3], the sums behind precision and recall of the pairs that rules detect
+            in the step, see `detected_sums`; None if they detect none.
     """
 
     per_anchor: tf.Tensor
@@ -37,7 +37,7 @@ class ContrastiveLoss(NamedTuple):
 
 
 class LossSettings(NamedTuple):
-    """How similarities become a loss.
+    """The settings of the loss.
 
     Attributes:
         temperature: tau > 0, divides the similarities.
@@ -81,13 +81,8 @@ def label_info_nce(
     index: tuple[tf.Tensor, tf.Tensor],
     labels: tuple[tf.Tensor, tf.Tensor],
     settings: LossSettings,
-    key_similarities: tf.Tensor | None = None,
-    epoch: tf.Tensor | int = 0,
-    state: dict[str, tf.Tensor] | None = None,
+    inputs: RuleInputs | None = None,
     truth: tuple[tf.Tensor, tf.Tensor] | None = None,
-    embeddings: tuple[tf.Tensor, tf.Tensor] | None = None,
-    confidence: tf.Tensor | None = None,
-    teacher_similarities: tf.Tensor | None = None,
 ) -> ContrastiveLoss:
     """The treated loss of a batch, in one compiled pass.
 
@@ -102,10 +97,9 @@ def label_info_nce(
             accepted". L = 0 is plain InfoNCE.
         settings: the rules and how levels combine; the logits are divided by the temperature
             already.
+        inputs: of the rules; those that no rule needs may be left out.
         truth: classes of the anchors int32 [B] and of the negatives int32 [M], -1 for unknown, to
             measure what the rules detect; None: it is not measured.
-        key_similarities, epoch, state, embeddings, confidence, teacher_similarities: as in
-            `Batch`; those that no rule needs may be left out.
 
     Raises:
         ValueError: if what a rule keeps or needs is missing.
@@ -125,11 +119,10 @@ def label_info_nce(
     else:  # the same candidates for all anchors
         num_valid = tf.fill(positive.shape, tf.reduce_sum(tf.cast(valid, tf.float32)))
     batch = Batch(
-        *fixed, valid_pairs, num_valid, same, index, settings.temperature, state or {},
-        key_similarities, embeddings or (), confidence, epoch, settings.epochs,
-        teacher_similarities,
+        *fixed, valid_pairs, num_valid, same, index, settings.temperature, settings.epochs,
+        inputs or RuleInputs({}),
     )  # fmt: skip
-    _check_given(batch, settings)
+    _check_given(batch.inputs, settings)
     return _treated(positive, logits, batch, settings, truth)
 
 
@@ -182,9 +175,7 @@ def masked_info_nce(
     settings = LossSettings(rules=(rules[mode],), rescale_negatives=rescale)
     none = tf.zeros([0], tf.int32), tf.zeros([0], tf.int32)
     counts = row_counts([lambda: pairs])[0]
-    batch = Batch(
-        positive, negatives, lambda: pairs, counts, levels, none, settings.temperature, {}
-    )
+    batch = Batch(positive, negatives, lambda: pairs, counts, levels, none, settings.temperature)
     return _treated(positive, negatives, batch, settings)
 
 
@@ -205,11 +196,11 @@ def false_negatives(anchor_labels: tf.Tensor, negative_labels: tf.Tensor) -> tf.
     return anchors[:, :, None] == negative_labels[:, None, :]
 
 
-def _check_given(batch: Batch, settings: LossSettings) -> None:
-    missing = [name for name in settings.state if name not in batch.state]
-    if settings.needs("key_similarities") and batch.key_similarities is None:
+def _check_given(inputs: RuleInputs, settings: LossSettings) -> None:
+    missing = [name for name in settings.state if name not in inputs.state]
+    if settings.needs("key_similarities") and inputs.key_similarities is None:
         missing.append("key_similarities")
-    if settings.needs("embeddings") and not batch.embeddings:
+    if settings.needs("embeddings") and not inputs.embeddings:
         missing.append("embeddings")
     if missing:
         raise ValueError(
@@ -228,7 +219,8 @@ def _treated(
     state: dict[str, tf.Tensor] = {}
     for rule in settings.rules:
         state |= rule.next_state(batch)
-    batch = batch._replace(state=batch.state | state)
+    inputs = batch.inputs._replace(state=batch.inputs.state | state)
+    batch = batch._replace(inputs=inputs)
     treatment = Treatment(rescale=settings.rescale_negatives)
     for rule in settings.rules:
         treatment = rule.apply(batch, treatment)

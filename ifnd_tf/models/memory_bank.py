@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from ifnd_tf.distribute import replicas
 
-# Rows of each replica that meet in one call when the memory is saved. Gathered at once, all
+# Rows of each replica gathered in one call when the memory is saved. Gathered at once, all
 # N x D numbers would have to fit on every device.
 SAVED_ROWS = 1 << 14
 
@@ -25,11 +25,11 @@ class MemoryBank(tf.train.experimental.PythonState):
     Replica r holds examples r n to (r + 1) n - 1, with n = N / R rounded up. Sharded, since a
     copy on each of R replicas takes R times the memory (ImageNet with D = 128: 656 MB a core
     where 32 cores could hold 20 MB each; with features of width 2048, 10 GB) and saves nothing:
-    each replica sees the keys of all replicas anyway, because they enter the queue, and k-means
-    wants each replica to work through rows of its own.
+    each replica sees the keys of all replicas anyway, because they enter the queue, and in k-means
+    each replica works through rows of its own.
 
-    The checkpoint holds one [N, D] array in order of the examples, whatever the replicas, so a
-    run continues with another number of them.
+    The checkpoint holds one [N, D] array in the order of the examples, so a run continues on any
+    number of replicas.
 
     Args:
         strategy: whose replicas hold the rows.
@@ -57,7 +57,7 @@ class MemoryBank(tf.train.experimental.PythonState):
         self.num_examples, self.width = num_examples, width
         self.rows = math.ceil(num_examples / strategy.num_replicas_in_sync)
         with strategy.scope():
-            # A row of zeros has not been seen. The last one takes the keys that belong to other
+            # A row of zeros has no key yet. The last one takes the keys that belong to other
             # replicas: a scatter out of range is dropped by XLA, yet an error on a CPU.
             self.kept = replicas.own_variable(tf.zeros([self.rows + 1, width]), "kept_keys")
 

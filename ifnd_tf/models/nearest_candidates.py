@@ -6,17 +6,16 @@ import tensorflow as tf
 
 from ifnd_tf.models.info_nce import Pairs, row_counts
 
-# Thresholds tried at once: as many as a CPU counts in one pass over 4,096 candidates. And the most
-# passes, after which an interval of cosines is as small as float32 tells apart.
+# Thresholds tried at once, as many as a CPU counts in one pass over 4,096 candidates; and the most
+# passes, after which an interval of cosines is at the resolution of float32.
 _TRIED, _PASSES = 5, 10
 
 
 def nearest(values: tf.Tensor, count: tf.Tensor) -> Pairs:
     """The pairs with the `count` largest finite values of each row; all, where there are fewer.
 
-    A search for a threshold: an interval of values is divided in six, again and again, until so
-    many values lie above one of the divisions. Where equal values make that impossible, fewer are
-    taken.
+    A search for a threshold: an interval of values is divided in six repeatedly, until `count`
+    values lie above one of the divisions. Where equal values make that impossible, fewer are taken.
 
     Args:
         values: float32 [B, M]; -inf is never taken.

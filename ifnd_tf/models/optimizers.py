@@ -157,7 +157,7 @@ def apply_scaled(
     scaled: Sequence[keras.Variable],
     rate: tf.Tensor,
 ) -> None:
-    """One step, of which some variables take a share only, as with that share of learning rate.
+    """One step, in which some variables move as with a share of the learning rate.
 
     Every optimizer's step, its decay of weights included, is proportional to the learning rate.
 
@@ -165,7 +165,7 @@ def apply_scaled(
         optimizer: built for `variables`.
         gradients: of each variable.
         variables: the trainable variables.
-        scaled: those of them that take a share; at 0 their values stay as they are.
+        scaled: those of them that move by a share; at 0 their values stay as they are.
         rate: the share, float32 [], >= 0.
     """
     before = [tf.identity(variable.value) for variable in scaled]

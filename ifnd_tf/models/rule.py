@@ -13,6 +13,28 @@ import tensorflow as tf
 from ifnd_tf.models.info_nce import Factor, Pairs, Treatment, row_counts, row_sums
 
 
+class RuleInputs(NamedTuple):
+    """Inputs of the loss that only some rules read, for B anchors and M candidates.
+
+    Attributes:
+        state: the anchors' rows of each `Rule.state`, float32 [B, ...], by name.
+        key_similarities: float32 [B, M], cosines of the keys with the candidates, by the momentum
+            encoder that papers call the teacher; None if no rule needs them.
+        embeddings: unit vectors of the keys float32 [B, D] and of the candidates [M, D]; empty if
+            no rule needs them.
+        confidence: of the candidates' labels, float32 [L, M]; None if no rule needs it.
+        epoch: int32 [], counted from 0.
+        teacher_similarities: float32 [B, M], see `teacher.similarities`; None without `--teacher`.
+    """
+
+    state: dict[str, tf.Tensor]
+    key_similarities: tf.Tensor = None
+    embeddings: Sequence[tf.Tensor] = ()
+    confidence: tf.Tensor = None
+    epoch: tf.Tensor | int = 0
+    teacher_similarities: tf.Tensor = None
+
+
 class Batch(NamedTuple):
     """The inputs of a rule, for B anchors and M candidates. Without gradient.
 
@@ -24,15 +46,8 @@ class Batch(NamedTuple):
         same: for each level, the valid or invalid pairs whose labels agree; empty without labels.
         examples: indices of the anchors int32 [B], and of the candidates int32 [M].
         temperature: tau.
-        state: the anchors' rows of each `Rule.state`, float32 [B, ...].
-        key_similarities: float32 [B, M], cosines of the keys with the candidates, by the momentum
-            encoder that papers call the teacher; None if no rule needs them.
-        embeddings: unit vectors of the keys float32 [B, D] and of the candidates [M, D]; empty if
-            no rule needs them.
-        confidence: of the candidates' labels, float32 [L, M]; None if no rule needs it.
-        epoch: int32 [], counted from 0.
         epochs: of the whole run.
-        teacher_similarities: float32 [B, M], see `teacher.similarities`; None without `--teacher`.
+        inputs: those that only some rules read.
     """
 
     positive: tf.Tensor
@@ -42,17 +57,12 @@ class Batch(NamedTuple):
     same: Sequence[Pairs]
     examples: tuple[tf.Tensor, tf.Tensor]
     temperature: float
-    state: dict[str, tf.Tensor]
-    key_similarities: tf.Tensor = None
-    embeddings: Sequence[tf.Tensor] = ()
-    confidence: tf.Tensor = None
-    epoch: tf.Tensor | int = 0
     epochs: int = 1
-    teacher_similarities: tf.Tensor = None
+    inputs: RuleInputs = RuleInputs({})
 
     def started(self, share: float) -> tf.Tensor:
         """Whether this share of the epochs is over, bool []."""
-        return tf.cast(self.epoch, tf.float32) >= share * self.epochs
+        return tf.cast(self.inputs.epoch, tf.float32) >= share * self.epochs
 
 
 class Rule(abc.ABC):
@@ -64,10 +74,10 @@ class Rule(abc.ABC):
     Attributes:
         sets: parts of a treatment that only one rule may set: "target" or "sum". Those that set
             the sum come last, since they look at the weights.
-        needs: "key_similarities" or "embeddings" of the `Batch`, "confidence" of a detector's
+        needs: "key_similarities" or "embeddings" of the `RuleInputs`, "confidence" of a detector's
             labels, "queue" or "batch" if the candidates must be those of MoCo or of SimCLR,
             "epoch" for a schedule.
-        detects: how it tells false negatives in the step: "pairs" by masks or attraction,
+        detects: how it finds false negatives in the step: "pairs" by masks or attraction,
             "weights" by weights below 1, "target" by the target's mass; empty: it detects none, or
             only labels tell.
         state: first values of what the rule keeps for each example, by name.
@@ -162,7 +172,7 @@ def soft_targets(
 
 
 def debiased(treatment: Treatment, batch: Batch, prior: tf.Tensor) -> Treatment:
-    """The sum less that of a share `prior` of candidates as near as the key; see `debiased.py`."""
+    """Subtracts a share `prior` of candidates, taken as near as the key; see `debiased.py`."""
     count, rest = batch.num_valid, 1.0 / (1.0 - prior)
     return treatment._replace(
         scale=treatment.scale * rest,

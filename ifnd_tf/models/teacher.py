@@ -44,7 +44,7 @@ def similarities(anchors: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
 
 def weight(teacher: Teacher, batch: Batch) -> tf.Tensor:
     """w of the batch's epoch, float32 []."""
-    progress = tf.cast(batch.epoch, tf.float32) / max(1, batch.epochs - 1)
+    progress = tf.cast(batch.inputs.epoch, tf.float32) / max(1, batch.epochs - 1)
     left = 1.0 - tf.minimum(progress, 1.0)
     return (
         teacher.weight
@@ -62,7 +62,7 @@ def taught(treatment: Treatment, batch: Batch, teacher: Teacher) -> Treatment:
     An anchor without a row, or without a candidate that has one, gives that part to the key.
     """
     part, own = weight(teacher, batch), treatment.targets
-    terms = tf.exp(likeness(batch, batch.teacher_similarities, teacher.temperature))
+    terms = tf.exp(likeness(batch, batch.inputs.teacher_similarities, teacher.temperature))
     given = soft_targets(treatment, batch, terms)
 
     def targets(x: tf.Tensor) -> tf.Tensor:

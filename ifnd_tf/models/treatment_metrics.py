@@ -14,7 +14,7 @@ _MEASURES = ("treatment_precision", "treatment_recall", "treatment_f1")
 def masked_share(valid: tf.Tensor, same: Sequence[Pairs]) -> tf.Tensor:
     """Share of the valid pairs [B, M] that are false negatives, over the levels.
 
-    One integer counts both for a column, the valid ones in its upper half: two sums would take
+    One integer per column counts both, the valid pairs in its upper half: two sums would take
     twice the time.
     """
     levels, batch = len(same), valid.shape[0] or 1 << 16
@@ -38,9 +38,9 @@ def detected_sums(
 ) -> tf.Tensor:
     """Sums over the valid pairs of known classes, float32 [3].
 
-    With d the share of the levels that mask or attract a pair, or what its weight lacks to 1, or
-    its target, and same whether its classes agree: sum d, sum d same, sum same. So precision is
-    the second by the first, recall the second by the third.
+    With d the share of the levels that mask or attract a pair, or 1 less its weight, or its
+    target, and s = 1 where its classes agree, else 0: sum d, sum d s, sum s. Precision is the
+    second by the first, recall the second by the third.
     """
     known = tf.logical_and(truth[0][:, None] >= 0, truth[1][None, :] >= 0)
     counted = tf.cast(tf.logical_and(known, batch.valid()), tf.float32)
@@ -71,6 +71,6 @@ def update(measures: dict[str, keras.metrics.Mean], sums: tf.Tensor) -> None:
 
 
 def _lacking(treatment: Treatment, counted: tf.Tensor) -> tf.Tensor:
-    """The mean over the weightings of what the weights lack to 1, times `counted` [B, M]."""
+    """The mean over the weightings of 1 less the weight, times `counted` [B, M]."""
     lacking = [tf.nn.relu(counted - weigh(counted)) for weigh in treatment.weights]
     return tf.add_n(lacking) / len(lacking)

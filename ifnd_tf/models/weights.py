@@ -55,7 +55,7 @@ def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
 
 
 def misfits(expected: Sequence[Weight], received: Sequence[Weight]) -> str:
-    """The weights that differ in shape or lack, by name, with both shapes; "" if all fit."""
+    """The weights that differ in shape or are missing, with both shapes; "" if all fit."""
     missing = Weight("", None)
     rows = [
         f"{wanted.name or given.name}: expected {wanted.shape}, received {given.shape}"
@@ -81,7 +81,7 @@ def assign(
         source: where they come from, for messages.
 
     Returns:
-        What was taken, in a line.
+        A line that says which weights were taken.
 
     Raises:
         UserError: if the encoder's do not fit; names them with their shapes.

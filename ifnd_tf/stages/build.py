@@ -100,10 +100,7 @@ def ordered_batches(
     indices: np.ndarray | None = None,
     image_size: int = 0,
 ) -> Any:
-    """One un-augmented pass over `source` (or some of it), distributed over the strategy.
-
-    Its views have a side of `image_size`, by default the run's.
-    """
+    """One pass over `source`, or `indices` of it, un-augmented; `image_size` 0 is the run's."""
     return strategy.distribute_datasets_from_function(
         lambda context: eval_batches.ordered_batches(
             source,

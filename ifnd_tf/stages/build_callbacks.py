@@ -115,7 +115,7 @@ def checkpointing(
 ) -> Checkpointing:
     """Saves model, optimiser, detector and the states of `stateful`."""
     config = run.config
-    # Of dropout, in networks of others; no part of a checkpointed model either.
+    # Those of dropout, in networks of others; no part of a checkpointed model either.
     seeds = [v.value for v in model.variables if v.name == "seed_generator_state"]
     with run.strategy.scope():
         return Checkpointing(

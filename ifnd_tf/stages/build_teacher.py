@@ -1,10 +1,10 @@
-"""Builds what a teacher's embeddings need: settings of the loss, and rows beside the batches."""
+"""Builds the loss's settings for a teacher's embeddings, and adds their rows to batches."""
 
 import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.config import Config
-from ifnd_tf.data.source import host_constant
+from ifnd_tf.data.host_memory import host_constant
 from ifnd_tf.models.teacher import DTYPE, Teacher
 
 

@@ -20,7 +20,7 @@ from ifnd_tf.report.view_pairs import view_pairs
 from ifnd_tf.run import machine
 from ifnd_tf.run.progress import Progress, duration
 from ifnd_tf.run.words import counted
-from ifnd_tf.stages import check_advice, check_cost, given_rows, sizes
+from ifnd_tf.stages import check_advice, check_cost, evaluate, given_rows, sizes
 from ifnd_tf.stages.check_cost import FILL, GIB
 from ifnd_tf.stages.run import Run
 
@@ -144,7 +144,7 @@ def _contents(source: Source) -> str:
     classes = "without labels"
     if not source.labels_known:
         known = counted(len(source.class_names), "class", "classes")
-        classes = f"{known}, whose labels training learns in passing"
+        classes = f"{known}, whose labels are read while training"
     elif counts.size:
         known = counted(counts.size, "class", "classes")
         classes = f"{known} of {counts.min():,} to {counts.max():,} images"
@@ -160,6 +160,7 @@ def _sizes(findings: Findings, run: Run) -> dict[str, int]:
     config, source = run.config, run.splits.train
     findings.attempt(sizes.replica_batch, config, run.strategy)
     findings.attempt(sizes.steps_per_epoch, config, source)
+    findings.attempt(evaluate.check_protocols, run)
     if source.num_examples < 2:
         return {}
     findings.attempt(sizes.num_clusters, config, source.num_examples)

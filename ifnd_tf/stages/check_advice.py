@@ -18,6 +18,8 @@ _LONGEST = 3600.0
 _PLANNED = 0.8 * _LONGEST
 # Fewer steps leave an encoder not much better than an untrained one.
 _FEWEST_STEPS = 1000
+# Fewer images are hardly worth a training, however long.
+_FEWEST_IMAGES = 200
 # A network that a CPU can train, that of experiments/photos.flags.
 _SMALL = {"backbone": "resnet_small", "depth": 8, "width": 32}
 _LARGE = ("resnet34", "resnet50", "resnet101")
@@ -70,7 +72,13 @@ def training(config: Config, num_examples: int, steps: int) -> Iterator[str]:
             f"{sizes.num_negatives(config)} here: --framework=moco has a queue"
         )
     total = config.epochs * steps
-    if steps < 8 and config.batch_size > 32:
+    if num_examples < _FEWEST_IMAGES:
+        yield (
+            f"{counted(num_examples, 'image')} are few to learn from, however long; an "
+            "encoder that others have trained embeds them at once: --mode=embed --init_from=, or "
+            "--saved_model="
+        )
+    elif steps < 8 and config.batch_size > 32:
         yield (
             f"an epoch has only {counted(steps, 'step')}; smaller batches give more of them: "
             f"--batch_size=32 --learning_rate={config.learning_rate * 32 / config.batch_size:.2g} "

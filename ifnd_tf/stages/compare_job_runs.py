@@ -13,10 +13,10 @@ from multiprocessing.connection import Connection
 import tensorflow as tf
 
 from ifnd_tf.data import datasets
-from ifnd_tf.distribute import strategies
 from ifnd_tf.errors import Stopped
 from ifnd_tf.run.progress import Nested, Progress
 from ifnd_tf.run.quiet_start import quiet_start
+from ifnd_tf.stages import build_strategy
 from ifnd_tf.stages.compare_runs import Outcome, outcome
 from ifnd_tf.stages.run import Run
 
@@ -65,9 +65,7 @@ def serve(connection: Connection) -> None:
         except (EOFError, OSError):
             return
         with quiet_start():
-            strategy = strategy or strategies.make_strategy(
-                config.strategy, deterministic=config.deterministic
-            )
+            strategy = strategy or build_strategy.strategy(config)
         run = Run(config, strategy, Nested(terminal, title), opened)
         try:
             found = outcome(0, run)

@@ -32,7 +32,7 @@ def chosen(runs: Mapping[Member, Run]) -> dict[str, dict[str, str]]:
     """The settings of each variant that its best trial had.
 
     The best has the least mean rank among the variant's trials over the compared results (of
-    clusterings, NMI alone); of equal ones the first. A trial that diverged is not chosen.
+    clusterings, NMI alone), the first of equal ones. A trial that diverged is not chosen.
 
     Args:
         runs: the trials, all of them ended.

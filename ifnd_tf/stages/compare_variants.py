@@ -16,7 +16,8 @@ from ifnd_tf.errors import UserError, did_you_mean
 
 # Flags that a comparison sets itself, or that would make its runs incomparable.
 _OWN = ("mode", "variants", "only_variants", "seeds", "tuning_trials", "jobs")
-_FIXED = {*_OWN, "experiment", "workdir", "seed", "stop_after_epoch"}
+_OF_THE_PROCESS = ("strategy", "tpu", "threads", "deterministic")
+_FIXED = {*_OWN, *_OF_THE_PROCESS, "experiment", "workdir", "seed", "stop_after_epoch"}
 _DETECTORS: tuple[str, ...] = next(
     field.metadata["choices"] for field in dataclasses.fields(Config) if field.name == "detector"
 )

@@ -1,8 +1,8 @@
 """Runs of a comparison side by side: each job is a process that trains many runs in turn.
 
-TensorFlow starts once in each job, and each opens and decodes the data. TensorFlow's threads are
-not divided among the jobs, since their number changes the order of sums and so the results: with
-as many as a run alone has, results are equal to the bit.
+TensorFlow starts once in each job, and each opens and decodes the data. Each job has as many
+threads as a run alone, which --threads chooses: another number would change the order of sums, and
+results would not be equal to the bit.
 """
 
 import collections

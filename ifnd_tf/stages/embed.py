@@ -21,7 +21,7 @@ from ifnd_tf.stages.embed_encoder import EmbedEncoder
 from ifnd_tf.stages.run import Run
 
 THUMBNAIL = "thumbnail"
-# Side of thumbnails in pixels; half of it for more images than whose 12 kB each are no burden.
+# Side of thumbnails in pixels, 12 kB each; half of it for more images than `_MANY`.
 _SIDE, _MANY = 64, 50_000
 
 
@@ -29,7 +29,7 @@ def write_embeddings(run: Run) -> None:
     """Embeds all images of the run, or of `--embed_dataset`, and writes `embeddings/`."""
     encoder = embed_encoder.choose(run, run.embed_splits)
     if embed_encoder.without_run(run):
-        run.directory.claim()  # what is in it is this encoder's alone
+        run.directory.claim()  # it holds results of this encoder alone
     write(run, run.embed_splits, encoder)
 
 
@@ -90,7 +90,7 @@ def _data(run: Run, splits: Splits) -> Section:
 
 
 def _write_results(run: Run, splits: Splits, clusters: np.ndarray, copies: Duplicates) -> None:
-    """Writes the numbers; where nothing was trained, also what is to be known of the data."""
+    """Writes the numbers; where nothing was trained, also the notes on the data."""
     exact = int(copies.exact.sum())
     results: dict[str, Any] = {
         "embedded_images": len(clusters),
@@ -118,7 +118,8 @@ def _embedded(
     """Columns with a row for each image that was read, and the sources of the rows.
 
     Returns:
-        The columns "path": text, the file's path or the example's id; "split": train or
+        The columns "path": text, the file's path or the example's id; "size": int64, the
+        file's bytes, -1 where there is none; "split": train or
         evaluation; "label": int32, -1 where unknown; "features" float32 `[N, F]`; "embedding"
         float32 `[N, D]`, of unit length; "fingerprint": int64, see `duplicates.fingerprint`;
         "thumbnail": uint8 `[N, s, s, 3]`. Then each part's source and the indices that were read.
@@ -144,7 +145,7 @@ def _embedded(
                 seen &= found["features"].any(axis=1)
             seen, start = np.flatnonzero(seen), end
             paths = np.array([source.describe(int(i)) for i in seen])
-            columns = {"path": paths, "split": np.full(len(seen), name)}
+            columns = {"path": paths, "size": source.sizes[seen], "split": np.full(len(seen), name)}
             parts.append(columns | {key: value[seen] for key, value in found.items()})
             rows.append((source, seen))
     table = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}

@@ -35,7 +35,7 @@ class EmbedEncoder(NamedTuple):
 
 
 def choose(run: Run, splits: Splits) -> EmbedEncoder:
-    """The encoder that the flags say.
+    """The encoder that the flags name.
 
     Raises:
         UserError: if there is no checkpoint, or what the flags name is not usable.
@@ -80,6 +80,7 @@ def _given(run: Run, splits: Splits) -> np.ndarray:
     starts = np.cumsum([0, *(source.num_examples for source in parts)])
     readable = [s.readable + start for s, start in zip(parts, starts, strict=False)]
     with run.progress.phase(f"reading {path}"):
-        rows = embedding_file.read("embeddings", path, names, np.concatenate(readable))
+        sizes = np.concatenate([source.sizes for source in parts])
+        rows = embedding_file.read("embeddings", path, names, np.concatenate(readable), sizes=sizes)
     run.note_rows(rows.notes)
     return rows.points

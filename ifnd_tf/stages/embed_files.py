@@ -15,7 +15,7 @@ def what_next(config: Config, directory: RunDirectory) -> str:
     table, how = f"embeddings.{config.embed_format}", config.embed_folders
     files = {
         "index.html": "clusters, map, duplicates and odd ones out, to look at in a browser",
-        table: "path, split, label, features and embedding (of unit length) of every image",
+        table: "path, size, split, label, features and embedding (of unit length) of every image",
         "clusters.csv": "path, cluster, confidence; the largest cluster is 0",
         "duplicates.csv": "path, the earlier image that it repeats; look before you delete",
         "odd.csv": "path, oddness; the images least like any others first",

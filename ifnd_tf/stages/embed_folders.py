@@ -80,7 +80,7 @@ def _places(files: Sequence[str], clusters: Sequence[int]) -> Iterator[str]:
     for file, cluster in zip(files, clusters, strict=True):
         stem, extension = os.path.splitext(os.path.basename(file))
         first = place = f"{cluster:0{digits}}/{stem}{extension}"
-        number = taken.get(first.casefold(), 1)  # many disks do not tell A from a
+        number = taken.get(first.casefold(), 1)  # many file systems ignore case
         while place.casefold() in taken:
             number += 1
             place = f"{cluster:0{digits}}/{stem}-{number}{extension}"

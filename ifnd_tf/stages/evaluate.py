@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from ifnd_tf.config import Config
 from ifnd_tf.config.evaluation import PROTOCOLS
 from ifnd_tf.data import train_batches
@@ -19,7 +21,7 @@ from ifnd_tf.evaluation.transfer import one_hot, transfer_svm
 from ifnd_tf.models.network import Network
 from ifnd_tf.run.progress import Count
 from ifnd_tf.stages import build
-from ifnd_tf.stages.given_rows import load_saved_model
+from ifnd_tf.stages.given_rows import load_saved_model, require
 from ifnd_tf.stages.run import Run
 
 # Raw pixels are a floor for small data; a million of them would fill the host's memory.
@@ -142,9 +144,12 @@ def _embedded(run: Run, name: str, function: Callable, splits: Splits) -> Output
     for source in filter(None, splits):
         with run.progress.phase(f"evaluating {name}, images") as count:
             batches = build.ordered_batches(run.config, run.strategy, source)
-            parts.append(embedder(batches, source.num_examples, count))
-    train, test = parts
-    return train, test
+            found = embedder(batches, source.num_examples, count)
+        if run.config.saved_model:
+            finite = np.isfinite(found["features"]).all(axis=1)
+            require(f"--saved_model={run.config.saved_model}", finite | ~found[SEEN])
+        parts.append(found)
+    return parts[0], parts[1]
 
 
 def _knn(config: Config, outputs: Outputs) -> dict[str, float]:

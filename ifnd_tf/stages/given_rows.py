@@ -38,7 +38,7 @@ def find(run: Run) -> dict[str, Rows]:
 
 
 class Tried(NamedTuple):
-    """What `check` found of a file or a SavedModel.
+    """The findings of `check` on a file or a SavedModel.
 
     Attributes:
         width: D of its rows.
@@ -62,7 +62,7 @@ def check(run: Run) -> dict[str, Tried]:
 
 
 def _tried(run: Run, flag: str, path: str) -> Tried:
-    """A SavedModel's width, and its time for a batch made the time for all.
+    """A SavedModel's width, and the seconds of a pass over all images, estimated from a batch.
 
     Raises `UserError` if its features of the first images are not finite, or all the same.
     """
@@ -98,13 +98,14 @@ def _rows(run: Run, flags: list[str], path: str) -> Rows:
         return _embedded(run, flags[0], path)
     names, others = _names(source), _names(run.splits.evaluation)
     with run.progress.phase(f"reading {path}"):
-        rows = embedding_file.read(" and --".join(flags), path, names, source.readable, others)
+        flag = " and --".join(flags)
+        rows = embedding_file.read(flag, path, names, source.readable, others, source.sizes)
     run.note_rows(rows.notes)
     return rows
 
 
 def _names(source: Source | None) -> list[str]:
-    """What the examples are called."""
+    """The names of the examples."""
     return [] if source is None else [source.describe(i) for i in range(source.num_examples)]
 
 
@@ -117,7 +118,7 @@ def _embedded(run: Run, flag: str, path: str) -> Rows:
         batches = build.ordered_batches(run.config, run.strategy, source, image_size=size)
         found = Embedder(encode, run.strategy)(batches, source.num_examples, count)
     points = found["features"]
-    _require(f"--{flag}={path}", embedding_file.centred(points) | ~found[SEEN])
+    require(f"--{flag}={path}", embedding_file.centred(points) | ~found[SEEN])
     return Rows(points, embedding_file.identity(path))
 
 
@@ -134,11 +135,16 @@ def centre(source: str, features: np.ndarray, alike: bool) -> None:
     """
     finite = np.isfinite(features).all(axis=1)
     differ = embedding_file.centred(features).any()
-    _require(source, finite & (alike or differ))
+    require(source, finite & (alike or differ))
 
 
-def _require(source: str, usable: np.ndarray) -> None:
-    """Raises `UserError` unless all features are usable."""
+def require(source: str, usable: np.ndarray) -> None:
+    """Raises `UserError` unless the features of all images are usable.
+
+    Args:
+        source: the flag that names their model, and its value.
+        usable: bool [n].
+    """
     if bad := int(np.sum(~usable)):
         raise UserError(
             f"{source}: expected finite features that differ. Received: {bad} of {len(usable)} "

@@ -107,18 +107,18 @@ class Run:
         return splits
 
     def note_rows(self, notes: Sequence[Note]) -> None:
-        """Says what is to be known of rows of embeddings, once, and keeps it for `notes`."""
+        """Prints new notes on rows of embeddings, and keeps them for `notes`."""
         new = tuple(note for note in notes if note not in self._row_notes)
         self._row_notes += new
         for note in new:
             self.progress.line(f"warning: {note.text}")
 
     def notes(self, splits: datasets.Splits) -> list[Note]:
-        """What is to be known of a data set, and of the rows of embeddings read so far."""
+        """The notes on a data set, and on the rows of embeddings read so far."""
         return [*splits.train.contents.notes, *self._row_notes]
 
     def unused(self, splits: datasets.Splits) -> dict[str, Any]:
-        """What of a data set, or of rows of embeddings, is not used, as results.json holds it."""
+        """Images and rows of embeddings that are not used, as results.json holds them."""
         return {
             "unreadable_images": sum(len(source.unreadable) for source in filter(None, splits)),
             "data_notes": [note._asdict() for note in self.notes(splits)],

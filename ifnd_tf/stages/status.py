@@ -1,4 +1,4 @@
-"""status.json while the stages of a run go on, and after."""
+"""Keeps status.json up to date while the stages of a run go on."""
 
 import contextlib
 import functools
@@ -35,13 +35,13 @@ def written(directory: RunDirectory, progress: Progress, config: Config) -> Iter
 
 
 def _interrupted(directory: RunDirectory) -> tuple[str, str] | None:
-    """State and text of a training that ended before its time; None if none did."""
+    """State and text of a training that was interrupted; None if none was."""
     status, metrics = directory.status(), directory.metrics()
     epochs = directory.flags().get("epochs", "")
     done = metrics[-1]["epoch"] if metrics else 0
     if not epochs.isdecimal() or not 0 < done < int(epochs):
         return None
-    # No other process works here, so one that is said to run is dead.
+    # No other process works here, so a training whose state is running has died.
     running = {"running": ("stopped", "stopped without a message")}
     state = status.get("state", "finished")
     return None if state == "finished" else running.get(state, (state, status.get("text", "")))

@@ -90,7 +90,7 @@ def train_model(run: Run) -> ContrastiveModel:
                 f"training: {first // steps} of {counted(config.epochs, 'epoch')} done already"
             )
             return model
-        run.directory.write("data.tsv.gz", source.contents.pack())
+        run.directory.write("data.tsv.gz", source.contents.packed)
         run.directory.claim()
         run.progress.detail(_opening(run, model, first, stateful["detection"].first))
         callbacks = [

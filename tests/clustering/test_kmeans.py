@@ -241,6 +241,17 @@ def test_first_centroid_is_drawn_uniformly_and_the_next_by_distance():
     assert all(f[1] == 3 for f in firsts if f[0] != 3)
 
 
+def test_rows_are_drawn_in_proportion_to_their_weight():
+    draws = initialization._Draws(tf.eye(3), tf.range(3), 0)
+
+    @tf.function
+    def winners():
+        return tf.map_fn(lambda step: draws.race(step, [1.0, 2.0, 5.0], 1)[1][0], tf.range(1000))
+
+    shares = np.bincount(winners(), minlength=3) / 1000  # standard deviations of 0.015
+    np.testing.assert_allclose(shares, [1 / 8, 2 / 8, 5 / 8], atol=0.05)
+
+
 def test_many_clusters_are_drawn_in_blocks_and_far_apart():
     points = points_of(3000, 4)
     drawn = np.asarray(start(points, 300, num_iterations=0))
@@ -262,6 +273,7 @@ def test_up_to_128_clusters_are_drawn_one_at_a_time():
     assert found(129) < 129
 
 
+@pytest.mark.slow
 def test_a_start_is_clustered_on_its_sample():
     points = points_of(4000, 6)
     drawn, refined = (run(points, start(points, 40, num_iterations=n), 0) for n in (0, 20))
@@ -273,7 +285,7 @@ def test_a_start_is_clustered_on_its_sample():
 # --- when to stop, and how far to go ----------------------------------------------------------
 
 
-def test_gain_is_what_means_take_off_the_inertia_of_the_same_members():
+def test_gain_is_the_share_of_the_inertia_that_means_remove():
     points, centroids = points_of(300, 5), points_of(8, 5, seed=1)
     moved = lloyd.move_centroids(
         tf.constant(points), tf.range(300), tf.constant(centroids), relaxation=1.0
@@ -283,6 +295,12 @@ def test_gain_is_what_means_take_off_the_inertia_of_the_same_members():
         np.sum((points - np.asarray(c)[labels]) ** 2) for c in (centroids, moved.centroids)
     )
     np.testing.assert_allclose(moved.gain, (before - after) / before, rtol=1e-4)
+
+
+def test_points_on_their_centroids_are_settled():
+    points = tf.constant([[1.0, 0.0], [0.0, 1.0]])
+    moved = lloyd.move_centroids(points, tf.range(2), points)
+    assert moved.gain == 0.0 and moved.settled(0.0)
 
 
 @pytest.mark.parametrize(("tolerance", "expected"), [(1.0, 1), (0.0, 50)])
@@ -467,6 +485,25 @@ def graphs_of(function):
             yield each.graph
 
 
+def intermediates(concrete):
+    """The elements of every tensor of static shape in a traced function and its loops."""
+    return [
+        output.shape.num_elements()
+        for function in graphs_of(concrete)
+        for op in function.get_operations()
+        for output in op.outputs
+        if output.shape.is_fully_defined()
+    ]
+
+
+def test_draws_of_many_clusters_from_a_large_sample_take_16_megabytes():
+    sample, width, k = 1 << 16, 4, 1 << 14  # K / 32 = 512 rows a round would take 128 MB
+    concrete = tf.function(initialization.spread_centroids).get_concrete_function(
+        tf.TensorSpec([sample, width]), tf.TensorSpec([sample], tf.int32), k, 0
+    )
+    assert max(intermediates(concrete)) == (16 << 20) / 4
+
+
 @pytest.mark.parametrize(
     ("n", "width", "k", "chunk"), [(5000, 8, 300, 128), (100_000, 64, 5000, None)]
 )
@@ -480,13 +517,7 @@ def test_no_intermediate_is_examples_by_clusters(n, width, k, chunk):
     concrete = f.get_concrete_function(
         tf.TensorSpec([n, width]), tf.TensorSpec([n], tf.int32), tf.TensorSpec([k, width])
     )
-    sizes = [
-        output.shape.num_elements()
-        for function in graphs_of(concrete)
-        for op in function.get_operations()
-        for output in op.outputs
-        if output.shape.is_fully_defined()
-    ]
+    sizes = intermediates(concrete)
     # The loops' bodies are seen (a chunk's scores), and nothing is larger than the points.
     chunk = chunk or default_chunk(k)
     assert chunk * k in sizes

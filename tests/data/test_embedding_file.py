@@ -103,6 +103,31 @@ def test_rows_of_images_that_are_evaluated_on_are_no_others(tmp_path):
     assert note.text == f"--teacher={path}: 1 row of no image of the data (x.jpg)"
 
 
+@pytest.mark.parametrize("name", ["rows.npz", "rows.parquet"])
+def test_rows_of_other_files_of_the_same_names_are_told_by_their_size(tmp_path, name):
+    path = write(tmp_path / name, VALUES[:3], path=["a/0.jpg", "a/1.jpg", "b/0.jpg"],
+                 size=[10, 11, -1])  # fmt: skip
+    known = np.arange(3)
+
+    def read_with(sizes):
+        return embedding_file.read("teacher", path, NAMES[:4], known, sizes=np.array(sizes))
+
+    assert [note.kind for note in read_with([10, 11, 5, 5]).notes] == ["no_row"]
+    assert [note.kind for note in read_with([-1, -1, 5, 5]).notes] == ["no_row"]
+    found = read_with([10, 99, 5, 5])
+    assert np.flatnonzero(found.known).tolist() == [0, 3]
+    assert [note.kind for note in found.notes] == ["no_row", "other_file"]
+    assert "1 row of a file of that name and another size, which is left out (a/1.jpg)" in (
+        found.notes[1].text
+    )
+    path = write(tmp_path / name, VALUES[:2], path=["a/0.jpg", "a/1.jpg"], size=[10, 11])
+    with pytest.raises(UserError, match="same names and other sizes, such as a/0.jpg: of another"):
+        read_with([7, 8, 9, 9])
+    write(tmp_path / name, VALUES[:2], path=["a/0.jpg", "a/1.jpg"], size=[0.5, 1.5])
+    with pytest.raises(UserError, match="size of shape .2. and type float64"):
+        read_with([7, 8, 9, 9])
+
+
 def test_a_row_of_null_counts_as_missing(tmp_path):
     rows = pyarrow.array([None if i == 2 else row for i, row in enumerate(VALUES.tolist())])
     table = pyarrow.table({"path": NAMES, "embedding": rows})

@@ -1,5 +1,6 @@
 """Folders of images as people keep them: which splits, classes and images they give."""
 
+import gzip
 import os
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ifnd_tf.data import datasets, folder_files
+from ifnd_tf.data import datasets
 from ifnd_tf.data.contents import Contents, require_same
 from ifnd_tf.errors import UserError
 from tests.data.conftest import picture
@@ -232,7 +233,7 @@ def test_a_data_set_inside_a_folder_of_its_name_is_found(tmp_path):
     class_folders(tmp_path / "pets" / "test", "a", "b", count=1)
     splits = opened(tmp_path)
     assert splits.train.class_names == ("a", "b") and splits.evaluation.num_examples == 2
-    assert splits.train.contents.names[0] == "pets/test/a/0.png"
+    assert next(iter(splits.train.contents.sizes)) == "pets/test/a/0.png"
 
 
 def test_bad_folders_are_refused(tmp_path):
@@ -347,11 +348,80 @@ def test_a_folder_of_code_is_not_taken_for_photos_in_silence(tmp_path):
     assert f"--dataset=folder:{tmp_path / 'docs' / 'images'}" in text
 
 
-def test_images_are_counted_while_they_are_found(tmp_path, monkeypatch):
-    monkeypatch.setattr(folder_files, "_BETWEEN_COUNTS", 4)
+def test_images_are_counted_while_they_are_found(tmp_path):
+    for number in range(2500):
+        (tmp_path / f"{number}.png").write_bytes(b"1")
     counts: list[tuple[int, int]] = []
-    opened(class_folders(tmp_path, "a", "b", count=5), progress=lambda *each: counts.append(each))
-    assert counts == [(4, 0), (8, 0)]
+    opened(tmp_path, progress=lambda *each: counts.append(each))
+    assert counts == [(1000, 0), (2000, 0)]
+
+
+def test_a_cameras_raw_files_are_no_images_though_they_begin_as_tiff_does(tmp_path):
+    class_folders(tmp_path, "a", "b")
+    for name in ("1.CR2", "2.nef", "3.dng"):
+        save(tmp_path / "a" / "preview.tif")
+        (tmp_path / "a" / "preview.tif").rename(tmp_path / "a" / name)
+    splits = opened(tmp_path)
+    assert all(name.endswith(".png") for name in names(splits.train))
+    number, text = notes(splits)["other_files"]
+    assert number == 3 and "1 .cr2 (raw: export them as JPEG)" in text
+
+
+def test_a_link_out_of_the_folder_to_one_around_it_is_a_loop(tmp_path):
+    class_folders(tmp_path / "others" / "mine", "a", "b")
+    save(tmp_path / "others" / "foreign.png")
+    (tmp_path / "others" / "mine" / "a" / "up").symlink_to(tmp_path / "others")
+    splits = opened(tmp_path / "others" / "mine")
+    assert splits.train.num_examples + splits.evaluation.num_examples == 20
+
+
+@pytest.mark.parametrize("split", ["test", "val", "Testing"])
+def test_a_split_folder_alone_is_no_class(tmp_path, split):
+    class_folders(tmp_path / split, "a", "b")
+    splits = opened(tmp_path)
+    assert splits.train.class_names == ("a", "b") and splits.train.labelled
+    assert (splits.train.num_examples, splits.evaluation.num_examples) == (16, 4)
+
+
+@pytest.mark.parametrize("others", [(), ("a", "b")])
+def test_the_split_that_is_trained_on_is_not_evaluated_on(tmp_path, others):
+    for name in ("test", *("val" for _ in others[:1])):
+        class_folders(tmp_path / name, "a", "b")
+    splits = opened(tmp_path, train_split="test")
+    trained, evaluated = names(splits.train), names(splits.evaluation)
+    assert len(evaluated) == (20 if others else 4) and not set(trained) & set(evaluated)
+    refuses("--eval_split: .* beside test/", tmp_path, train_split="test", eval_split="test")
+
+
+def test_files_of_many_kinds_are_all_counted(tmp_path):
+    class_folders(tmp_path, "a", "b")
+    for number in range(10):
+        (tmp_path / "a" / f"x.kind{number}").write_text("no image")
+    number, text = notes(opened(tmp_path))["other_files"]
+    assert number == 10 and text.startswith("10 files not read: 1 .kind")
+    assert text.endswith(", 2 of other kinds")
+
+
+def test_several_names_that_are_no_files_are_counted_in_the_plural(tmp_path):
+    class_folders(tmp_path, "a", "b")
+    for name in ("x.png", "y.png"):
+        (tmp_path / "a" / name).symlink_to("nowhere")
+    assert notes(opened(tmp_path))["not_regular"] == (
+        2, "2 names of neither a file nor a folder that can be read: a/x.png, a/y.png"
+    )  # fmt: skip
+
+
+def test_classes_that_one_of_the_two_parts_lacks_are_named(tmp_path):
+    class_folders(tmp_path / "held", "a", "b")
+    save(tmp_path / "held" / "rare" / "1.png")
+    number, text = notes(opened(tmp_path / "held"))["class_not_evaluated"]
+    assert number == 1 and text.startswith("1 class without an image held out")
+    assert text.endswith(": rare")
+    class_folders(tmp_path / "split" / "train", "a", "b")
+    class_folders(tmp_path / "split" / "test", "a", "b", "new\nname")
+    found = notes(opened(tmp_path / "split"))
+    assert list(found) == ["class_not_trained"]
+    assert found["class_not_trained"][1].endswith(r"counts as wrong: new\nname")
 
 
 # --- fingerprint --------------------------------------------------------------------------
@@ -360,14 +430,16 @@ def test_images_are_counted_while_they_are_found(tmp_path, monkeypatch):
 def test_changes_of_a_folder_are_named(tmp_path):
     class_folders(tmp_path, "a", "b")
     before = opened(tmp_path).train.contents
-    assert Contents.unpack(before.pack()).fingerprint == before.fingerprint
     assert not opened(tmp_path).train.contents.changes_since(before)
     (tmp_path / "a" / "3.png").rename(tmp_path / "b" / "new\n.png")
     (tmp_path / "b" / "4.png").write_bytes(b"12")
     now = opened(tmp_path).train.contents
-    changes = now.changes_since(Contents.unpack(before.pack()))
+    changes = now.changes_since(Contents(before.packed))
     assert changes == r"1 added (b/new\n.png); 1 removed (a/3.png); 1 changed (b/4.png)"
     with pytest.raises(UserError, match="1 removed .*another --workdir"):
-        require_same("folder:x", before.pack(), now, "runs/x")
-    require_same("folder:x", now.pack(), now, "runs/x")
+        require_same("folder:x", before.packed, now, "runs/x")
+    require_same("folder:x", now.packed, now, "runs/x")
     require_same("folder:x", b"", now, "runs/x")
+    require_same("folder:x", gzip.compress(gzip.decompress(now.packed)), now, "runs/x")
+    with pytest.raises(UserError, match="--workdir=runs/x: .*names of the data's files"):
+        require_same("folder:x", now.packed[:-20], now, "runs/x")

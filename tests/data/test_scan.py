@@ -50,6 +50,7 @@ def test_images_of_one_size_are_kept_decoded(damaged):
         np.testing.assert_array_equal(source.pixels[index], picture(index))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reason", ["too large", "other sizes", "switched off"])
 def test_images_that_do_not_fit_are_not_kept(damaged, reason):
     if reason == "other sizes":
@@ -89,6 +90,7 @@ def test_progress_ends_at_the_readable_images(damaged):
     assert calls[-1] == (17, 20)
 
 
+@pytest.mark.slow
 def test_workers_share_the_work_and_learn_all_of_it(damaged):
     meeting, said, found = threading.Barrier(2), {}, {}
 

@@ -48,6 +48,7 @@ def test_a_lost_image_is_replaced_in_its_place_and_named(source):
     assert [bad.name for bad in source.lost.values()] == [path]
 
 
+@pytest.mark.slow
 def test_a_folder_that_vanished_is_an_error_and_no_hang(source, class_folders):
     shutil.rmtree(class_folders)
     with pytest.raises(tf.errors.InvalidArgumentError, match=UNREADABLE):

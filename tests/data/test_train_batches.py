@@ -130,6 +130,7 @@ def test_views_are_those_of_the_example_with_its_draws(memory_source):
     assert (batch["images"][:, 0] != batch["images"][:, 1]).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "replicas"), [(1, 4), (2, 2)])
 def test_replicas_and_workers_share_the_same_global_batches(source, workers, replicas):
     steps = 2 * train_batches.steps_per_epoch(source, 8) - 1
@@ -146,6 +147,7 @@ def test_replicas_and_workers_share_the_same_global_batches(source, workers, rep
             np.testing.assert_array_equal(together[key], value)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_with_the_same_batches(source):
     steps = train_batches.steps_per_epoch(source, 8) + 3
     whole = batches(source, steps)
@@ -183,6 +185,7 @@ def test_finished_views_are_what_the_device_would_make(memory_source, dtype):
     )
 
 
+@pytest.mark.slow
 def test_unreadable_images_never_turn_up(class_folders):
     broken = sorted(class_folders.rglob("*.jpg"))[4]
     broken.write_bytes(b"no image")
@@ -195,6 +198,7 @@ def test_unreadable_images_never_turn_up(class_folders):
     np.testing.assert_array_equal(np.sort(indices), np.setdiff1d(np.arange(30), [4]))
 
 
+@pytest.mark.slow
 def test_without_a_scan_a_bad_image_leaves_the_other_places_as_they_were(class_folders):
     whole = datasets.open_splits(f"folder:{class_folders}", holdout_share=0.01).train
     expected = batches(whole, 6)
@@ -247,6 +251,7 @@ def test_a_pass_covers_each_example_once_and_keeps_replicas_in_step(source, work
     assert not everything["images"][~real].any()
 
 
+@pytest.mark.slow
 def test_a_host_opens_only_the_files_of_its_own_part(class_folders):
     data = datasets.open_splits(f"folder:{class_folders}", holdout_share=0.01).train
     scan(data)

@@ -36,6 +36,7 @@ def test_an_unknown_name_is_answered_with_those_there_are():
     assert set(field.metadata["choices"]) == set(detectors.DETECTORS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "strategy", ["default", pytest.param("mirrored-2", marks=pytest.mark.slow)]
 )
@@ -61,7 +62,10 @@ def test_ifnd_accepts_the_most_confident_and_starts_where_it_ended(strategy):
     np.testing.assert_array_equal(everything.sample.examples, np.arange(n))
 
 
-@pytest.mark.parametrize(("hierarchy", "total"), [("independent", 10), ("nested", 5)])
+@pytest.mark.parametrize(
+    ("hierarchy", "total"),
+    [pytest.param("independent", 10, marks=pytest.mark.slow), ("nested", 5)],
+)
 def test_both_phases_count(hierarchy, total):
     counted: dict[str, list[tuple[int, int]]] = {}
 
@@ -78,6 +82,7 @@ def test_both_phases_count(hierarchy, total):
     assert done == sorted(done) and 1 <= done[0] <= done[-1] <= total
 
 
+@pytest.mark.slow
 def test_nested_levels_agree_and_start_where_they_ended():
     kmeans = corners.sharded_kmeans(tf.distribute.get_strategy())
     detector = detectors.ClusterDetector(kmeans, [2, 4], hierarchy="nested")

@@ -50,6 +50,7 @@ def test_embeddings_that_are_not_finite_are_counted():
         table.refresh()
 
 
+@pytest.mark.slow
 @pytest.mark.distribution
 def test_neither_the_host_nor_a_replica_ever_holds_all_embeddings(monkeypatch):
     most, width = 6000, 32
@@ -96,6 +97,7 @@ def test_given_rows_are_dealt_out_once(strategy):
     assert table.rows * strategy.num_replicas_in_sync < 7 + strategy.num_replicas_in_sync
 
 
+@pytest.mark.slow
 def test_clusters_of_given_rows_stay_and_only_their_accepted_share_grows(strategy):
     kmeans = ShardedKMeans(given(strategy)[0], iterations=1)
     detector = ClusterDetector(kmeans, [2, 3], hierarchy="nested")

@@ -47,6 +47,7 @@ def test_a_rate_that_keeps_no_pair_is_known_beforehand():
     assert not detector.can_detect(0.01) and detector.can_detect(0.02)
 
 
+@pytest.mark.slow
 def test_a_run_masks_as_many_neighbours_on_one_replica_as_on_two(tmp_path):
     found = {}
     for name in ("default", "mirrored-2"):

@@ -30,6 +30,7 @@ def test_sharded_clusters_equal_those_of_the_whole(strategy):
     assert found.counts.sum() == corners.N
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "replicas", ["default", pytest.param("mirrored-2", marks=pytest.mark.slow)]
 )
@@ -44,6 +45,7 @@ def test_a_nested_level_keeps_fine_clusters_together(replicas):
     assert np.all((coarse.confidence >= 0) & (coarse.confidence <= 1))
 
 
+@pytest.mark.slow
 def test_unused_fine_centroids_are_nobodys_parents():
     clusters = corners.sharded_kmeans(tf.distribute.get_strategy())
     clusters.table.refresh()
@@ -58,6 +60,7 @@ def test_unused_fine_centroids_are_nobodys_parents():
     assert np.all(found.counts > 0)
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 @pytest.mark.parametrize(
     "replicas", ["default", pytest.param("mirrored-2", marks=pytest.mark.slow)]

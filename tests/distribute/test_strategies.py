@@ -54,17 +54,21 @@ def test_an_unusable_tf_config_is_explained(value, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("tpu", "config", "expected"), [("", None, "none"), ("x", None, "tpu"), ("", "{}", "workers")]
+    ("tpu", "config", "expected"),
+    [("", None, ""), ("x", None, r"a running TPU.*'x' \(no such TPU\)"), ("", "{}", "TF_CONFIG")],
 )
 def test_auto_chooses_by_what_is_given(tpu, config, expected, monkeypatch):
     if config is None:
         monkeypatch.delenv("TF_CONFIG", raising=False)
     else:
         monkeypatch.setenv("TF_CONFIG", config)
-    monkeypatch.setattr(strategies, "_tpu_strategy", lambda name: f"tpu {name}")
-    if expected == "workers":
-        with pytest.raises(UserError, match="TF_CONFIG"):
-            strategies.make_strategy("auto")
+    if not expected:
+        assert strategies.make_strategy("auto", tpu=tpu) is tf.distribute.get_strategy()
         return
-    strategy = strategies.make_strategy("auto", tpu=tpu)
-    assert strategy == "tpu x" if expected == "tpu" else strategy is tf.distribute.get_strategy()
+
+    def no_tpu(tpu):
+        raise ValueError("no such TPU")
+
+    monkeypatch.setattr(tf.distribute.cluster_resolver, "TPUClusterResolver", no_tpu)
+    with pytest.raises(UserError, match=expected):
+        strategies.make_strategy("auto", tpu=tpu)

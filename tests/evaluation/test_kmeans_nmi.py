@@ -19,6 +19,7 @@ def test_agreement_by_hand():
     assert found["cluster_nmi"] == pytest.approx(information / ((entropy + math.log(2)) / 2))
 
 
+@pytest.mark.slow
 def test_separate_classes_are_found_and_noise_is_not():
     random = np.random.default_rng(0)
     labels = np.repeat(np.arange(5), 40).astype(np.int32)

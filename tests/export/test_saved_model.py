@@ -167,6 +167,7 @@ print(json.dumps({
 '''
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exported", ["mirrored-2"], indirect=True)
 def test_loads_and_trains_without_keras_and_without_this_package(exported, tmp_path):
     encoder, projector, path = exported

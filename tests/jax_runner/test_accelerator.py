@@ -10,7 +10,7 @@ import pytest
 
 from ifnd_tf.errors import UserError
 from jax_runner import accelerator
-from jax_runner.artifact import artifacts_in
+from jax_runner.artifact import FORMAT, artifacts_in
 from jax_runner.run_directory import read_weights, weight_files
 
 VALUES = np.random.default_rng(0).normal(size=(3, 200, 600)).astype(np.float32)
@@ -19,7 +19,7 @@ VALUES = np.random.default_rng(0).normal(size=(3, 200, 600)).astype(np.float32)
 def write_run(folder: pathlib.Path, seed: int = 0, initial: str = "../initial.npz") -> None:
     """A lowered run without programs, whose variables 0 and 2 are the query network's."""
     folder.mkdir(parents=True)
-    manifest = {"format": 2, "programs": {}, "initial": initial, "query": [0, 2]}
+    manifest = {"format": FORMAT, "programs": {}, "initial": initial, "query": [0, 2]}
     manifest |= {"settings": {"seed": seed}, "state": []}
     (folder / "manifest.json").write_text(json.dumps(manifest))
 

@@ -2,10 +2,8 @@
 
 import dataclasses
 import json
-import os
 import pathlib
 import shutil
-import subprocess
 import tarfile
 
 import keras
@@ -27,18 +25,9 @@ from jax_runner import accelerator, pixels
 from jax_runner.artifact import Artifact
 from lowering import __main__ as lower
 from lowering import lift
+from tests.jax_runner.processes import needs_jax, python, refuses, run_lowered
 
-ROOT = pathlib.Path(__file__).parents[2]
-# The environment in which the TPU check compiles; `make test` makes it.
-JAX = ROOT / ".venv-tpu" / "compile" / "bin" / "python"
-
-pytestmark = [
-    pytest.mark.lowered,
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not JAX.exists(), reason=f"expected Python with jax, {JAX}; `make tpu-environments`"
-    ),
-]
+pytestmark = [pytest.mark.lowered, pytest.mark.slow, needs_jax]
 
 # The learning rate is a sixtieth of the digits': at theirs, what float32 rounds differently
 # grows to 0.7% of the loss within 50 steps, also between TensorFlow and its own XLA. The true
@@ -72,24 +61,6 @@ def compiled_once(tmp_path_factory):
         patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
         patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
         yield
-
-
-def python(*arguments: object) -> subprocess.CompletedProcess:
-    """Runs a module or file where there is jax and no TensorFlow."""
-    return subprocess.run(
-        [str(JAX), *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
-    )
-
-
-def run_lowered(folder: pathlib.Path, workdir: pathlib.Path, *flags: object):
-    return python(
-        folder / "run.pyz", folder, f"--data={folder / 'data.npz'}", f"--workdir={workdir}", *flags
-    )
 
 
 @pytest.fixture(scope="module")
@@ -238,8 +209,9 @@ def test_weights_come_back_and_the_saved_model_has_the_same_features(folder, ran
         "arrays, _ = read_state(run / 'state.npz', artifact.digest)\n"
         "state = [arrays[str(i)] for i in range(len(artifact.manifest['state']))]\n"
         "images = np.load(folder / 'data.npz')['test_images'][:128]\n"
-        "found = artifact.compile('features')(state, images=images)['features']\n"
-        "np.save(run / 'features.npy', found)\n"
+        "from jax_runner.devices import chosen\n"
+        "found = artifact.compile('features', chosen(None, 1, None))(state, images=images)\n"
+        "np.save(run / 'features.npy', found['features'])\n"
     )
     done = python("-c", program, folder, tmp_path / "run")
     assert done.returncode == 0, done.stderr
@@ -313,15 +285,6 @@ def changed(folder: pathlib.Path, to: pathlib.Path, change) -> pathlib.Path:
     change(manifest)
     (to / "manifest.json").write_text(json.dumps(manifest))
     return to
-
-
-def refuses(done, *words: str) -> None:
-    """One line on standard error, no traceback."""
-    assert done.returncode == 1, done.stderr
-    (line,) = [x for x in done.stderr.splitlines() if x]
-    assert line.startswith("error: "), line
-    for word in words:
-        assert word in line
 
 
 def test_an_artifact_of_another_version_is_refused(folder, tmp_path):

@@ -55,6 +55,7 @@ def test_the_sgd_probe_is_the_products(clouds):
     )
 
 
+@pytest.mark.slow
 def test_pixels_are_those_of_the_folder_source(tmp_path):
     rng = np.random.default_rng(0)
     for part, number in (("train", 5), ("test", 2)):
@@ -132,5 +133,5 @@ def test_a_folder_without_manifest_is_refused(tmp_path):
     with pytest.raises(UserError, match="lowering wrote"):
         Artifact(tmp_path)
     (tmp_path / "manifest.json").write_text(json.dumps({"format": 0}))
-    with pytest.raises(UserError, match="expected an artifact of format 2. Received: 0"):
+    with pytest.raises(UserError, match="expected an artifact of format 3. Received: 0"):
         Artifact(tmp_path)

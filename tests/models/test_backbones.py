@@ -21,9 +21,9 @@ def trainable(model):
     [
         # torchvision's totals less the classifier of (features + 1) * 1000.
         ("resnet18", 11_689_512 - 513_000, 512),
-        ("resnet34", 21_797_672 - 513_000, 512),
+        pytest.param("resnet34", 21_797_672 - 513_000, 512, marks=pytest.mark.slow),
         ("resnet50", 25_557_032 - 2_049_000, 2048),
-        ("resnet101", 44_549_160 - 2_049_000, 2048),
+        pytest.param("resnet101", 44_549_160 - 2_049_000, 2048, marks=pytest.mark.slow),
     ],
 )
 def test_imagenet_nets_have_torchvisions_size(name, parameters, features):

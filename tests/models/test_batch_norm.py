@@ -36,7 +36,8 @@ def test_split_normalises_each_part():
 
 def test_split_is_the_same_for_accelerators():
     """Outputs, moving statistics and gradients of the form that lowered programs hold."""
-    x, weights = tf.constant(images()), tf.constant(images(seed=1))
+    scales = np.array([0.1, 0.2, 0.5, 1.0, 2.0], np.float32)  # variances below and above 1
+    x, weights = tf.constant(images() * scales), tf.constant(images(seed=1))
 
     def run():
         layer = BatchNorm("split", splits=4)

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from ifnd_tf.models.loss import LossSettings, label_info_nce
 from ifnd_tf.models.moco import EMPTY
-from ifnd_tf.models.rule import Batch
+from ifnd_tf.models.rule import Batch, RuleInputs
 from ifnd_tf.models.teacher import DTYPE, Teacher, similarities, weight
 from ifnd_tf.models.treatments import rules
 from tests import reference
@@ -56,8 +56,11 @@ def found(text, example, given, teacher, epoch=5):
     with tf.GradientTape() as tape:
         tape.watch(arrays)
         loss = label_info_nce(
-            *arrays, index[1] >= 0, index, tuple(own), settings, tf.constant(example.teacher),
-            tf.constant(epoch), {}, teacher_similarities=given,
+            *arrays, index[1] >= 0, index, tuple(own), settings,
+            RuleInputs(
+                {}, tf.constant(example.teacher), epoch=tf.constant(epoch),
+                teacher_similarities=given,
+            ),
         ).per_anchor  # fmt: skip
     return loss, tape.gradient(loss, arrays)
 
@@ -119,7 +122,7 @@ def test_with_the_keys_similarities_it_is_the_published_method(text, part, same)
 
 def test_the_weight_falls_to_nothing_at_the_last_epoch():
     def at(schedule, epoch, epochs=11):
-        batch = Batch(*[None] * 8, epoch=epoch, epochs=epochs)
+        batch = Batch(*[None] * 7, epochs, RuleInputs({}, epoch=epoch))
         return float(weight(_teacher(0.8, schedule), batch))
 
     assert [at("constant", e) for e in (0, 5, 10)] == pytest.approx([0.8] * 3)

@@ -94,11 +94,6 @@ def test_the_share_beneath_shares_the_axis():
     assert "acceptance rate" not in line_chart("a", lines, beneath=Series("acceptance rate", []))
 
 
-def test_the_same_chart_is_the_same_text():
-    lines = [Series("a", [(0, 1.0), (10, 2.0)])]
-    assert line_chart("a", lines) == line_chart("a", lines)
-
-
 def test_a_page_can_choose_the_colours_and_the_size():
     svg = line_chart("a", [Series("a", [(0, 1.0), (1, 2.0)])])
     assert f"var(--series-1, {COLOURS[0]})" in svg and "var(--ink, #333333)" in svg

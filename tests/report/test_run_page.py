@@ -107,6 +107,7 @@ def test_galleries_show_the_pictures(run, labelled):
     marks = [a["class"] for tag, a in page.tags if tag == "span" and "picture " in str(a)]
     assert bool(marks) == labelled
     assert ("not marked" in page.words) != labelled
+    assert ("the query's class" in page.words) == labelled
     right = [
         gathered.pictures[i].label == gathered.pictures[each.anchor].label
         for each in gathered.removed

@@ -54,6 +54,7 @@ def test_removed_images_are_framed_by_right_and_wrong(tmp_path, gathered):
     sheet = np.asarray(Image.open(io.BytesIO(tf.make_ndarray(event.tensor_proto)[2])))
     first = gathered.removed[0]
     own = gathered.pictures[first.anchor].label
+    assert len(first.shown) > 1
     for place, index in enumerate(first.shown, start=1):
         right = gathered.pictures[index].label == own
         assert tuple(sheet[0, place * 22]) == ((0, 158, 115) if right else (213, 94, 0))

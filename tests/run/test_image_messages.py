@@ -5,10 +5,13 @@ import os
 import pathlib
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from ifnd_tf.data.image_formats import pillow
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -90,3 +93,12 @@ def test_a_run_on_damaged_images_prints_no_error(tmp_path):
     assert "7 unreadable images skipped" in found.stdout
     rows = (tmp_path / "run" / "unreadable.tsv").read_text().splitlines()
     assert len(rows) > 5
+
+
+def test_pillows_warnings_of_damaged_images_are_dropped_and_others_are_not():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pillow.__wrapped__()
+        warnings.warn_explicit("corrupt", UserWarning, "f", 1, module="PIL.TiffImagePlugin")
+        with pytest.raises(UserWarning):
+            warnings.warn_explicit("corrupt", UserWarning, "f", 1, module="ifnd_tf.data")

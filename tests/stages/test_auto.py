@@ -74,6 +74,7 @@ def test_auto_is_a_word_of_these_flags_and_zero_is_not():
         Config().override({"epochs": "auto"})
 
 
+@pytest.mark.slow
 def test_a_run_keeps_what_auto_chose(tmp_path, monkeypatch):
     config = tiny.config(**AUTO, workdir=str(tmp_path / "run"), mode="train", epochs=2)
     lines: list[str] = []

@@ -63,6 +63,15 @@ def test_what_does_not_fit_is_listed_with_its_flag(tmp_path):
         assert f"  - {flag}: expected" in text, flag
 
 
+def test_a_class_too_small_for_the_evaluation_is_found_before_the_training(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, [40, 8, 8, 3], np.uint8)
+    source = ArraySource("mine", pixels, np.array([0] * 39 + [1]), ("many", "one"))
+    settings = {"num_clusters": "2", "label_shares": "10%"}
+    text, error = checked_run(tmp_path, Splits(source, source), **settings)
+    assert "1 to change" in error and "--label_shares: expected at least 2 images" in text
+    assert "class 'one'" in text and "--protocols=knn,linear,clustering" in text
+
+
 def test_a_file_of_embeddings_is_read(tmp_path):
     np.savez(tmp_path / "rows.npz", path=["a.jpg", "b.jpg"], embedding=np.eye(2))
     text, _ = checked_run(tmp_path / "run", detect_with=str(tmp_path / "rows.npz"), epochs=1)
@@ -128,7 +137,6 @@ def test_view_pairs_are_the_views_beside_each_other():
 def test_the_trial_has_the_teacher_of_the_run(tmp_path, monkeypatch):
     np.savez(tmp_path / "rows.npz", index=np.arange(160), embedding=np.eye(160, 6) + 0.1)
     rows = str(tmp_path / "rows.npz")
-    monkeypatch.setattr(check_cost, "_STEPS", 2)
     taught = []
 
     def step(iterator):

@@ -47,6 +47,7 @@ def test_views_and_first_layers(settings, short, words):
         ({"backbone": "resnet50", "epochs": 200}, 2000, 30, "large for 2,000 images; resnet18"),
         ({"framework": "simclr", "epochs": 200}, 2000, 30, "negatives, 62 here"),
         ({"epochs": 10}, 2000, 30, "--epochs=34"),
+        ({"epochs": 10}, 20, 2, "20 images are few to learn from, however long; an encoder that"),
         ({"batch_size": 64, "learning_rate": 0.06}, 200, 3,
          "--batch_size=32 --learning_rate=0.03 --queue_size=auto"),
         ({"backbone": "resnet18", "epochs": 100}, 2000, 30, ""),
@@ -74,6 +75,7 @@ def photos(tmp_path, count=24, **flags):
     return tiny.run(config, tf.distribute.get_strategy())
 
 
+@pytest.mark.slow
 def test_a_slow_run_gets_one_complete_command_that_is_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["ifnd"])
     tried = []
@@ -101,6 +103,7 @@ def test_a_slow_run_gets_one_complete_command_that_is_measured(tmp_path, monkeyp
     assert config.warmup_epochs == pytest.approx(config.epochs / 10, abs=1)
 
 
+@pytest.mark.slow
 def test_a_small_network_gets_fewer_epochs_and_is_not_measured_again(tmp_path, monkeypatch):
     monkeypatch.setattr(check_cost, "measure_steps", None)
     run = photos(tmp_path, epochs=2000, warmup_epochs=200)

@@ -73,6 +73,7 @@ def test_variants_that_do_not_fit_the_data_are_refused_before_anything_runs(tmp_
         compare.compare(run)
 
 
+@pytest.mark.slow
 def test_a_failed_run_does_not_stop_the_others(tmp_path, monkeypatch):
     def train(run):
         if run.config.detector == "ifnd":

@@ -72,6 +72,7 @@ def test_the_best_trial_on_the_validation_split_is_run_on_all_images(tmp_path, t
     assert RunReader(str(tmp_path / "none-2")).flags()["temperature"] == "0.1"
 
 
+@pytest.mark.slow
 def test_a_trial_that_diverged_is_the_worst_and_not_repeated(tmp_path, trained):
     variants = "bad:detector=none;temperature=0.2|0.3|0.1"
     compare.compare(comparison(tmp_path, variants=variants))
@@ -84,6 +85,7 @@ def test_a_trial_that_diverged_is_the_worst_and_not_repeated(tmp_path, trained):
     assert trained == []
 
 
+@pytest.mark.slow
 def test_nothing_is_chosen_before_every_trial_has_ended(tmp_path, trained, monkeypatch):
     train = compare_runs.train
 
@@ -102,6 +104,7 @@ def test_nothing_is_chosen_before_every_trial_has_ended(tmp_path, trained, monke
     assert len(trained) == 3 and trained[1:] == ["none-0", "none-1"]
 
 
+@pytest.mark.slow
 def test_variants_are_ranked_by_their_chosen_trials(tmp_path, trained):
     variants = (
         "a:temperature=0.3;width=2|3|4,b:temperature=0.1;width=2|3|4,c:temperature=0.2;width=2|3|4"
@@ -114,6 +117,7 @@ def test_variants_are_ranked_by_their_chosen_trials(tmp_path, trained):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_variant_that_always_diverges_is_named(tmp_path, trained):
     variants = "bad:temperature=0.2;width=2|3|4"
     with pytest.raises(UserError, match="a trial of bad that does not diverge"):

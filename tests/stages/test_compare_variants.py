@@ -140,6 +140,7 @@ def test_every_variant_runs_with_a_seed_before_the_next_seed():
         ("a:tuning_trials=3", "--tuning_trials, which is the comparison's own"),
         ("a:treatment=sce:lam=2", "a: --treatment=sce:lam: expected a value >= 0 and <= 1"),
         ("a:flagfile=gone.flags", "--flagfile: expected a file of flags"),
+        ("a:threads=1", "--threads, which is the comparison's own"),
         ("a:seed=3", "--seed, which is the comparison's own"),
         ("a:temperature", "FLAG=VALUE;FLAG=VALUE after a:. Received: 'temperature'"),
         ("a/b:temperature=1", "letters, digits"),

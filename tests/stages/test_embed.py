@@ -67,6 +67,7 @@ def test_every_image_has_its_row_cluster_and_confidence(tmp_path, splits):
     assert [(row["path"], row["duplicate_of"]) for row in exact] == [("mine 5", "mine 1")]
 
 
+@pytest.mark.slow
 @pytest.mark.distribution
 def test_replicas_write_the_same(tmp_path, splits):
     folder, _ = write(tmp_path / "one", splits)
@@ -81,6 +82,7 @@ def test_replicas_write_the_same(tmp_path, splits):
         np.testing.assert_allclose(two["embedding"], one["embedding"], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_parquet_holds_the_same_and_clusters_can_be_asked_for(tmp_path, splits):
     folder, _ = write(tmp_path / "npz", splits)
     other, _ = write(tmp_path / "parquet", splits, embed_format="parquet", embed_clusters=5)
@@ -92,6 +94,7 @@ def test_parquet_holds_the_same_and_clusters_can_be_asked_for(tmp_path, splits):
     assert len({row["cluster"] for row in rows(other / "clusters.csv")}) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["npz", "parquet"])
 def test_it_ends_with_what_it_wrote_and_an_example_that_runs(tmp_path, splits, capsys, form):
     stream = io.StringIO()
@@ -106,6 +109,7 @@ def test_it_ends_with_what_it_wrote_and_an_example_that_runs(tmp_path, splits, c
     assert "mine 0" in printed.splitlines()[0] and printed.count("mine") == 10
 
 
+@pytest.mark.slow
 def test_a_diverse_subset_is_listed(tmp_path, splits):
     folder, _ = write(tmp_path, splits, embed_diverse=12)
     found = rows(folder / "diverse.csv")
@@ -129,6 +133,7 @@ def photos(tmp_path) -> Splits:
     return Splits(FileSource("mine", str(tmp_path / "photos"), names, np.full(8, -1), ()), None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["link", "copy"])
 def test_files_are_sorted_into_a_folder_for_each_cluster(tmp_path, photos, how):
     folder, _ = write(tmp_path / "run", photos, embed_folders=how, embed_clusters=2)
@@ -143,6 +148,7 @@ def test_files_are_sorted_into_a_folder_for_each_cluster(tmp_path, photos, how):
     assert sum(len(files) for _, _, files in os.walk(folder / "clusters")) == 8
 
 
+@pytest.mark.slow
 def test_earlier_folders_are_not_overwritten(tmp_path, photos):
     write(tmp_path / "run", photos, embed_folders="link")
     with pytest.raises(UserError, match="--embed_folders=copy: expected no folders of earlier"):
@@ -166,6 +172,7 @@ def test_images_without_files_cannot_be_sorted(tmp_path, splits):
         embed_folders.check("copy", remote, str(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_page_shows_clusters_map_copies_and_odd_ones(tmp_path, splits):
     folder, _ = write(tmp_path, splits, embed_diverse=3)
     page = (folder / "index.html").read_text()
@@ -222,6 +229,7 @@ def test_a_saved_model_without_usable_features_is_refused(tmp_path, splits, fore
         assert len(rows(folder / "clusters.csv")) == 1
 
 
+@pytest.mark.slow
 def test_a_saved_model_embeds_without_a_run(tmp_path, splits, foreign):
     folder = without_a_run(tmp_path / "run", splits, saved_model=foreign)
     with np.load(folder / "embeddings.npz") as table:
@@ -234,6 +242,7 @@ def test_a_saved_model_embeds_without_a_run(tmp_path, splits, foreign):
     assert "--saved_model=" in (tmp_path / "run" / "config.flags").read_text()
 
 
+@pytest.mark.slow
 def test_a_file_of_embeddings_serves_without_a_run(tmp_path, splits):
     folder, _ = write(tmp_path / "first", splits)
     with np.load(folder / "embeddings.npz") as table:
@@ -255,6 +264,7 @@ def test_a_file_of_embeddings_serves_without_a_run(tmp_path, splits):
     assert len(rows(again / "clusters.csv")) == 39
 
 
+@pytest.mark.slow
 def test_the_encoder_of_a_start_embeds_without_training(tmp_path, splits):
     model = build.model(tiny.config(), tf.distribute.get_strategy(), num_examples=160)
     saved_model.export(str(tmp_path / "model"), model.network, 8)

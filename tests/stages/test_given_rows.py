@@ -48,6 +48,7 @@ def labels(path, strategy="default", progress=None, data=None, **settings):
     return model, run
 
 
+@pytest.mark.slow
 def test_detection_clusters_the_rows_of_a_file_and_leaves_others_unlabelled(tmp_path, file, capsys):
     settings = {"detect_with": file, "num_clusters": "10", "epochs": 2, "acceptance_start": 1.0}
     model, run = labels(tmp_path, progress=Progress(), **settings)
@@ -76,6 +77,7 @@ class _Stop(tiny.AtStep):
         raise Stopped(15)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_same_rows_bit_for_bit_and_with_no_others(tmp_path, file):
     both = {"detect_with": file, "teacher": file, "teacher_weight_schedule": "linear"}
     whole, _ = labels(tmp_path / "whole", **both)

@@ -4,6 +4,7 @@ import gc
 import importlib
 import shutil
 import urllib.error
+import urllib.request
 
 import keras
 import numpy as np
@@ -56,6 +57,7 @@ def differ(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
     return any(np.any(a != b) for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES)
 def test_every_file_of_a_run_gives_its_encoder(old, file):
     before = tf.saved_model.load(f"{old}/saved_model").trainable_variables
@@ -147,6 +149,7 @@ def test_a_run_that_has_begun_needs_its_start_no_more(old, tmp_path):
     assert run(*settings) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "strategy",
     ["default", pytest.param("mirrored-2", marks=[pytest.mark.slow, pytest.mark.distribution])],
@@ -166,7 +169,9 @@ def test_a_frozen_encoder_waits_for_its_projector_and_resumes(strategy, old, tmp
         assert_equal(values(getattr(whole, part)), values(getattr(resumed, part)))
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lars"])
+@pytest.mark.parametrize(
+    "optimizer", ["sgd", *(pytest.param(x, marks=pytest.mark.slow) for x in ("adamw", "lars"))]
+)
 def test_the_encoders_learning_rate_is_scaled(optimizer):
     """A step's length is proportional to it, decay included; the projector's is unchanged."""
 
@@ -193,6 +198,7 @@ def test_the_encoders_learning_rate_is_scaled(optimizer):
     assert differ(encoder, slower)
 
 
+@pytest.mark.slow
 def test_auto_without_weights_trains_from_scratch_and_says_so(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     auto = ["--backbone=auto", "--init_from=auto", "--mode=train", "--epochs=1"]
@@ -207,12 +213,23 @@ def test_freezing_random_weights_is_refused():
         tiny.config(freeze_epochs=1)
 
 
-def test_imagenet_without_a_network_says_what_to_fetch(monkeypatch):
+@pytest.fixture
+def keras_cache(monkeypatch):
+    """Sets the folder of Keras' cache, for which Keras reads KERAS_HOME at its import alone."""
+
+    def set_to(folder):
+        monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(folder))
+
+    return set_to
+
+
+@pytest.mark.slow
+def test_imagenet_without_a_network_says_what_to_fetch(keras_cache, monkeypatch):
     def unreachable(*args, **options):
         raise urllib.error.URLError("Name or service not known")
 
-    monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve", unreachable)
-    monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: "/nonexistent")
+    monkeypatch.setattr(urllib.request, "urlopen", unreachable)
+    keras_cache("/nonexistent")
     fetch = r"fetch https://\S+no_top_v2.h5 on another machine, and put the file into"
     for home in ("~/.keras", "/nonexistent"):
         if home == "/nonexistent":
@@ -274,9 +291,10 @@ def freed():
     gc.collect()
 
 
+# One for each scale of the input, in the network or before it; all families: the test above.
 @pytest.mark.slow
 @pytest.mark.usefixtures("freed")
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ["ConvNeXtTiny", "EfficientNetB0", "MobileNetV2", "ResNet50"])
 def test_a_network_of_keras_gets_images_as_keras_prepares_them(name, images, tmp_path):
     theirs = getattr(keras.applications, name)(
         include_top=False, pooling="avg", weights=None, input_shape=(SIDE, SIDE, 3)
@@ -299,9 +317,9 @@ def test_a_network_of_keras_gets_images_as_keras_prepares_them(name, images, tmp
 
 
 @pytest.mark.slow
-def test_imagenet_weights_come_from_keras_cache(images, tmp_path, monkeypatch):
+def test_imagenet_weights_come_from_keras_cache(images, keras_cache, tmp_path, monkeypatch):
     """EfficientNet's in particular, whose network differs with and without them."""
-    monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
+    keras_cache(tmp_path)
     monkeypatch.setattr("keras.src.utils.file_utils.validate_file", lambda *args, **options: True)
     file = tmp_path / "models" / "efficientnetb0_notop.h5"
     file.parent.mkdir()

@@ -64,6 +64,7 @@ def photos(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.cases
 def test_a_run_goes_on_with_the_data_it_was_begun_with_alone(photos, tmp_path):
     config = tiny.config(
@@ -71,7 +72,7 @@ def test_a_run_goes_on_with_the_data_it_was_begun_with_alone(photos, tmp_path):
     )
     stream = io.StringIO()
     run = tiny.run(config, make_strategy("default"), Progress(stream))
-    run.directory.write("data.tsv.gz", run.splits.train.contents.pack())
+    run.directory.write("data.tsv.gz", run.splits.train.contents.packed)
     assert "note: 1 file not read: 1 .txt\n" in stream.getvalue()
     checkpoint = same_data("photos", run.splits.train.contents).get_state()
     _ = tiny.run(config, make_strategy("default")).splits  # the same: continues
@@ -107,6 +108,7 @@ def test_a_run_inside_its_data_goes_on_and_its_stages_find_it(photos, monkeypatc
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_images_are_found_before_they_are_read(photos, tmp_path):
     config = tiny.config(dataset=f"folder:{photos}", workdir=str(tmp_path / "run"))
     stream = io.StringIO()

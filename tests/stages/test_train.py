@@ -77,6 +77,7 @@ def finished(shared, tmp_path):
     return tmp_path / "finished", state
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_trained_again(finished):
     path, state = finished
     again = outcome("moco-eliminate", make_strategy("default"), path)
@@ -84,6 +85,7 @@ def test_a_finished_run_is_not_trained_again(finished):
     assert len(again["epochs"]) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "detector", ["none", "oracle", pytest.param("random", marks=pytest.mark.slow)]
 )
@@ -126,6 +128,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["simclr", *(pytest.param(name, marks=pytest.mark.slow) for name in ("pass", "keys"))]
 )
@@ -139,6 +142,7 @@ def test_options_train_and_detect(name, tmp_path):
     assert last["seconds_clustering"] > 0
 
 
+@pytest.mark.slow
 def test_images_without_a_key_are_not_accepted(tmp_path):
     config = tiny.config(**KEYS, warmup_epochs=0, acceptance_end=1.0)
     model, run = tiny.train(config, make_strategy("default"), tmp_path)
@@ -209,6 +213,7 @@ def test_a_batch_that_the_replicas_do_not_divide_is_refused():
         )
 
 
+@pytest.mark.slow
 def test_a_diverged_run_names_the_step_and_keeps_the_checkpoint_before(tmp_path):
     config = tiny.config(learning_rate=1e30)
     with pytest.raises(NonFinite, match=r"diverged: at step \d, first in the "):
@@ -216,6 +221,7 @@ def test_a_diverged_run_names_the_step_and_keeps_the_checkpoint_before(tmp_path)
     assert CheckpointStore(str(tmp_path / "checkpoints")).steps() == [0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "strategy", ["default", pytest.param("mirrored-2", marks=pytest.mark.slow)]
 )

@@ -13,7 +13,6 @@ from ifnd_tf.data.datasets import Splits
 from ifnd_tf.data.folder import open_folder
 from ifnd_tf.data.scan import scan
 from ifnd_tf.errors import UserError
-from ifnd_tf.run import checkpoints
 from ifnd_tf.run.checkpoints import CheckpointStore
 from tests import tiny
 from tests.conftest import make_strategy
@@ -84,10 +83,13 @@ def test_a_run_outlives_its_disk(how, disk, unbroken):
 
 
 def test_a_disk_that_cannot_hold_a_checkpoint_says_so_before_the_first_step(tmp_path, monkeypatch):
-    def full(blocks, path):
-        raise tf.errors.ResourceExhaustedError(None, None, f"{path}; No space left on device")
+    def full(old, new, overwrite=False):
+        if "checkpoints" in new:
+            raise tf.errors.ResourceExhaustedError(None, None, f"{new}; No space left on device")
+        return rename(old, new, overwrite)
 
-    monkeypatch.setattr(checkpoints, "_copy", full)
+    rename = tf.io.gfile.rename
+    monkeypatch.setattr(tf.io.gfile, "rename", full)
     never = tiny.AtStep(1, lambda: pytest.fail("it trained"))
     with pytest.raises(UserError, match="--workdir: expected room for .* No space left on device"):
         trained(tmp_path / "run", progress=never)

@@ -83,13 +83,14 @@ def test_step_flops_of_a_network_counted_by_hand():
     assert counted.total == sum(counted)
 
 
-HLO = """
+HLO = """ENTRY %main (x: f32[8]) -> f32[8] {
   %all-reduce.1 = f32[8]{0} all-reduce(%x), replica_groups={{0,1}}
   %send.2 = (f32[2], u32[], token[]) send(%x, %token), channel_id=1, is_host_transfer=true
   %send.3 = (f32[2], u32[], token[]) send(%x, %token), channel_id=2
   %infeed.4 = ((f32[3]), token[]) infeed(%token)
   %call.5 = f32[] custom-call(%x), custom_call_target="xla_python_callback"
   %call.6 = f32[] custom-call(%x), custom_call_target="TopK"
+}
 """
 
 

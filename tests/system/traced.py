@@ -23,6 +23,7 @@ from ifnd_tf.distribute.replicas import traced_for_accelerator
 from ifnd_tf.evaluation.embed import Embedder
 from ifnd_tf.export import saved_model
 from ifnd_tf.models.loss import LossSettings, label_info_nce
+from ifnd_tf.models.rule import RuleInputs
 from ifnd_tf.models.teacher import DTYPE, Teacher, similarities
 from ifnd_tf.models.treatments import rules
 from ifnd_tf.stages import build as building
@@ -140,10 +141,12 @@ def losses() -> str:
                 logits = tf.matmul(anchors, queued, transpose_b=True) / settings.temperature
                 cosines = tf.matmul(keys, queued, transpose_b=True)
                 given = similarities(*(tf.cast(x, DTYPE) for x in (keys, queued)))
+                inputs = RuleInputs(
+                    state, cosines, (keys, queued), confidence, epoch, given if teacher else None
+                )
                 loss = label_info_nce.python_function(
-                    positive, logits, index[1] >= 0, index, labels, settings, cosines, epoch,
-                    state, index, (keys, queued), confidence, given if teacher else None,
-                )  # fmt: skip
+                    positive, logits, index[1] >= 0, index, labels, settings, inputs, index
+                )
             found.append((tape.gradient(loss.per_anchor, anchors), loss))
         return tf.nest.flatten(found)
 

@@ -45,7 +45,7 @@ def weights(model):
     return np.concatenate([w.ravel() for w in model.encoder.get_weights()])
 
 
-@pytest.mark.parametrize("per_call", [1, 2])
+@pytest.mark.parametrize("per_call", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_it_does_what_keras_fit_does(per_call):
     # Keras would run 6 steps an epoch at 2 a call; 5 are asked for.
     model, batches = built()
@@ -64,6 +64,7 @@ def test_it_does_what_keras_fit_does(per_call):
         assert ours.seen == ["begin 0", 1, 3, 4, "end 0", "begin 1", 1, 3, 4, "end 1"]
 
 
+@pytest.mark.slow
 def test_an_epoch_stopped_in_its_middle_goes_on_there():
     whole, batches = built()
     unbroken = Calls()

@@ -5,7 +5,9 @@ import signal
 import threading
 
 import pytest
+import tensorflow as tf
 
+from ifnd_tf import command_line
 from ifnd_tf.errors import Stopped
 from ifnd_tf.training.preemption import Interruption
 
@@ -27,6 +29,22 @@ def test_the_first_signal_asks_and_the_second_stops(number):
     assert stopped.value.number == number and len(said) == 1
     assert signal.getsignal(number) is before
     signal.signal(number, at_first)
+
+
+def test_a_signal_while_a_function_is_traced_is_still_that_signal():
+    at_first = signal.signal(signal.SIGTERM, command_line._stop)
+
+    def traced(x):
+        for _ in tf.range(3):  # converted by AutoGraph, which makes other errors of exceptions
+            os.kill(os.getpid(), signal.SIGTERM)
+        return x
+
+    try:
+        with pytest.raises(Stopped) as stopped:
+            tf.function(traced)(tf.constant(1))
+    finally:
+        signal.signal(signal.SIGTERM, at_first)
+    assert stopped.value.number == signal.SIGTERM
 
 
 def test_a_signal_that_is_ignored_stays_ignored():

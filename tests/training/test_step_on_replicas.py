@@ -24,7 +24,7 @@ VARIANTS = {
     "moco-ressl": {"treatment": "ressl"},
 }
 REPLICAS = {"moco-keys": 4, "simclr-union": 4}  # the others: 2
-QUICK = {"moco-teacher", "moco-attract", "simclr-glofnd"}
+QUICK = {"moco-attract"}
 
 
 def after_two_steps(variant, strategy):

@@ -26,10 +26,6 @@ def weak_keys(text: str) -> bool:
 
 def rule_class(name: str) -> type[Rule]:
     """The one class of a rule's file."""
-    module = importlib.import_module(f"{__name__}.{name}")
-    (found,) = (
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and value.__module__ == module.__name__
-    )
+    module = importlib.import_module(f"{__name__}.{name}").__name__
+    (found,) = (rule for rule in Rule.__subclasses__() if rule.__module__ == module)
     return found

@@ -26,7 +26,7 @@ class AdaptiveTargets(Rule):
     neighbours: float = setting(1.0, "K, how many neighbours are expected.", low=0)
 
     def apply(self, batch: Batch, treatment: Treatment) -> Treatment:
-        alike = likeness(batch, batch.key_similarities, self.teacher_temperature)
+        alike = likeness(batch, batch.inputs.key_similarities, self.teacher_temperature)
         terms = tf.exp(alike)
         sums = tf.maximum(row_sums(terms), 1.0)  # the nearest one's is 1
         # -sum p log p, without a logarithm for each pair. 0 * -inf is nan.

@@ -11,7 +11,7 @@ from ifnd_tf.models.rule import Batch, Rule, debiased
 
 @dataclasses.dataclass(frozen=True)
 class Debiased(Rule):
-    """`--treatment=debiased`: the sum less the share of it that false negatives are expected to be.
+    """`--treatment=debiased`: the sum less the expected share of false negatives in it.
 
     Z = e^{s+} + max( (sum_j e^{s_j} - tau+ M e^{s+}) / (1 - tau+), M e^{-1/tau} ). tau+ = 0 is
     InfoNCE. It detects no pair. Source: Chuang et al. 2020 (arXiv 2007.00224; chingyaoc/DCL). Its

@@ -37,12 +37,14 @@ class SupportViews(Rule):
         return (self.views, width)
 
     def next_state(self, batch: Batch) -> dict[str, tf.Tensor]:
-        keys, before = batch.embeddings[0], batch.state["fnc_support"]
+        keys, before = batch.inputs.embeddings[0], batch.inputs.state["fnc_support"]
         return {"fnc_support": tf.concat([keys[:, None], before[:, :-1]], axis=1)}
 
     def apply(self, batch: Batch, treatment: Treatment) -> Treatment:
-        support = tf.unstack(batch.state["fnc_support"], axis=1)  # the first one is the key
-        cosines = [tf.matmul(view, batch.embeddings[1], transpose_b=True) for view in support]
+        support = tf.unstack(batch.inputs.state["fnc_support"], axis=1)  # the first one is the key
+        cosines = [
+            tf.matmul(view, batch.inputs.embeddings[1], transpose_b=True) for view in support
+        ]
         similar = functools.reduce(tf.maximum, cosines)
         similar = tf.where(batch.valid() & (similar > self.threshold), similar, float("-inf"))
         level = [nearest(similar, tf.fill(batch.positive.shape, float(self.most)))]

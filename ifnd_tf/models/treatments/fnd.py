@@ -26,9 +26,9 @@ class TopQuantile(Rule):
     rescale: bool = setting(True, "Whether the kept sum is scaled up to all candidates.")
 
     def apply(self, batch: Batch, treatment: Treatment) -> Treatment:
-        similar = tf.where(batch.valid(), batch.key_similarities, float("-inf"))
-        # The quantile lies between two similarities; those above it are so many. The nudge undoes
-        # roundings such as 0.01 * 300 = 3.0000000001.
+        similar = tf.where(batch.valid(), batch.inputs.key_similarities, float("-inf"))
+        # The quantile lies between two similarities, of which so many are above it. The small term
+        # undoes roundings such as 0.01 * 300 = 3.0000000001.
         above = tf.math.ceil(self.alpha * (batch.num_valid - 1.0) - 1e-3)
         above = tf.where(batch.started(self.start), above, 0.0)
         treatment = treatment._replace(rescale=self.rescale or treatment.rescale)

@@ -11,7 +11,7 @@ from ifnd_tf.models.rule import Batch, Rule, weighed
 
 @dataclasses.dataclass(frozen=True)
 class SelectedNegatives(Rule):
-    """`--treatment=hcsc`: candidates count less the surer they are in the anchor's cluster.
+    """`--treatment=hcsc`: candidates of the anchor's label count less, the more confident it is.
 
     Weight 1 - p_j, with p_j the confidence of j's label (softmax of its similarities to all
     centroids, at its own) where that is the anchor's label, else 0; the mean over the levels.
@@ -32,5 +32,5 @@ class SelectedNegatives(Rule):
         def kept(pairs: Pairs, confidence: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
             return tf.where(pairs(), (1.0 - confidence)[None, :] * x, x)
 
-        levels = zip(batch.same, tf.unstack(batch.confidence), strict=True)
+        levels = zip(batch.same, tf.unstack(batch.inputs.confidence), strict=True)
         return weighed(treatment, [functools.partial(kept, *level) for level in levels])

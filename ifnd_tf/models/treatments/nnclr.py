@@ -23,6 +23,6 @@ class NearestNeighbour(Rule):
 
     def apply(self, batch: Batch, treatment: Treatment) -> Treatment:
         nearest = tf.equal(
-            likeness(batch, batch.key_similarities, 1.0), 0.0
+            likeness(batch, batch.inputs.key_similarities, 1.0), 0.0
         )  # several, if they are equally near
         return soft_targets(treatment, batch, tf.cast(nearest, tf.float32))

@@ -27,7 +27,7 @@ class Ring(Rule):
 
     def apply(self, batch: Batch, treatment: Treatment) -> Treatment:
         logits = tf.where(batch.valid(), batch.logits, float("-inf"))
-        progress = tf.cast(batch.epoch, tf.float32) / max(1, batch.epochs - 1)
+        progress = tf.cast(batch.inputs.epoch, tf.float32) / max(1, batch.epochs - 1)
         outer = 1.0 - (1.0 - self.outer) * tf.minimum(progress, 1.0)
         last = tf.maximum(tf.round(outer * batch.num_valid), 1.0)
         first = tf.minimum(tf.round(self.inner * batch.num_valid), last - 1.0)

@@ -25,5 +25,5 @@ class SimilarityTargets(Rule):
     teacher_temperature: float = setting(0.07, "T_m, divides the teacher's cosines.", above=0)
 
     def apply(self, batch: Batch, treatment: Treatment) -> Treatment:
-        terms = tf.exp(likeness(batch, batch.key_similarities, self.teacher_temperature))
+        terms = tf.exp(likeness(batch, batch.inputs.key_similarities, self.teacher_temperature))
         return soft_targets(treatment, batch, terms, 1.0 - self.lam)

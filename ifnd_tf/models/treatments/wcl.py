@@ -14,8 +14,8 @@ class ConnectedComponents(Rule):
 
     -1/|P| sum_{p in P} log( e^{s_p} / (e^{s+} + sum_j e^{s_j}) ), P the key and both views of the
     images in the same connected component of a graph that joins each image with its nearest one.
-    An anchor's graph is that of the other views, so that what it is pulled to does not follow from
-    its own view. Source: WCL (Zheng et al., ICCV 2021, arXiv 2110.04770; mingkai-zheng/WCL), whose
+    An anchor's graph is that of the other views, so that its targets do not follow from its own
+    view. Source: WCL (Zheng et al., ICCV 2021, arXiv 2110.04770; mingkai-zheng/WCL), whose
     graph has a projector and a loss of its own, added 1:1 to InfoNCE; here one loss has both.
     """
 
@@ -24,7 +24,7 @@ class ConnectedComponents(Rule):
     detects = "pairs"
 
     def apply(self, batch: Batch, treatment: Treatment) -> Treatment:
-        embeddings, index = batch.embeddings[1], batch.examples[1]
+        embeddings, index = batch.inputs.embeddings[1], batch.examples[1]
         rows = batch.examples[0].shape[0]  # a replica's first views, then its second ones
         replicas = embeddings.shape[0] // rows
         views = tf.reshape(embeddings, [replicas, 2, rows // 2, -1])

@@ -140,11 +140,11 @@ class Checkpointing(keras.callbacks.Callback):
         self._wait()
 
     def close(self) -> None:
-        """Ends the last write and its thread; after an error, as Keras does not."""
+        """Ends the last write and its thread; also after an error, when Keras calls no callback."""
         self._thread.shutdown(wait=True)
 
     def _save_if(self, step: int, due: bool, surely: bool = False) -> None:
-        """Saves if any worker says so or was interrupted; the latter ends training."""
+        """Saves if it is due on any worker or one was interrupted, which ends training."""
         due, stop = self._workers.any([due, self._interruption.received is not None])
         if stop:
             self.model.stop_training = True

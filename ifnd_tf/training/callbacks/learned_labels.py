@@ -1,4 +1,4 @@
-"""True labels that a stream learns in passing, for the statistics of detection."""
+"""True labels of a stream, known once training has read them, for detection's statistics."""
 
 import keras
 

@@ -43,7 +43,7 @@ class LiveReport(keras.callbacks.Callback):
             return
         try:
             self._refresh(epoch + 1)
-        except Exception as error:  # whatever a library raises
+        except Exception as error:  # a library may raise anything
             self._progress.line(f"report.html not refreshed: {type(error).__name__}: {error}")
         self._last = self._clock() - before
         self._spent += self._last

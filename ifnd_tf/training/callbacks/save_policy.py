@@ -33,7 +33,7 @@ class SavePolicy:
         self._clock = clock
         self.cost = 0.0
         self._saved_step, self._saved_at, self._on_disk = -1, clock(), -1
-        # Steps and seconds from a save to the disk; a guess before the first.
+        # Steps and seconds until a save is on disk; a guess before the first.
         self._delay = 1, 0.0
 
     def begin(self) -> bool:
@@ -58,7 +58,7 @@ class SavePolicy:
         self._delay = step - self._saved_step, self._clock() - self._saved_at
 
     def must_wait(self, step: int) -> bool:
-        """Whether a crash in the next step would cost too much, so that it must wait."""
+        """Whether the next step must wait for the disk, since a crash would cost too much."""
         return bool(self._steps) and step - self._on_disk >= self._steps
 
     def due(self, step: int, *, lead: int = 0) -> bool:

@@ -76,5 +76,5 @@ class Terminal(keras.callbacks.Callback):
 
 
 def _measured(loss: float) -> float | None:
-    """The loss; None for exactly 0, that of steps before there are negatives in the queue."""
+    """The loss; None if it is exactly 0, as while the queue has no negatives."""
     return None if loss == 0.0 else loss

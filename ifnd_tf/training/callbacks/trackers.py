@@ -69,7 +69,7 @@ def _opening(package: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:  # whatever a library raises
+    except Exception as error:  # a library may raise anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"--{package}: expected a place to log to. Received: {reason} Set it up by {package}'s "

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.models.loss import LossSettings, label_info_nce
+from ifnd_tf.models.rule import RuleInputs
 from ifnd_tf.models.treatments import rules
 from tests import reference
 
@@ -121,13 +122,10 @@ def function(text: str, epochs: int, how: str) -> Callable:
     settings = LossSettings(TAU, rules(text), epochs=epochs)
     plain = label_info_nce.python_function
 
-    def loss(positive, logits, valid, index, labels, teacher, epoch, state, *others):
+    def loss(positive, logits, valid, index, labels, inputs):
         with tf.GradientTape() as tape:
             tape.watch([positive, logits])
-            found = plain(
-                positive, logits, valid, index, labels, settings, teacher, epoch, state, None,
-                *others,
-            )  # fmt: skip
+            found = plain(positive, logits, valid, index, labels, settings, inputs)
             total = tf.reduce_sum(found.per_anchor)
         return found, tape.gradient(total, [positive, logits])
 
@@ -145,11 +143,13 @@ def found(text: str, given: Case, how="eager", state=None):
         tf.constant(given.queued >= 0),
         (tf.constant(given.index), tf.constant(given.queued)),
         (tf.constant(labels[:, given.index]), tf.constant(labels[:, given.queued])),
-        tf.constant(given.teacher),
-        tf.constant(given.epoch),
-        {name: tf.constant(value, tf.float32) for name, value in (state or {}).items()},
-        (tf.constant(given.keys), tf.constant(given.queue)),
-        tf.constant(given.confidence[:, np.maximum(given.queued, 0)]),
+        RuleInputs(
+            state={name: tf.constant(value, tf.float32) for name, value in (state or {}).items()},
+            key_similarities=tf.constant(given.teacher),
+            embeddings=(tf.constant(given.keys), tf.constant(given.queue)),
+            confidence=tf.constant(given.confidence[:, np.maximum(given.queued, 0)]),
+            epoch=tf.constant(given.epoch),
+        ),
     )
 
 

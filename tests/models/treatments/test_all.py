@@ -13,6 +13,7 @@ from ifnd_tf.models.loss import LossSettings
 from ifnd_tf.models.treatments import rule_class, rules
 from tests.conftest import make_strategy
 from tests.models.test_contrastive import batch, fill, labels, moco, simclr
+from tests.models.treatments import harness
 
 FRAMEWORKS = {"moco": moco, "simclr": simclr}
 OTHER = {"moco": "batch", "simclr": "queue"}
@@ -23,7 +24,7 @@ AT_ONCE = {
     "glofnd": "glofnd:start=0:alpha=0.3",
     "ring": "ring:inner=0.2",
 }
-QUICK = {("glofnd", "simclr"), ("sce", "moco")}
+QUICK = {("glofnd", "simclr")}
 STEPS = [
     pytest.param(name, framework, id=f"{name}-{framework}", marks=[] if quick else pytest.mark.slow)
     for name in names()
@@ -97,6 +98,17 @@ def test_a_step_is_the_same_eager_compiled_and_on_two_replicas(name, framework):
             # Each replica takes its own share; their mean is not the share of all, but near it.
             near = 1e-2 if each == "masked_share" and strategy is two else 1e-5
             np.testing.assert_allclose(found[each], value, rtol=1e-4, atol=near, err_msg=each)
+
+
+@pytest.mark.parametrize("name", [name for name in names() if "batch" not in declared(name).needs])
+def test_an_empty_queue_leaves_a_loss_of_zero(name):
+    given, (rule,) = harness.case(levels=1, empty=harness.M), rules(name)
+    shape = [harness.B, *rule.state_shape(given.keys.shape[1])]
+    state = {kept: np.full(shape, first) for kept, first in rule.state.items()}
+    loss, (to_positive, to_logits) = harness.found(name, given, state=state)
+    np.testing.assert_allclose(loss.per_anchor, np.zeros(harness.B), atol=1e-6)
+    np.testing.assert_allclose(to_positive, np.zeros(harness.B), atol=1e-6)
+    assert not np.any(to_logits)
 
 
 def test_what_no_rule_needs_is_not_computed():

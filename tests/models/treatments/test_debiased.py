@@ -42,9 +42,3 @@ def test_both_sides_of_the_floor_are_met():
 @given(seed=st.integers(0, 99))
 def test_without_a_prior_it_is_info_nce(seed):
     assert_same("debiased:positive_prior=0", "none", case(seed))
-
-
-def test_an_empty_queue_leaves_a_loss_of_zero():
-    loss, gradients = harness.found("debiased", case(empty=harness.M))
-    np.testing.assert_allclose(loss.per_anchor, np.zeros(harness.B), atol=1e-6)
-    assert not np.any(gradients[1])

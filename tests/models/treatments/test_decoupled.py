@@ -12,10 +12,3 @@ def decoupled(row):
 @pytest.mark.parametrize("how", harness.HOWS)
 def test_equals_the_formula(how):
     assert_equals("decoupled", decoupled, case(), how)
-
-
-def test_an_empty_queue_leaves_a_loss_of_zero():
-    loss, gradients = harness.found("decoupled", case(empty=harness.M))
-    np.testing.assert_allclose(loss.per_anchor, np.zeros(harness.B), atol=1e-6)
-    np.testing.assert_allclose(gradients[0], np.zeros(harness.B), atol=1e-6)
-    assert not np.any(gradients[1])

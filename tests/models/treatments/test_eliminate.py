@@ -2,7 +2,7 @@
 
 import collections
 import functools
-import re
+import itertools
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from ifnd_tf.models.loss import LossSettings, label_info_nce
 from ifnd_tf.models.treatment_metrics import masked_share
 from ifnd_tf.models.treatments import rules
 from tests.models.treatments.harness import M, Treated, assert_equals, case
+from tests.system.tpu import hlo
 
 
 def eliminated(positive, logits, valid, index, labels):
@@ -54,7 +55,8 @@ def program(loss):
 
     tensors = tf.nest.map_structure(tf.constant, arguments)
     text = step.experimental_get_compiler_ir(*tensors)(stage="optimized_hlo")
-    return collections.Counter(re.findall(r"= (\S+ [\w-]+)\(", text))
+    every = itertools.chain(*hlo.computations(text).values())
+    return collections.Counter(f"{each.kind} {each.op}" for each in every)
 
 
 def test_the_rule_compiles_to_the_written_out_formula():

@@ -60,12 +60,6 @@ def test_no_false_negative_is_info_nce(text):
     np.testing.assert_allclose(ours[1][1], plain[1][1], atol=3e-6)
 
 
-def test_an_empty_queue_leaves_a_loss_of_zero():
-    loss, gradients = harness.found("fnc", case(empty=harness.M), state=memory(8))
-    np.testing.assert_allclose(loss.per_anchor, np.zeros(B), atol=1e-6)
-    assert not np.any(gradients[1])
-
-
 def test_without_its_state_it_is_refused():
     with pytest.raises(ValueError, match="expected fnc_support"):
         harness.found("fnc", case())

@@ -38,12 +38,6 @@ def test_no_share_and_too_early_are_info_nce():
     assert_same("fnd:alpha=0.3:start=0.6", "none", case(epoch=5, epochs=10))
 
 
-def test_an_empty_queue_leaves_a_loss_of_zero():
-    loss, gradients = harness.found("fnd", case(empty=harness.M))
-    np.testing.assert_allclose(loss.per_anchor, np.zeros(harness.B), atol=1e-6)
-    assert not np.any(gradients[1])
-
-
 @pytest.mark.parametrize("rescale", [True, False])
 def test_a_pair_is_masked_by_label_or_by_similarity(rescale):
     def formula(row):

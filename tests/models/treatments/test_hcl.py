@@ -31,9 +31,3 @@ def test_without_concentration_it_is_debiased():
 @pytest.mark.parametrize("text", ["eliminate,hcl", "hcl,eliminate"])
 def test_the_mean_is_over_what_the_masks_leave(text):
     assert_equals(text, hcl(1.0, 0.1, level=0), case(1, levels=1), through=True)
-
-
-def test_an_empty_queue_leaves_a_loss_of_zero():
-    loss, gradients = harness.found("hcl", case(empty=harness.M))
-    np.testing.assert_allclose(loss.per_anchor, np.zeros(harness.B), atol=1e-6)
-    assert not np.any(gradients[1])

@@ -17,10 +17,3 @@ def ressl(temperature):
 def test_equals_the_formula(how):
     assert_equals("ressl", ressl(0.04), case(), how)
     assert_equals("ressl:teacher_temperature=0.3", ressl(0.3), case(1), how)
-
-
-def test_an_empty_queue_leaves_a_loss_of_zero():
-    loss, gradients = harness.found("ressl", case(empty=harness.M))
-    np.testing.assert_allclose(loss.per_anchor, np.zeros(harness.B), atol=1e-6)
-    np.testing.assert_allclose(gradients[0], np.zeros(harness.B), atol=1e-6)
-    assert not np.any(gradients[1])

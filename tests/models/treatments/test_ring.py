@@ -28,9 +28,3 @@ def test_equals_the_formula(how, epoch):
 
 def test_the_whole_disc_is_info_nce():
     assert_same("ring:inner=0:outer=1", "none", case())
-
-
-def test_an_empty_queue_leaves_a_loss_of_zero():
-    loss, gradients = harness.found("ring", case(empty=harness.M))
-    np.testing.assert_allclose(loss.per_anchor, np.zeros(harness.B), atol=1e-6)
-    assert not np.any(gradients[1])

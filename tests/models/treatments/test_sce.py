@@ -27,13 +27,6 @@ def test_a_target_on_the_key_alone_is_info_nce(seed, temperature):
     assert_same(f"sce:lam=1:teacher_temperature={temperature}", "none", case(seed))
 
 
-def test_an_empty_queue_leaves_a_loss_of_zero():
-    empty = case(empty=harness.M)
-    loss, gradients = harness.found("sce", empty)
-    np.testing.assert_allclose(loss.per_anchor, np.zeros(harness.B), atol=1e-6)
-    assert not np.any(gradients[1]) and np.allclose(gradients[0], 0.0, atol=1e-6)
-
-
 @pytest.mark.parametrize("how", harness.HOWS)
 def test_soft_targets_beside_the_masks_of_labels(how):
     given = case(2, levels=1)

@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from ifnd_tf.models.loss import LossSettings, label_info_nce
+from ifnd_tf.models.rule import RuleInputs
 from ifnd_tf.models.treatments import rules
 from ifnd_tf.models.treatments.wcl import components
 from tests import reference
@@ -67,7 +68,7 @@ def test_equals_the_formula_on_a_replica_of_two(how):
             found = plain(
                 positive, logits, tf.constant(valid), tuple(map(tf.constant, (of[IMAGES:], of))),
                 (tf.zeros([0, IMAGES], tf.int32), tf.zeros([0, 2 * IMAGES], tf.int32)), settings,
-                embeddings=tuple(map(tf.constant, (keys, candidates))),
+                RuleInputs({}, embeddings=tuple(map(tf.constant, (keys, candidates)))),
             )  # fmt: skip
         return found, tape.gradient(found.per_anchor, logits)
 

@@ -6,6 +6,8 @@ A process of its own for every compilation: libtpu aborts on some errors, and it
 packages do not fit into one environment with those that lower the step.
 """
 
+import collections
+import itertools
 import json
 import os
 import re
@@ -19,18 +21,14 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Nothing here touches a device, so two compilations need not exclude each other.
 os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
 
+from tests.system.tpu import hlo
 from tests.system.tpu.chips import CHIPS, Chip
 
 EFFORTS = ("default", "O0", "O1", "O2", "O3")
 
-# Ops of a compiled module through which a TPU program waits for its host.
-_HOST_OPS = re.compile(
-    r"%(?P<name>[\w.-]+) = [^\n]*? (?P<op>infeed|outfeed|(?:send|recv)(?:-done)?)\((?P<rest>[^\n]*)"
-)
-_HOST_CALL = re.compile(
-    r"%([\w.-]+) = [^\n]*custom_call_target=\"([^\"]*(?:callback|Host)[^\"]*)\""
-)
-# The same before compilation: TensorFlow lowers no other sends than those to its host.
+# The host's part in a custom call.
+_HOST_CALL = re.compile(r"custom_call_target=\"([^\"]*(?:callback|Host)[^\"]*)\"")
+# Before compilation. TensorFlow lowers no other sends than those to its host.
 _LOWERED_HOST_OPS = re.compile(
     r"stablehlo\.(infeed|outfeed|send|recv)\b|custom_call @(\S*(?:callback|Host)\w*)"
 )
@@ -38,21 +36,22 @@ _USED_HBM = re.compile(r"Used ([\d.]+)([KMG]) of ([\d.]+)([KMG]) hbm")
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
-def host_transfers(hlo: str) -> list[str]:
+def host_transfers(text: str) -> list[str]:
     """Ops of a compiled HLO module that exchange data with the host.
 
     Args:
-        hlo: text of the compiled module.
+        text: of the compiled module.
 
     Returns:
         "op name" of each; transfers between TPU cores are not among them.
     """
-    found = [
-        f"{match['op']} {match['name']}"
-        for match in _HOST_OPS.finditer(hlo)
-        if match["op"] in ("infeed", "outfeed") or "is_host_transfer=true" in match["rest"]
-    ]
-    return found + [f"{match[2]} {match[1]}" for match in _HOST_CALL.finditer(hlo)]
+    found = []
+    for each in itertools.chain(*hlo.computations(text).values()):
+        if each.op in ("infeed", "outfeed") or "is_host_transfer=true" in each.rest:
+            found.append(f"{each.op} {each.name}")
+        elif call := _HOST_CALL.search(each.rest):
+            found.append(f"{call[1]} {each.name}")
+    return found
 
 
 def lowered_host_transfers(text: str) -> list[str]:
@@ -68,22 +67,16 @@ def _compiled_text(executable: Any) -> str:
         return ""
 
 
-def stored_shapes(hlo: str) -> dict[str, int]:
+def stored_shapes(text: str) -> dict[str, int]:
     """The arrays that a compiled module stores, by shape such as "256,1000", and how often.
 
-    What a fusion makes on the way, in its own computation, never leaves the chip.
+    The intermediate results of a fusion, in a computation of its own, never leave the chip.
     """
-    fused = set(re.findall(r"calls=%?([\w.-]+)", hlo))
-    found: dict[str, int] = {}
-    inside = ""
-    for line in hlo.splitlines():
-        if start := re.match(r"(?:ENTRY )?%?([\w.-]+) .*\{$", line):
-            inside = start[1]
-        elif inside not in fused and (made := re.match(r"\s+(?:ROOT )?%?[\w.-]+ = (.*)", line)):
-            kinds = re.match(r"(.*?) [\w-]+\(", re.sub(r"\{[^}]*\}", "", made[1]))
-            for shape in re.findall(r"\w+\[([\d,]+)\]", kinds[1] if kinds else ""):
-                found[shape] = found.get(shape, 0) + 1
-    return found
+    every = hlo.computations(text)
+    fused = {each.called("calls") for body in every.values() for each in body}
+    kept = [each for name, body in every.items() if name not in fused for each in body]
+    shapes = [shape for each in kept for shape in re.findall(r"\w+\[([\d,]+)\]", each.kind)]
+    return dict(collections.Counter(shapes))
 
 
 def out_of_memory(message: str) -> dict[str, float] | None:

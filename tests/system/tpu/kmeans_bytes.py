@@ -16,11 +16,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from tests.system.tpu import compile
 from tests.system.tpu.chips import CHIPS
 from tests.system.tpu.environment import ROOT, Environments
+from tests.system.tpu.hlo import Instruction, computations
 
 FLAGFILE, NUM_EXAMPLES = "experiments/imagenet_tpu.flags", 1_281_167
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4}
@@ -28,19 +29,6 @@ _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, 
 _FREE = {"parameter", "tuple", "get-tuple-element", "bitcast", "constant"}
 # A type and layout, such as f32[8,128]{1,0:T(8,128)S(1)}; S(n) with n > 0 is not HBM.
 _ARRAY = re.compile(r"(\w+)\[([\d,]*)\](?:\{[^}]*?(S\([1-9]\d*\))?\})?")
-_INSTRUCTION = re.compile(
-    r"\s+(?:ROOT )?%([\w.-]+) = (\([^()]*(?:\([^()]*\)[^()]*)*\)|\S+) ([\w-]+)\((.*)"
-)
-
-
-class Instruction(NamedTuple):
-    """A line of a computation: its name, the bytes of its result in HBM, op, operands, the rest."""
-
-    name: str
-    size: int
-    op: str
-    operands: list[str]
-    rest: str
 
 
 def hbm_bytes(kind: str) -> int:
@@ -50,25 +38,6 @@ def hbm_bytes(kind: str) -> int:
         for dtype, shape, elsewhere in _ARRAY.findall(kind)
         if not elsewhere
     )
-
-
-def computations(hlo: str) -> dict[str, list[Instruction]]:
-    """The instructions of each computation of a compiled module, by its name."""
-    found: dict[str, list[Instruction]] = {}
-    inside: list[Instruction] = []
-    for line in hlo.splitlines():
-        if start := re.match(r"(?:ENTRY )?%?([\w.-]+) .*\{$", line):
-            inside = found.setdefault(start[1], [])
-        elif made := _INSTRUCTION.match(line):
-            name, kind, op, rest = made.groups()
-            operands = re.findall(r"%([\w.-]+)", rest.partition(")")[0])
-            inside.append(Instruction(name, hbm_bytes(kind), op, operands, rest))
-    return found
-
-
-def _called(instruction: Instruction, key: str) -> str:
-    found = re.search(rf"\b{key}=%([\w.-]+)", instruction.rest)
-    return found[1] if found else ""
 
 
 def _read_by_fusion(
@@ -83,9 +52,9 @@ def _read_by_fusion(
         if parameter not in user.operands:
             continue
         if user.op in ("dynamic-slice", "gather"):
-            read += user.size
+            read += hbm_bytes(user.kind)
         elif user.op == "fusion":
-            inside = every[_called(user, "calls")]
+            inside = every[user.called("calls")]
             read += _read_by_fusion(inside, user.operands.index(parameter), size, every)
         else:
             return size
@@ -96,13 +65,10 @@ def loops(hlo: str) -> Iterator[int]:
     """HBM bytes of one turn of each innermost loop that multiplies matrices."""
     every = computations(hlo)
     bodies = [
-        every[_called(each, "body")]
-        for body in every.values()
-        for each in body
-        if each.op == "while"
+        every[each.called("body")] for body in every.values() for each in body if each.op == "while"
     ]
     for body in bodies:
-        fusions = [every[_called(each, "calls")] for each in body if each.op == "fusion"]
+        fusions = [every[each.called("calls")] for each in body if each.op == "fusion"]
         ops = {each.op for fusion in fusions for each in fusion}
         if "convolution" in ops and all(each.op != "while" for each in body):
             yield sum(_moved(each, body, every) for each in body if each.op not in _FREE)
@@ -112,14 +78,14 @@ def _moved(
     instruction: Instruction, body: list[Instruction], every: dict[str, list[Instruction]]
 ) -> int:
     """HBM bytes that an instruction reads and writes."""
-    sizes = {each.name: each.size for each in body}
+    sizes = {each.name: hbm_bytes(each.kind) for each in body}
     if instruction.op == "dynamic-update-slice":  # in place
         return 2 * sizes.get(instruction.operands[1], 0)
     read = [sizes.get(operand, 0) for operand in instruction.operands]
     if instruction.op == "fusion":
-        inside = every[_called(instruction, "calls")]
+        inside = every[instruction.called("calls")]
         read = [_read_by_fusion(inside, place, size, every) for place, size in enumerate(read)]
-    return instruction.size + sum(read)
+    return hbm_bytes(instruction.kind) + sum(read)
 
 
 def compiled(module: str, kind: str) -> dict[str, Any]:
