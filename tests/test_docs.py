@@ -21,7 +21,18 @@ SETTINGS = {each.name for _, explained in help_text.groups() for each in explain
 OTHERS = {"flagfile", "preset", "help", "helpshort"}
 OTHERS |= {"out", "data", "timed", "minutes", "write_data", "kmeans", "json", "devices"}
 OTHERS |= {"accelerator", "zone", "version", "command", "effort", "check"}
-OTHERS |= {"plots", "num", "clusters", "images", "compile", "knn", "student", "teacher_test"}
+OTHERS |= {
+    "plots",
+    "num",
+    "clusters",
+    "images",
+    "compile",
+    "knn",
+    "student",
+    "teacher_test",
+    "parts",
+    "worker_kills",
+}
 REQUIREMENTS = ("requirements.txt", "requirements-dev.txt")
 
 

@@ -533,6 +533,7 @@ def shard(values, replicas):
     ]
 
 
+@pytest.mark.slow
 def test_same_clusters_on_any_number_of_replicas(strategy):
     replicas = strategy.num_replicas_in_sync
     # More clusters than the sample holds, so that the rest start empty and are re-seeded.

@@ -206,6 +206,7 @@ def test_a_share_of_labelled_images_alone_is_held_out_unless_asked(tmp_path):
     assert datasets.open_splits(f"folder:{tmp_path / 'sorted'}").evaluation.num_examples == 2
 
 
+@pytest.mark.slow
 def test_a_subset_reads_its_images_as_the_whole_does(tmp_path):
     """With the decoding that was asked for, and what a scan has found."""
     for label in ("a", "b"):

@@ -105,6 +105,7 @@ def training(source, elements, **options):
     )
 
 
+@pytest.mark.slow
 def test_an_epoch_holds_each_row_once_and_resumes(folder):
     whole = training(opened(folder).train, 10)
     indices = np.concatenate([each["index"] for each in whole]).reshape(2, -1)

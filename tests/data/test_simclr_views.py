@@ -75,6 +75,7 @@ def test_crops(photo):
         assert abs(what(ours).std() - what(theirs).std()) < tolerance
 
 
+@pytest.mark.slow
 def test_moments(photo):
     tf.random.set_seed(0)
     make = tf.function(lambda: simclr_view(photo))

@@ -31,6 +31,7 @@ def steps(source, count, batch_size=6):
     return list(batches.take(count).as_numpy_iterator())
 
 
+@pytest.mark.slow
 def test_a_lost_image_is_replaced_in_its_place_and_named(source):
     before = steps(source, 10)
     lost = int(before[1]["index"][2])

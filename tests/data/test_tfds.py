@@ -281,6 +281,7 @@ def test_array_records_have_one_order_for_any_workers_and_learn_labels(records_d
     assert half.labels_known and half.describe(3) == source.describe(6)
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 def test_lost_array_records_count_as_unreadable(records_dir, tmp_path):
     shutil.copytree(records_dir, tmp_path / "copy")
@@ -345,6 +346,7 @@ def test_streamed_views_follow_from_seed_epoch_and_index_alone(data_dir, two_epo
     assert len(views) == TRAIN
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "replicas"), [(1, 1), (2, 2), (3, 1)])
 def test_an_ordered_pass_over_a_stream_covers_each_example_once(data_dir, workers, replicas):
     source = opened(data_dir).train

@@ -92,6 +92,7 @@ def test_nested_levels_agree_and_start_where_they_ended():
     np.testing.assert_array_equal(second[1], first[1])
 
 
+@pytest.mark.slow
 def test_random_keeps_sizes_and_loses_the_meaning():
     kmeans = corners.sharded_kmeans(tf.distribute.get_strategy(), seed=3)
     true = detectors.ClusterDetector(kmeans, [4]).detect(1.0, corners.no_phase)

@@ -181,6 +181,7 @@ def test_local_statistics_leak_and_split_ones_do_not():
     assert share_solved(strategy, "split") < 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.distribution
 def test_shuffling_over_replicas_stops_the_leak():
     strategy = make_strategy("mirrored-4")

@@ -128,6 +128,7 @@ def test_names_of_files_and_classes_do_nothing(run):
     assert runs.EVIL in json.loads(data[1])["points"][0][1]
 
 
+@pytest.mark.slow
 def test_thousands_of_clusters_stay_readable(run):
     runs.write_pictures(run, num_examples=30_000, num_clusters=(10_000,), classes=2)
     page = written(run)

@@ -216,6 +216,7 @@ def without_a_run(path, splits, **settings) -> pathlib.Path:
     return path / "embeddings"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signature", ["nan", "same"])
 def test_a_saved_model_without_usable_features_is_refused(tmp_path, splits, foreign, signature):
     model = {"saved_model": foreign, "saved_model_signature": signature}

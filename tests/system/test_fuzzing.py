@@ -33,6 +33,7 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\r"), max_size=1
 NAMES = st.sampled_from(["a.png", "b.png", "../a.png", "/etc/passwd", "a.png/", "~", "", "."])
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.one_of(NAMES, TEXT), TEXT), max_size=6), st.booleans(), st.booleans())
 @fuzz(60)
 def test_lists(tmp_path_factory, lines, tabs, rooted):
