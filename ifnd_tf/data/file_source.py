@@ -35,6 +35,8 @@ class FileSource(Source):
         super().__init__(name, len(labels), class_names, labels)
         self.targets = targets
         self._start, self._paths = os.path.join(root, ""), PackedPaths(paths)
+        # Not in `fetch`, which AutoGraph traces: it warns of functions that it cannot read.
+        self._start_bytes = os.fsencode(self._start)
 
     def describe(self, index: int) -> str:
         """The file's path."""
@@ -51,7 +53,7 @@ class FileSource(Source):
 
     def fetch(self, index: tf.Tensor) -> tf.Tensor:
         """The file's bytes."""
-        return tf.io.read_file(os.fsencode(self._start) + self._paths.look_up(index))
+        return tf.io.read_file(self._start_bytes + self._paths.look_up(index))
 
     def limit(self, indices: np.ndarray) -> None:
         """See `Source.limit`."""
