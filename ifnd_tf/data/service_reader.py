@@ -32,6 +32,11 @@ class DataService(NamedTuple):
     timeout_seconds: float
     report: Callable[[str], None] = lambda text: None
 
+    @property
+    def answers(self) -> bool:
+        """Whether a process listens at the address."""
+        return listens(self.address.partition("://")[2])
+
 
 class _Job:
     """Reads a service's data set in a thread, since a read that waits cannot be given up."""
@@ -172,9 +177,9 @@ class ServiceReader:
 
     def _start(self, first: int) -> _Job:
         """A job whose first batch has come."""
-        address, seconds = self._service.address, self._service.timeout_seconds
+        seconds = self._service.timeout_seconds
         until = time.monotonic() + seconds
-        while not listens(address.partition("://")[2]):
+        while not self._service.answers:
             if time.monotonic() > until:
                 raise _no_answer(self._service, "no answer; start its dispatcher")
             time.sleep(0.2)
@@ -198,7 +203,7 @@ class ServiceReader:
         if time.monotonic() < self._retry:
             return False
         self._retry = time.monotonic() + _RETRY_SECONDS
-        if not listens(self._service.address.partition("://")[2]):
+        if not self._service.answers:
             return False
         self._job, self._behind = _Job(functools.partial(self._served, number)), False
         return True
