@@ -8,7 +8,7 @@ folder or to one above it. Windows' backslashes are taken for slashes where no i
 import hashlib
 import os
 import posixpath
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +26,7 @@ WORDS = {"detect_with": ("encoder", "keys"), "teacher": ("",), "embeddings": (""
 MODELS = ("detect_with", "teacher")
 # In place of a row's example.
 _NONE, _SEVERAL = -1, -2
+Sizes = Callable[[], np.ndarray]
 
 
 class Rows(NamedTuple):
@@ -102,7 +103,7 @@ def read(
     names: Sequence[str],
     readable: np.ndarray,
     others: Sequence[str] = (),
-    sizes: np.ndarray | None = None,
+    sizes: Sizes | None = None,
 ) -> Rows:
     """Reads a file and finds each example's row.
 
@@ -112,8 +113,8 @@ def read(
         names: of the N examples, their paths or ids.
         readable: int [m], the examples that should have a row.
         others: names of examples that may have a row, which is not used.
-        sizes: int64 [N], bytes of the examples' files, -1 where that is not known: a row with
-            another "size" is of another file of that name.
+        sizes: makes int64 [N], bytes of the examples' files, -1 where that is not known, if rows
+            have a "size"; a row with another one is of another file of that name.
 
     Raises:
         UserError: if the file is not what its suffix says, lacks a column, holds rows of several
@@ -176,11 +177,11 @@ def _check_placed(
         )
 
 
-def _of_other_files(place: np.ndarray, stored: np.ndarray, sizes: np.ndarray | None) -> np.ndarray:
+def _of_other_files(place: np.ndarray, stored: np.ndarray, sizes: Sizes | None) -> np.ndarray:
     """bool [n]: rows whose file has another size than that of their example; see `read`."""
-    if sizes is None:
+    if sizes is None or not np.any(stored >= 0):
         return np.zeros(len(place), bool)
-    expected = sizes[np.maximum(place, 0)]
+    expected = sizes()[np.maximum(place, 0)]
     return (place >= 0) & (stored >= 0) & (expected >= 0) & (stored != expected)
 
 

@@ -80,7 +80,9 @@ def _given(run: Run, splits: Splits) -> np.ndarray:
     starts = np.cumsum([0, *(source.num_examples for source in parts)])
     readable = [s.readable + start for s, start in zip(parts, starts, strict=False)]
     with run.progress.phase(f"reading {path}"):
-        sizes = np.concatenate([source.sizes for source in parts])
-        rows = embedding_file.read("embeddings", path, names, np.concatenate(readable), sizes=sizes)
+        rows = embedding_file.read(
+            "embeddings", path, names, np.concatenate(readable),
+            sizes=lambda: np.concatenate([source.sizes for source in parts]),
+        )  # fmt: skip
     run.note_rows(rows.notes)
     return rows.points

@@ -99,7 +99,7 @@ def _rows(run: Run, flags: list[str], path: str) -> Rows:
     names, others = _names(source), _names(run.splits.evaluation)
     with run.progress.phase(f"reading {path}"):
         flag = " and --".join(flags)
-        rows = embedding_file.read(flag, path, names, source.readable, others, source.sizes)
+        rows = embedding_file.read(flag, path, names, source.readable, others, lambda: source.sizes)
     run.note_rows(rows.notes)
     return rows
 

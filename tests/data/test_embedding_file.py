@@ -110,7 +110,7 @@ def test_rows_of_other_files_of_the_same_names_are_told_by_their_size(tmp_path, 
     known = np.arange(3)
 
     def read_with(sizes):
-        return embedding_file.read("teacher", path, NAMES[:4], known, sizes=np.array(sizes))
+        return embedding_file.read("teacher", path, NAMES[:4], known, sizes=lambda: np.array(sizes))
 
     assert [note.kind for note in read_with([10, 11, 5, 5]).notes] == ["no_row"]
     assert [note.kind for note in read_with([-1, -1, 5, 5]).notes] == ["no_row"]
