@@ -32,6 +32,7 @@ _QUALITY = 90
 # settings for images of that size, from its README.
 _SIZES = (
     ((375, 500), 224, ("--cache_megabytes=0",), {"strength": 1.0, "blur": True}),
+    ((1500, 2000), 64, (), {"strength": 1.0, "blur": True}),
     ((32, 32), 32, ("--blur_probability=0",), {"strength": 0.5, "blur": False}),
 )
 

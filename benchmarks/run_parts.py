@@ -41,6 +41,7 @@ def scanned(config: Config) -> Source:
             source,
             max_corrupt_share=config.max_corrupt_share,
             cache_megabytes=config.cache_megabytes,
+            view_size=config.image_size,
         )
     return source
 

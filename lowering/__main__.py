@@ -64,6 +64,7 @@ def open_data(config: Config) -> datasets.Splits:
                 source,
                 max_corrupt_share=config.max_corrupt_share,
                 cache_megabytes=config.cache_megabytes,
+                view_size=config.image_size,
             )
     return splits
 

@@ -70,8 +70,14 @@ class Data:
         auto=True,
         low=8,
     )
+    decode_margin: float = setting(
+        2.5,
+        "Large images are decoded at 1/2, 1/4 or 1/8 of their size, as long as this times "
+        "--image_size is left of their short side. 0: always in full.",
+        low=0,
+    )
     cache_megabytes: int = changeable(
-        2048, "Memory for decoded images, if all have one size and fit in it; 0: none.", low=0
+        2048, "Memory for decoded images, as many as fit in it; 0: none.", low=0
     )
     scan_images: bool = setting(
         True,

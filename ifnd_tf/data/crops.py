@@ -12,7 +12,7 @@ import math
 
 import tensorflow as tf
 
-from ifnd_tf.data.decode import DCT, DECODING, Decoding, decode_image, refuse_bombs
+from ifnd_tf.data.decode import DCT, DECODING, Decoding, decode_image, halvings, refuse_bombs
 from ifnd_tf.data.image_headers import exif_orientation
 from ifnd_tf.data.recipes import Augmentation
 
@@ -26,6 +26,10 @@ _CENTRE_SHARE = 0.875
 
 # The reduction up to which random views are not antialiased.
 _PLAIN_REDUCTION = 2
+
+# Pixels around a window of a JPEG that are decoded with it: colours at its rim are interpolated
+# from their neighbours, and without them differ by up to two levels from those of the whole image.
+_RIM = 2
 
 
 def crop_boxes(
@@ -182,7 +186,8 @@ def two_views(
 ) -> tf.Tensor:
     """Two random crops of one image.
 
-    Of an upright JPEG only the rectangle that holds both crops is decoded, in one go with cropping.
+    Of an upright JPEG in full only the rectangle that holds both crops is decoded, in one go with
+    cropping. The pixels are those of the whole image.
 
     Args:
         content: string scalar (encoded) or uint8 `[H, W, 3]`.
@@ -201,9 +206,9 @@ def two_views(
 
     if content.dtype == tf.string:
         image, boxes = tf.cond(
-            _is_upright_jpeg(content),
+            _is_upright_jpeg_in_full(content, decoding, size),
             lambda: _decode_around(content, draws, augmentation, decoding),
-            lambda: whole(decode_image(content, decoding, python_fallback=True)),
+            lambda: whole(decode_image(content, decoding, view_size=size, python_fallback=True)),
         )
         image = tf.ensure_shape(image, [None, None, 3])
     else:
@@ -212,10 +217,13 @@ def two_views(
     return tf.stack([cut_view(image, boxes[v], mirrored[v], size) for v in range(2)])
 
 
-def _is_upright_jpeg(content: tf.Tensor) -> tf.Tensor:
-    return tf.cond(
-        tf.io.is_jpeg(content), lambda: exif_orientation(content) == 1, lambda: tf.constant(False)
-    )
+def _is_upright_jpeg_in_full(content: tf.Tensor, decoding: Decoding, size: int) -> tf.Tensor:
+    def upright_in_full() -> tf.Tensor:
+        height, width = tf.unstack(tf.io.extract_jpeg_shape(content)[:2])
+        in_full = halvings(height, width, decoding, size) == 0
+        return in_full & (exif_orientation(content) == 1)
+
+    return tf.cond(tf.io.is_jpeg(content), upright_in_full, lambda: tf.constant(False))
 
 
 def _decode_around(
@@ -225,9 +233,9 @@ def _decode_around(
     shape = tf.image.extract_jpeg_shape(content)
     content = refuse_bombs(content, tf.reduce_prod(tf.cast(shape[:2], tf.int64)), decoding)
     boxes = crop_boxes(draws, shape[0], shape[1], augmentation)
-    corner = tf.reduce_min(boxes[:, :2], axis=0)
-    extent = tf.reduce_max(boxes[:, :2] + boxes[:, 2:], axis=0) - corner
-    window = tf.concat([corner, extent], 0)
+    corner = tf.maximum(tf.reduce_min(boxes[:, :2], axis=0) - _RIM, 0)
+    end = tf.minimum(tf.reduce_max(boxes[:, :2] + boxes[:, 2:], axis=0) + _RIM, shape[:2])
+    window = tf.concat([corner, end - corner], 0)
     image = tf.io.decode_and_crop_jpeg(content, window, channels=3, dct_method=DCT)
     return image, boxes - tf.concat([corner, [0, 0]], 0)
 

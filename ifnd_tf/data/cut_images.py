@@ -12,14 +12,23 @@ def cut_one(
     source: Source, augmentation: Augmentation, size: int, example: Example, real: tf.Tensor
 ) -> Example:
     """The two crops of an example; blank ones of what is not `real`."""
+    kept, index = source.kept_for(size), example["index"]
+
+    def views(content: tf.Tensor) -> tf.Tensor:
+        return crops.two_views(content, example["geometric"], augmentation, size, source.decoding)
 
     def both() -> tf.Tensor:
-        index, content = example["index"], example.get("image")
-        if content is None:
-            pixels = source.pixels
-            content = source.fetch(index) if pixels is None else tf.gather(pixels, index)
-        draws = example["geometric"]
-        return crops.two_views(content, draws, augmentation, size, source.decoding)
+        if "image" in example:
+            return views(example["image"])
+        if kept is None:
+            return views(source.fetch(index))
+        if not source.random_access:
+            return views(kept.image(index))
+        return tf.cond(
+            kept.holds(index),
+            lambda: views(kept.image(index)),
+            lambda: views(source.fetch(index)),
+        )
 
     blank = tf.zeros([2, size, size, 3], tf.uint8)
     cropped = tf.ensure_shape(tf.cond(real, both, lambda: blank), blank.shape)

@@ -6,13 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ifnd_tf.data.array_source import ArraySource
 from ifnd_tf.data.contents import Contents, Note, named
 from ifnd_tf.data.dataset_name import require_kind, require_splits
 from ifnd_tf.data.decode import DECODING, Decoding
 from ifnd_tf.data.folder import open_folder
 from ifnd_tf.data.list_file import open_list
 from ifnd_tf.data.parquet import open_parquet
-from ifnd_tf.data.source import ArraySource, Source
+from ifnd_tf.data.source import Source
 from ifnd_tf.data.tfds import open_tfds
 from ifnd_tf.errors import UserError
 from ifnd_tf.run.progress import Count, uncounted

@@ -28,24 +28,36 @@ class Decoding(NamedTuple):
             greatest level; "high_byte": divided by 256.
         max_pixels: images that declare more are refused before they take up memory: a few hundred
             bytes may declare billions.
+        margin: for views of S pixels, images are decoded at 1/2, 1/4 or 1/8 of their size, as long
+            as margin x S pixels are left of their short side; 0: always in full.
     """
 
     background: int = 255
     sixteen_bits: str = "range"
     max_pixels: int = 256_000_000
+    margin: float = 2.5
 
 
 DECODING = Decoding()
 
+# Divisors of an image's sides; a JPEG is decoded at these without any resizing.
+_REDUCTIONS = (1, 2, 4, 8)
+
 
 def decode_image(
-    contents: tf.Tensor, decoding: Decoding = DECODING, *, python_fallback: bool = False
+    contents: tf.Tensor,
+    decoding: Decoding = DECODING,
+    *,
+    view_size: int = 0,
+    python_fallback: bool = False,
 ) -> tf.Tensor:
     """Decodes an image upright, on its background, the first frame of an animation.
 
     Args:
         contents: string scalar, the file's bytes.
-        decoding: the meaning of transparency and of more than 8 bits.
+        decoding: the meaning of transparency and of more than 8 bits, and `margin`.
+        view_size: S, side of the views that will be cut out of it; much larger images are reduced.
+            0: they are not.
         python_fallback: read what TensorFlow does not (TIFF, HEIC, AVIF, JPEG 2000, palettes of
             BMP, transparent GIF, transparent or animated WebP) by Pillow, in a Python call that
             an exported model cannot make.
@@ -58,32 +70,61 @@ def decode_image(
             be read without Python, or declare more than `max_pixels`, before these take up memory.
     """
     if tf.executing_eagerly():
-        return _decode(contents, decoding, python_fallback)
-    return _decoder(decoding, python_fallback)(contents)
+        return _decode(contents, decoding, view_size, python_fallback)
+    return _decoder(decoding, view_size, python_fallback)(contents)
 
 
 @functools.cache
-def _decoder(decoding: Decoding, python_fallback: bool) -> Callable[[tf.Tensor], tf.Tensor]:
+def _decoder(
+    decoding: Decoding, view_size: int, python_fallback: bool
+) -> Callable[[tf.Tensor], tf.Tensor]:
     """`_decode`, traced once rather than by every pipeline: that takes a second."""
     return tf.function(
-        lambda contents: _decode(contents, decoding, python_fallback), autograph=False
+        lambda contents: _decode(contents, decoding, view_size, python_fallback), autograph=False
     )
 
 
-def _decode(contents: tf.Tensor, decoding: Decoding, python_fallback: bool) -> tf.Tensor:
+def _decode(
+    contents: tf.Tensor, decoding: Decoding, view_size: int, python_fallback: bool
+) -> tf.Tensor:
     image = tf.cond(
         tf.io.is_jpeg(contents),
-        lambda: _decode_jpeg(contents, decoding),
-        lambda: _decode_other(contents, decoding, python_fallback),
+        lambda: _decode_jpeg(contents, decoding, view_size),
+        lambda: _reduced(_decode_other(contents, decoding, python_fallback), decoding, view_size),
     )
     return tf.ensure_shape(image, [None, None, 3])
 
 
-def as_pixels(image: tf.Tensor, decoding: Decoding = DECODING) -> tf.Tensor:
-    """uint8 `[H, W, 3]` of an example's image, be it encoded or not."""
+def as_pixels(image: tf.Tensor, decoding: Decoding = DECODING, view_size: int = 0) -> tf.Tensor:
+    """uint8 `[H, W, 3]` of an example's image; one that is not encoded is never reduced."""
     if image.dtype == tf.string:
-        return decode_image(image, decoding, python_fallback=True)
+        return decode_image(image, decoding, view_size=view_size, python_fallback=True)
     return image
+
+
+def halvings(height: tf.Tensor, width: tf.Tensor, decoding: Decoding, view_size: int) -> tf.Tensor:
+    """How often an image's sides are halved for views of S pixels: int32 [], 0 to 3."""
+    least = decoding.margin * view_size
+    if not least:
+        return tf.constant(0)
+    short = tf.cast(tf.minimum(height, width), tf.float32)
+    return tf.add_n([tf.cast(short >= least * by, tf.int32) for by in _REDUCTIONS[1:]])
+
+
+def _reduced(image: tf.Tensor, decoding: Decoding, view_size: int) -> tf.Tensor:
+    """uint8 means of squares of pixels, where views of S pixels do not need them all."""
+    if not decoding.margin * view_size:
+        return image
+
+    def means(by: int) -> tf.Tensor:
+        pooled = tf.nn.avg_pool2d(tf.cast(image[None], tf.float32), by, by, "VALID")
+        return tf.cast(pooled[0] + 0.5, tf.uint8)
+
+    shape = tf.shape(image)
+    return tf.switch_case(
+        halvings(shape[0], shape[1], decoding, view_size),
+        [lambda: image, *(functools.partial(means, by) for by in _REDUCTIONS[1:])],
+    )
 
 
 def refuse_bombs(contents: tf.Tensor, declared: tf.Tensor, decoding: Decoding) -> tf.Tensor:
@@ -117,11 +158,22 @@ def upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     return tf.cond(orientation > 1, turned, lambda: image)
 
 
-def _decode_jpeg(contents: tf.Tensor, decoding: Decoding) -> tf.Tensor:
+def _decode_jpeg(contents: tf.Tensor, decoding: Decoding, view_size: int) -> tf.Tensor:
     # A JPEG's header may be anywhere, so TensorFlow looks for it, and fails if there is none.
-    declared = tf.reduce_prod(tf.cast(tf.io.extract_jpeg_shape(contents)[:2], tf.int64))
+    height, width = tf.unstack(tf.io.extract_jpeg_shape(contents)[:2])
+    declared = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
     contents = refuse_bombs(contents, declared, decoding)
-    image = tf.io.decode_jpeg(contents, channels=3, dct_method=DCT)
+
+    def at(by: int) -> tf.Tensor:
+        return tf.io.decode_jpeg(contents, channels=3, ratio=by, dct_method=DCT)
+
+    if decoding.margin * view_size:
+        image = tf.switch_case(
+            halvings(height, width, decoding, view_size),
+            [functools.partial(at, by) for by in _REDUCTIONS],
+        )
+    else:
+        image = at(1)
     return upright(image, exif_orientation(contents))
 
 

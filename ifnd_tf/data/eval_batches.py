@@ -18,6 +18,7 @@ def ordered_steps(num_examples: int, batch_size: int, num_replicas: int) -> int:
 def pass_steps(
     source: Source,
     *,
+    image_size: int,
     batch_size: int,
     num_replicas: int,
     num_workers: int = 1,
@@ -30,13 +31,14 @@ def pass_steps(
 
     Args:
         source: the examples.
+        image_size: S, side of the views in pixels.
         batch_size: b, examples of one replica's element.
         num_replicas: replicas of all workers.
         num_workers: hosts that feed them.
         indices: `[n]` the subset that is wanted; None: all that are readable.
     """
     chosen = _chosen(source, indices)
-    if not source.streamed:
+    if not source.streamed(image_size):
         return ordered_steps(len(chosen), batch_size, num_replicas)
     wanted = source.mask(chosen)
     longest = max(
@@ -82,22 +84,24 @@ def ordered_batches(
     chosen = _chosen(source, indices)
     steps = pass_steps(
         source,
+        image_size=image_size,
         batch_size=batch_size,
         num_replicas=sharding.replicas,
         num_workers=sharding.workers,
         indices=indices,
     )
-    if source.streamed:
+    if source.streamed(image_size):
         wanted = source.mask(chosen)
         stored = source.stream(shard=sharding.worker, num_shards=sharding.workers, among=wanted)
+        views = _of_stored(source, stored, image_size)
     else:
         padded = np.full([steps, sharding.replicas, batch_size], -1, np.int32)
         padded.reshape(-1)[: len(chosen)] = chosen
         mine = padded[:, sharding.first : sharding.first + sharding.local].reshape(-1, batch_size)
-        if source.pixels is not None:
+        if source.pixels is not None and (source.kept is None or source.kept_for(image_size)):
             return read_ahead(_from_memory(source, mine, image_size, sharding.ahead), sharding)
-        stored = source.fetch_all(mine[mine >= 0])
-    batches = _one_by_one(source, stored, steps * sharding.local, image_size, batch_size)
+        views = _by_index(source, mine[mine >= 0], image_size)
+    batches = _batched(source, views, steps * sharding.local, image_size, batch_size)
     return read_ahead(batches, sharding)
 
 
@@ -116,16 +120,32 @@ def _from_memory(source: Source, mine: np.ndarray, size: int, ahead: int) -> tf.
     return elements.map(view, num_parallel_calls=ahead)
 
 
-def _one_by_one(
-    source: Source, stored: tf.data.Dataset, elements: int, size: int, batch_size: int
-) -> tf.data.Dataset:
-    """Exactly so many batches of stored examples, however many turn out to be unreadable."""
+def _of_stored(source: Source, stored: tf.data.Dataset, size: int) -> tf.data.Dataset:
+    """The view of each example of a stream."""
 
     def view(example: Example) -> Example:
-        image = centre_view(source.decode(example["image"]), size)
+        image = centre_view(source.decode(example["image"], size), size)
         return {"index": example["index"], "images": image, "label": example["label"]}
 
-    singles = stored.map(view, num_parallel_calls=tf.data.AUTOTUNE)
+    return stored.map(view, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _by_index(source: Source, indices: np.ndarray, size: int) -> tf.data.Dataset:
+    """The view of each example, in the order of the indices."""
+    decoded = source.labelled_decode(size)
+
+    def view(index: tf.Tensor) -> Example:
+        image, label = decoded(index)
+        return {"index": index, "images": centre_view(image, size), "label": label}
+
+    chosen = tf.data.Dataset.from_tensor_slices(indices)
+    return chosen.map(view, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _batched(
+    source: Source, singles: tf.data.Dataset, elements: int, size: int, batch_size: int
+) -> tf.data.Dataset:
+    """Exactly so many batches of examples, however many turn out to be unreadable."""
     singles = singles.ignore_errors()  # also of what could be read when it was scanned
     blank = {
         "index": tf.constant(-1),

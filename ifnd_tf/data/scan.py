@@ -1,12 +1,13 @@
 """Decodes every image once before training: finds the unreadable ones, and keeps all that fit."""
 
+import statistics
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from ifnd_tf.data.host_memory import shareable_zeros, shared
 from ifnd_tf.data.image_formats import unreadable_reason
+from ifnd_tf.data.kept_images import KeptImages
 from ifnd_tf.data.source import Source, Unreadable
 from ifnd_tf.data.stream_source import StreamSource
 from ifnd_tf.distribute.strategies import ALONE, Workers
@@ -14,6 +15,12 @@ from ifnd_tf.errors import UserError, cause
 from ifnd_tf.run.progress import Count, uncounted
 
 _BATCH = 256
+# Images with their pixels are larger.
+_KEPT_BATCH = 32
+# Images whose decoded size is measured, to know how many fit in memory.
+_MEASURED = 32
+# The least share of the images that is worth its memory.
+_WORTH_KEEPING = 0.1
 
 
 def scan(
@@ -21,19 +28,21 @@ def scan(
     *,
     max_corrupt_share: float = 0.01,
     cache_megabytes: int = 2048,
+    view_size: int = 0,
     progress: Count = uncounted,
     workers: Workers = ALONE,
 ) -> None:
-    """Decodes each image once, in parallel; fills `source.unreadable` and perhaps `source.cache`.
+    """Decodes each image once, in parallel; fills `source.unreadable` and perhaps `source.kept`.
 
-    When all readable images have one size and fit, they stay decoded in memory, on every worker;
-    the rows of unreadable ones are black and are never read. Else each worker reads a share, and
-    tells the others which images it could read.
+    Images stay decoded in memory, as many as fit; on several workers, and of a source without
+    random access, all or none. If none, each worker reads a share, and tells the others which
+    images it could read.
 
     Args:
         source: the examples; returned at once if already scanned.
         max_corrupt_share: largest tolerated share of unreadable images, in [0, 1].
         cache_megabytes: memory for decoded images, in 2**20 bytes; 0 keeps none.
+        view_size: S of the views for which images are decoded; 0: in full.
         progress: called with the number of images seen and how many will be, now and then.
         workers: the processes that share the work; all must call this at once.
 
@@ -43,18 +52,15 @@ def scan(
     if source.scanned:
         return
     count = source.num_examples
-    shape = _first_shape(source)
-    cache = None
-    if shape is not None and count * int(np.prod(shape)) <= cache_megabytes << 20:
-        cache = shareable_zeros((count, *shape))
-    share = (0, 1) if cache is not None else (workers.index, workers.count)
-    seen = np.zeros(count, bool)
-    for batch in _decoded(source, shape if cache is not None else None, share).as_numpy_iterator():
-        seen[batch["index"]] = True
-        if cache is not None:
-            cache[batch["index"]] = batch["image"]
-            if not batch["same_shape"].all():
-                cache = None
+    kept = _room_for(source, view_size, cache_megabytes << 20, workers) if cache_megabytes else None
+    share = (workers.index, workers.count) if kept is None else (0, 1)
+    seen, fits = np.zeros(count, bool), kept is not None
+    for batch in _decoded(source, view_size, kept is not None, share):
+        index = batch["index"].numpy()
+        seen[index] = True
+        if kept is not None and fits:
+            pixels = batch["pixels"].flat_values.numpy()
+            fits = kept.add(index, batch["shape"].numpy(), pixels)
         progress(int(seen.sum()), -(-count // share[1]))
     if share[1] > 1:
         seen = workers.gather(seen.astype(np.int32)).max(axis=0) > 0
@@ -64,8 +70,8 @@ def scan(
     ]
     source.note_unlabelled([bad.index for bad in source.unreadable])
     require_share([source], max_corrupt_share)
-    if cache is not None:
-        source.cache = shared(cache)
+    if kept is not None and (source.random_access or kept.holds_all(source.readable)):
+        source.keep(kept)
     source.scanned = True
 
 
@@ -74,7 +80,7 @@ def require_readable(source: Source) -> None:
 
     For sources that are not scanned: dropping every image of a stream without end would hang.
     """
-    if _first_shape(source) is None:
+    if not _first_sizes(source, 1):
         raise UserError(
             f"--dataset={source.name}: expected readable images. Received: none among the first "
             f"{min(_BATCH, source.num_examples)}, such as {source.describe(0)}."
@@ -94,33 +100,43 @@ def examples(source: Source, share: tuple[int, int] = (0, 1)) -> tf.data.Dataset
     return source.stream(shard=shard, num_shards=num_shards)
 
 
-def _first_shape(source: Source) -> tuple[int, int, int] | None:
-    """Size of the first readable image among the first few, or None."""
-    first = examples(source).take(_BATCH).map(lambda example: source.decode(example["image"]))
-    for image in first.ignore_errors().take(1):
-        return tuple(image.shape)
-    return None
+def _room_for(
+    source: Source, view_size: int, most_bytes: int, workers: Workers
+) -> KeptImages | None:
+    """Room for the decoded images; None where too few of them would fit."""
+    sizes = _first_sizes(source, _MEASURED, view_size)
+    if not sizes:
+        return None
+    count = source.num_examples
+    partly = source.random_access and workers.count == 1
+    if most_bytes < (_WORTH_KEEPING if partly else 1.0) * count * statistics.mean(sizes):
+        return None
+    least_side = source.decoding.margin * view_size
+    return KeptImages(count, view_size, least_side, min(most_bytes, count * max(sizes)))
+
+
+def _first_sizes(source: Source, most: int, view_size: int = 0) -> list[int]:
+    """Bytes of the first decoded images that can be read, of the first few."""
+    first = examples(source).take(_BATCH)
+    sizes = first.map(lambda each: tf.size(source.decode(each["image"], view_size)))
+    return [int(size) for size in sizes.ignore_errors().take(most)]
 
 
 def _decoded(
-    source: Source, shape: tuple[int, int, int] | None, share: tuple[int, int]
+    source: Source, view_size: int, with_pixels: bool, share: tuple[int, int]
 ) -> tf.data.Dataset:
-    """Batches of the readable images' indices; with a shape, also their pixels."""
+    """Batches of the readable images' indices and shapes, perhaps with their pixels."""
 
     def decode(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        image = source.decode(example["image"])
+        image = source.decode(example["image"], view_size)
         result = {"index": example["index"], "label": example["label"]}
-        if shape is not None:
-            same = tf.reduce_all(tf.shape(image) == shape)
-            kept = tf.cond(same, lambda: image, lambda: tf.zeros(shape, tf.uint8))
-            result |= {"image": tf.ensure_shape(kept, shape), "same_shape": same}
-        else:
-            # An output that needs the pixels, so that the decoding is not pruned away.
-            result["size"] = tf.size(image)
-        return result
+        result["shape"] = tf.shape(image)[:2]  # needs the pixels, so decoding is not pruned away
+        return result | ({"pixels": tf.reshape(image, [-1])} if with_pixels else {})
 
     decoded = examples(source, share).map(decode, num_parallel_calls=tf.data.AUTOTUNE)
-    return source.noting_labels(decoded.ignore_errors().batch(_BATCH)).prefetch(2)
+    decoded = decoded.ignore_errors()
+    batches = decoded.ragged_batch(_KEPT_BATCH) if with_pixels else decoded.batch(_BATCH)
+    return source.noting_labels(batches).prefetch(2)
 
 
 def _reason(source: Source, index: int) -> str:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from ifnd_tf.data.contents import Contents
 from ifnd_tf.data.decode import DECODING, as_pixels
 from ifnd_tf.data.host_memory import host_constant, unrewritten
+from ifnd_tf.data.kept_images import KeptImages
 
 # Names of the split to evaluate on, best first.
 EVAL_SPLITS = ("test", "validation", "val", "valid")
@@ -39,7 +40,7 @@ class Source:
         unreadable: examples known not to decode, by index; they keep their place in the index.
         lost: by index, examples that could be read at first, and not while training.
         scanned: whether every image was tried, so that `unreadable` is complete.
-        cache: what `scan` kept: `pixels` of a source that is not in memory from the start.
+        kept: images that `scan` left decoded in memory, if any.
         decoding: how its encoded images become pixels.
         contents: what was found where the data set lies, of all its splits together.
     """
@@ -62,7 +63,8 @@ class Source:
         self.unreadable: list[Unreadable] = []
         self.lost: dict[int, Unreadable] = {}
         self.scanned = False
-        self.cache: tf.Tensor | None = None
+        self.kept: KeptImages | None = None
+        self._array: tf.Tensor | None = None
 
     @property
     def labels(self) -> np.ndarray:
@@ -107,13 +109,27 @@ class Source:
 
     @property
     def pixels(self) -> tf.Tensor | None:
-        """uint8 `[N, H, W, 3]` tensor of the decoded images, or None when not in memory."""
-        return self.cache
+        """uint8 `[N, H, W, 3]` of the images, if all are in memory in full and have one size."""
+        return self._array
 
     @property
-    def streamed(self) -> bool:
+    def in_memory(self) -> bool:
+        """Whether all images that can be read are in memory, decoded."""
+        kept = self.kept
+        return self.pixels is not None or (kept is not None and kept.holds_all(self.readable))
+
+    def kept_for(self, view_size: int) -> KeptImages | None:
+        """The images in memory, if they are those that would be decoded for views of S pixels."""
+        return self.kept if self.kept is not None and self.kept.serves(view_size) else None
+
+    def streamed(self, view_size: int) -> bool:
         """Whether examples come in the files' order only: neither by index nor from memory."""
-        return self.pixels is None and not self.random_access
+        return not self.random_access and self.kept_for(view_size) is None
+
+    def keep(self, images: KeptImages) -> None:
+        """Takes its decoded images, all of them if it has no random access."""
+        images.freeze()
+        self.kept, self._array = images, images.as_array()
 
     def mask(self, indices: np.ndarray) -> np.ndarray:
         """bool `[N]`: which examples are among the indices."""
@@ -130,7 +146,8 @@ class Source:
         bad = [each.index for each in self.unreadable]
         places = zip(*np.intersect1d(bad, indices, return_indices=True)[1:], strict=True)
         self.unreadable = [self.unreadable[i]._replace(index=int(new)) for i, new in places]
-        self.num_examples, self.lost, self.cache = len(indices), {}, None
+        self.num_examples, self.lost, self._array = len(indices), {}, None
+        self.kept = None if self.kept is None else self.kept.subset(indices)
         self._labels = None if self._labels is None else self._labels[indices]
         self.targets = None if self.targets is None else self.targets[indices]
 
@@ -148,9 +165,9 @@ class Source:
         """int64 `[N]`: bytes of each example's file, -1 where there is none on this disk."""
         return np.full(self.num_examples, -1, np.int64)
 
-    def decode(self, image: tf.Tensor) -> tf.Tensor:
-        """uint8 `[H, W, 3]` of an image that `fetch` or `stream` gave."""
-        return as_pixels(image, self.decoding)
+    def decode(self, image: tf.Tensor, view_size: int = 0) -> tf.Tensor:
+        """uint8 `[H, W, 3]` of an image that `fetch` or `stream` gave; see `decode_image`."""
+        return as_pixels(image, self.decoding, view_size)
 
     def fetch(self, index: tf.Tensor) -> tf.Tensor:
         """The image at an int32 scalar index: a string scalar (encoded) or uint8 `[H, W, 3]`.
@@ -163,6 +180,32 @@ class Source:
         """A function like `fetch` that gives the label as well."""
         labels = host_constant(self.labels)
         return lambda index: (self.fetch(index), tf.gather(labels, index))
+
+    def labelled_decode(self, view_size: int) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+        """A function of an index: the image decoded for views of S pixels, and the label.
+
+        The image comes from memory where it is there. For sources that are not `streamed`.
+        """
+        kept = self.kept_for(view_size)
+
+        def from_file(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            image, label = fetch(index)
+            return self.decode(image, view_size), label
+
+        def from_memory(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            assert kept is not None
+            return kept.image(index), tf.gather(labels, index)
+
+        if self.random_access:
+            fetch = self.labelled_fetch()
+        if kept is None:
+            return from_file
+        labels = host_constant(self.labels)
+        if not self.random_access:
+            return from_memory
+        return lambda index: tf.cond(
+            kept.holds(index), lambda: from_memory(index), lambda: from_file(index)
+        )
 
     def fetch_all(self, indices: np.ndarray) -> tf.data.Dataset:
         """`{"index", "image", "label"}` of some examples in their order, by random access."""
@@ -201,48 +244,3 @@ class Source:
             A data set of `{"index", "image", "label"}`.
         """
         raise NotImplementedError
-
-
-class ArraySource(Source):
-    """Examples that are in memory from the start.
-
-    Args:
-        name: how the user named it.
-        images: uint8 `[N, H, W, 3]`.
-        labels: `[N]`, -1 where unknown.
-        class_names: the classes, by label.
-        ids: `[N]` names of the examples; None: their indices.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        images: np.ndarray,
-        labels: np.ndarray,
-        class_names: Sequence[str] = (),
-        ids: np.ndarray | None = None,
-    ):
-        super().__init__(name, len(images), class_names, labels)
-        self._images = np.ascontiguousarray(images, np.uint8)
-        self._ids = np.arange(len(images)) if ids is None else ids
-        self.scanned = True
-
-    @property
-    def pixels(self) -> tf.Tensor:
-        """uint8 `[N, H, W, 3]` tensor."""
-        if self.cache is None:
-            self.cache = host_constant(self._images)
-        return self.cache
-
-    def describe(self, index: int) -> str:
-        """The example's name."""
-        return f"{self.name} {self._ids[index]}"
-
-    def fetch(self, index: tf.Tensor) -> tf.Tensor:
-        """uint8 `[H, W, 3]` of an index."""
-        return tf.gather(self.pixels, index)
-
-    def limit(self, indices: np.ndarray) -> None:
-        """See `Source.limit`."""
-        super().limit(indices)
-        self._images, self._ids = self._images[indices], self._ids[indices]

@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from ifnd_tf.data.image_formats import more_than_eight_bits, pillow
 from ifnd_tf.data.scan import examples
 from ifnd_tf.data.source import Source
+from ifnd_tf.errors import UserError
 
 # A standard deviation of pixels in [0, 1]: two of 255 levels.
 _NO_VARIANCE = 2 / 255
@@ -40,8 +42,11 @@ def image_statistics(source: Source, count: int = 256) -> ImageStatistics:
     """Decodes up to `count` readable images, spread over the data set where that costs nothing.
 
     Args:
-        source: the examples; at least one is readable.
+        source: the examples.
         count: how many.
+
+    Raises:
+        UserError: if none of them can be read.
     """
     sizes, levels, gray, plain, wide, seen = [], np.zeros([3, 256]), 0, 0, 0, set()
     for stored, image in _sample(source, count):
@@ -53,6 +58,11 @@ def image_statistics(source: Source, count: int = 256) -> ImageStatistics:
         plain += bool(_moments(found.sum(axis=0))[1] < _NO_VARIANCE)
         wide += isinstance(stored, bytes) and more_than_eight_bits(stored)
         seen.add((image.shape, hashlib.sha256(image.tobytes()).digest()))
+    if not sizes:
+        raise UserError(
+            f"--dataset={source.name}: expected readable images. Received: none among those tried, "
+            f"such as {source.describe(0)}."
+        )
     mean, spread = _moments(levels)
     heights, widths = np.array(sizes).T
     return ImageStatistics(
@@ -74,8 +84,12 @@ def _sample(source: Source, count: int) -> Iterator[tuple[bytes | np.ndarray, np
         readable = source.readable
         rows = readable[np.linspace(0, len(readable) - 1, min(count, len(readable))).astype(int)]
         for row in rows:
-            stored = source.fetch(row)
-            yield stored.numpy(), np.asarray(source.decode(stored))
+            try:
+                stored = source.fetch(row)
+                pair = stored.numpy(), np.asarray(source.decode(stored))
+            except (tf.errors.OpError, ValueError):  # not scanned yet
+                continue
+            yield pair
         return
     both = examples(source).map(lambda each: (each["image"], source.decode(each["image"])))
     yield from both.ignore_errors().take(count).as_numpy_iterator()

@@ -190,12 +190,12 @@ def _crops_one_by_one(
     source: Source, plan: BatchPlan, augmentation: Augmentation, size: int, first: int | tf.Tensor
 ) -> tf.data.Dataset:
     """Each image fetched, decoded and cropped on its own, in parallel."""
-    if source.streamed:
+    if source.streamed(size):
         batches = _streamed(source, plan, first)
     else:
         batches = plan.indexed(source.readable, tf.data.Dataset.counter(first))
     cut = functools.partial(cut_one, source, augmentation, size)
-    if source.pixels is not None:
+    if source.in_memory and (source.kept is None or source.kept_for(size)):
         views = batches.unbatch().map(
             lambda example: cut(example, tf.constant(True)), num_parallel_calls=tf.data.AUTOTUNE
         )

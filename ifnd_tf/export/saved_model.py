@@ -67,7 +67,9 @@ class ExportedEncoder(tf.train.Checkpoint):
         """
         size = self._image_size
         views = tf.map_fn(
-            lambda contents: centre_view(decode_image(contents, self._decoding), size),
+            lambda contents: centre_view(
+                decode_image(contents, self._decoding, view_size=size), size
+            ),
             encoded,
             fn_output_signature=tf.TensorSpec([size, size, 3], tf.uint8),
         )

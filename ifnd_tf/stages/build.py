@@ -49,6 +49,7 @@ def decoding(config: Config) -> Decoding:
         background=BACKGROUNDS[config.background],
         sixteen_bits=config.sixteen_bits,
         max_pixels=round(config.max_megapixels * 1e6),
+        margin=config.decode_margin,
     )
 
 

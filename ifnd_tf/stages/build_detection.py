@@ -100,6 +100,7 @@ def embedding_table(
     batch = sizes.replica_batch(config, strategy)
     steps = eval_batches.pass_steps(
         source,
+        image_size=config.image_size,
         batch_size=batch,
         num_replicas=strategy.num_replicas_in_sync,
         num_workers=num_input_pipelines(strategy),

@@ -244,7 +244,8 @@ def check_speed(
     )
     if not keeps_up:
         findings.advice.append(
-            "making a batch takes as long as training on it: store the images smaller (their "
-            f"short side about {2 * config.image_size} pixels), all of one size within "
-            "--cache_megabytes, or use a machine with more cores"
+            "making a batch takes as long as training on it: "
+            + "raise --cache_megabytes, so that all stay decoded, " * (not source.in_memory)
+            + f"store the images smaller (their short side about {3 * config.image_size} pixels), "
+            "or use a machine with more cores"
         )

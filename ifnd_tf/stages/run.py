@@ -13,8 +13,8 @@ from ifnd_tf.config.combinations import train_first
 from ifnd_tf.config.data import Data
 from ifnd_tf.data import datasets
 from ifnd_tf.data.contents import Note, require_same
-from ifnd_tf.data.scan import require_share, scan
-from ifnd_tf.distribute.strategies import is_chief, workers
+from ifnd_tf.data.scan import require_share
+from ifnd_tf.distribute.strategies import is_chief
 from ifnd_tf.errors import UserError
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.models.network import Network
@@ -23,7 +23,7 @@ from ifnd_tf.run.checkpoints import CheckpointStore
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.progress import Progress
 from ifnd_tf.run.words import counted
-from ifnd_tf.stages import auto, build, initial_weights, sizes, status
+from ifnd_tf.stages import auto, build, initial_weights, open_data, sizes, status
 
 
 class Run:
@@ -69,7 +69,7 @@ class Run:
         known = {name: before[name] for name in self.given.undecided if name in before}
         config = self.given.override(known)
         if config.undecided:
-            config = auto.decided(config, self.splits.train)
+            config = auto.decided(config, self.found.train)
         self.directory.settle(config.as_flags())
         return config
 
@@ -145,52 +145,27 @@ class Run:
         return self._opened(dataset) if dataset else self.splits
 
     def _opened(self, dataset: str = "") -> datasets.Splits:
-        """The run's data, or another, unless a run with the same settings of data opened it.
-
-        All images are decoded once, unless `--noscan_images`. Those of another data set are read
-        once more only, so none are kept in memory; nor of one that `--data_service` reads.
-        """
-        config = self.given
+        """The run's data, or another, unless a run with the same settings of data opened it."""
+        config = self.config
         key = (dataset, *(getattr(config, field.name) for field in dataclasses.fields(Data)))
-        if key in self.opened:
-            return self.opened[key]
-        with self.progress.phase("finding images") as count:
-            if dataset:
-                splits = datasets.open_splits(
-                    dataset,
-                    data_dir=config.data_dir,
-                    holdout_share=config.holdout_share,
-                    decoding=build.decoding(config),
-                    progress=count,
-                )
-            else:
-                splits = build.open_splits(config, progress=count)
-        if not dataset:
-            begun, now = self.directory.data(), splits.train.contents
-            require_same(config.dataset, begun, now, self.directory.path)
-            splits.train.set_labels(self.directory.true_labels())
-        for note in splits.train.contents.notes:
-            self.progress.line(f"note: {note.text}")
-        sources = [source for source in splits if source is not None]
-        elsewhere = dataset or config.data_service
-        if config.scan_images:
-            with self.progress.phase("reading images") as count:
-                for source in sources:
-                    scan(
-                        source,
-                        max_corrupt_share=1.0,
-                        cache_megabytes=0 if elsewhere else config.cache_megabytes,
-                        progress=count,
-                        workers=workers(self.strategy),
-                    )
-            unreadable = [row for source in sources for row in source.unreadable]
-            if not dataset:
-                self.directory.write_unreadable(unreadable)
-            elif unreadable:
-                said = counted(len(unreadable), "unreadable image")
-                self.progress.line(f"{dataset}: {said} skipped")
-            require_share(sources, config.max_corrupt_share)
-        self.opened[key] = splits
+        if key not in self.opened:
+            splits = open_data.find(config, self.progress, dataset) if dataset else self.found
+            if config.scan_images:
+                unreadable = open_data.read(config, self.strategy, splits, self.progress, dataset)
+                if not dataset:
+                    self.directory.write_unreadable(unreadable)
+                sources = [source for source in splits if source is not None]
+                require_share(sources, config.max_corrupt_share)
+            self.opened[key] = splits
+        return self.opened[key]
+
+    @functools.cached_property
+    def found(self) -> datasets.Splits:
+        """The run's own data, of which nothing is decoded yet."""
+        splits = open_data.find(self.given, self.progress)
+        begun, now = self.directory.data(), splits.train.contents
+        require_same(self.given.dataset, begun, now, self.directory.path)
+        splits.train.set_labels(self.directory.true_labels())
         return splits
 
     @property

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ifnd_tf.data.source import ArraySource
+from ifnd_tf.data.array_source import ArraySource
 
 
 def picture(index: int, height: int = 20, width: int = 24) -> np.ndarray:

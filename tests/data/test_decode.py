@@ -223,3 +223,60 @@ def test_files_that_are_cut_off_are_refused(kind, share):
     contents = whole[: int(len(whole) * share)]
     with pytest.raises((tf.errors.OpError, ValueError)):
         decode_image(tf.constant(contents), python_fallback=True)
+
+
+def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Uint8 noise whose amplitude falls with the frequency, as in photographs."""
+    rng = np.random.default_rng(seed)
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width))
+    frequency[0, 0] = 1.0
+    channels = [
+        np.fft.ifft2(np.fft.fft2(rng.normal(size=(height, width))) / frequency).real
+        for _ in range(3)
+    ]
+    waves = np.stack(
+        [channels[0], channels[0] + 0.3 * channels[1], channels[0] + 0.3 * channels[2]], -1
+    )
+    return np.uint8(np.clip(waves / waves.std() * 50 + 128, 0, 255))
+
+
+def means(image: np.ndarray, by: int) -> np.ndarray:
+    height, width = (side // by * by for side in image.shape[:2])
+    squares = image[:height, :width].reshape(height // by, by, width // by, by, 3)
+    return squares.mean(axis=(1, 3))
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "TIFF"])
+@pytest.mark.parametrize(
+    ("sides", "by"),
+    [((79, 500), 1), ((80, 100), 2), ((230, 163), 4), ((320, 400), 8), ((900, 700), 8)],
+)
+def test_large_images_are_reduced_to_what_the_views_need(file_format, sides, by):
+    image, buffer = photo(*sides), io.BytesIO()
+    options = {"quality": 95, "subsampling": 0} if file_format == "JPEG" else {}
+    Image.fromarray(image).save(buffer, file_format, **options)
+    # A short side of 2.5 x 16 = 40 is left.
+    found = decode_image(buffer.getvalue(), view_size=16, python_fallback=True).numpy()
+    expected = means(image, by)
+    if file_format == "JPEG":  # rounds sides up, and sees half of each pixel's square of colours
+        assert found.shape == (-(-sides[0] // by), -(-sides[1] // by), 3)
+        found = found[: len(expected), : expected.shape[1]]
+        assert np.abs(found - expected).mean() < 0.5 + 3.5 / by
+    else:
+        np.testing.assert_allclose(found, expected, atol=0.51)
+
+
+@pytest.mark.parametrize(
+    "options", [{"view_size": 0}, {"view_size": 4, "decoding": Decoding(margin=0)}]
+)
+def test_images_are_decoded_in_full_where_they_shall(options):
+    contents = FILES["RGB JPEG"][0]
+    assert decode_image(contents, **options).shape == (20, 24, 3)
+    assert decode_image(contents, view_size=4).shape == (10, 12, 3)
+
+
+def test_a_reduced_image_is_upright():
+    image = decode_image(FILES["rotated JPEG"][0], view_size=4)
+    whole = decode_image(FILES["rotated JPEG"][0]).numpy()
+    assert image.shape == (12, 10, 3)
+    np.testing.assert_allclose(image, means(whole, 2), atol=12)

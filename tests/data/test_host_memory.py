@@ -8,10 +8,10 @@ import tensorflow as tf
 from PIL import Image
 
 from ifnd_tf.data import datasets, host_memory
+from ifnd_tf.data.array_source import ArraySource
 from ifnd_tf.data.packed_paths import PackedPaths
 from ifnd_tf.data.scan import scan
 from ifnd_tf.data.sharding import in_order
-from ifnd_tf.data.source import ArraySource
 from ifnd_tf.data.statistics import image_statistics
 
 PATHS = [f"{i}/" + "é" * (i % 40) + "caf\udce9.png" for i in range(100)]

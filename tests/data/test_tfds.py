@@ -359,7 +359,11 @@ def test_an_ordered_pass_over_a_stream_covers_each_example_once(data_dir, worker
         parts.append(list(batches.as_numpy_iterator()))
         assert len(parts[-1]) == int(batches.cardinality())
     steps = eval_batches.pass_steps(
-        source, batch_size=4, num_replicas=workers * replicas, num_workers=workers
+        source,
+        image_size=SIZE,
+        batch_size=4,
+        num_replicas=workers * replicas,
+        num_workers=workers,
     )
     assert [len(part) for part in parts] == [steps * replicas] * workers
     indices = np.concatenate([each["index"] for part in parts for each in part])

@@ -15,8 +15,8 @@ from ifnd_tf.data import (
     recipes,
     train_batches,
 )
+from ifnd_tf.data.array_source import ArraySource
 from ifnd_tf.data.scan import scan
-from ifnd_tf.data.source import ArraySource
 from ifnd_tf.distribute import stateless_random
 from ifnd_tf.errors import UserError
 from tests.data.conftest import write_class_folders

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ifnd_tf.data.array_source import ArraySource
 from ifnd_tf.data.datasets import open_splits
 from ifnd_tf.data.scan import scan
-from ifnd_tf.data.source import ArraySource
 from ifnd_tf.errors import UserError
 from ifnd_tf.evaluation import linear_probe
 from ifnd_tf.evaluation.embed import Embeddings

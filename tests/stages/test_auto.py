@@ -8,8 +8,8 @@ import pytest
 import main
 from ifnd_tf.command_line import parse_flagfile
 from ifnd_tf.config import Config, flagfile
+from ifnd_tf.data.array_source import ArraySource
 from ifnd_tf.data.datasets import Splits
-from ifnd_tf.data.source import ArraySource
 from ifnd_tf.errors import UserError
 from ifnd_tf.stages import auto
 from ifnd_tf.stages.train import train
@@ -80,10 +80,10 @@ def test_a_run_keeps_what_auto_chose(tmp_path, monkeypatch):
     lines: list[str] = []
 
     def run():
-        found = tiny.run(config, make_strategy("default"))
-        found.splits = tiny.splits()
-        monkeypatch.setattr(found.progress, "detail", lines.append)
-        return found
+        made = tiny.run(config, make_strategy("default"))
+        made.found = made.splits = tiny.splits()
+        monkeypatch.setattr(made.progress, "detail", lines.append)
+        return made
 
     train(run())
     flags = run().directory.flags()

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ifnd_tf.data.array_source import ArraySource
 from ifnd_tf.data.datasets import Splits
-from ifnd_tf.data.source import ArraySource
 from ifnd_tf.data.statistics import image_statistics
 from ifnd_tf.errors import UserError
 from ifnd_tf.models.contrastive import ContrastiveModel

@@ -12,9 +12,9 @@ import pyarrow.parquet
 import pytest
 import tensorflow as tf
 
+from ifnd_tf.data.array_source import ArraySource
 from ifnd_tf.data.datasets import Splits
 from ifnd_tf.data.file_source import FileSource
-from ifnd_tf.data.source import ArraySource
 from ifnd_tf.errors import UserError
 from ifnd_tf.export import saved_model
 from ifnd_tf.run.progress import Progress

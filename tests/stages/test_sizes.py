@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from ifnd_tf.command_line import parse_flagfile
 from ifnd_tf.config import flagfile
-from ifnd_tf.data.source import ArraySource
+from ifnd_tf.data.array_source import ArraySource
 from ifnd_tf.errors import UserError
 from ifnd_tf.stages import auto, sizes
 from tests import tiny

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 import main
-from ifnd_tf.data.source import ArraySource
+from ifnd_tf.data.array_source import ArraySource
 from ifnd_tf.run.checkpoints import CheckpointStore, Snapshot
 from ifnd_tf.stages import build, build_detection, sizes
 
