@@ -13,6 +13,8 @@ from ifnd_tf.report.charts import COLOURS, INK, MARKERS, PAPER, SYMBOLS
 from ifnd_tf.run.words import counted
 
 _MOST_NAMES = 20
+# The extent of a small group, as a share of the map's.
+_SMALL = 0.15
 # Below this t-SNE has too few neighbours to look at.
 _FEWEST_FOR_TSNE = 20
 
@@ -121,11 +123,15 @@ def draw(
         if len(found) <= _MOST_NAMES:
             axes.margins(0.12, 0.05)  # for the names, which the layout would shrink the map for
             for number in found:
-                x, y = np.median(where[group == number], axis=0)
+                own = where[group == number]
+                x, y = np.median(own, axis=0)
+                # A name would hide the points of a small group, so it stands above them.
+                small = (np.ptp(own, axis=0) < _SMALL * np.ptp(where, axis=0)).all()
                 box = {"facecolor": PAPER, "alpha": 0.75, "edgecolor": "none", "pad": 1.5}
-                axes.text(
-                    x, y, names.get(int(number), str(number)), color=INK, size=10,
-                    weight="bold", ha="center", va="center", bbox=box,
+                axes.annotate(
+                    names.get(int(number), str(number)), (x, own[:, 1].max() if small else y),
+                    (0, 7 if small else 0), textcoords="offset points", color=INK, size=10,
+                    weight="bold", ha="center", va="bottom" if small else "center", bbox=box,
                 ).set_in_layout(False)  # fmt: skip
         words = f"{counted(len(where), 'image')} in {counted(len(found), 'group')}"
         return Drawing(

@@ -151,9 +151,11 @@ def _collapse(run: RunRecords) -> Judgement:
         rank = next((v for _, v in reversed(run.values("health_effective_rank"))), None)
     if rank is None:
         return Judgement(question, None, "-", "not measured yet")
-    return Judgement(
-        question, True, "yes", f"the embeddings vary in about {counted(round(rank), 'direction')}"
-    )
+    reason = f"the embeddings vary in about {counted(round(rank), 'direction')}"
+    spread = run.result("health_embedding_std")
+    if spread is not None:  # of unit vectors: sqrt(1 - |mean|^2), and |mean|^2 is the mean cosine
+        reason += f"; the mean cosine of two images is {1.0 - spread**2:.2f}"
+    return Judgement(question, True, "yes", reason)
 
 
 def _length(run: RunRecords) -> Judgement:

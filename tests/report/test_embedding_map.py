@@ -76,3 +76,26 @@ def test_more_groups_than_kinds_of_points():
     count = 300
     drawn = embedding_map.draw("map", [(i, i) for i in range(count)], list(range(count)), {})
     assert drawn.svg.count("<use") == count == len(drawn.order)
+
+
+def test_a_name_does_not_hide_a_small_group():
+    """Names and points in the drawing's own coordinates, in which y grows downwards."""
+    rng = np.random.default_rng(0)
+    small, large = rng.normal([8, 8], 0.05, [6, 2]), rng.normal([0, 0], 2.0, [60, 2])
+    drawn = embedding_map.draw(
+        "map", np.concatenate([small, large]).tolist(), [0] * 6 + [1] * 60, {0: "few", 1: "many"}
+    )
+    tree = ElementTree.fromstring(drawn.svg)
+    points = [
+        [float(use.get("y")) for use in g.iter(_USE)]
+        for g in tree.iter()
+        if g.get("class") == "points"
+    ]
+    written = {
+        each.text: float(each.get("transform").partition("(")[2].split(")")[0].split()[-1])
+        if each.get("transform")
+        else float(each.get("y"))
+        for each in tree.iter("{http://www.w3.org/2000/svg}text")
+    }
+    assert written["few"] < min(points[0]) - 3
+    assert min(points[1]) < written["many"] < max(points[1])

@@ -24,7 +24,7 @@ _SETTINGS = [
     "--batch_size=128", "--queue_size=256", "--batch_norm=sync",
     "--num_clusters=4,8", "--epochs=4", "--warmup_epochs=1", "--kmeans_iterations=5",
     "--online_knn_epochs=0", "--mode=train", "--report_examples=0", "--report_share=0",
-    "--checkpoint_steps=4",
+    "--checkpoint_steps=4", "--worker_timeout_seconds=60",
 ]  # fmt: skip
 _KILLS_A_RUN = 5
 # For the other worker to notice, before it is killed as well.
