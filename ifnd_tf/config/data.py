@@ -72,12 +72,14 @@ class Data:
     )
     decode_margin: float = setting(
         2.5,
-        "Large images are decoded at 1/2, 1/4 or 1/8 of their size, as long as this times "
+        "Large images are decoded at 1/2 to 1/16 of their size, as long as this times "
         "--image_size is left of their short side. 0: always in full.",
         low=0,
     )
     cache_megabytes: int = changeable(
-        2048, "Memory for decoded images, as many as fit in it; 0: none.", low=0
+        2048,
+        "Memory for decoded images, as many as fit in it and in half of what is free; 0: none.",
+        low=0,
     )
     scan_images: bool = setting(
         True,

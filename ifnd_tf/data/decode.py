@@ -28,8 +28,8 @@ class Decoding(NamedTuple):
             greatest level; "high_byte": divided by 256.
         max_pixels: images that declare more are refused before they take up memory: a few hundred
             bytes may declare billions.
-        margin: for views of S pixels, images are decoded at 1/2, 1/4 or 1/8 of their size, as long
-            as margin x S pixels are left of their short side; 0: always in full.
+        margin: for views of S pixels, images are decoded at 1/2, 1/4, 1/8 or 1/16 of their size, as
+            long as margin x S pixels are left of their short side; 0: always in full.
     """
 
     background: int = 255
@@ -40,8 +40,9 @@ class Decoding(NamedTuple):
 
 DECODING = Decoding()
 
-# Divisors of an image's sides; a JPEG is decoded at these without any resizing.
-_REDUCTIONS = (1, 2, 4, 8)
+# Divisors of an image's sides, and the largest at which a JPEG is decoded without any resizing.
+_REDUCTIONS = (1, 2, 4, 8, 16)
+_LARGEST_OF_JPEG = 8
 
 
 def decode_image(
@@ -103,7 +104,7 @@ def as_pixels(image: tf.Tensor, decoding: Decoding = DECODING, view_size: int = 
 
 
 def halvings(height: tf.Tensor, width: tf.Tensor, decoding: Decoding, view_size: int) -> tf.Tensor:
-    """How often an image's sides are halved for views of S pixels: int32 [], 0 to 3."""
+    """How often an image's sides are halved for views of S pixels: int32 [], 0 to 4."""
     least = decoding.margin * view_size
     if not least:
         return tf.constant(0)
@@ -112,19 +113,23 @@ def halvings(height: tf.Tensor, width: tf.Tensor, decoding: Decoding, view_size:
 
 
 def _reduced(image: tf.Tensor, decoding: Decoding, view_size: int) -> tf.Tensor:
-    """uint8 means of squares of pixels, where views of S pixels do not need them all."""
+    """The image, smaller where views of S pixels do not need all of its pixels."""
     if not decoding.margin * view_size:
         return image
-
-    def means(by: int) -> tf.Tensor:
-        pooled = tf.nn.avg_pool2d(tf.cast(image[None], tf.float32), by, by, "VALID")
-        return tf.cast(pooled[0] + 0.5, tf.uint8)
 
     shape = tf.shape(image)
     return tf.switch_case(
         halvings(shape[0], shape[1], decoding, view_size),
-        [lambda: image, *(functools.partial(means, by) for by in _REDUCTIONS[1:])],
+        [functools.partial(_means, image, by) for by in _REDUCTIONS],
     )
+
+
+def _means(image: tf.Tensor, by: int) -> tf.Tensor:
+    """uint8 means of squares of `by` x `by` pixels."""
+    if by == 1:
+        return image
+    pooled = tf.nn.avg_pool2d(tf.cast(image[None], tf.float32), by, by, "VALID")
+    return tf.cast(pooled[0] + 0.5, tf.uint8)
 
 
 def refuse_bombs(contents: tf.Tensor, declared: tf.Tensor, decoding: Decoding) -> tf.Tensor:
@@ -165,7 +170,9 @@ def _decode_jpeg(contents: tf.Tensor, decoding: Decoding, view_size: int) -> tf.
     contents = refuse_bombs(contents, declared, decoding)
 
     def at(by: int) -> tf.Tensor:
-        return tf.io.decode_jpeg(contents, channels=3, ratio=by, dct_method=DCT)
+        ratio = min(by, _LARGEST_OF_JPEG)
+        image = tf.io.decode_jpeg(contents, channels=3, ratio=ratio, dct_method=DCT)
+        return _means(image, by // ratio)
 
     if decoding.margin * view_size:
         image = tf.switch_case(

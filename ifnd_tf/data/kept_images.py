@@ -61,6 +61,11 @@ class KeptImages:
         self._bytes = shared(self._memory)
         self._table = host_constant(self._starts), host_constant(self._shapes)
 
+    @property
+    def megabytes(self) -> int:
+        """The memory in use, in 2**20 bytes, rounded up."""
+        return -(-self._end >> 20)
+
     def subset(self, indices: np.ndarray) -> "KeptImages":
         """These examples, renumbered from 0, in the same memory."""
         part = copy.copy(self)

@@ -12,6 +12,7 @@ from ifnd_tf.data.source import Source, Unreadable
 from ifnd_tf.data.stream_source import StreamSource
 from ifnd_tf.distribute.strategies import ALONE, Workers
 from ifnd_tf.errors import UserError, cause
+from ifnd_tf.run import machine
 from ifnd_tf.run.progress import Count, uncounted
 
 _BATCH = 256
@@ -109,6 +110,8 @@ def _room_for(
         return None
     count = source.num_examples
     partly = source.random_access and workers.count == 1
+    if partly:  # the others' choice must be the same on all workers and after a restart
+        most_bytes = min(most_bytes, machine.free_memory() // 2)
     if most_bytes < (_WORTH_KEEPING if partly else 1.0) * count * statistics.mean(sizes):
         return None
     least_side = source.decoding.margin * view_size

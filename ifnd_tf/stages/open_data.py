@@ -43,17 +43,19 @@ def read(
     nor any that `--data_service` reads.
     """
     sources = [source for source in splits if source is not None]
-    elsewhere = dataset or config.data_service
+    room = 0 if dataset or config.data_service else config.cache_megabytes
     with progress.phase("reading images") as count:
         for source in sources:
             scan(
                 source,
                 max_corrupt_share=1.0,
-                cache_megabytes=0 if elsewhere else config.cache_megabytes,
+                cache_megabytes=room,
                 view_size=config.image_size,
                 progress=count,
                 workers=workers(strategy),
             )
+            if source.kept is not None:
+                room = max(0, room - source.kept.megabytes)
     unreadable = [row for source in sources for row in source.unreadable]
     if dataset and unreadable:
         progress.line(f"{dataset}: {counted(len(unreadable), 'unreadable image')} skipped")

@@ -249,7 +249,7 @@ def means(image: np.ndarray, by: int) -> np.ndarray:
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "TIFF"])
 @pytest.mark.parametrize(
     ("sides", "by"),
-    [((79, 500), 1), ((80, 100), 2), ((230, 163), 4), ((320, 400), 8), ((900, 700), 8)],
+    [((79, 500), 1), ((80, 100), 2), ((230, 163), 4), ((320, 400), 8), ((900, 700), 16)],
 )
 def test_large_images_are_reduced_to_what_the_views_need(file_format, sides, by):
     image, buffer = photo(*sides), io.BytesIO()
@@ -259,7 +259,8 @@ def test_large_images_are_reduced_to_what_the_views_need(file_format, sides, by)
     found = decode_image(buffer.getvalue(), view_size=16, python_fallback=True).numpy()
     expected = means(image, by)
     if file_format == "JPEG":  # rounds sides up, and sees half of each pixel's square of colours
-        assert found.shape == (-(-sides[0] // by), -(-sides[1] // by), 3)
+        first = min(by, 8)
+        assert found.shape == (*(-(-side // first) * first // by for side in sides), 3)
         found = found[: len(expected), : expected.shape[1]]
         assert np.abs(found - expected).mean() < 0.5 + 3.5 / by
     else:

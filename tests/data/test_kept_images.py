@@ -10,6 +10,7 @@ from ifnd_tf.data import datasets, eval_batches, recipes, train_batches
 from ifnd_tf.data.kept_images import KeptImages
 from ifnd_tf.data.scan import scan
 from ifnd_tf.data.source import Source
+from ifnd_tf.run import machine
 from tests.data.conftest import picture
 
 SIZE = 8
@@ -128,6 +129,15 @@ def test_images_of_several_sizes_lie_close_together():
     assert kept.as_array() is None
     for index, image in enumerate(images):
         np.testing.assert_array_equal(kept.image(index), image)
+
+
+def test_half_of_the_free_memory_stays_free(folder, monkeypatch):
+    monkeypatch.setattr(machine, "free_memory", lambda: 60_000)
+    source = scanned(folder)
+    held = [i for i in range(14) if bool(source.kept.holds(i))]
+    assert 0 < len(held) < 13 and source.kept.megabytes == 1
+    monkeypatch.setattr(machine, "free_memory", lambda: 100)
+    assert scanned(folder).kept is None  # not worth it
 
 
 def test_what_does_not_fit_is_not_kept():
