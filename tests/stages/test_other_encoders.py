@@ -61,17 +61,11 @@ def features(path: pathlib.Path, images: np.ndarray) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize(
     "backbone",
-    [
-        "keras:ConvNeXtTiny",
-        "keras:EfficientNetB0",
-        pytest.param("hub:vit_tiny_patch8", marks=HUB),
-    ],
+    ["keras:EfficientNetB0", pytest.param("hub:vit_tiny_patch8", marks=HUB)],
 )
 @pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
 def test_it_trains_is_evaluated_and_exported(backbone, tmp_path):
-    names = ["saved_model", "keras"]
-    if "ConvNeXt" not in backbone:  # tf2onnx leaves its grouped convolutions out
-        names += ["onnx", "tflite"]
+    names = ["saved_model", "keras", "onnx", "tflite"]
     formats = f"--export_formats={','.join(names)}"
     assert run(tmp_path, backbone, "--mode=train,evaluate,export", formats) == 0
     results = json.loads((tmp_path / "results.json").read_text())

@@ -36,9 +36,12 @@ class DataSize(NamedTuple):
 
     num_examples: int
     readable: range
-    streamed: bool = False
     pixels: None = None
     labels: None = None
+
+    def streamed(self, view_size: int) -> bool:
+        """Whether examples come in the files' order only."""
+        return False
 
 
 class Traced(NamedTuple):
