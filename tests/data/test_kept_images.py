@@ -59,7 +59,9 @@ def plain_views(source: Source, size: int = SIZE) -> np.ndarray:
     return np.concatenate([batch["images"] for batch in batches.as_numpy_iterator()])
 
 
-@pytest.mark.parametrize("room", [None, 4000], ids=["all", "some"])
+@pytest.mark.parametrize(
+    "room", [None, pytest.param(4000, marks=pytest.mark.slow)], ids=["all", "some"]
+)
 def test_views_are_those_of_the_files(folder, room):
     files, memory = scanned(folder, room=0), scanned(folder, room=room)
     assert files.kept is None and not files.in_memory
@@ -71,6 +73,7 @@ def test_views_are_those_of_the_files(folder, room):
     np.testing.assert_array_equal(plain_views(memory), plain_views(files))
 
 
+@pytest.mark.slow
 def test_images_in_memory_are_not_read_again(folder, tmp_path):
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
@@ -82,6 +85,7 @@ def test_images_in_memory_are_not_read_again(folder, tmp_path):
     np.testing.assert_array_equal(plain_views(source), views[1])
 
 
+@pytest.mark.slow
 def test_reduced_images_do_not_serve_larger_views(folder):
     """An encoder of another size embeds what it would have seen without them."""
     memory, files = scanned(folder), scanned(folder, room=0)
@@ -95,6 +99,7 @@ def test_images_in_full_serve_all_larger_views(folder):
     assert memory.kept_for(64) is None  # for these, the largest would be reduced
 
 
+@pytest.mark.slow
 def test_a_part_of_the_images_needs_no_files(folder):
     wanted = np.array([1, 4, 9, 13])
     part = scanned(folder).subset(wanted)
