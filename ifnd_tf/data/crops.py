@@ -12,8 +12,8 @@ import math
 
 import tensorflow as tf
 
-from ifnd_tf.data.decode import DCT, DECODING, Decoding, decode_image, halvings, refuse_bombs
-from ifnd_tf.data.image_headers import exif_orientation
+from ifnd_tf.data.decode import DECODING, Decoding, decode_image
+from ifnd_tf.data.jpeg_window import decode_around, has_window
 from ifnd_tf.data.recipes import Augmentation
 
 # Tries at a crop that fits before the central one is taken, as in Inception and torchvision.
@@ -26,10 +26,6 @@ _CENTRE_SHARE = 0.875
 
 # The reduction up to which random views are not antialiased.
 _PLAIN_REDUCTION = 2
-
-# Pixels around a window of a JPEG that are decoded with it: colours at its rim are interpolated
-# from their neighbours, and without them differ by up to two levels from those of the whole image.
-_RIM = 2
 
 
 def crop_boxes(
@@ -186,8 +182,7 @@ def two_views(
 ) -> tf.Tensor:
     """Two random crops of one image.
 
-    Of an upright JPEG in full only the rectangle that holds both crops is decoded, in one go with
-    cropping. The pixels are those of the whole image.
+    Of an upright JPEG in full only the rectangle around both crops is decoded, to the same pixels.
 
     Args:
         content: string scalar (encoded) or uint8 `[H, W, 3]`.
@@ -200,14 +195,17 @@ def two_views(
         uint8 `[2, S, S, 3]`.
     """
 
+    def boxes_in(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+        return crop_boxes(draws, height, width, augmentation)
+
     def whole(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         shape = tf.shape(image)
-        return image, crop_boxes(draws, shape[0], shape[1], augmentation)
+        return image, boxes_in(shape[0], shape[1])
 
     if content.dtype == tf.string:
         image, boxes = tf.cond(
-            _is_upright_jpeg_in_full(content, decoding, size),
-            lambda: _decode_around(content, draws, augmentation, decoding),
+            has_window(content, decoding, size),
+            lambda: decode_around(content, boxes_in, decoding),
             lambda: whole(decode_image(content, decoding, view_size=size, python_fallback=True)),
         )
         image = tf.ensure_shape(image, [None, None, 3])
@@ -215,29 +213,6 @@ def two_views(
         image, boxes = whole(content)
     mirrored = flips(draws, augmentation)
     return tf.stack([cut_view(image, boxes[v], mirrored[v], size) for v in range(2)])
-
-
-def _is_upright_jpeg_in_full(content: tf.Tensor, decoding: Decoding, size: int) -> tf.Tensor:
-    def upright_in_full() -> tf.Tensor:
-        height, width = tf.unstack(tf.io.extract_jpeg_shape(content)[:2])
-        in_full = halvings(height, width, decoding, size) == 0
-        return in_full & (exif_orientation(content) == 1)
-
-    return tf.cond(tf.io.is_jpeg(content), upright_in_full, lambda: tf.constant(False))
-
-
-def _decode_around(
-    content: tf.Tensor, draws: tf.Tensor, augmentation: Augmentation, decoding: Decoding
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes a JPEG's smallest rectangle around both boxes; the boxes relative to it."""
-    shape = tf.image.extract_jpeg_shape(content)
-    content = refuse_bombs(content, tf.reduce_prod(tf.cast(shape[:2], tf.int64)), decoding)
-    boxes = crop_boxes(draws, shape[0], shape[1], augmentation)
-    corner = tf.maximum(tf.reduce_min(boxes[:, :2], axis=0) - _RIM, 0)
-    end = tf.minimum(tf.reduce_max(boxes[:, :2] + boxes[:, 2:], axis=0) + _RIM, shape[:2])
-    window = tf.concat([corner, end - corner], 0)
-    image = tf.io.decode_and_crop_jpeg(content, window, channels=3, dct_method=DCT)
-    return image, boxes - tf.concat([corner, [0, 0]], 0)
 
 
 def _resize(image: tf.Tensor, size: int) -> tf.Tensor:

@@ -12,7 +12,6 @@ def cut_one(
     source: Source, augmentation: Augmentation, size: int, example: Example, real: tf.Tensor
 ) -> Example:
     """The two crops of an example; blank ones of what is not `real`."""
-    kept, index = source.kept_for(size), example["index"]
 
     def views(content: tf.Tensor) -> tf.Tensor:
         return crops.two_views(content, example["geometric"], augmentation, size, source.decoding)
@@ -20,15 +19,8 @@ def cut_one(
     def both() -> tf.Tensor:
         if "image" in example:
             return views(example["image"])
-        if kept is None:
-            return views(source.fetch(index))
-        if not source.random_access:
-            return views(kept.image(index))
-        return tf.cond(
-            kept.holds(index),
-            lambda: views(kept.image(index)),
-            lambda: views(source.fetch(index)),
-        )
+        index = example["index"]
+        return source.from_memory_or(lambda: views(source.fetch(index)), index, size, views)
 
     blank = tf.zeros([2, size, size, 3], tf.uint8)
     cropped = tf.ensure_shape(tf.cond(real, both, lambda: blank), blank.shape)

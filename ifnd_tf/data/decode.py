@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from ifnd_tf.data.image_formats import pillow, unreadable_reason
 from ifnd_tf.data.image_headers import Header, exif_orientation
+from ifnd_tf.data.reduction import means, reduced
 
 # TensorFlow's default transform is up to 10 levels off what Pillow and libjpeg give, and no faster.
 DCT = "INTEGER_ACCURATE"
@@ -37,12 +38,12 @@ class Decoding(NamedTuple):
     max_pixels: int = 256_000_000
     margin: float = 2.5
 
+    def least_side(self, view_size: int) -> float:
+        """The pixels that are left of an image's short side for views of S pixels; 0: all."""
+        return self.margin * view_size
+
 
 DECODING = Decoding()
-
-# Divisors of an image's sides, and the largest at which a JPEG is decoded without any resizing.
-_REDUCTIONS = (1, 2, 4, 8, 16)
-_LARGEST_OF_JPEG = 8
 
 
 def decode_image(
@@ -57,8 +58,7 @@ def decode_image(
     Args:
         contents: string scalar, the file's bytes.
         decoding: the meaning of transparency and of more than 8 bits, and `margin`.
-        view_size: S, side of the views that will be cut out of it; much larger images are reduced.
-            0: they are not.
+        view_size: S of the views to cut out of it, for which large images are reduced; 0: in full.
         python_fallback: read what TensorFlow does not (TIFF, HEIC, AVIF, JPEG 2000, palettes of
             BMP, transparent GIF, transparent or animated WebP) by Pillow, in a Python call that
             an exported model cannot make.
@@ -88,12 +88,14 @@ def _decoder(
 def _decode(
     contents: tf.Tensor, decoding: Decoding, view_size: int, python_fallback: bool
 ) -> tf.Tensor:
-    image = tf.cond(
-        tf.io.is_jpeg(contents),
-        lambda: _decode_jpeg(contents, decoding, view_size),
-        lambda: _reduced(_decode_other(contents, decoding, python_fallback), decoding, view_size),
-    )
-    return tf.ensure_shape(image, [None, None, 3])
+    least_side = decoding.least_side(view_size)
+
+    def other() -> tf.Tensor:
+        image = _decode_other(contents, decoding, python_fallback)
+        return reduced(tf.shape(image)[:2], least_side, functools.partial(means, image))
+
+    jpeg = functools.partial(_decode_jpeg, contents, decoding, least_side)
+    return tf.ensure_shape(tf.cond(tf.io.is_jpeg(contents), jpeg, other), [None, None, 3])
 
 
 def as_pixels(image: tf.Tensor, decoding: Decoding = DECODING, view_size: int = 0) -> tf.Tensor:
@@ -101,35 +103,6 @@ def as_pixels(image: tf.Tensor, decoding: Decoding = DECODING, view_size: int = 
     if image.dtype == tf.string:
         return decode_image(image, decoding, view_size=view_size, python_fallback=True)
     return image
-
-
-def halvings(height: tf.Tensor, width: tf.Tensor, decoding: Decoding, view_size: int) -> tf.Tensor:
-    """How often an image's sides are halved for views of S pixels: int32 [], 0 to 4."""
-    least = decoding.margin * view_size
-    if not least:
-        return tf.constant(0)
-    short = tf.cast(tf.minimum(height, width), tf.float32)
-    return tf.add_n([tf.cast(short >= least * by, tf.int32) for by in _REDUCTIONS[1:]])
-
-
-def _reduced(image: tf.Tensor, decoding: Decoding, view_size: int) -> tf.Tensor:
-    """The image, smaller where views of S pixels do not need all of its pixels."""
-    if not decoding.margin * view_size:
-        return image
-
-    shape = tf.shape(image)
-    return tf.switch_case(
-        halvings(shape[0], shape[1], decoding, view_size),
-        [functools.partial(_means, image, by) for by in _REDUCTIONS],
-    )
-
-
-def _means(image: tf.Tensor, by: int) -> tf.Tensor:
-    """uint8 means of squares of `by` x `by` pixels."""
-    if by == 1:
-        return image
-    pooled = tf.nn.avg_pool2d(tf.cast(image[None], tf.float32), by, by, "VALID")
-    return tf.cast(pooled[0] + 0.5, tf.uint8)
 
 
 def refuse_bombs(contents: tf.Tensor, declared: tf.Tensor, decoding: Decoding) -> tf.Tensor:
@@ -163,25 +136,17 @@ def upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     return tf.cond(orientation > 1, turned, lambda: image)
 
 
-def _decode_jpeg(contents: tf.Tensor, decoding: Decoding, view_size: int) -> tf.Tensor:
+def _decode_jpeg(contents: tf.Tensor, decoding: Decoding, least_side: float) -> tf.Tensor:
     # A JPEG's header may be anywhere, so TensorFlow looks for it, and fails if there is none.
-    height, width = tf.unstack(tf.io.extract_jpeg_shape(contents)[:2])
-    declared = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
-    contents = refuse_bombs(contents, declared, decoding)
+    size = tf.io.extract_jpeg_shape(contents)[:2]
+    contents = refuse_bombs(contents, tf.reduce_prod(tf.cast(size, tf.int64)), decoding)
 
     def at(by: int) -> tf.Tensor:
-        ratio = min(by, _LARGEST_OF_JPEG)
+        ratio = min(by, 8)  # the largest that decoding itself knows
         image = tf.io.decode_jpeg(contents, channels=3, ratio=ratio, dct_method=DCT)
-        return _means(image, by // ratio)
+        return means(image, by // ratio)
 
-    if decoding.margin * view_size:
-        image = tf.switch_case(
-            halvings(height, width, decoding, view_size),
-            [functools.partial(at, by) for by in _REDUCTIONS],
-        )
-    else:
-        image = at(1)
-    return upright(image, exif_orientation(contents))
+    return upright(reduced(size, least_side, at), exif_orientation(contents))
 
 
 def _decode_other(contents: tf.Tensor, decoding: Decoding, python_fallback: bool) -> tf.Tensor:

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.data.crops import centre_view
+from ifnd_tf.data.host_memory import host_constant
 from ifnd_tf.data.sharding import Sharding, read_ahead
 from ifnd_tf.data.source import Source
 
@@ -98,7 +99,7 @@ def ordered_batches(
         padded = np.full([steps, sharding.replicas, batch_size], -1, np.int32)
         padded.reshape(-1)[: len(chosen)] = chosen
         mine = padded[:, sharding.first : sharding.first + sharding.local].reshape(-1, batch_size)
-        if source.pixels is not None and (source.kept is None or source.kept_for(image_size)):
+        if source.pixels is not None and source.in_memory(image_size):
             return read_ahead(_from_memory(source, mine, image_size, sharding.ahead), sharding)
         views = _by_index(source, mine[mine >= 0], image_size)
     batches = _batched(source, views, steps * sharding.local, image_size, batch_size)
@@ -132,10 +133,16 @@ def _of_stored(source: Source, stored: tf.data.Dataset, size: int) -> tf.data.Da
 
 def _by_index(source: Source, indices: np.ndarray, size: int) -> tf.data.Dataset:
     """The view of each example, in the order of the indices."""
-    decoded = source.labelled_decode(size)
 
     def view(index: tf.Tensor) -> Example:
-        image, label = decoded(index)
+        def from_file() -> tuple[tf.Tensor, tf.Tensor]:
+            stored, label = source.labelled_fetch()(index)
+            return source.decode(stored, size), label
+
+        def with_label(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return image, tf.gather(host_constant(source.labels), index)
+
+        image, label = source.from_memory_or(from_file, index, size, with_label)
         return {"index": index, "images": centre_view(image, size), "label": label}
 
     chosen = tf.data.Dataset.from_tensor_slices(indices)

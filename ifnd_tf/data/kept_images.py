@@ -39,9 +39,9 @@ class KeptImages:
             pixels: uint8 `[sum of 3 H W]`, the images one after the other.
         """
         ends = np.cumsum(3 * shapes.astype(np.int64).prod(axis=1))
-        for index, shape, end in zip(indices, shapes, ends.tolist(), strict=True):
-            size = 3 * int(shape[0]) * int(shape[1])
-            start = self._place(int(index), (int(shape[0]), int(shape[1])))
+        for index, shape, end in zip(indices, shapes.tolist(), ends.tolist(), strict=True):
+            size = 3 * shape[0] * shape[1]
+            start = self._place(int(index), (shape[0], shape[1]))
             if start + size > len(self._memory):
                 return False
             self._memory[start : start + size] = pixels[end - size : end]

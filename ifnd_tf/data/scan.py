@@ -82,10 +82,15 @@ def require_readable(source: Source) -> None:
     For sources that are not scanned: dropping every image of a stream without end would hang.
     """
     if not _first_sizes(source, 1):
-        raise UserError(
-            f"--dataset={source.name}: expected readable images. Received: none among the first "
-            f"{min(_BATCH, source.num_examples)}, such as {source.describe(0)}."
-        )
+        raise none_readable(source, f"the first {min(_BATCH, source.num_examples)}")
+
+
+def none_readable(source: Source, tried: str) -> UserError:
+    """The error of a source of which no image among those tried can be read."""
+    return UserError(
+        f"--dataset={source.name}: expected readable images. Received: none among {tried}, such as "
+        f"{source.describe(0)}."
+    )
 
 
 def examples(source: Source, share: tuple[int, int] = (0, 1)) -> tf.data.Dataset:
@@ -114,7 +119,7 @@ def _room_for(
         most_bytes = min(most_bytes, machine.free_memory() // 2)
     if most_bytes < (_WORTH_KEEPING if partly else 1.0) * count * statistics.mean(sizes):
         return None
-    least_side = source.decoding.margin * view_size
+    least_side = source.decoding.least_side(view_size)
     return KeptImages(count, view_size, least_side, min(most_bytes, count * max(sizes)))
 
 

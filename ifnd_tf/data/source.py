@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -112,15 +112,15 @@ class Source:
         """uint8 `[N, H, W, 3]` of the images, if all are in memory in full and have one size."""
         return self._array
 
-    @property
-    def in_memory(self) -> bool:
-        """Whether all images that can be read are in memory, decoded."""
-        kept = self.kept
-        return self.pixels is not None or (kept is not None and kept.holds_all(self.readable))
-
     def kept_for(self, view_size: int) -> KeptImages | None:
         """The images in memory, if they are those that would be decoded for views of S pixels."""
         return self.kept if self.kept is not None and self.kept.serves(view_size) else None
+
+    def in_memory(self, view_size: int) -> bool:
+        """Whether all images that can be read are in memory, decoded for views of S pixels."""
+        if self.kept is None:
+            return self.pixels is not None
+        return self.kept.serves(view_size) and self.kept.holds_all(self.readable)
 
     def streamed(self, view_size: int) -> bool:
         """Whether examples come in the files' order only: neither by index nor from memory."""
@@ -181,31 +181,27 @@ class Source:
         labels = host_constant(self.labels)
         return lambda index: (self.fetch(index), tf.gather(labels, index))
 
-    def labelled_decode(self, view_size: int) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-        """A function of an index: the image decoded for views of S pixels, and the label.
+    def from_memory_or(
+        self,
+        from_file: Callable[[], Any],
+        index: tf.Tensor,
+        view_size: int,
+        use: Callable[[tf.Tensor], Any],
+    ) -> Any:
+        """What `use` makes of an image in memory, or else `from_file` of one that is not there.
 
-        The image comes from memory where it is there. For sources that are not `streamed`.
+        Args:
+            from_file: by random access; never called for a source without it.
+            index: int32 [], of the example.
+            view_size: S of the views that the image is decoded for.
+            use: takes uint8 `[H, W, 3]`.
         """
         kept = self.kept_for(view_size)
-
-        def from_file(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            image, label = fetch(index)
-            return self.decode(image, view_size), label
-
-        def from_memory(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            assert kept is not None
-            return kept.image(index), tf.gather(labels, index)
-
-        if self.random_access:
-            fetch = self.labelled_fetch()
         if kept is None:
-            return from_file
-        labels = host_constant(self.labels)
+            return from_file()
         if not self.random_access:
-            return from_memory
-        return lambda index: tf.cond(
-            kept.holds(index), lambda: from_memory(index), lambda: from_file(index)
-        )
+            return use(kept.image(index))
+        return tf.cond(kept.holds(index), lambda: use(kept.image(index)), from_file)
 
     def fetch_all(self, indices: np.ndarray) -> tf.data.Dataset:
         """`{"index", "image", "label"}` of some examples in their order, by random access."""

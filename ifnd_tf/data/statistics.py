@@ -8,9 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.data.image_formats import more_than_eight_bits, pillow
-from ifnd_tf.data.scan import examples
+from ifnd_tf.data.scan import examples, none_readable
 from ifnd_tf.data.source import Source
-from ifnd_tf.errors import UserError
 
 # A standard deviation of pixels in [0, 1]: two of 255 levels.
 _NO_VARIANCE = 2 / 255
@@ -59,10 +58,7 @@ def image_statistics(source: Source, count: int = 256) -> ImageStatistics:
         wide += isinstance(stored, bytes) and more_than_eight_bits(stored)
         seen.add((image.shape, hashlib.sha256(image.tobytes()).digest()))
     if not sizes:
-        raise UserError(
-            f"--dataset={source.name}: expected readable images. Received: none among those tried, "
-            f"such as {source.describe(0)}."
-        )
+        raise none_readable(source, "those tried")
     mean, spread = _moments(levels)
     heights, widths = np.array(sizes).T
     return ImageStatistics(

@@ -195,7 +195,7 @@ def _crops_one_by_one(
     else:
         batches = plan.indexed(source.readable, tf.data.Dataset.counter(first))
     cut = functools.partial(cut_one, source, augmentation, size)
-    if source.in_memory and (source.kept is None or source.kept_for(size)):
+    if source.in_memory(size):
         views = batches.unbatch().map(
             lambda example: cut(example, tf.constant(True)), num_parallel_calls=tf.data.AUTOTUNE
         )

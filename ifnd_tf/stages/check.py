@@ -243,9 +243,4 @@ def check_speed(
         + ("keeps up" if keeps_up else "the device waits for it"),
     )
     if not keeps_up:
-        findings.advice.append(
-            "making a batch takes as long as training on it: "
-            + "raise --cache_megabytes, so that all stay decoded, " * (not source.in_memory)
-            + f"store the images smaller (their short side about {3 * config.image_size} pixels), "
-            "or use a machine with more cores"
-        )
+        findings.advice.append(check_advice.faster_input(config, source))

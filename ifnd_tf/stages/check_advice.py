@@ -7,6 +7,7 @@ from typing import Any
 
 from ifnd_tf.config import Config
 from ifnd_tf.config.command import command
+from ifnd_tf.data.source import Source
 from ifnd_tf.run.progress import duration
 from ifnd_tf.run.words import counted
 from ifnd_tf.stages import auto, build, check_cost, sizes
@@ -164,3 +165,14 @@ def _fewer_epochs(config: Config, steps: int, share: float) -> dict[str, Any]:
 
 def _changed(config: Config, values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if getattr(config, name) != value}
+
+
+def faster_input(config: Config, source: Source) -> str:
+    """What to do about input that the device waits for."""
+    reread = not source.in_memory(config.image_size)
+    return (
+        "making a batch takes as long as training on it: "
+        + "raise --cache_megabytes, so that all stay decoded, " * reread
+        + f"store the images smaller (their short side about {3 * config.image_size} pixels), "
+        "or use a machine with more cores"
+    )

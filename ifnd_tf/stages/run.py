@@ -154,8 +154,7 @@ class Run:
                 unreadable = open_data.read(config, self.strategy, splits, self.progress, dataset)
                 if not dataset:
                     self.directory.write_unreadable(unreadable)
-                sources = [source for source in splits if source is not None]
-                require_share(sources, config.max_corrupt_share)
+                require_share(list(filter(None, splits)), config.max_corrupt_share)
             self.opened[key] = splits
         return self.opened[key]
 

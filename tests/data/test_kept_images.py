@@ -32,18 +32,9 @@ def folder(tmp_path_factory) -> Path:
     return path
 
 
-def scanned(folder: Path, *, view_size: int = SIZE, room: int | None = None) -> Source:
-    """The images, after a scan with `room` bytes for decoded ones; None: as much as it takes."""
+def scanned(folder: Path, *, view_size: int = SIZE, cache_megabytes: int = 2048) -> Source:
     source = datasets.open_splits(f"folder:{folder}", holdout_share=0.01).train
-    scan(source, max_corrupt_share=1.0, view_size=view_size, cache_megabytes=0)
-    if room != 0:
-        source.scanned = False
-        with pytest.MonkeyPatch.context() as patch:
-            if room is not None:
-                patch.setattr(
-                    "ifnd_tf.data.scan.KeptImages", lambda *sizes: KeptImages(*sizes[:3], room)
-                )
-            scan(source, max_corrupt_share=1.0, view_size=view_size)
+    scan(source, max_corrupt_share=1.0, view_size=view_size, cache_megabytes=cache_megabytes)
     return source
 
 
@@ -60,14 +51,15 @@ def plain_views(source: Source, size: int = SIZE) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "room", [None, pytest.param(4000, marks=pytest.mark.slow)], ids=["all", "some"]
+    "free", [1 << 30, pytest.param(12_000, marks=pytest.mark.slow)], ids=["all", "some"]
 )
-def test_views_are_those_of_the_files(folder, room):
-    files, memory = scanned(folder, room=0), scanned(folder, room=room)
-    assert files.kept is None and not files.in_memory
-    assert memory.in_memory is (room is None)
+def test_views_are_those_of_the_files(folder, monkeypatch, free):
+    monkeypatch.setattr(machine, "free_memory", lambda: free)
+    files, memory = scanned(folder, cache_megabytes=0), scanned(folder)
+    assert files.kept is None and not files.in_memory(SIZE)
+    assert memory.in_memory(SIZE) is (free == 1 << 30)
     held = sum(bool(memory.kept.holds(i)) for i in range(14))
-    assert held == 13 if room is None else 0 < held < 13
+    assert held == 13 if free == 1 << 30 else 0 < held < 13
     assert [each.index for each in memory.unreadable] == [5]
     np.testing.assert_array_equal(training_views(memory), training_views(files))
     np.testing.assert_array_equal(plain_views(memory), plain_views(files))
@@ -88,7 +80,7 @@ def test_images_in_memory_are_not_read_again(folder, tmp_path):
 @pytest.mark.slow
 def test_reduced_images_do_not_serve_larger_views(folder):
     """An encoder of another size embeds what it would have seen without them."""
-    memory, files = scanned(folder), scanned(folder, room=0)
+    memory, files = scanned(folder), scanned(folder, cache_megabytes=0)
     assert memory.kept_for(SIZE) is memory.kept and memory.kept_for(64) is None
     np.testing.assert_array_equal(plain_views(memory, 64), plain_views(files, 64))
 
@@ -103,9 +95,9 @@ def test_images_in_full_serve_all_larger_views(folder):
 def test_a_part_of_the_images_needs_no_files(folder):
     wanted = np.array([1, 4, 9, 13])
     part = scanned(folder).subset(wanted)
-    assert part.in_memory
+    assert part.in_memory(SIZE)
     np.testing.assert_array_equal(
-        plain_views(part), plain_views(scanned(folder, room=0).subset(wanted))
+        plain_views(part), plain_views(scanned(folder, cache_megabytes=0).subset(wanted))
     )
 
 

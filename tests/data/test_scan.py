@@ -52,7 +52,7 @@ def test_images_of_one_size_are_kept_decoded(damaged):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("reason", ["too large", "other sizes", "switched off"])
-def test_images_that_do_not_fit_are_not_kept(damaged, reason):
+def test_only_all_images_of_one_size_make_an_array(damaged, reason):
     if reason == "other sizes":
         Image.fromarray(picture(19, 24, 20)).save(damaged / "19.png")
     if reason == "too large":
