@@ -171,7 +171,8 @@ def test_bad_input_is_answered_in_one_line(arguments, words, tmp_path, capsys, m
         assert word in message
 
 
-def test_a_worker_that_never_comes_is_named(capsys, monkeypatch):
+def test_a_worker_that_never_comes_is_named(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # not the checkout, where `make demo` leaves runs/digits
     ports = free_ports(2)
     task = {"cluster": {"worker": [f"127.0.0.1:{port}" for port in ports]}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(task | {"task": {"type": "worker", "index": 1}}))

@@ -21,6 +21,12 @@ N, WIDTH = 160, 12
 SETTINGS = {"epochs": 3, "acceptance": "linear", "acceptance_start": 0.5, "acceptance_end": 1.0}
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Not the checkout, where `make demo` leaves the run that these settings would continue."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope="module")
 def splits():
     return tiny.splits(N)
