@@ -1,6 +1,7 @@
 """A small data set of four obvious classes, on any number of replicas."""
 
 import contextlib
+import functools
 
 import numpy as np
 import tensorflow as tf
@@ -8,6 +9,7 @@ import tensorflow as tf
 from ifnd_tf.clustering import nearest
 from ifnd_tf.detection.embeddings import ImagePass
 from ifnd_tf.detection.sharded_kmeans import ShardedKMeans
+from ifnd_tf.distribute import programs
 
 N, BATCH, SIDE = 44, 8, 2
 WIDTH = SIDE * SIDE * 3
@@ -68,6 +70,9 @@ def scarce(monkeypatch, most):
             return by_chunks(function, tf.identity(points), index, size, kinds)
 
     by_chunks = nearest._by_chunks
+    # Neither are programs traced before taken, nor those traced with these limits kept.
+    afresh = functools.lru_cache(programs.shared.__wrapped__)
+    monkeypatch.setattr(programs, "shared", afresh)
     monkeypatch.setattr(nearest, "_by_chunks", guarded)
 
 

@@ -102,6 +102,11 @@ class EmbeddingTable:
         order = np.argsort(index, kind="stable")[np.count_nonzero(index < 0) :]
         return points[order], index[order]
 
+    @property
+    def variables(self) -> tuple[tf.Variable, tf.Variable]:
+        """What holds the rows and their examples, see `read`."""
+        return self._points, self._index
+
     def read(self) -> tuple[tf.Tensor, tf.Tensor]:
         """On a replica: its rows [n, D] and their examples int32 [n], -1 for none."""
         return self._points.read_value(), self._index.read_value()

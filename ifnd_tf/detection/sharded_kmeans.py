@@ -3,7 +3,6 @@
 Only one label and one confidence per example and level leave the devices.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +14,7 @@ from ifnd_tf.clustering.kmeans import KMeansResult, initial_centroids, kmeans
 from ifnd_tf.clustering.lloyd import TOLERANCE, Moved, move_centroids
 from ifnd_tf.clustering.nearest import default_chunk
 from ifnd_tf.detection.embeddings import EmbeddingTable
-from ifnd_tf.distribute import replicas
+from ifnd_tf.distribute import programs, replicas
 from ifnd_tf.distribute.strategies import workers
 from ifnd_tf.errors import UserError, cause
 from ifnd_tf.run.progress import Count, uncounted
@@ -79,7 +78,7 @@ class ShardedKMeans:
         # takes minutes to trace twenty iterations unrolled.
         centroids, reseeded = start, 0
         for done in range(1, 1 + (0 if kept else self.iterations)):
-            moved = self._within_memory(self.move_step, centroids)
+            moved = self._within_memory(move_step, centroids)
             centroids, reseeded = moved.centroids, reseeded + int(moved.reseeded)
             count(done, self.iterations)
             if moved.settled(TOLERANCE):
@@ -114,67 +113,23 @@ class ShardedKMeans:
             counts=np.bincount(own[own >= 0], minlength=num_clusters),
         )
 
-    # --- on a replica; public, because the TPU check compiles them -----------------------------
-
-    def move_step(
-        self, centroids: tf.Tensor, collectives: replicas.Collectives | None = None
-    ) -> Moved:
-        """One k-means iteration over all replicas."""
-        return move_centroids(
-            *self.table.read(),
-            centroids,
-            chunk_size=self._chunks.get(centroids.shape[0]),
-            collectives=collectives or replicas.replica_collectives(),
-        )
-
-    def cluster_step(
-        self, centroids: tf.Tensor, collectives: replicas.Collectives | None = None
-    ) -> tuple[tf.Tensor, KMeansResult]:
-        """The clusters of these centroids over all replicas: each row's index, and all rows."""
-        collectives = collectives or replicas.replica_collectives()
-        points, index = self.table.read()
-        result = kmeans(
-            points,
-            index,
-            centroids,
-            num_iterations=0,
-            confidence_temperature=self.temperature,
-            chunk_size=self._chunks.get(centroids.shape[0]),
-            collectives=collectives,
-        )
-        return collectives.concat(index), result._replace(
-            assignments=collectives.concat(result.assignments),
-            confidence=collectives.concat(result.confidence),
-        )
-
-    # --- on the host -----------------------------------------------------------------------------
-
     def _start(self, num_clusters: int, seed: int) -> tf.Tensor:
         """Initial centroids [K, D]."""
-
-        def start_step(seed: tf.Tensor) -> tf.Tensor:
-            return initial_centroids(
-                *self.table.read(),
-                num_clusters=num_clusters,
-                seed=seed,
-                collectives=replicas.replica_collectives(),
-            )
-
-        # A concrete function, as in `_within_memory`: TensorFlow takes functions made at one
-        # line for one function, and warns of retracing.
-        on_replicas = replicas.on_replicas(self.table.strategy, start_step)
-        start = on_replicas.get_concrete_function(tf.TensorSpec([], tf.int32))
+        start = self._program(start_step, tf.TensorSpec([], tf.int32), num_clusters=num_clusters)
         return replicas.first(self.table.strategy, start(tf.constant(seed)))
 
-    def _within_memory(self, step: Callable, centroids: tf.Tensor) -> Any:
+    def _within_memory(self, step: Callable, centroids: tf.Tensor, **static: float) -> Any:
         """The first replica's result of a step, with as many rows at a time as memory holds."""
         num_clusters, strategy = centroids.shape[0], self.table.strategy
         key = step.__name__, num_clusters  # shapes are static, so one compiled function per K
         while True:
+            static["chunk_size"] = self._chunks.get(num_clusters, 0)
             try:
                 if key not in self._compiled:
-                    self._try_alone(step, centroids)
-                    self._compiled[key] = self._program(step, centroids)
+                    self._try_alone(step, centroids, **static)
+                    self._compiled[key] = self._program(
+                        step, tf.TensorSpec(centroids.shape), **static
+                    )
                 return replicas.first(strategy, self._compiled[key](centroids))
             except tf.errors.ResourceExhaustedError as error:
                 if key in self._compiled and workers(strategy).count > 1:
@@ -184,11 +139,11 @@ class ShardedKMeans:
                     if k == num_clusters:
                         del self._compiled[name, k]
 
-    def _program(self, step: Callable, centroids: tf.Tensor) -> Callable:
-        on_replicas = replicas.on_replicas(self.table.strategy, step)
-        return on_replicas.get_concrete_function(tf.TensorSpec(centroids.shape))
+    def _program(self, step: Callable, argument: tf.TensorSpec, **static: Any) -> Callable:
+        table = self.table
+        return programs.on_replicas(table.strategy, step, table.variables, argument, **static)
 
-    def _try_alone(self, step: Callable, centroids: tf.Tensor) -> None:
+    def _try_alone(self, step: Callable, centroids: tf.Tensor, **static: float) -> None:
         """With several workers: runs the step on this worker's rows, without collectives.
 
         Raises:
@@ -199,8 +154,8 @@ class ShardedKMeans:
             return
         failed = None
         try:
-            alone = functools.partial(step, collectives=replicas.LOCAL)
-            self._program(alone, centroids)(centroids)
+            shape = tf.TensorSpec(centroids.shape)
+            self._program(step, shape, collectives=replicas.LOCAL, **static)(centroids)
         except tf.errors.ResourceExhaustedError as error:
             failed = error
         if known.any([failed is not None])[0]:
@@ -226,7 +181,7 @@ class ShardedKMeans:
 
     def _collect(self, centroids: tf.Tensor) -> KMeansResult:
         """The clusters of these centroids as NumPy arrays, rows in the order of the examples."""
-        found = self._within_memory(self.cluster_step, centroids)
+        found = self._within_memory(cluster_step, centroids, temperature=self.temperature)
         index, clusters = tf.nest.map_structure(lambda value: value.numpy(), found)
         embedded = index >= 0
         assignments = np.full(self.table.num_examples, -1, np.int32)
@@ -234,3 +189,66 @@ class ShardedKMeans:
         assignments[index[embedded]] = clusters.assignments[embedded]
         confidence[index[embedded]] = clusters.confidence[embedded]
         return clusters._replace(assignments=assignments, confidence=confidence)
+
+
+# --- on a replica; public, because the TPU check compiles them ---------------------------------
+#
+# Functions of the table's variables, so that runs that follow each other share a compiled one.
+
+
+def start_step(
+    points: tf.Variable, index: tf.Variable, seed: tf.Tensor, *, num_clusters: int
+) -> tf.Tensor:
+    """Initial centroids [K, D] of the rows of all replicas."""
+    return initial_centroids(
+        tf.convert_to_tensor(points),
+        tf.convert_to_tensor(index),
+        num_clusters=num_clusters,
+        seed=seed,
+        collectives=replicas.replica_collectives(),
+    )
+
+
+def move_step(
+    points: tf.Variable,
+    index: tf.Variable,
+    centroids: tf.Tensor,
+    *,
+    chunk_size: int = 0,
+    collectives: replicas.Collectives | None = None,
+) -> Moved:
+    """One k-means iteration over all replicas, `chunk_size` rows at a time; 0: the default."""
+    return move_centroids(
+        tf.convert_to_tensor(points),
+        tf.convert_to_tensor(index),
+        centroids,
+        chunk_size=chunk_size or None,
+        collectives=collectives or replicas.replica_collectives(),
+    )
+
+
+def cluster_step(
+    points: tf.Variable,
+    index: tf.Variable,
+    centroids: tf.Tensor,
+    *,
+    temperature: float,
+    chunk_size: int = 0,
+    collectives: replicas.Collectives | None = None,
+) -> tuple[tf.Tensor, KMeansResult]:
+    """The clusters of these centroids over all replicas: each row's index, and all rows."""
+    collectives = collectives or replicas.replica_collectives()
+    index = tf.convert_to_tensor(index)
+    result = kmeans(
+        tf.convert_to_tensor(points),
+        index,
+        centroids,
+        num_iterations=0,
+        confidence_temperature=temperature,
+        chunk_size=chunk_size or None,
+        collectives=collectives,
+    )
+    return collectives.concat(index), result._replace(
+        assignments=collectives.concat(result.assignments),
+        confidence=collectives.concat(result.confidence),
+    )

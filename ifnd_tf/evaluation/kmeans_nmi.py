@@ -8,6 +8,7 @@ from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_s
 from sklearn.metrics.cluster import contingency_matrix
 
 from ifnd_tf.clustering.kmeans import initial_centroids, kmeans
+from ifnd_tf.distribute import programs
 from ifnd_tf.evaluation.embed import Embeddings
 from ifnd_tf.run.progress import Count, uncounted
 
@@ -33,22 +34,13 @@ def clustering(
         adjusted for chance, at most 1), ("cluster_purity", share of examples in the majority
         class of their cluster).
     """
-    clusters = len(np.unique(examples.labels))
     points = tf.math.l2_normalize(tf.constant(examples.features), axis=1)
-    index = tf.range(len(examples.labels), dtype=tf.int32)
-
-    @tf.function(autograph=False)
-    def cluster(seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        centroids = initial_centroids(points, index, num_clusters=clusters, seed=seed)
-        result = kmeans(
-            points, index, centroids, num_iterations=_ITERATIONS, confidence_temperature=1.0,
-            tolerance=0.0, relaxation=1.0,
-        )  # fmt: skip
-        return result.inertia, result.assignments
-
+    cluster = programs.shared(
+        _cluster, (tf.TensorSpec(points.shape),), clusters=len(np.unique(examples.labels))
+    )
     found = []
     for restart in range(_RESTARTS):
-        found.append(cluster(tf.constant(seed + restart)))
+        found.append(cluster(points, tf.constant(seed + restart)))
         count(restart + 1, _RESTARTS)
     _, assignments = min(found, key=lambda result: float(result[0]))
     yield from agreement(examples.labels, assignments.numpy())
@@ -60,3 +52,14 @@ def agreement(labels: np.ndarray, assignments: np.ndarray) -> Iterator[tuple[str
     yield "cluster_ami", float(adjusted_mutual_info_score(labels, assignments))
     table = contingency_matrix(labels, assignments)
     yield "cluster_purity", float(table.max(axis=0).sum() / table.sum())
+
+
+def _cluster(points: tf.Tensor, seed: tf.Tensor, clusters: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Inertia and assignments of one clustering."""
+    index = tf.range(points.shape[0])
+    centroids = initial_centroids(points, index, num_clusters=clusters, seed=seed)
+    result = kmeans(
+        points, index, centroids, num_iterations=_ITERATIONS, confidence_temperature=1.0,
+        tolerance=0.0, relaxation=1.0,
+    )  # fmt: skip
+    return result.inertia, result.assignments

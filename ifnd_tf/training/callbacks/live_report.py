@@ -7,11 +7,15 @@ import keras
 
 from ifnd_tf.run.progress import Progress
 
+# Seconds of training before the first refresh, whatever the share.
+FIRST = 60.0
+
 
 class LiveReport(keras.callbacks.Callback):
-    """Refreshes the report after the first epoch, then whenever its share of the time allows.
+    """Refreshes the report after a minute, then whenever its share of the time allows.
 
-    A failure is a line on the terminal; training continues.
+    The first follows the first epoch that ends after `FIRST` seconds: a shorter run's report comes
+    soon enough at its end. A failure is a line on the terminal; training continues.
 
     Args:
         refresh: writes the report; given the epochs trained.
@@ -38,8 +42,9 @@ class LiveReport(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         before = self._clock()
+        trained = before - self._start
         # The next refresh is expected to cost as much as the last; the first has no estimate.
-        if self._last and self._spent + self._last > self._share * (before - self._start):
+        if trained < FIRST or (self._last and self._spent + self._last > self._share * trained):
             return
         try:
             self._refresh(epoch + 1)

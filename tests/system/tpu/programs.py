@@ -24,6 +24,7 @@ import main
 from ifnd_tf.clustering import nearest
 from ifnd_tf.config import Config
 from ifnd_tf.data.photometric import PHOTOMETRIC_DRAWS
+from ifnd_tf.detection.sharded_kmeans import cluster_step, move_step
 from ifnd_tf.stages import build, build_detection
 from ifnd_tf.stages.sizes import num_clusters, replica_batch
 from lowering import flops, tpu
@@ -138,7 +139,9 @@ def clustering_step(config: Config, strategy: tf.distribute.Strategy, num_exampl
 
     def both(centroids):
         sizes["chunk_rows"] = min(rows, nearest.default_chunk(clusters))  # as on a TPU
-        return kmeans.cluster_step(kmeans.move_step(centroids).centroids)
+        points, index = kmeans.table.variables
+        moved = move_step(points, index, centroids).centroids
+        return cluster_step(points, index, moved, temperature=kmeans.temperature)
 
     @tf.function
     def step(centroids):
