@@ -12,7 +12,9 @@ import sys
 
 from benchmarks.peer import ROOT
 
-NAMES = ("kmeans", "loss", "refresh", "input", "step", "start", "scaling")
+NAMES = (
+    "kmeans", "loss", "refresh", "input", "photos", "step", "evaluation", "start", "scaling",
+)  # fmt: skip
 
 
 def main() -> int:

@@ -71,8 +71,7 @@ def ours(folder: pathlib.Path, size: int, flags: tuple[str, ...], infeed: str) -
     import tensorflow as tf
 
     import main as entry
-    from benchmarks.run_parts import scanned
-    from ifnd_tf.stages import build
+    from ifnd_tf.stages import build, open_data
 
     config = entry.parse(
         [
@@ -82,7 +81,8 @@ def ours(folder: pathlib.Path, size: int, flags: tuple[str, ...], infeed: str) -
     )  # fmt: skip
     assert config is not None
     strategy = tf.distribute.get_strategy()
-    return build.training_batches(config, strategy, scanned(config), 0)
+    config, splits = open_data.decoded(config, strategy)
+    return build.training_batches(config, strategy, splits.train, 0)
 
 
 def decoding(folder: pathlib.Path) -> object:

@@ -9,10 +9,9 @@ import tensorflow as tf
 
 import main as entry
 from ifnd_tf.config import Config
-from ifnd_tf.data.scan import scan
 from ifnd_tf.data.source import Source
 from ifnd_tf.models.contrastive import ContrastiveModel
-from ifnd_tf.stages import build, sizes
+from ifnd_tf.stages import build, open_data, sizes
 
 
 class RunParts(NamedTuple):
@@ -33,24 +32,11 @@ class RunParts(NamedTuple):
         return iter(build.training_batches(self.config, self.strategy, self.source, 0))
 
 
-def scanned(config: Config) -> Source:
-    """The training images as a run has them: read once, and kept decoded if they fit."""
-    source = build.open_splits(config).train
-    if config.scan_images:
-        scan(
-            source,
-            max_corrupt_share=config.max_corrupt_share,
-            cache_megabytes=config.cache_megabytes,
-            view_size=config.image_size,
-        )
-    return source
-
-
 def parts(*flags: str) -> RunParts:
     """The parts for the command line `main.py FLAGS`."""
     config = entry.parse(list(flags))
     assert config is not None
     strategy = tf.distribute.get_strategy()
-    source = scanned(config)
-    model = build.model(config, strategy, num_examples=source.num_examples)
-    return RunParts(config, strategy, source, model)
+    config, splits = open_data.decoded(config, strategy)
+    model = build.model(config, strategy, num_examples=splits.train.num_examples)
+    return RunParts(config, strategy, splits.train, model)

@@ -21,14 +21,13 @@ import numpy as np
 import main as entry
 from ifnd_tf.config import Config
 from ifnd_tf.data import datasets
-from ifnd_tf.data.scan import scan
 from ifnd_tf.errors import UserError
 from ifnd_tf.stages import (
-    auto,
     build,
     build_detection,
     compare_variants,
     initial_weights,
+    open_data,
     sizes,
 )
 from lowering import programs, stablehlo, strategy, write
@@ -53,20 +52,6 @@ def check(config: Config) -> None:
                 f"--{name}: expected {wanted} of a lowered run. Received: "
                 f"{getattr(config, name)}; main.py has it."
             )
-
-
-def open_data(config: Config) -> datasets.Splits:
-    """The data, decoded, as main.py opens it."""
-    splits = build.open_splits(config)
-    for source in splits:
-        if source is not None:
-            scan(
-                source,
-                max_corrupt_share=config.max_corrupt_share,
-                cache_megabytes=config.cache_megabytes,
-                view_size=config.image_size,
-            )
-    return splits
 
 
 def write_data(path: Path, splits: datasets.Splits) -> None:
@@ -156,8 +141,7 @@ def main(arguments: list[str]) -> int:
         config = entry.parse(rest)
         if config is None:
             return 0
-        splits = open_data(config)
-        config = auto.decided(config, splits.train)
+        config, splits = open_data.decoded(config)
         size = lower_all(config, splits, own.out, own.devices)
         if own.write_data is not None:
             write_data(own.write_data, splits)

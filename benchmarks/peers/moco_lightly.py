@@ -1,6 +1,7 @@
 """MoCo from lightly's parts on PyTorch's CPU build, as lightly's own example puts them together.
 
-Needs `make bench-peers`; runs in that environment, driven by benchmarks.step. Channels-last and
+Needs `make bench-peers`; runs in that environment, driven by benchmarks.step and
+benchmarks.photos. Channels-last and
 autocast, which PyTorch recommends on a CPU; input from a DataLoader with worker processes.
 """
 
@@ -57,13 +58,34 @@ def _encoder(name: str) -> tuple[nn.Module, int]:
     if name == "ResNet-18":
         resnet = ResNetGenerator("resnet-18")
         return nn.Sequential(*list(resnet.children())[:-1], nn.AdaptiveAvgPool2d(1)), 512
-    stem = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True)]
-    blocks = [_Block(16, 16, 1), _Block(16, 32, 2), _Block(32, 64, 2)]
-    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1)), 64
+    width, stride = {"ResNet-8": (16, 1), "ResNet-8, wide": (32, 2)}[name]
+    stem = [nn.Conv2d(3, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width)]
+    blocks = [_Block(width, width, 1), _Block(width, 2 * width, 2), _Block(2 * width, 4 * width, 2)]
+    pool = nn.AdaptiveAvgPool2d(1)
+    return nn.Sequential(*stem, nn.ReLU(inplace=True), *blocks, pool), 4 * width
 
 
-def build(data: str, encoder: str, precision: str, batch: int, queue: int, threads: int) -> None:
-    """Prepares the training of one setting."""
+def build(
+    data: str,
+    encoder: str,
+    precision: str,
+    batch: int,
+    queue: int,
+    threads: int,
+    size: int = 32,
+    blur: float = 0.0,
+) -> None:
+    """Prepares the training of one setting.
+
+    Args:
+        data: class folders, or a folder, of images.
+        encoder: its name, see `_encoder`.
+        precision: float32 or bfloat16.
+        batch, queue: images a step, and kept keys.
+        threads: of PyTorch, and processes of the input.
+        size: side of the views.
+        blur: probability of blur.
+    """
     torch.set_num_threads(threads)
     backbone, width = _encoder(encoder)
     head = MoCoProjectionHead(width, width, 128)
@@ -71,7 +93,7 @@ def build(data: str, encoder: str, precision: str, batch: int, queue: int, threa
     keys = copy.deepcopy(backbone), copy.deepcopy(head)
     for module in keys:
         deactivate_requires_grad(module)
-    transform = MoCoV2Transform(input_size=32, gaussian_blur=0.0)
+    transform = MoCoV2Transform(input_size=size, gaussian_blur=blur)
     loader = torch.utils.data.DataLoader(
         LightlyDataset(data, transform=transform),
         batch_size=batch,

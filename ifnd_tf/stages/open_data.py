@@ -4,12 +4,12 @@ import tensorflow as tf
 
 from ifnd_tf.config import Config
 from ifnd_tf.data import datasets
-from ifnd_tf.data.scan import scan
+from ifnd_tf.data.scan import require_share, scan
 from ifnd_tf.data.source import Unreadable
 from ifnd_tf.distribute.strategies import workers
 from ifnd_tf.run.progress import Progress
 from ifnd_tf.run.words import counted
-from ifnd_tf.stages import build
+from ifnd_tf.stages import auto, build
 
 
 def find(config: Config, progress: Progress, dataset: str = "") -> datasets.Splits:
@@ -28,6 +28,20 @@ def find(config: Config, progress: Progress, dataset: str = "") -> datasets.Spli
     for note in splits.train.contents.notes:
         progress.line(f"note: {note.text}")
     return splits
+
+
+def decoded(
+    config: Config, strategy: tf.distribute.Strategy | None = None
+) -> tuple[Config, datasets.Splits]:
+    """Settings without auto and their data, decoded, without a run directory or a word."""
+    progress = Progress(enabled=False)
+    splits = find(config, progress)
+    if config.undecided:
+        config = auto.decided(config, splits.train)
+    if config.scan_images:
+        read(config, strategy or tf.distribute.get_strategy(), splits, progress)
+        require_share(list(filter(None, splits)), config.max_corrupt_share)
+    return config, splits
 
 
 def read(

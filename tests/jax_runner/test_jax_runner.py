@@ -18,7 +18,7 @@ from ifnd_tf.evaluation.embed import Embedder, Embeddings, labelled
 from ifnd_tf.evaluation.knn import weighted_knn
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.progress import Progress
-from ifnd_tf.stages import build, sizes
+from ifnd_tf.stages import build, open_data, sizes
 from ifnd_tf.stages import train as training
 from ifnd_tf.stages.run import Run
 from jax_runner import accelerator, pixels
@@ -70,7 +70,7 @@ def config():
 
 @pytest.fixture(scope="module")
 def splits(config):
-    return lower.open_data(config)
+    return open_data.decoded(config)[1]
 
 
 @pytest.fixture(scope="module")
