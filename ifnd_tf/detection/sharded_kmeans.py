@@ -141,7 +141,7 @@ class ShardedKMeans:
 
     def _program(self, step: Callable, argument: tf.TensorSpec, **static: Any) -> Callable:
         table = self.table
-        return programs.on_replicas(table.strategy, step, table.variables, argument, **static)
+        return programs.compiled(table.strategy, step, table.variables, argument, **static)
 
     def _try_alone(self, step: Callable, centroids: tf.Tensor, **static: float) -> None:
         """With several workers: runs the step on this worker's rows, without collectives.

@@ -9,7 +9,7 @@ import tensorflow as tf
 from ifnd_tf.distribute import replicas
 
 
-def on_replicas(
+def compiled(
     strategy: tf.distribute.Strategy,
     function: Callable,
     variables: Sequence[tf.Variable],

@@ -18,7 +18,7 @@ def test_a_program_is_traced_once_for_all_variables_of_a_shape(strategy):
         with strategy.scope():
             variable = own_variable(tf.fill([size], value), "variable")
         # Freed after this call, as are the variables of a run that has ended.
-        compiled = programs.on_replicas(strategy, scaled, [variable], tf.TensorSpec([size]), by=by)
+        compiled = programs.compiled(strategy, scaled, [variable], tf.TensorSpec([size]), by=by)
         variable.assign_add(tf.ones([size]))
         return first(strategy, compiled(tf.range(size, dtype=tf.float32))).numpy().tolist()
 
