@@ -12,7 +12,13 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from ifnd_tf.data.contents import Contents, named
-from ifnd_tf.data.parquet_columns import columns, image_bytes, opened, unreadable_cell
+from ifnd_tf.data.parquet_columns import (
+    columns,
+    image_bytes,
+    labels,
+    opened,
+    unreadable_cell,
+)
 from ifnd_tf.data.source import EVAL_SPLITS
 from ifnd_tf.data.stream_source import StreamSource
 from ifnd_tf.errors import UserError, cause
@@ -84,14 +90,8 @@ class ParquetSource(StreamSource):
     def __init__(self, name: str, paths: Sequence[str]):
         start = f"--dataset={name}"
         files = [opened(start, path) for path in paths]
-        self._columns = columns(start, files[0].schema_arrow)
-        for path, file in zip(paths, files, strict=True):
-            missing = {self._columns.image, self._columns.label} - {"", *file.schema_arrow.names}
-            if missing:
-                raise UserError(
-                    f"--dataset={name}: expected the columns of {paths[0]} in all files. Received: "
-                    f"{path} without {', '.join(sorted(missing))}."
-                )
+        self._columns = columns(start, paths, [file.schema_arrow for file in files])
+        self._damaged = ""
         groups = [
             (path, group, file.metadata.row_group(group).num_rows)
             for path, file in zip(paths, files, strict=True)
@@ -118,13 +118,18 @@ class ParquetSource(StreamSource):
         row = int(self._lengths[:part][same].sum()) + place
         return f"{os.path.basename(self._parts[0][part])}__{row}"
 
+    @property
+    def unnamed(self) -> str:
+        """See `Source.unnamed`."""
+        return f"an image in {self._damaged}" if self._damaged else super().unnamed
+
     def reason(self, index: int) -> str:
         """See `StreamSource.reason`."""
         part, place = self._place(index)
         path, group = (column[part] for column in self._parts[:2])
         try:
             return unreadable_cell(path, int(group), self._columns.image, place)
-        except (OSError, pa.ArrowException):  # damaged since it was opened
+        except (OSError, KeyError, pa.ArrowException):  # damaged or replaced since it was opened
             return super().reason(index)
 
     def read(self, path: tf.Tensor, group: tf.Tensor, rows: tf.Tensor) -> tf.data.Dataset:
@@ -149,23 +154,20 @@ class ParquetSource(StreamSource):
             contents = [each.as_py() or b"" for each in image_bytes(table[image])]
             if len(contents) != rows:
                 raise OSError("another number of rows")
-            return np.array(contents, object), _labels(table[label]) if label else _none(rows)
-        except (OSError, pa.ArrowException):  # damaged since it was opened
+            return np.array(contents, object), labels(table[label]) if label else _none(rows)
+        except (OSError, KeyError, pa.ArrowException):  # damaged or replaced since it was opened
+            self._damaged = os.fsdecode(path)
             return np.array([b""] * rows, object), _none(rows)
 
     def _label_column(self, path: str, file: pq.ParquetFile) -> np.ndarray:
         label = self._columns.label
         try:
-            return _labels(file.read(columns=[label])[label])
+            return labels(file.read(columns=[label])[label])
         except (OSError, pa.ArrowException) as error:
             raise UserError(
                 f"--dataset={self.name}: expected labels in the column {label}. Received: {path} "
                 f"({cause(error)}); mend or remove it."
             ) from error
-
-
-def _labels(column: pa.ChunkedArray) -> np.ndarray:
-    return column.fill_null(-1).to_numpy().astype(np.int32)
 
 
 def _none(rows: int) -> np.ndarray:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -36,7 +37,7 @@ def check(start: str, paths: Sequence[str]) -> None:
             f"{start}: expected rows. Received: none in {counted(len(paths), 'file')}, such as "
             f"{paths[0]}."
         )
-    columns(start, files[0].schema_arrow)
+    columns(start, paths, [file.schema_arrow for file in files])
 
 
 def unreadable_cell(path: str, group: int, column: str, row: int) -> str:
@@ -70,30 +71,78 @@ def opened(start: str, path: str) -> pq.ParquetFile:
         ) from error
 
 
-def columns(start: str, schema: pa.Schema) -> Columns:
-    """The image and label columns of a schema; the names of classes as Hugging Face keeps them."""
+def columns(start: str, paths: Sequence[str], schemas: Sequence[pa.Schema]) -> Columns:
+    """The image and label columns of the first file, which all have, and the classes' names.
 
-    def holds_bytes(kind: pa.DataType) -> bool:
-        if pa.types.is_struct(kind):
-            return any(each.name == "bytes" and holds_bytes(each.type) for each in kind)
-        return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    Args:
+        start: of the message: the flag and its value.
+        paths: of the files.
+        schemas: of the same files.
 
-    images = [field.name for field in schema if holds_bytes(field.type)]
+    Raises:
+        UserError: if a file has no such column, or one of another kind.
+    """
+    first = schemas[0]
+    if twice := sorted({name for name in first.names if first.names.count(name) > 1}):
+        raise UserError(
+            f"{start}: expected every column once. Received: {', '.join(twice)} twice in "
+            f"{paths[0]}; rename one."
+        )
+    images = [field.name for field in first if _holds_bytes(field.type)]
     if not images:
-        found = ", ".join(f"{field.name} ({field.type})" for field in schema)
+        received = ", ".join(f"{field.name} ({field.type})" for field in first)
         raise UserError(
             f"{start}: expected a column of image bytes, or of struct with a field bytes. "
-            f"Received: {found}; write the images' bytes, or name files by --dataset=list:FILE."
+            f"Received: {received}; write the images' bytes, or name files by --dataset=list:FILE."
         )
-    described = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    features = described.get("info", {}).get("features", {})
-    classes = [key for key, each in features.items() if each.get("_type") == "ClassLabel"]
-    label = "label" if "label" in schema.names else next(iter(classes), "")
-    if label and not pa.types.is_integer(schema.field(label).type):
-        raise UserError(
-            f"{start}: expected whole numbers in the column {label}. Received: "
-            f"{schema.field(label).type}; number the classes, or rename the column to train "
-            "without labels."
-        )
-    names = features.get(label, {}).get("names", ())
-    return Columns("image" if "image" in images else images[0], label, tuple(names))
+    classes = _class_names(first)
+    label = "label" if "label" in first.names else next(iter(classes), "")
+    found = Columns("image" if "image" in images else images[0], label, classes.get(label, ()))
+    for path, schema in zip(paths, schemas, strict=True):
+        missing = {found.image, found.label} - {"", *schema.names}
+        if missing:
+            raise UserError(
+                f"{start}: expected the columns of {paths[0]} in all files. Received: {path} "
+                f"without {', '.join(sorted(missing))}."
+            )
+        if not _holds_bytes(schema.field(found.image).type):
+            raise UserError(
+                f"{start}: expected image bytes in the column {found.image}, as in {paths[0]}. "
+                f"Received: {schema.field(found.image).type} in {path}; mend or remove it."
+            )
+        if label and not pa.types.is_integer(schema.field(label).type):
+            raise UserError(
+                f"{start}: expected whole numbers in the column {label}. Received: "
+                f"{schema.field(label).type} in {path}; number the classes, or rename the column "
+                "to train without labels."
+            )
+    return found
+
+
+def labels(column: pa.ChunkedArray) -> np.ndarray:
+    """int32 labels; -1 for null.
+
+    Raises:
+        pa.ArrowInvalid: if one does not fit.
+    """
+    return pc.cast(column, pa.int32()).fill_null(-1).to_numpy()
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return any(each.name == "bytes" and _holds_bytes(each.type) for each in kind)
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _class_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
+    """The names of classes by column, as Hugging Face keeps them; of odd metadata none."""
+    try:
+        found = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        features = [(name, kind) for name, kind in found.items() if isinstance(kind, dict)]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    return {
+        name: tuple(map(str, kind.get("names") or ()))
+        for name, kind in features
+        if kind.get("_type") == "ClassLabel" and name in schema.names
+    }

@@ -58,14 +58,23 @@ def _is_address(text: str) -> bool:
     return re.fullmatch(r"[^/\s]+:\d+", text) is not None
 
 
+def _require_free(port: int) -> None:
+    """Raises `UserError` unless the port can be taken: TensorFlow would share it with another."""
+    try:
+        with socket.socket() as probe:
+            # As servers do, so that one may start again right after its end.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("", port or -1))
+    except (OSError, OverflowError) as error:
+        raise UserError(f"expected a free port from 1 to 65535. Received: {port}.") from error
+
+
 def _dispatcher(port: int) -> Any:
     import tensorflow as tf
 
+    _require_free(port)
     service = tf.data.experimental.service
-    try:
-        return service.DispatchServer(service.DispatcherConfig(port=port))
-    except tf.errors.OpError as error:
-        raise UserError(f"expected a free port. Received: {port}.") from error
+    return service.DispatchServer(service.DispatcherConfig(port=port))
 
 
 def _worker(dispatcher: str, name: str, seconds: float) -> Any:
@@ -82,6 +91,8 @@ def _worker(dispatcher: str, name: str, seconds: float) -> Any:
             )
         time.sleep(0.2)
     host, _, port = name.partition(":")
+    if port:
+        _require_free(int(port))
     service = tf.data.experimental.service
     return service.WorkerServer(
         service.WorkerConfig(

@@ -16,6 +16,9 @@ from ifnd_tf.errors import UserError, cause
 # Between attempts to reach a service that was lost.
 _RETRY_SECONDS = 10.0
 
+# Of tracing what the service is to make, which does not count.
+MAKING_SECONDS = 30.0
+
 Batch = dict[str, tf.Tensor]
 
 
@@ -39,13 +42,20 @@ class DataService(NamedTuple):
 
 
 class _Job:
-    """Reads a service's data set in a thread, since a read that waits cannot be given up."""
+    """Reads a service's data set in a thread, since a call that waits cannot be given up.
+
+    Attributes:
+        made: set once the data set is made, or has failed.
+    """
 
     def __init__(self, make: Callable[[], tf.data.Dataset]):
         self._arrivals: queue.Queue = queue.Queue(maxsize=2)
-        closed = threading.Event()
+        self.made, closed = threading.Event(), threading.Event()
         thread = threading.Thread(
-            target=_read, args=(make, self._arrivals, closed), daemon=True, name="data-service"
+            target=_read,
+            args=(make, self.made, self._arrivals, closed),
+            daemon=True,
+            name="data-service",
         )
         thread.start()
         # Also at the process's end: a thread that returns from C++ later would abort it.
@@ -59,7 +69,12 @@ class _Job:
             return None
 
 
-def _read(make: Callable[[], Any], arrivals: queue.Queue, closed: threading.Event) -> None:
+def _read(
+    make: Callable[[], Any],
+    made: threading.Event,
+    arrivals: queue.Queue,
+    closed: threading.Event,
+) -> None:
     def hand_on(arrival: Any) -> None:
         while not closed.is_set():
             try:
@@ -68,11 +83,14 @@ def _read(make: Callable[[], Any], arrivals: queue.Queue, closed: threading.Even
                 continue
 
     try:
-        for arrival in make():
+        batches = make()
+        made.set()
+        for arrival in batches:
             hand_on(arrival)
             if closed.is_set():
                 return
     except Exception as error:  # of any kind: the batches are made here from then on
+        made.set()
         hand_on(error)
 
 
@@ -183,18 +201,20 @@ class ServiceReader:
             if time.monotonic() > until:
                 raise _no_answer(self._service, "no answer; start its dispatcher")
             time.sleep(0.2)
-        try:
-            batches = self._served(first)  # takes seconds, which do not count
-        except tf.errors.OpError as error:
-            raise _no_answer(self._service, cause(error)) from error
-        job = _Job(lambda: batches)
+        job = _Job(functools.partial(self._served, first))
+        if not job.made.wait(seconds + MAKING_SECONDS):
+            raise _no_answer(
+                self._service, "no answer of a dispatcher; another program may listen there"
+            )
         arrival = job.next(seconds)
         if arrival is None:
             raise _no_answer(
                 self._service, "no batch; start its workers, which must find the images' paths"
             )
-        if isinstance(arrival, Exception):
+        if isinstance(arrival, tf.errors.OpError):
             raise _no_answer(self._service, cause(arrival)) from arrival
+        if isinstance(arrival, Exception):
+            raise arrival
         self._keep(first, arrival)
         return job
 

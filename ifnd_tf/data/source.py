@@ -62,6 +62,7 @@ class Source:
         self._labels = None if labels is None else np.asarray(labels, np.int32)
         self.unreadable: list[Unreadable] = []
         self.lost: dict[int, Unreadable] = {}
+        self._lost_unnamed = 0
         self.scanned = False
         self.kept: KeptImages | None = None
         self._array: tf.Tensor | None = None
@@ -152,9 +153,24 @@ class Source:
         self.targets = None if self.targets is None else self.targets[indices]
 
     def lose(self, index: int) -> None:
-        """Notes that an example could not be read; -1 for one whose index is not known."""
-        name = self.describe(index) if index >= 0 else f"an image of {self.name}"
-        self.lost[index] = Unreadable(index, name, "could not be read while training")
+        """Notes that an example could not be read; -1 for one whose index is not known.
+
+        Those are counted from one `count_lost_anew` to the next: each is lost once an epoch.
+        """
+        name, key = self.describe(index) if index >= 0 else self.unnamed, index
+        if index < 0:
+            self._lost_unnamed += 1
+            key = -self._lost_unnamed
+        self.lost[key] = Unreadable(index, name, "could not be read while training")
+
+    def count_lost_anew(self) -> None:
+        """Begins an epoch: examples whose index is not known may be lost again."""
+        self._lost_unnamed = 0
+
+    @property
+    def unnamed(self) -> str:
+        """What to call an example whose index is not known."""
+        return f"an image of {self.name}"
 
     def describe(self, index: int) -> str:
         """The path or id of an example, for people, in one line."""

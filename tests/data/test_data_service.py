@@ -3,6 +3,7 @@
 import itertools
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from ifnd_tf.config import Config
-from ifnd_tf.data import datasets, recipes, serve, train_batches
+from ifnd_tf.data import datasets, recipes, serve, service_reader, train_batches
 from ifnd_tf.data.service_reader import DataService
 from ifnd_tf.errors import UserError
 from tests.conftest import free_ports
@@ -141,6 +142,26 @@ def test_a_service_that_does_not_answer_is_named(source):
         f"--worker_timeout_seconds=0.5. Received: grpc://localhost:{port}, no answer; "
         "start its dispatcher."
     )
+
+
+@pytest.mark.faults
+def test_another_program_at_the_address_is_named(source, monkeypatch):
+    monkeypatch.setattr(service_reader, "MAKING_SECONDS", 2.0)
+    with socket.create_server(("localhost", 0)) as other:
+        address = f"grpc://localhost:{other.getsockname()[1]}"
+        with pytest.raises(UserError, match="another program may listen there"):
+            numbered(source, data_service=DataService(address, 0.5))
+
+
+@pytest.mark.parametrize("port", ["taken", 0, 99999])
+def test_a_port_that_cannot_be_taken_is_refused(port, capsys):
+    with socket.create_server(("", 0)) as other:
+        number = other.getsockname()[1] if port == "taken" else port
+        assert serve.main(["dispatcher", str(number)]) == 1
+        dispatcher = f"localhost:{other.getsockname()[1]}"
+        assert serve.main(["worker", dispatcher, f"localhost:{number}"]) == 1
+    told = capsys.readouterr().err
+    assert told.count(f"error: expected a free port from 1 to 65535. Received: {number}.") == 2
 
 
 def test_a_worker_without_a_dispatcher_says_so(capsys):

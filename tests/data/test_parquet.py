@@ -178,3 +178,81 @@ def test_damaged_files_and_other_columns_are_refused(folder, tmp_path):
         opened(folder, eval_split="train")
     with pytest.raises(UserError, match="Received: none that match"):
         datasets.open_splits(f"parquet:{folder}/none-*.parquet")
+
+
+def two_files(folder, second, first_label=(0, 1)):
+    """A good file of two rows, and one with other columns."""
+    table = pa.table({"image": [png(0), png(1)], "label": list(first_label)})
+    pq.write_table(table, folder / "a.parquet")
+    pq.write_table(pa.table(second), folder / "b.parquet")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ({"image": [1, 2], "label": [0, 1]}, r"image bytes in the column image.*int64 in .*b\."),
+        ({"image": ["a", "b"], "label": [0, 1]}, r"expected image bytes.*string in .*b\.parquet"),
+        ({"image": [{"path": "a"}], "label": [0]}, r"expected image bytes.*struct<path: string>"),
+        ({"image": [png(2)], "label": [0.5]}, r"whole numbers in the column label.*double in .*b"),
+        ({"image": [png(2)], "label": ["ape"]}, r"expected whole numbers.*string in .*b\.parquet"),
+        ({"image": [png(2)], "label": [2**32 + 1]}, r"expected labels in the column label.*b\."),
+    ],
+)  # fmt: skip
+def test_a_later_file_with_another_kind_of_column_is_refused(second, message, tmp_path):
+    two_files(tmp_path, second)
+    with pytest.raises(UserError, match=message):
+        opened(tmp_path)
+
+
+def test_labels_of_any_width_are_read_and_null_is_none(tmp_path):
+    labels = pa.array([3, None], pa.uint64())
+    two_files(tmp_path, {"image": [png(2), png(3)], "label": labels})
+    source = opened(tmp_path, holdout_share=0.0).train
+    assert source.labels.tolist() == [0, 1, 3, -1]
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        "not JSON",
+        "null",
+        {"info": None},
+        {"info": {"features": [1]}},
+        {"info": {"features": {"boxes": [{"_type": "Value"}], "label": {"_type": "ClassLabel"}}}},
+        {"info": {"features": {"other": {"_type": "ClassLabel", "names": ["a"]}}}},
+    ],
+)
+def test_odd_metadata_gives_no_names(metadata, tmp_path):
+    text = metadata if isinstance(metadata, str) else json.dumps(metadata)
+    table = pa.table({"image": [png(0), png(1)], "label": [0, 1]})
+    pq.write_table(table.replace_schema_metadata({"huggingface": text}), tmp_path / "a.parquet")
+    source = opened(tmp_path, holdout_share=0.0).train
+    assert source.class_names == () and source.labels.tolist() == [0, 1]
+
+
+def test_a_column_twice_is_refused(tmp_path):
+    fields = [pa.field(name, pa.int64()) for name in ("label", "label")]
+    schema = pa.schema([pa.field("image", pa.binary()), *fields])
+    table = pa.table([pa.array([png(0)]), pa.array([0]), pa.array([1])], schema=schema)
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="expected every column once. Received: label twice"):
+        opened(tmp_path)
+
+
+@pytest.mark.faults
+def test_rows_that_are_lost_while_training_are_counted_and_their_file_is_named(tmp_path):
+    for part in range(2):
+        write(tmp_path / f"train-{part}.parquet", range(18 * part, 18 * part + 18))
+    source = opened(tmp_path, holdout_share=0.0).train
+    batches = train_batches.training_batches(
+        source, batch_size=9, seed=3, augmentation=RECIPE, image_size=SIZE
+    )
+    (tmp_path / "train-1.parquet").write_bytes(b"PAR1")
+    for _ in range(2):  # epochs; in each the same are lost
+        source.count_lost_anew()
+        list(batches.take(4).as_numpy_iterator())
+        assert len(source.lost) >= 9
+    assert len(source.lost) <= 18
+    assert {bad.name for bad in source.lost.values()} == {f"an image in {tmp_path}/train-1.parquet"}

@@ -37,6 +37,7 @@ class LostImages(keras.callbacks.Callback):
         self._listed = 0
 
     def on_epoch_end(self, epoch, logs=None):
+        self._source.count_lost_anew()
         lost = [self._source.lost[index] for index in sorted(self._source.lost)]
         if len(lost) == self._listed:
             return
