@@ -32,7 +32,8 @@ NAME, CLASSES, SIDE = "small_pictures", 1000, 32
 # Of imagenet.flags all but what makes it large.
 _FLAGS = (
     "--flagfile=experiments/imagenet.flags", f"--dataset=tfds:{NAME}", "--eval_split=test",
-    "--backbone=resnet_tiny", "--stem=cifar", "--image_size=16", "--batch_size=512",
+    "--backbone=resnet_tiny", "--width=8", "--stem=cifar", "--image_size=16", "--batch_size=512",
+    "--queue_size=4096",
     "--num_clusters=1000,5000", "--epochs=2", "--warmup_epochs=0", "--acceptance=constant",
     "--acceptance_end=1", "--linear_epochs=5", "--label_subsets=1", "--label_shares=1%",
     "--protocols=knn,linear,few_labels,clustering", "--mode=train,evaluate,export,report",

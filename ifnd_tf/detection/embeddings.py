@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Iterable
 from typing import ClassVar, NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -160,9 +159,8 @@ class ImagePass(EmbeddingTable):
     def embed_step(self, images: tf.Tensor, index: tf.Tensor, step: tf.Tensor) -> None:
         """On a replica: embeds one batch into its rows. Public, as the TPU check compiles it."""
         row = step * self.batch_size
-        points, old = self.read()
-        self._points.assign(keras.ops.slice_update(points, (row, 0), self.embed(images)))
-        self._index.assign(keras.ops.slice_update(old, (row,), index))
+        replicas.write_rows(self._points, row, self.embed(images))
+        replicas.write_rows(self._index, row, index)
 
 
 class KeptKeys(EmbeddingTable):

@@ -9,6 +9,7 @@ import contextvars
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -46,6 +47,13 @@ def on_cpu() -> bool:
         return False
     is_tpu = isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)
     return not is_tpu and not tf.config.list_logical_devices("GPU")
+
+
+def compiled_whole() -> bool:
+    """Whether XLA will compile the function being traced as a whole."""
+    if _for_accelerator.get():
+        return True
+    return isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)
 
 
 def num_replicas() -> int:
@@ -177,8 +185,7 @@ def replica_collectives() -> Collectives:
         slots = tf.where(tf.reshape(own, [replicas] + [1] * tensor.shape.rank), tensor[None], 0)
         return tf.reshape(total(slots), [replicas * tensor.shape[0], *tensor.shape[1:]])
 
-    compiled = isinstance(context.strategy, tf.distribute.TPUStrategy) or _for_accelerator.get()
-    return Collectives(total, concat, loops=compiled)
+    return Collectives(total, concat, loops=compiled_whole())
 
 
 # --- from the host ----------------------------------------------------------------------------
@@ -192,6 +199,25 @@ def own_variable(value: tf.Tensor, name: str) -> tf.Variable:
         name=name,
         synchronization=tf.VariableSynchronization.ON_READ,
         aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )
+
+
+def write_rows(variable: tf.Variable, row: tf.Tensor, values: tf.Tensor) -> None:
+    """On a replica: writes consecutive rows in place, whatever the size of the variable.
+
+    Args:
+        variable: [m, ...] on each replica; see `own_variable`.
+        row: int32 [], the first.
+        values: [b, ...].
+    """
+    if compiled_whole():  # XLA makes an update in place of it
+        start = (row, *[0] * (values.shape.rank - 1))
+        variable.assign(keras.ops.slice_update(variable.read_value(), start, values))
+        return
+    # The operation behind `tf.Variable.scatter_update`, which variables with a component per
+    # replica lack. Assigning a changed copy would move all m rows for each batch.
+    tf.raw_ops.ResourceScatterUpdate(
+        resource=variable.handle, indices=row + tf.range(values.shape[0]), updates=values
     )
 
 
