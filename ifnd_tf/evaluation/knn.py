@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.evaluation.embed import Embeddings
+from ifnd_tf.run.progress import Count, uncounted
 
 # Queries compared at a time: enough rows for a full matmul.
 QUERIES = 512
@@ -22,6 +23,7 @@ def weighted_knn(
     neighbors: int = 200,
     temperature: float = 0.1,
     chunk: int = 65536,
+    count: Count = uncounted,
 ) -> Iterator[tuple[str, float]]:
     """Classifies each test example by its neighbours' votes, each worth `exp(cosine / tau)`.
 
@@ -36,6 +38,7 @@ def weighted_knn(
         temperature: tau, > 0.
         chunk: rows of the memory compared at a time, which bounds the host's and the device's
             memory: about 512 * chunk similarities exist at once.
+        count: called with the test examples classified, and their number.
 
     Yields:
         ("knn_top1", share in `[0, 1]`) and, with more than five classes, ("knn_top5", share).
@@ -46,7 +49,11 @@ def weighted_knn(
         query_ranks, memory, neighbors=neighbors, temperature=temperature, num_classes=num_classes
     )
     batches = [slice(i, i + QUERIES) for i in range(0, len(test.labels), QUERIES)]
-    rank = np.concatenate([vote(test.features[at], test.labels[at]) for at in batches])
+    ranks = []
+    for at in batches:
+        ranks.append(np.asarray(vote(test.features[at], test.labels[at])))
+        count(min(at.stop, len(test.labels)), len(test.labels))
+    rank = np.concatenate(ranks)
     yield "knn_top1", float(np.mean(rank < 1))
     if num_classes > 5:
         yield "knn_top5", float(np.mean(rank < 5))

@@ -26,8 +26,8 @@ def uncounted(done: int, total: int) -> None:
 
 # Between two updates of status.json: short beside the patience of --mode=watch, cheap on gs://.
 _MIRROR_SECONDS = 5.0
-# Silence of a phase after which it shows its time.
-SILENT_SECONDS = 5.0
+# Silence of a phase after which it shows its time, at the next look: after twice as long at most.
+SILENT_SECONDS = 2.5
 
 
 def epoch_line(epoch: int, epochs: int, values: Mapping[str, float | None]) -> str:

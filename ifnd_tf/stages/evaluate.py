@@ -93,7 +93,7 @@ def measure(run: Run, network: Network | None) -> dict[str, Any]:
     if run.transfer_splits is not None:
         outputs = _embedded(run, "transfer", encode, run.transfer_splits)
         with run.progress.phase("evaluating transfer"):
-            results |= dict(_transfer(run.config, outputs, run.transfer_splits))
+            results |= dict(_transfer(run, outputs, run.transfer_splits))
     return results
 
 
@@ -106,7 +106,7 @@ def _measure_own(run: Run, network: Network | None, encode: Callable) -> dict[st
         return dict(collapse.collapse_measures(found, seed=config.seed))
 
     def baseline(outputs: Outputs, prefix: str) -> dict[str, float]:
-        found = {"knn_top1": _knn(config, outputs)["knn_top1"]}
+        found = {"knn_top1": _knn(run, outputs)["knn_top1"]}
         if "few_labels" in protocols:  # the fewest, which separate encoders most
             found |= dict(_few_labels(run, outputs, [_fewest(run)]))
         return {prefix + name: value for name, value in found.items() if "top5" not in name}
@@ -125,7 +125,7 @@ def _measure_own(run: Run, network: Network | None, encode: Callable) -> dict[st
         results |= health(outputs)
         results["health_warnings"] = collapse.limit_warnings(results, before=health(untrained))
     if "knn" in protocols:
-        results |= _knn(config, outputs)
+        results |= _knn(run, outputs)
     results |= dict(_probes(run, outputs))
     if network is not None and "finetune" in protocols:
         results |= dict(_finetune(run, network))
@@ -152,9 +152,17 @@ def _embedded(run: Run, name: str, function: Callable, splits: Splits) -> Output
     return parts[0], parts[1]
 
 
-def _knn(config: Config, outputs: Outputs) -> dict[str, float]:
-    neighbors, temperature = config.knn_neighbors, config.knn_temperature
-    return dict(weighted_knn(*map(labelled, outputs), neighbors=neighbors, temperature=temperature))
+def _knn(run: Run, outputs: Outputs) -> dict[str, float]:
+    config = run.config
+    with run.progress.phase("evaluating kNN, images") as count:
+        return dict(
+            weighted_knn(
+                *map(labelled, outputs),
+                neighbors=config.knn_neighbors,
+                temperature=config.knn_temperature,
+                count=count,
+            )
+        )
 
 
 def _probes(run: Run, outputs: Outputs) -> Iterator[tuple[str, float]]:
@@ -232,12 +240,12 @@ def _finetuned(run: Run, network: Network, count: Count) -> Iterator[tuple[str, 
         yield from few_labels.averaged(runs)
 
 
-def _transfer(config: Config, outputs: Outputs, splits: Splits) -> Iterator[tuple[str, float]]:
+def _transfer(run: Run, outputs: Outputs, splits: Splits) -> Iterator[tuple[str, float]]:
     train, test = splits
     assert test is not None
     if train.targets is None:
-        linear = linear_probe(*map(labelled, outputs), solver=config.linear_solver)
-        for name, value in (_knn(config, outputs) | dict(linear)).items():
+        linear = linear_probe(*map(labelled, outputs), solver=run.config.linear_solver)
+        for name, value in (_knn(run, outputs) | dict(linear)).items():
             yield f"transfer_{name}", value
         if train.num_examples > _MOST_SVM:
             return
@@ -247,4 +255,4 @@ def _transfer(config: Config, outputs: Outputs, splits: Splits) -> Iterator[tupl
         if targets is None:
             targets = one_hot(source.labels, len(source.class_names))
         parts.append(Embeddings(found["features"][found[SEEN]], targets[found[SEEN]]))
-    yield from transfer_svm(*parts, seed=config.seed)
+    yield from transfer_svm(*parts, seed=run.config.seed)

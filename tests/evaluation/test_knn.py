@@ -42,7 +42,14 @@ def _scikit_learn(train, test, neighbors, temperature):
 @pytest.mark.parametrize("neighbors", [7, 40])
 def test_equals_scikit_learn(chunk, neighbors):
     train, test = _blobs(503, 1), _blobs(100, 2)
-    found = dict(weighted_knn(train, test, neighbors=neighbors, temperature=0.1, chunk=chunk))
+    counted = []
+    found = dict(
+        weighted_knn(
+            train, test, neighbors=neighbors, temperature=0.1, chunk=chunk,
+            count=lambda *done: counted.append(done),
+        )
+    )  # fmt: skip
+    assert counted == [(100, 100)]
     top1, top5 = _scikit_learn(train, test, neighbors, 0.1)
     assert found == {"knn_top1": pytest.approx(top1), "knn_top5": pytest.approx(top5)}
     assert 0.3 < top1 < 0.95  # hard enough to tell classifiers apart
