@@ -59,7 +59,7 @@ def measure(steps: int, rounds: int) -> Iterator[Row]:
 def main() -> None:
     """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--steps", type=int, default=31, help="steps of a round: an epoch")
+    parser.add_argument("--steps", type=int, default=8, help="steps of a round; an epoch has 31")
     parser.add_argument("--rounds", type=int, default=5)
     rows.run("photos", parser, measure)
 
