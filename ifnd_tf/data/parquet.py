@@ -129,8 +129,8 @@ class ParquetSource(StreamSource):
         path, group = (column[part] for column in self._parts[:2])
         try:
             return unreadable_cell(path, int(group), self._columns.image, place)
-        except (OSError, KeyError, pa.ArrowException):  # damaged or replaced since it was opened
-            return super().reason(index)
+        except (OSError, KeyError, pa.ArrowException) as error:  # damaged, or replaced
+            return f"its row group cannot be read: {cause(error)}"
 
     def read(self, path: tf.Tensor, group: tf.Tensor, rows: tf.Tensor) -> tf.data.Dataset:
         """Image bytes and labels of a row group; of one that cannot be read, empty images."""

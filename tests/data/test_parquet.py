@@ -153,6 +153,7 @@ def test_a_file_cut_or_lost_after_the_start_counts_as_unreadable(tmp_path):
     scan(source, max_corrupt_share=0.5)
     assert [bad.index for bad in source.unreadable] == list(range(10, 20))
     assert source.unreadable[0].name == "train-1.parquet__0"
+    assert source.unreadable[0].reason.startswith("its row group cannot be read: ")
 
 
 @pytest.mark.faults
