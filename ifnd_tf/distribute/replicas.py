@@ -207,7 +207,7 @@ def write_rows(variable: tf.Variable, row: tf.Tensor, values: tf.Tensor) -> None
 
     Args:
         variable: [m, ...] on each replica; see `own_variable`.
-        row: int32 [], the first.
+        row: int32 [], the first, at most m - b.
         values: [b, ...].
     """
     if compiled_whole():  # XLA makes an update in place of it

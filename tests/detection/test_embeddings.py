@@ -16,7 +16,7 @@ def many(strategy, count, width, batch=500):
     """A table of random unit vectors, on one replica or two, and these vectors."""
     points = np.random.default_rng(0).normal(size=[count, width]).astype(np.float32)
     points /= np.linalg.norm(points, axis=1, keepdims=True)
-    replicas = strategy.num_replicas_in_sync
+    steps = -(-count // (batch * strategy.num_replicas_in_sync))
 
     def one_pass():
         index = np.arange(count, dtype=np.int32)
@@ -24,7 +24,7 @@ def many(strategy, count, width, batch=500):
         return strategy.distribute_datasets_from_function(lambda context: data.batch(batch))
 
     table = ImagePass(
-        strategy, one_pass, tf.identity, num_examples=count, rows=count // replicas,
+        strategy, one_pass, tf.identity, num_examples=count, rows=steps * batch,
         batch_size=batch, width=width,
     )  # fmt: skip
     return table, points

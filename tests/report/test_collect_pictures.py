@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from ifnd_tf.report import collect_pictures, pictures
+from ifnd_tf.training.callbacks import live_report
 from tests import tiny
 
 pytestmark = pytest.mark.slow
@@ -15,7 +16,9 @@ def trained(tmp_path_factory):
     path = tmp_path_factory.mktemp("run")
     data = tiny.splits()
     config = tiny.config(num_clusters="4,8", report_examples=40, report_share=0.1)
-    tiny.train(config, tf.distribute.get_strategy(), path, data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(live_report, "FIRST", 0.0)  # else none of a run as short as this
+        tiny.train(config, tf.distribute.get_strategy(), path, data)
     return path, data.train, pictures.read(str(path))
 
 
