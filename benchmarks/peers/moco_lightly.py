@@ -1,8 +1,8 @@
 """MoCo from lightly's parts on PyTorch's CPU build, as lightly's own example puts them together.
 
 Needs `make bench-peers`; runs in that environment, driven by benchmarks.step and
-benchmarks.photos. Channels-last and
-autocast, which PyTorch recommends on a CPU; input from a DataLoader with worker processes.
+benchmarks.photos. Channels-last and autocast, which PyTorch recommends on a CPU; input from a
+DataLoader with worker processes.
 """
 
 import copy

@@ -19,8 +19,8 @@ class Results:
     )
     report_share: float = changeable(
         0.005,
-        "Largest share of the training time for refreshing report.html; 0: written at the end "
-        "only.",
+        "Largest share of the training time for refreshing report.html, first after a minute; 0: "
+        "written at the end only.",
         low=0,
         high=0.1,
     )

@@ -43,10 +43,7 @@ def traced_for_accelerator() -> Iterator[None]:
 
 def on_cpu() -> bool:
     """Whether the function being traced will run on CPUs."""
-    if _for_accelerator.get():
-        return False
-    is_tpu = isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)
-    return not is_tpu and not tf.config.list_logical_devices("GPU")
+    return not compiled_whole() and not tf.config.list_logical_devices("GPU")
 
 
 def compiled_whole() -> bool:

@@ -56,6 +56,13 @@ def opened(folder, **options):
     return datasets.open_splits(f"parquet:{folder}/*.parquet", **options)
 
 
+def in_two_parts(folder, rows):
+    """The training images of train-0.parquet and train-1.parquet, of so many rows each."""
+    for part in range(2):
+        write(folder / f"train-{part}.parquet", range(rows * part, rows * part + rows))
+    return opened(folder, holdout_share=0.0).train
+
+
 def test_rows_are_examples_in_their_order(folder):
     train, evaluation = opened(folder)
     assert (train.num_examples, evaluation.num_examples) == (ROWS, 12)
@@ -146,9 +153,7 @@ def test_files_without_rows_are_refused(tmp_path):
 
 @pytest.mark.faults
 def test_a_file_cut_or_lost_after_the_start_counts_as_unreadable(tmp_path):
-    for part in range(2):
-        write(tmp_path / f"train-{part}.parquet", range(10 * part, 10 * part + 10))
-    source = opened(tmp_path, holdout_share=0.0).train
+    source = in_two_parts(tmp_path, 10)
     (tmp_path / "train-1.parquet").unlink()
     scan(source, max_corrupt_share=0.5)
     assert [bad.index for bad in source.unreadable] == list(range(10, 20))
@@ -244,9 +249,7 @@ def test_a_column_twice_is_refused(tmp_path):
 
 @pytest.mark.faults
 def test_rows_that_are_lost_while_training_are_counted_and_their_file_is_named(tmp_path):
-    for part in range(2):
-        write(tmp_path / f"train-{part}.parquet", range(18 * part, 18 * part + 18))
-    source = opened(tmp_path, holdout_share=0.0).train
+    source = in_two_parts(tmp_path, 18)
     batches = train_batches.training_batches(
         source, batch_size=9, seed=3, augmentation=RECIPE, image_size=SIZE
     )
