@@ -3,7 +3,8 @@
     python -m benchmarks.imagenet_size [--num=1281167] [--folder=DIR] --json -
 
 The images are small JPEGs in tfds records, and the encoder is tiny, so that what is measured is
-the cost of the number of images. A phase is what the terminal names.
+the cost of the number of images. A phase is what the terminal names. The run is stopped by
+SIGTERM at nine tenths of its first epoch and started again, to measure how it resumes.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import pathlib
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,7 +30,8 @@ from benchmarks import rows
 from benchmarks.peer import ROOT
 from benchmarks.rows import Row, row
 
-NAME, CLASSES, SIDE = "small_pictures", 1000, 32
+NAME, CLASSES, SIDE, TEST_IMAGES = "small_pictures", 1000, 32, 5_000
+STOP = 0.9  # share of the first epoch
 # Of imagenet.flags all but what makes it large.
 _FLAGS = (
     "--flagfile=experiments/imagenet.flags", f"--dataset=tfds:{NAME}", "--eval_split=test",
@@ -57,7 +60,7 @@ class Phase(NamedTuple):
 
 
 def make(folder: pathlib.Path, num: int) -> None:
-    """Writes prepared tfds data: `num` training images, and a fortieth as many to test on."""
+    """Writes prepared tfds data: `num` training images, and `TEST_IMAGES` to test on."""
     import tensorflow as tf
     import tensorflow_datasets as tfds
     from PIL import Image
@@ -88,7 +91,7 @@ def make(folder: pathlib.Path, num: int) -> None:
     path = folder / NAME / "1.0.0"
     path.mkdir(parents=True)
     splits = []
-    for split, count in (("train", num), ("test", max(CLASSES, num // 40))):
+    for split, count in (("train", num), ("test", TEST_IMAGES)):
         shards = max(1, count // 1250)
         lengths = np.diff(np.linspace(0, count, shards + 1).astype(int)).tolist()
         template = tfds.core.ShardedFileTemplate(
@@ -111,16 +114,28 @@ def make(folder: pathlib.Path, num: int) -> None:
     )
 
 
-def watched(command: list[str]) -> dict[str, Phase]:
-    """Runs a command on a terminal of its own; what it said and took, by phase."""
+class Watched(NamedTuple):
+    """What a command said and took.
+
+    Attributes:
+        phases: by name.
+        first_step: seconds from the launch to the first training step; nan without one.
+    """
+
+    phases: dict[str, Phase]
+    first_step: float
+
+
+def watched(command: list[str], stop: float = 2.0) -> Watched:
+    """Runs a command on a terminal of its own, up to the share `stop` of its first epoch."""
     leader, follower = pty.openpty()
     # An interactive terminal is told every half second.
     child = subprocess.Popen(command, cwd=ROOT, stdin=follower, stdout=follower, stderr=follower)
     os.close(follower)
     process, name = psutil.Process(child.pid), "start"
     found: dict[str, Phase] = {}
-    said = last = time.monotonic()
-    text = ""
+    launched = said = last = time.monotonic()
+    first_step, stopped, text = float("nan"), False, ""
     while True:
         ready, _, _ = select.select([leader], [], [], 0.2)
         now = time.monotonic()
@@ -144,21 +159,48 @@ def watched(command: list[str]) -> dict[str, Phase]:
         line = re.split(r"[\r\n]+", text.rstrip())[-1]
         name, most = _phase(line) or (name, 0)
         found[name] = (p := found.get(name, Phase()))._replace(most=max(p.most, most))
-    if child.wait():
+        if step := _STEP.search(line):
+            if np.isnan(first_step):
+                first_step = now - launched
+            if not stopped and _number(step[1]) >= stop * _number(step[2]):
+                child.send_signal(signal.SIGTERM)
+                stopped = True
+    if child.wait() and not stopped:
         raise SystemExit(f"{' '.join(command)} ended with {child.returncode}")
-    return found
+    return Watched(found, first_step)
+
+
+_STEP = re.compile(r"step ([\d,]+)/([\d,]+)\s+training")
+
+
+def _number(text: str) -> int:
+    return int(text.replace(",", ""))
 
 
 def _phase(line: str) -> tuple[str, int] | None:
     """The phase that a status line names, and the number that it counts to."""
     words = re.sub(r"^epoch \d+/\d+\s+", "", line.strip())
     if step := re.match(r"step [\d,]+/([\d,]+)\s+(compiling|training)", words):
-        return step[2], int(step[1].replace(",", ""))
+        return step[2], _number(step[1])
     if counted := re.match(r"([a-z][a-zA-Z ,\-]*?) [\d,]+/([\d,]+)", words):
-        return counted[1], int(counted[2].replace(",", ""))
+        return counted[1], _number(counted[2])
     if named := re.match(r"([a-z][a-zA-Z ,\-]*?) \.\.\.", words):
         return named[1], 0
     return None
+
+
+def _both(first: dict[str, Phase], second: dict[str, Phase]) -> dict[str, Phase]:
+    """The cost of the phases of two processes."""
+    found = dict(first)
+    for name, phase in second.items():
+        before = found.get(name, Phase())
+        found[name] = Phase(
+            before.seconds + phase.seconds,
+            max(before.peak, phase.peak),
+            max(before.silence, phase.silence),
+            max(before.most, phase.most),
+        )
+    return found
 
 
 def measure(num: int, folder: pathlib.Path | None) -> Iterator[Row]:
@@ -170,13 +212,17 @@ def measure(num: int, folder: pathlib.Path | None) -> Iterator[Row]:
             begin = time.monotonic()
             make(data, num)
             yield row(f"N = {num:,}: making the data", "time, s", [time.monotonic() - begin])
-        run = place / f"run-{num}"
+        run, start = place / f"run-{num}", pathlib.Path(temporary) / "start"
+        command = [sys.executable, "main.py", *_FLAGS, f"--data_dir={data}"]
+        # With a warm-up, as imagenet.flags has one; the long run detects before its first step.
+        started = watched([*command, f"--workdir={start}", "--warmup_epochs=1"], stop=0)
+        yield row(f"N = {num:,}: launch to first step", "time, s", [started.first_step])
+        command.append(f"--workdir={run}")
         begin = time.monotonic()
-        phases = watched(
-            [sys.executable, "main.py", *_FLAGS, f"--data_dir={data}", f"--workdir={run}"]
-        )
+        stopped, resumed = watched(command, STOP), watched(command)
         yield row(f"N = {num:,}: the whole run", "time, s", [time.monotonic() - begin])
-        for name, phase in phases.items():
+        yield row(f"N = {num:,}: the same, resumed", "time, s", [resumed.first_step])
+        for name, phase in _both(stopped.phases, resumed.phases).items():
             case = f"N = {num:,}: {name}"
             yield row(case, "time, s", [phase.seconds])
             yield row(case, "peak memory, MB", [phase.peak / 1e6])

@@ -25,7 +25,7 @@ from ifnd_tf.stages.given_rows import load_saved_model, require
 from ifnd_tf.stages.run import Run
 
 # Raw pixels are a floor for small data; a million of them would fill the host's memory.
-_MOST_RAW_PIXELS = 200_000
+_MOST_RAW_PIXELS = 100_000
 # VOC07 has 5,011 training images; an SVM for each class takes minutes on ten times as many.
 _MOST_SVM = 10_000
 
