@@ -124,59 +124,80 @@ class Progress:
             self.line(text)
 
     def counter(self, name: str) -> Count:
-        """To be called with what is done and the total: shows both, and the time left.
-
-        The time left follows from what was done since the first call, for what precedes it, such
-        as compiling, happens once.
-        """
-        first: tuple[float, int] | None = None
-
-        def count(done: int, total: int) -> None:
-            nonlocal first
-            now = time.monotonic()
-            start, before = first = first or (now, done)
-            text = f"{name} {done:,}" + (f"/{total:,}" if total else "")
-            if before < done < total:
-                text += f"  ETA {duration((now - start) / (done - before) * (total - done))}"
-            self.status(text)
-
-        return count
+        """To be called with what is done and the total: shows both, and the time left."""
+        return _Counter(self, name, time.monotonic())
 
     @contextlib.contextmanager
     def phase(self, name: str, where: str = "") -> Iterator[Count]:
         """Shows a phase other than training while it runs, and adds up its seconds.
 
-        While nothing is counted, as in a library's solver, it shows its time. Its status is cleared
+        In a silence it shows the count and the time left, or the time so far. Its status is cleared
         at its end.
 
         Yields:
             The phase's `counter`.
         """
         start, ended = time.monotonic(), threading.Event()
-        clock = threading.Thread(
-            target=self._clock, args=(f"{where}{name}", start, ended), daemon=True
-        )
+        counter = _Counter(self, where + name, start)
+        clock = threading.Thread(target=self._clock, args=(counter, ended), daemon=True)
         clock.start()
         try:
             self.status(f"{where}{name} ...", force=self._stream.isatty())
-            yield self.counter(f"{where}{name}")
+            yield counter
         finally:
             ended.set()
             clock.join()
             self.clear()
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
 
-    def _clock(self, name: str, start: float, ended: threading.Event) -> None:
+    def _clock(self, counter: "_Counter", ended: threading.Event) -> None:
         """Shows the time of a phase that is silent, until it has ended."""
         while not ended.wait(SILENT_SECONDS):
             now = time.monotonic()
             if now - self._told >= SILENT_SECONDS:
-                self.status(f"{name} ... {duration(now - start)}")
+                self.status(counter.in_silence(now))
 
     def take_seconds(self) -> dict[str, float]:
         """Seconds per phase since the last call."""
         taken, self.seconds = self.seconds, {}
         return taken
+
+
+class _Counter:
+    """A `Count` that is shown with the time left.
+
+    The time left follows from what was done since the first call, for what precedes it, such as
+    compiling, happens once.
+    """
+
+    def __init__(self, progress: Progress, name: str, start: float):
+        self._progress, self._name, self._start = progress, name, start
+        self._first: tuple[float, int] | None = None
+        self._last, self._done, self._total = start, 0, 0
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        self._first = self._first or (now, done)
+        self._last, self._done, self._total = now, done, total
+        self._progress.status(self.text(now))
+
+    def text(self, now: float) -> str:
+        """The count and the time left."""
+        assert self._first is not None
+        text = f"{self._name} {self._done:,}" + (f"/{self._total:,}" if self._total else "")
+        start, before = self._first
+        counted = self._done - before
+        if 0 < counted < self._total - before:
+            # The pace so far, or a slower one if the next of the count is overdue.
+            pace = max((self._last - start) / counted, (now - start) / (counted + 1))
+            text += f"  ETA {duration(pace * (self._total - before) - (now - start))}"
+        return text
+
+    def in_silence(self, now: float) -> str:
+        """The same while something is left, else the time so far."""
+        if self._done < self._total:
+            return self.text(now)
+        return f"{self._name} ... {duration(now - self._start)}"
 
 
 class Nested(Progress):

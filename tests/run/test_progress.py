@@ -121,6 +121,19 @@ def test_a_phase_that_counts_nothing_shows_its_time(nested, monkeypatch):
     assert stream.getvalue().splitlines() == shown
 
 
+def test_a_silence_keeps_the_count_and_its_time_left(monkeypatch):
+    monkeypatch.setattr(progress_module, "SILENT_SECONDS", 0.05)
+    stream = io.StringIO()
+    with Progress(stream, interval=0).phase("clustering") as count:
+        for done in (0, 1):
+            count(done, 10)
+            time.sleep(0.15)
+    shown = stream.getvalue().splitlines()
+    assert shown[0] == "clustering ..." and shown[1:3] == ["clustering 0/10"] * 2
+    # One took 0.15 s, so nine others take as long each, and the next one at least.
+    assert shown[-1] == "clustering 1/10  ETA 0:01"
+
+
 def test_what_was_not_measured_is_a_dash():
     values = {"loss": None, "images_per_second": None, "detection_acceptance_rate": 0.1,
               "detection_accepted_share": 0.0, "detection_precision": None}  # fmt: skip
