@@ -28,6 +28,7 @@ from ifnd_tf.models.treatments import rules
 from ifnd_tf.stages import build
 
 SIZES = ((256, 4096), (256, 65536))
+_SIMCLR = (512, 512)  # two views of 256 images: anchors, and candidates
 _LEVELS, _WIDTH, _EXAMPLES, _TEMPERATURE = 3, 128, 50_000, 0.2
 
 
@@ -128,15 +129,22 @@ def step(detector: str, batch: int) -> Callable[[], Any]:
 
 def measure(rounds: int, batch: int) -> Iterator[Row]:
     """All rows."""
-    for sizes in SIZES:
-        name = f"B = {sizes[0]}, Q = {sizes[1]}, L = {_LEVELS}"
-        contenders = {kind: loss(*sizes, kind) for kind in (*_SETTINGS, *_OTHERS, "plain")}
+    of_a_batch = [kind for kind in _OTHERS if "batch" in treatments.declared(kind).needs]
+    of_a_queue = [kind for kind in (*_SETTINGS, *_OTHERS) if kind not in of_a_batch]
+    more: dict[str, float] = {}  # seconds beyond those of the plain loss
+    for sizes, kinds in ((SIZES[0], of_a_queue), (SIZES[1], of_a_queue), (_SIMCLR, of_a_batch)):
+        name = f"B = {sizes[0]}, {'M' if sizes is _SIMCLR else 'Q'} = {sizes[1]}, L = {_LEVELS}"
+        contenders = {kind: loss(*sizes, kind) for kind in (*kinds, "plain")}
         times = in_turn(
             {kind: lambda run=run: seconds(run) for kind, run in contenders.items()},  # type: ignore[misc]
             rounds,
         )
-        for kind in (*_SETTINGS, *_OTHERS):
+        for kind in kinds:
             yield row(name, f"cost of the {kind}, s", times[kind], times["plain"], "plain InfoNCE")
+            if sizes is not SIZES[1]:
+                more[kind] = float(np.median(times[kind]) - np.median(times["plain"]))
+        if sizes is _SIMCLR:
+            continue
         own, plain = (
             [peak_growth("benchmarks.loss", "loss", (8, 64, kind), (*sizes, kind))]
             for kind in ("mask", "plain")
@@ -149,6 +157,9 @@ def measure(rounds: int, batch: int) -> Iterator[Row]:
     )
     name = f"ResNet-18, 32 px, batch {batch}"
     yield row(name, "cost of detection, s a step", times["ifnd"], times["none"], "no detection")
+    for kind, cost in more.items():
+        taken = [cost + float(np.median(times["none"]))]
+        yield row(name, f"the step and what {kind} adds, s", taken, times["none"], "no detection")
 
 
 def main() -> None:

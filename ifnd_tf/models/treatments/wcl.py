@@ -4,6 +4,7 @@ import dataclasses
 
 import tensorflow as tf
 
+from ifnd_tf.distribute.replicas import compiled_whole
 from ifnd_tf.models.info_nce import Treatment
 from ifnd_tf.models.rule import Batch, Rule, attracted
 
@@ -30,7 +31,8 @@ class ConnectedComponents(Rule):
         views = tf.reshape(embeddings, [replicas, 2, rows // 2, -1])
         first, second = (components(tf.reshape(views[:, v], [-1, views.shape[-1]])) for v in (0, 1))
         images = tf.reshape(tf.reshape(index, [replicas, 2, -1])[:, 0], [-1])
-        mine = batch.examples[0][:, None] == images[None, :]
+        mine = tf.cast(batch.examples[0][:, None] == images[None, :], tf.int32)
+        mine = tf.argmax(mine, axis=1, output_type=tf.int32)
         is_first = (tf.range(rows) < rows // 2)[:, None]
         own = tf.where(is_first, *(taken(each, mine)[:, None] for each in (second, first)))
 
@@ -51,17 +53,16 @@ def components(points: tf.Tensor) -> tf.Tensor:
     alike = tf.matmul(points, points, transpose_b=True)
     alike = tf.linalg.set_diag(alike, tf.fill([points.shape[0]], float("-inf")))
     after = tf.argmax(alike, axis=1, output_type=tf.int32)
-    numbers = tf.range(points.shape[0])
-    least = numbers
+    least = tf.range(points.shape[0])
     for _ in range(points.shape[0].bit_length()):
-        there = after[:, None] == numbers
-        least, after = tf.minimum(least, taken(least, there)), taken(after, there)
-    return taken(least, after[:, None] == numbers)
+        least, after = tf.minimum(least, taken(least, after)), taken(after, after)
+    return taken(least, after)
 
 
-def taken(values: tf.Tensor, there: tf.Tensor) -> tf.Tensor:
-    """int32 [m]: of `values` [n] that for which `there` [m, n] is True.
-
-    Not `tf.gather`: the TPU's compiler aborts at gathers of what was gathered before.
-    """
+def taken(values: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    """`values` [n] at `places`, int32 [m]."""
+    if not compiled_whole():
+        return tf.gather(values, places)
+    # The TPU's compiler aborts at gathers of what was gathered before.
+    there = places[:, None] == tf.range(values.shape[0])
     return tf.reduce_sum(tf.where(there, values[None, :], 0), axis=1)
