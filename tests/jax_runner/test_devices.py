@@ -96,9 +96,15 @@ def query_weights(folder: pathlib.Path, run: pathlib.Path) -> list[np.ndarray]:
     return [arrays[str(number)] for number in artifact.manifest["query"]]
 
 
-def compare(tmp_path: pathlib.Path, overrides: dict, devices: int) -> None:
+@pytest.fixture(scope="module")
+def for_eight(tmp_path_factory) -> pathlib.Path:
+    """A run that is lowered for eight devices."""
+    return lowered(tmp_path_factory.mktemp("eight"), {}, 8)
+
+
+def compare(folder: pathlib.Path, tmp_path: pathlib.Path, overrides: dict, devices: int) -> None:
     """Trains on both sides; losses, labels and weights must agree."""
-    folder, run = lowered(tmp_path / "lowered", overrides, devices), tmp_path / "run"
+    run = tmp_path / "run"
     done = run_lowered(folder, run, f"--losses={tmp_path / 'losses.npy'}", devices=devices)
     assert done.returncode == 0, done.stderr
     assert f"on {devices} x cpu" in done.stdout
@@ -128,8 +134,9 @@ def compare(tmp_path: pathlib.Path, overrides: dict, devices: int) -> None:
 @pytest.mark.slow
 @pytest.mark.distribution
 def test_two_devices_train_as_two_replicas_with_kept_keys(tmp_path):
-    compare(tmp_path, {"detect_with": "keys"}, 2)
-    folder, run = tmp_path / "lowered", tmp_path / "run"
+    kept_keys = {"detect_with": "keys"}
+    folder, run = lowered(tmp_path / "lowered", kept_keys, 2), tmp_path / "run"
+    compare(folder, tmp_path, kept_keys, 2)
     artifact = Artifact(folder)
     arrays, _ = read_state(run / "state.npz", artifact.digest)
     # Each device keeps its examples' keys, and a row that is nobody's.
@@ -151,15 +158,15 @@ def test_two_devices_train_as_two_replicas_with_kept_keys(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.distribution
-def test_eight_devices_train_as_eight_replicas(tmp_path):
-    compare(tmp_path, {}, 8)
+def test_eight_devices_train_as_eight_replicas(for_eight, tmp_path):
+    compare(for_eight, tmp_path, {}, 8)
     refuses(
-        run_lowered(tmp_path / "lowered", tmp_path / "few", devices=4),
+        run_lowered(for_eight, tmp_path / "few", devices=4),
         "--devices", "8 devices", "has 4", "lower the run again",
     )  # fmt: skip
     for numbers in ("0", "0,1,2,3,4,5,6,6", "0,1,2,3,4,5,6,8", "all"):
         flag = f"--devices={numbers}"
-        done = run_lowered(tmp_path / "lowered", tmp_path / "few", flag, devices=8)
+        done = run_lowered(for_eight, tmp_path / "few", flag, devices=8)
         refuses(done, "--devices: expected 8 of the numbers 0 to 7", f"Received: {numbers};")
 
 
@@ -186,10 +193,10 @@ taking(devices).lower(pixels, devices.spec((8,), np.int32, sharded=True)).compil
 
 @pytest.mark.slow
 @pytest.mark.tpu
-def test_the_runner_compiles_for_the_eight_chips_of_a_tpu_host(tmp_path, monkeypatch):
+def test_the_runner_compiles_for_the_eight_chips_of_a_tpu_host(for_eight, monkeypatch):
     monkeypatch.setenv("TPU_SKIP_MDS_QUERY", "1")
     monkeypatch.setenv("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-    done = python("-c", FOR_A_TPU, lowered(tmp_path, {}, 8))
+    done = python("-c", FOR_A_TPU, for_eight)
     assert done.returncode == 0, done.stderr
     reductions = {name: int(n) for name, n in (x.split() for x in done.stdout.splitlines())}
     assert {name for name, n in reductions.items() if n} == {"train", "seeds_10", "kmeans_10"}

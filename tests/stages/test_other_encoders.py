@@ -1,7 +1,6 @@
 """Networks of keras.applications and KerasHub, from training to the exported files."""
 
 import importlib.util
-import json
 import pathlib
 import subprocess
 import sys
@@ -64,12 +63,10 @@ def features(path: pathlib.Path, images: np.ndarray) -> dict[str, np.ndarray]:
     ["keras:EfficientNetB0", pytest.param("hub:vit_tiny_patch8", marks=HUB)],
 )
 @pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
-def test_it_trains_is_evaluated_and_exported(backbone, tmp_path):
+def test_it_trains_and_is_exported(backbone, tmp_path):
     names = ["saved_model", "keras", "onnx", "tflite"]
     formats = f"--export_formats={','.join(names)}"
-    assert run(tmp_path, backbone, "--mode=train,evaluate,export", formats) == 0
-    results = json.loads((tmp_path / "results.json").read_text())
-    assert 0 <= results["knn_top1"] <= 1
+    assert run(tmp_path, backbone, "--mode=train,export", formats) == 0
     images = np.random.default_rng(0).integers(0, 256, [2, SIDE, SIDE, 3], np.uint8)
     found = features(tmp_path, images)
     assert set(found) == set(names)

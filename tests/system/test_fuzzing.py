@@ -95,7 +95,7 @@ def finished(tmp_path_factory):
 
 @pytest.mark.slow
 @given(st.integers(0, 99), damage())
-@fuzz(25)
+@fuzz(12)
 def test_run_directories(finished, tmp_path_factory, number, what):
     path = tmp_path_factory.mktemp("run") / "run"
     shutil.copytree(finished, path)

@@ -14,9 +14,10 @@ from tests.system.tpu.environment import ROOT, Environments
 pytestmark = pytest.mark.tpu
 
 SMALL = [
-    "--backbone=resnet_small", "--stem=cifar", "--width=4", "--image_size=16",
+    "--backbone=resnet_tiny", "--stem=cifar", "--width=4", "--image_size=16",
     "--precision=float32", "--queue_size=256", "--num_clusters=3,5", "--projection_dim=16",
 ]  # fmt: skip
+POLICIES = ["shuffle", "sync"]
 
 
 # Beside another worker of pytest, one process at a time leaves that one its core.
@@ -30,22 +31,25 @@ def traced(environments, folder):
     return json.loads((folder / "traced.json").read_text()) | {"losses": losses}
 
 
-def compared(policy, environments, folder):
+def compared(environments, folder):
     """The lowered module on 4 virtual devices beside Keras under MirroredStrategy."""
-    settings = {
-        "flagfile": "experiments/imagenet_tpu.flags",
-        "overrides": [*SMALL, f"--batch_norm={policy}"],
-        "replicas": 4,
-        "replica_batch": 8,
-        "num_examples": 500,
-        "steps": 3,
-    }
-    path = folder / "settings.json"
-    path.write_text(json.dumps(settings))
+    folders = {policy: folder / policy for policy in POLICIES}
+    for policy, each in folders.items():
+        settings = {
+            "flagfile": "experiments/imagenet_tpu.flags",
+            "overrides": [*SMALL, f"--batch_norm={policy}"],
+            "replicas": 4,
+            "replica_batch": 8,
+            "num_examples": 500,
+            "steps": 3,
+        }
+        each.mkdir()
+        (each / "settings.json").write_text(json.dumps(settings))
+    paths = [str(each) for each in folders.values()]
     for side, python in (("lower", environments.lowering), ("keras", Path(sys.executable))):
-        environments.run(python, "tests.system.tpu.numerics", [side, str(path), str(folder)])
-    environments.run(environments.compiling, "tests.system.tpu.execute", [str(folder)])
-    return json.loads((folder / "result.json").read_text())
+        environments.run(python, "tests.system.tpu.numerics", [side, *paths])
+    environments.run(environments.compiling, "tests.system.tpu.execute", paths)
+    return {p: json.loads((each / "result.json").read_text()) for p, each in folders.items()}
 
 
 def checked(environments, folder):
@@ -77,8 +81,7 @@ def results(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(JOBS) as pool:
         patch.delenv("XLA_FLAGS", raising=False)  # compiled as for a real run
         yield {
-            "shuffle": pool.submit(compared, "shuffle", environments, folder("shuffle")),
-            "sync": pool.submit(compared, "sync", environments, folder("sync")),
+            "numerics": pool.submit(compared, environments, folder("numerics")),
             "traced": pool.submit(traced, environments, folder("traced")),
             "check": pool.submit(checked, environments, folder("check")),
         }
@@ -107,9 +110,9 @@ def test_several_steps_a_call_run_the_same_ops_in_a_loop(results):
     assert found["loop"] == found["last"] and sum(found["last"].values()) > 1000
 
 
-@pytest.fixture(params=["shuffle", "sync"])
+@pytest.fixture(params=POLICIES)
 def numerics(request, results):
-    return results[request.param].result()
+    return results["numerics"].result()[request.param]
 
 
 def test_the_lowered_step_has_keras_losses(numerics):
@@ -124,7 +127,7 @@ def test_the_lowered_step_makes_keras_weights(numerics):
     for name, apart, largest in numerics["variables"]:
         assert apart <= 1e-5 * largest + 1e-7, name
         moved += largest > 0
-    assert moved > 50
+    assert moved > 30
 
 
 def test_all_replicas_hold_the_same_variables(numerics):

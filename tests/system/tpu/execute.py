@@ -1,8 +1,8 @@
 """Runs a lowered training step, with its collectives, on virtual CPU devices; needs jax.
 
-    python -m tests.system.tpu.execute DIRECTORY
+    python -m tests.system.tpu.execute DIRECTORY...
 
-`tests.system.tpu.numerics` fills the directory; result.json tells how far each variable is
+`tests.system.tpu.numerics` fills each directory; result.json tells how far each variable is
 from the one that Keras computed.
 """
 
@@ -106,5 +106,5 @@ def execute(directory: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    folder = Path(sys.argv[1])
-    (folder / "result.json").write_text(json.dumps(execute(folder)), encoding="utf-8")
+    for folder in map(Path, sys.argv[1:]):
+        (folder / "result.json").write_text(json.dumps(execute(folder)), encoding="utf-8")

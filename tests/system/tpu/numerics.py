@@ -1,13 +1,14 @@
 """Does the lowered program compute what Keras computes?
 
-    python -m tests.system.tpu.numerics lower SETTINGS.json DIRECTORY   # where tensorflow-tpu is
-    python -m tests.system.tpu.numerics keras SETTINGS.json DIRECTORY   # where tensorflow is
-    python -m tests.system.tpu.execute DIRECTORY                        # where jax is
+    python -m tests.system.tpu.numerics lower DIRECTORY...   # where tensorflow-tpu is
+    python -m tests.system.tpu.numerics keras DIRECTORY...   # where tensorflow is
+    python -m tests.system.tpu.execute DIRECTORY...          # where jax is
 
-The first traces and lowers the training step as a TPU would be given it. The second takes
-the same steps with Keras under MirroredStrategy, which the TPU's wheel cannot: it has no
-XLA for the CPU. The third runs the lowered module, with its collectives, on as many
-virtual CPU devices, and says how far the two are apart.
+Each directory holds settings.json; all name as many replicas. The first traces and lowers the
+training step as a TPU would be given it. The second takes the same steps with Keras under
+MirroredStrategy, which the TPU's wheel cannot: it has no XLA for the CPU. The third runs the
+lowered module, with its collectives, on as many virtual CPU devices, and says how far the two
+are apart.
 """
 
 import json
@@ -140,6 +141,6 @@ def keras_side(settings: dict[str, Any], directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    side, path, folder = sys.argv[1:]
-    sides = {"lower": lowered_side, "keras": keras_side}
-    sides[side](json.loads(Path(path).read_text(encoding="utf-8")), Path(folder))
+    side = {"lower": lowered_side, "keras": keras_side}[sys.argv[1]]
+    for folder in map(Path, sys.argv[2:]):
+        side(json.loads((folder / "settings.json").read_text(encoding="utf-8")), folder)

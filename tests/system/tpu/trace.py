@@ -6,6 +6,8 @@ collectives a replica context emits, how variables are mirrored, which branch
 very graph that a TPU would be given.
 """
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.client import session
@@ -44,6 +46,7 @@ class _PretendResolver(tf.distribute.cluster_resolver.ClusterResolver):
         return {"TPU": self._num_replicas}
 
 
+@functools.cache
 def split_cpu(num_devices: int) -> list[str]:
     """Splits the CPU into logical devices; must come before TensorFlow's first operation.
 
@@ -57,6 +60,7 @@ def split_cpu(num_devices: int) -> list[str]:
     return [f"/job:localhost/replica:0/task:0/device:CPU:{i}" for i in range(num_devices)]
 
 
+@functools.cache
 def pretend_strategy(num_replicas: int) -> tf.distribute.TPUStrategy:
     """A `TPUStrategy` of `num_replicas` cores on one host, for tracing only.
 
