@@ -37,13 +37,13 @@ class _Part:
 
     @property
     def paths(self) -> Iterator[str]:
-        """Paths below the folder, made anew: a million of them take memory."""
+        """Paths below the folder, generated at each call: a list of a million takes memory."""
         start = len(self.prefix)
         return (path[start:] for path in self.among if path.startswith(self.prefix))
 
     @functools.cached_property
     def count(self) -> int:
-        """How many they are."""
+        """Number of images."""
         return sum(1 for _ in self.paths)
 
     @property
@@ -155,7 +155,7 @@ def _choose_splits(
 
 
 def _not_evaluated(train: _Part, evaluation: _Part, eval_split: str) -> Note:
-    """On images that lack the classes of the training images; an error if they were asked for."""
+    """The note on an evaluation split without the training classes; an error if it was given."""
     if eval_split:
         raise UserError(
             f"--eval_split: expected class folders, as {train.title} has. Received: "
