@@ -24,14 +24,15 @@ def uncounted(done: int, total: int) -> None:
     """The `Count` that shows nothing."""
 
 
-# Between two updates of status.json: short beside the patience of --mode=watch, cheap on gs://.
+# Between two updates of status.json: far less than the silence after which --mode=watch takes a run
+# for dead, and cheap on gs://.
 _MIRROR_SECONDS = 5.0
-# Silence of a phase after which it shows its time, at the next look: after twice as long at most.
+# Silence after which a phase shows its time; checked this often, so after twice as long at most.
 SILENT_SECONDS = 2.5
 
 
 def epoch_line(epoch: int, epochs: int, values: Mapping[str, float | None]) -> str:
-    """The main values of an epoch's logs in a line; "-" for None, what was not measured."""
+    """The main values of an epoch's logs in a line; "-" for None, which means not measured."""
     forms = {
         "loss": "loss {:.3f}",
         "images_per_second": "{:,.0f} images/s",
@@ -124,10 +125,10 @@ class Progress:
             self.line(text)
 
     def counter(self, name: str) -> Count:
-        """To be called with what is done and the total: shows both, and the time left.
+        """A function to call with the number done and the total: shows both, and the time left.
 
-        The time left follows from what was done since the first call, for what precedes it, such
-        as compiling, happens once.
+        The time left is estimated from the first call on, since what precedes it, such as
+        compiling, happens once.
         """
         first: tuple[float, int] | None = None
 
@@ -146,8 +147,8 @@ class Progress:
     def phase(self, name: str, where: str = "") -> Iterator[Count]:
         """Shows a phase other than training while it runs, and adds up its seconds.
 
-        While nothing is counted, as in a library's solver, it shows its time. Its status is cleared
-        at its end.
+        While nothing is counted, as in a library's solver, the time is shown. The status is cleared
+        at the end.
 
         Yields:
             The phase's `counter`.
