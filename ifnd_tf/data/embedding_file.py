@@ -24,7 +24,7 @@ SUFFIXES = (".npz", ".parquet")
 WORDS = {"detect_with": ("encoder", "keys"), "teacher": ("",), "embeddings": ("",)}
 # Flags that also name a SavedModel.
 MODELS = ("detect_with", "teacher")
-# In place of a row's example.
+# In place of an example's index: the row fits none, or several.
 _NONE, _SEVERAL = -1, -2
 Sizes = Callable[[], np.ndarray]
 

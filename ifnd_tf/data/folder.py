@@ -144,7 +144,7 @@ def _choose_splits(
     train = part(train_folder)
     found = [find(name) for name in ([eval_split] if eval_split else EVAL_SPLITS) if train_folder]
     evaluations = [part(folder) for folder in found if folder not in ("", train_folder)]
-    # Of several the first that can be evaluated on.
+    # Of several, the first that has classes of the training split.
     evaluations.sort(key=lambda each: not each.classes & train.classes)
     if eval_split and not evaluations:
         raise UserError(

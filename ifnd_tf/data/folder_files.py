@@ -174,7 +174,7 @@ class _Walk:
             return list(entries)
 
     def _is_image(self, path: str) -> bool:
-        """By the extension where it is known, else by the first bytes."""
+        """Decides by the extension where it is known, else by the first bytes."""
         extension = os.path.splitext(path)[1].lower()
         if extension in readable_extensions():
             return True

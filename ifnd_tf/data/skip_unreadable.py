@@ -8,7 +8,7 @@ import tensorflow as tf
 
 Example = dict[str, tf.Tensor]
 
-# In the error that ends a run whose images cannot be read any more.
+# Words of the error that ends a run whose images cannot be read any more.
 UNREADABLE = "images in a row could not be read"
 
 

@@ -17,7 +17,7 @@ from ifnd_tf.data.lazy_labels import LazyLabels
 _SHUFFLE_CHUNK = 2048
 # Most chunks of a group, so that no two chunks share random numbers.
 _MOST_CHUNKS = 4096
-# Parts read at the same time: at least, enough for so many examples if parts are short, at most.
+# Parts read at the same time: at least; enough for this many examples if they are short; at most.
 _OPEN, _OPEN_EXAMPLES, _MOST_OPEN = 16, 4096, 64
 
 

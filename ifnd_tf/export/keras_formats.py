@@ -103,7 +103,7 @@ def read_weights(path: str, encoder: keras.Model, image_size: int) -> list[Weigh
 
 
 def _misfits(path: str, expected: Sequence[Weight]) -> str:
-    """As `weights.misfits`, of a file whose layers have names."""
+    """`weights.misfits` for a file whose layers have names."""
     found: dict[str, np.ndarray] = {}
 
     def collect(_, group) -> None:

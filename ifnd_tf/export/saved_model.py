@@ -14,7 +14,7 @@ from ifnd_tf.run import machine
 
 
 class ExportedEncoder(tf.train.Checkpoint):
-    """From images as users have them to features and embedding, as two signatures.
+    """Two signatures, from images as users have them to features and embedding.
 
     Variables are the model's own, so that a loaded SavedModel can be trained further. Batch norm
     always uses its running statistics.
