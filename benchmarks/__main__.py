@@ -1,4 +1,4 @@
-"""Runs the benchmarks and shows their rows: what `make bench` does; not imagenet_size, of an hour.
+"""Runs the benchmarks of `make bench` and shows their rows: all but imagenet_size, of an hour.
 
     python -m benchmarks [--results DIR] [NAME ...]
 

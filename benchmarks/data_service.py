@@ -27,15 +27,13 @@ def served(workers: int) -> Iterator[str]:
         port = server.getsockname()[1]
     line = [sys.executable, "-m", "ifnd_tf.data.serve"]
     with contextlib.ExitStack() as stack:
-        for part in (
-            ["dispatcher", str(port)],
-            *[["worker", f"localhost:{port}", "localhost"]] * workers,
-        ):
+        worker = ["worker", f"localhost:{port}", "localhost"]
+        for part in (["dispatcher", str(port)], *[worker] * workers):
             process = subprocess.Popen([*line, *part], stdout=subprocess.PIPE)
             stack.enter_context(process)
             stack.callback(process.kill)
             assert process.stdout is not None
-            process.stdout.readline()  # it says that it serves
+            process.stdout.readline()  # "serving"
         yield f"grpc://localhost:{port}"
 
 

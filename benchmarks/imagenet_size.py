@@ -32,7 +32,7 @@ from benchmarks.rows import Row, row
 
 NAME, CLASSES, SIDE, TEST_IMAGES = "small_pictures", 1000, 32, 5_000
 STOP = 0.9  # share of the first epoch
-# Of imagenet.flags all but what makes it large.
+# imagenet.flags, small in everything but the number of images.
 _FLAGS = (
     "--flagfile=experiments/imagenet.flags", f"--dataset=tfds:{NAME}", "--eval_split=test",
     "--backbone=resnet_tiny", "--width=8", "--stem=cifar", "--image_size=16", "--batch_size=512",
@@ -49,7 +49,7 @@ class Phase(NamedTuple):
     Attributes:
         seconds: in all.
         peak: the most resident bytes.
-        silence: the longest time without a word, in seconds.
+        silence: the longest time without output, in seconds.
         most: the greatest number that it counted to, such as images; 0 if it did not count.
     """
 
@@ -115,7 +115,7 @@ def make(folder: pathlib.Path, num: int) -> None:
 
 
 class Watched(NamedTuple):
-    """What a command said and took.
+    """What a command printed and cost.
 
     Attributes:
         phases: by name.
@@ -129,7 +129,7 @@ class Watched(NamedTuple):
 def watched(command: list[str], stop: float = 2.0) -> Watched:
     """Runs a command on a terminal of its own, up to the share `stop` of its first epoch."""
     leader, follower = pty.openpty()
-    # An interactive terminal is told every half second.
+    # A terminal gets a status every half second, a pipe every 15 seconds.
     child = subprocess.Popen(command, cwd=ROOT, stdin=follower, stdout=follower, stderr=follower)
     os.close(follower)
     process, name = psutil.Process(child.pid), "start"

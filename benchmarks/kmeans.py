@@ -3,8 +3,8 @@
     python -m benchmarks.kmeans --json -
 
 The inertia to reach is 0.5% above the lowest that the peer reaches in its iterations. Both are
-timed until their first that is no higher, initial centroids included; ours does its final pass with
-the confidences besides.
+timed until their first inertia that is no higher, initial centroids included; ours includes the
+final pass with the confidences, too.
 """
 
 import argparse
@@ -70,7 +70,7 @@ class Ours:
         return seconds(lambda: self.iterate(self.start(tf.constant(seed)), number)[4].numpy())
 
     def inertias(self, seed: int) -> Iterator[float]:
-        """Those of a cold start, before and after each iteration."""
+        """The inertias of a cold start, before the first and after each iteration."""
         centroids = self.start(tf.constant(seed))
         yield float(self.iterate(centroids, tf.constant(0)).inertia)
         while True:
@@ -80,12 +80,12 @@ class Ours:
 
 
 def until(curve: list[list[float]], target: float) -> float:
-    """Seconds of the first point [seconds, inertia] that is no higher."""
+    """Seconds of the first point [seconds, inertia] with an inertia no higher than the target."""
     return next(at for at, inertia in curve if inertia <= target)
 
 
 def contenders(case: tuple[int, int, int, int], other: peer.Peer | None) -> dict[str, Callable]:
-    """Each peer's curve by its name, of a seed."""
+    """By peer, a function: seed -> its curve of points [seconds, inertia]."""
     num, clusters, iterations, _ = case
     if other is None:
         return {}

@@ -33,9 +33,9 @@ def growth(module: str, maker: str, small: tuple[Any, ...], large: tuple[Any, ..
 
     Args:
         module, maker: name a function that prepares, and returns the call.
-        small: the maker's arguments for a call that goes before: what libraries load and a
-            compiler keeps is there then.
-        large: those for the call that is measured.
+        small: the maker's arguments for a first call, after which libraries are loaded and the
+            compiler's memory is taken.
+        large: the arguments for the call that is measured.
     """
     make = getattr(importlib.import_module(module), maker)
     make(*small)()
@@ -47,5 +47,5 @@ def growth(module: str, maker: str, small: tuple[Any, ...], large: tuple[Any, ..
 
 
 def peak_growth(module: str, maker: str, small: tuple[Any, ...], large: tuple[Any, ...]) -> float:
-    """`growth` in a fresh process, where nothing has been taken and kept before."""
+    """`growth` in a fresh process, which holds no memory of earlier calls."""
     return apart("benchmarks.memory", "growth", module, maker, small, large)

@@ -38,7 +38,7 @@ class Peer:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """Number of the process."""
         return self._process.pid
 
     def call(self, function: str, **arguments: Any) -> Any:

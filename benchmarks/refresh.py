@@ -2,9 +2,9 @@
 
     python -m benchmarks.refresh --data=data/cifar10 --json -
 
-With the pass of its own: beside the bare forward pass over the same images. With the keys kept
-while training: beside an epoch, whose length is measured on some of its steps. Both start warm,
-as all refreshes but a run's first do.
+--detect_with=encoder is measured beside the bare forward pass over the same images, and
+--detect_with=keys beside an epoch, whose length is measured on some of its steps. Both start from
+the last centroids, as all refreshes but a run's first do.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def refresh(run: RunParts, detector: Detector) -> Callable[[], None]:
 
 
 def bare_pass(run: RunParts) -> Callable[[], None]:
-    """The forward pass over all images, whose results nobody keeps."""
+    """The forward pass over all images, without keeping the results."""
     table = build_detection.embedding_table(run.config, run.strategy, run.model, run.source)
     assert isinstance(table, ImagePass)
     embed = on_replicas(run.strategy, table.embed)

@@ -23,14 +23,14 @@ class Row(NamedTuple):
 
     Attributes:
         case: what was measured, with its sizes.
-        metric: of what, with its unit.
+        metric: the quantity, with its unit.
         ours, peer: medians over the rounds; a peer that is missing has None.
         peer_name: the peer; empty if the figure stands alone.
         ratio: how many times better ours is, the median over the rounds: peer / ours of a time
-            or of bytes, ours / peer of a rate. Of a metric called "cost of ..." it is ours / peer
-            the other way round: what the addition makes of the peer's time or bytes.
-        spread: between the largest and the smallest round, as a share of the median; of the
-            ratio, or without a peer of ours.
+            or of bytes, ours / peer of a rate. Of a metric called "cost of ..." it is ours / peer:
+            the factor by which the addition raises the peer's time or bytes.
+        spread: largest minus smallest round, as a share of the median: of the ratio, or, without
+            a peer, of ours.
         n: rounds.
     """
 

@@ -24,7 +24,7 @@ class RunParts(NamedTuple):
 
     @property
     def steps(self) -> int:
-        """Of an epoch."""
+        """Training steps of an epoch."""
         return sizes.steps_per_epoch(self.config, self.source)
 
     def batches(self) -> Any:

@@ -6,6 +6,7 @@ A cost that grows as size^e is a straight line of slope e in both logarithms.
 """
 
 import argparse
+import io
 import os
 import pathlib
 import statistics
@@ -92,8 +93,6 @@ def measure(plots: pathlib.Path | None, rounds: int) -> Iterator[Row]:
 
 def plot(curves: Mapping[str, tuple[Sequence[int], list[float]]]) -> str:
     """All curves, each relative to its first size, in both logarithms: an SVG."""
-    import io
-
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")

@@ -29,13 +29,13 @@ sys.exit(main.main(sys.argv[1:]))
 
 
 def help_seconds() -> float:
-    """Of `main.py --help`."""
+    """Seconds of `main.py --help`."""
     command = [sys.executable, "main.py", "--help"]
     return seconds(lambda: subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=True))
 
 
 def first_step_seconds() -> float:
-    """From the launch of the digits' run to the end of its first step."""
+    """Seconds from the launch of the digits' run to the end of its first step."""
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             [sys.executable, "-c", _FIRST_STEP, str(time.time()), f"--workdir={folder}/run"],

@@ -1,7 +1,7 @@
 """Contrastive pretraining that finds false negatives and stops pushing them away.
 
 Importing this package reads no flags, starts no device work and does not import TensorFlow:
-what is named in `__all__` comes in when it is first asked for.
+the names in `__all__` are imported on first use.
 
 - `pretrain`: a whole run in one call; `embed`: features by its encoder.
 - `IncrementalDetection`, `array_detector`: detection for a Keras model of your own.
@@ -55,7 +55,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = getattr(importlib.import_module(f"ifnd_tf.{_HOMES[name]}"), name)
-    globals()[name] = found  # also where the module has the function's name
+    globals()[name] = found
     return found
 
 

@@ -102,7 +102,7 @@ def embed(
     if not before:
         raise UserError(f"workdir: expected the directory of a run. Received: {workdir!r}.")
     changed = {"workdir": workdir, "mode": "embed", "embed_dataset": dataset, "embed_format": "npz"}
-    run = _started(Config().override({**kept(before), **changed}), strategy, verbose)
+    run = _completed(Config().override({**kept(before), **changed}), strategy, verbose)
     with np.load(run.directory.file("embeddings", "embeddings.npz")) as table:
         return dict(table)
 
@@ -124,10 +124,10 @@ def _run(
     config = dataclasses.replace(
         config, dataset=dataset, workdir=workdir, mode=",".join(mode), **settings
     )
-    return _started(config, strategy, verbose)
+    return _completed(config, strategy, verbose)
 
 
-def _started(config: Config, strategy: tf.distribute.Strategy | None, verbose: bool) -> Run:
+def _completed(config: Config, strategy: tf.distribute.Strategy | None, verbose: bool) -> Run:
     """A run whose stages are done."""
     # Determinism is the caller's choice: it holds for the whole process.
     strategy = strategy or build_strategy.strategy(dataclasses.replace(config, deterministic=False))

@@ -1,6 +1,6 @@
 """The command `ifnd`, also `python main.py` and `python -m ifnd_tf`: flags -> stages.
 
-Mistakes are answered before TensorFlow is imported, in this order: flags, the data set's name and
+Mistakes are reported before TensorFlow is imported, in this order: flags, the data set's name and
 path, the run directory.
 """
 
@@ -28,7 +28,7 @@ from ifnd_tf.stages import compare_variants
 
 
 def define_flags() -> flags.FlagValues:
-    """One flag per field of `Config`, in a set of their own, as text; `Config` reads the text."""
+    """One flag per field of `Config`, in a set of their own; `Config` parses their text."""
     values = flags.FlagValues()
     for name, short_name in (("help", "h"), ("helpshort", None)):
         flags.DEFINE_boolean(name, False, "", short_name=short_name, flag_values=values)
@@ -103,7 +103,7 @@ def _with_run(given: Mapping[str, str]) -> Config:
 
 
 def _with_start(config: Config, given: Mapping[str, str]) -> Config:
-    """For embedding by the encoder of another run: that encoder's settings, unless given."""
+    """For embedding with another run's encoder: adds the settings of that encoder not given."""
     found = pretrained.encoder_flags(config.init_from)
     if found and "dataset" not in given:
         raise UserError(
@@ -114,7 +114,7 @@ def _with_start(config: Config, given: Mapping[str, str]) -> Config:
 
 
 def _apart(config: Config) -> Config:
-    """With another directory by default than other data, or the run it starts from, has."""
+    """Numbers the default directory if a run of other data, or the one of --init_from, has it."""
     path, number = config.run_path, 1
     while not (config.workdir or config.experiment):
         before = RunReader(path).flags().get("dataset", config.dataset)
@@ -216,7 +216,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _then(config: Config | None) -> str:
-    """What a command that was stopped does when it is given again."""
+    """What a stopped command does when it is given again."""
     if config is None or not {"train", "compare"} & set(config.stages):
         return "begins again"
     trained = "compare" in config.stages or "://" in config.run_path
@@ -230,7 +230,8 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def execute(config: Config) -> None:
     """Runs the stages of a configuration on the devices that it names; prints the summary."""
-    # Hides even C++'s errors, such as an operation unknown to oneDNN: what ends a run is raised.
+    # Hides C++'s log, errors included (such as an operation unknown to oneDNN): an error that ends
+    # a run is raised in Python.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     starting = Progress(enabled=sys.stdout.isatty()).phase("starting TensorFlow")
     with starting, quiet_start(), no_collections():

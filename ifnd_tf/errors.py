@@ -23,8 +23,8 @@ class NonFinite(UserError):
 class Stopped(BaseException):
     """A signal ended the run; the same command continues from its last checkpoint.
 
-    No `Exception`, as KeyboardInterrupt is none: TensorFlow, while it traces a function, and
-    callers who expect any error of a library, would make another error of it.
+    A `BaseException`, as KeyboardInterrupt is: TensorFlow's tracing, and callers that catch every
+    `Exception` of a library, would turn it into another error.
 
     Args:
         number: of the signal.
@@ -48,9 +48,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def did_you_mean_path(path: str) -> str:
-    """The question for a path on disk, with its first part that does not exist corrected.
+    """The question "Did you mean X?" for a path on disk: its first missing part corrected.
 
-    For a relative path without a near one: the folder in which it was looked for.
+    If no name is near: for a relative path the folder in which it was looked for, else nothing.
     """
     if "://" in path:
         return ""

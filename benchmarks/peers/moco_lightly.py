@@ -81,7 +81,7 @@ def build(
         data: class folders, or a folder, of images.
         encoder: its name, see `_encoder`.
         precision: float32 or bfloat16.
-        batch, queue: images a step, and kept keys.
+        batch, queue: images of a step, and keys in the queue.
         threads: of PyTorch, and processes of the input.
         size: side of the views.
         blur: probability of blur.

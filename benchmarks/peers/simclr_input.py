@@ -62,7 +62,7 @@ def build(folder: str, simclr: str, size: int, strength: float, blur: bool, batc
 
 
 def seconds(batches: int) -> float:
-    """Of so many batches of a fresh pass, after its first."""
+    """Seconds of so many batches of a fresh pass, after its first."""
     iterator = iter(_state["dataset"])
     next(iterator)
     begin = time.perf_counter()

@@ -46,7 +46,7 @@ def build(folder: str, size: int, blur: bool, batch: int) -> None:
 
 
 def seconds(batches: int) -> float:
-    """Of so many batches of two views an image."""
+    """Seconds of so many batches of two views an image."""
     paths, transform, batch = _state["paths"], _state["transform"], _state["batch"]
     begin = time.perf_counter()
     for number in range(batches):

@@ -127,7 +127,7 @@ def free_flags() -> frozenset[str]:
 
 
 def kept(flags: Mapping[str, typing.Any]) -> dict[str, typing.Any]:
-    """Those of some flags that a later command on the run directory takes over."""
+    """The flags, among these, that a later command on the run directory takes over."""
     names = {field.name for field in dataclasses.fields(Config) if not field.metadata["once"]}
     return {name: value for name, value in flags.items() if name in names}
 

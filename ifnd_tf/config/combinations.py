@@ -50,7 +50,7 @@ def _check_stages(config: Any) -> None:
 
 
 def _check_others(config: Any) -> None:
-    """Raises `UserError` where a SavedModel or a file of embeddings is of no use."""
+    """Raises `UserError` for stages that do not use the SavedModel or the file of embeddings."""
     for flag in ("saved_model", "embeddings"):
         stages = _OTHER_ENCODERS[flag]
         if getattr(config, flag) and set(config.stages) - {"check", "report", *stages}:

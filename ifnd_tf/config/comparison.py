@@ -12,15 +12,15 @@ class Comparison:
     variants: str = changeable(
         "none,ifnd,oracle,random",
         "What to compare, a comma list whose first entry is the baseline. An entry is a detector, "
-        "or NAME:FLAG=VALUE;FLAG=VALUE, as in cold:temperature=0.1;detector=none. A comma inside a "
-        "value belongs to it unless an entry follows. FLAG=VALUE|VALUE gives alternatives for "
+        "or NAME:FLAG=VALUE;FLAG=VALUE, as in cold:temperature=0.1;detector=none. A comma is "
+        "part of a value unless an entry follows it. FLAG=VALUE|VALUE gives alternatives for "
         "--tuning_trials; without trials the first counts. NAME:flagfile=FILE takes the flags of a "
-        "file. Given again, the flag adds entries, so a flagfile with one a line is a table; an "
-        "empty --variants= drops those before it.",
+        "file. Given several times, the flag adds entries, so a flagfile can list one a line; an "
+        "empty --variants= drops the entries before it.",
         repeats=True,
     )
     only_variants: str = changeable(
-        "", "Names of --variants to run, a comma list, such as a few of a table. Empty: all."
+        "", "Names of --variants to run, a comma list, to run a few of many. Empty: all."
     )
     seeds: int = changeable(
         3,
@@ -40,7 +40,7 @@ class Comparison:
         1,
         "Runs side by side, each in a process of its own, with results equal to those of one after "
         "the other. Each needs its memory, and a core to be of use. 0: a job for each core, if "
-        "there are 2 GiB of memory for each. With several devices or workers runs follow each "
-        "other, since each run uses all.",
+        "there are 2 GiB of memory for each. With several devices or workers, one run "
+        "follows the other, since each uses all.",
         low=0,
     )

@@ -84,7 +84,7 @@ class Data:
     scan_images: bool = setting(
         True,
         "Decode every image once before training, so that unreadable ones are skipped from the "
-        "start; workers share the work. Off, for large data: they are skipped when met.",
+        "start; workers share the work. Off, for large data: they are skipped while training.",
     )
     max_corrupt_share: float = share(
         0.01, "Largest share of unreadable images; above it the run stops."

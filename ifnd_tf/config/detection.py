@@ -91,9 +91,9 @@ class Detection:
     )
     keys_momentum: float = setting(
         0.8,
-        "Momentum of the keys' average, one key an epoch; 0: the last key alone. A longer average "
-        "is over more views, but of older encoders: on CIFAR-10 0.8 detects pairs better than the "
-        "pass from epoch 10 on, and worse at epoch 5, where 0.5 is better.",
+        "Momentum of the keys' average, one key an epoch; 0: the last key alone. A greater one "
+        "averages more views, but of older encoders: on CIFAR-10, 0.8 detects pairs better than "
+        "--detect_with=encoder from epoch 10 on, and worse at epoch 5, where 0.5 is better.",
         low=0,
         high=0.999999,
     )

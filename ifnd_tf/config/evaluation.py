@@ -21,13 +21,13 @@ class Evaluation:
     protocols: str = changeable(
         "knn,linear,few_labels,clustering",
         f"Evaluations on the evaluation split, a comma list of {', '.join(PROTOCOLS)}. On "
-        "--label_shares few_labels is a linear probe, and finetune trains the whole encoder, "
+        "each of --label_shares, few_labels trains a linear probe, and finetune the whole encoder, "
         "which takes minutes.",
     )
     label_shares: str = changeable(
         "1%,10%",
         "Shares of the training labels for few_labels and finetune, a comma list; equally many "
-        "labels of every class. SimCLR: 1% and 10%. 1shot, 5shot: so many labels of every class.",
+        "labels of every class. SimCLR: 1% and 10%. 1shot, 5shot: 1 or 5 labels of every class.",
     )
     label_subsets: int = changeable(
         3, "Random subsets of each share, to average few_labels and finetune over.", low=1
@@ -52,10 +52,10 @@ class Evaluation:
         5, "Epochs between kNN evaluations while training; 0: never.", low=0
     )
     online_knn_examples: int = changeable(
-        10000, "Training examples of these kNN evaluations, which bound their cost.", low=1
+        10000, "Training examples of the kNN evaluations while training; fewer cost less.", low=1
     )
     knn_neighbors: int = changeable(
-        20, "Neighbours of weighted kNN, fewer than a class has. Wu et al. 2018: 200.", low=1
+        20, "Neighbours of weighted kNN, fewer than a class has images. Wu et al. 2018: 200.", low=1
     )
     knn_temperature: float = changeable(
         0.1, "Temperature of weighted kNN's votes. MoCo's CIFAR demo: 0.1.", above=0

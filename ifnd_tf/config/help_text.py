@@ -21,7 +21,7 @@ Pretrains an image encoder without labels; detected false negatives are masked.
   ifnd --mode=embed --workdir=runs/photos     # a stage of a run that exists
 """
 
-# What word processors and web pages make of two hyphens.
+# Dashes that word processors and web pages put in place of two hyphens.
 _DASHES = ("\u2012", "\u2013", "\u2014", "\u2015", "\u2212")
 
 # The flags of a first run; `short` must fit a terminal of 24 lines.
@@ -42,7 +42,7 @@ COMMON = {
 }
 
 
-# The flags that each stage has for itself, for --help=STAGE.
+# The flags of each stage, for --help=STAGE.
 STAGE_FLAGS = {
     "check": ("mode", "workdir"),
     "watch": ("mode", "workdir"),

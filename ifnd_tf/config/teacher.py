@@ -17,9 +17,9 @@ class Teacher:
     )
     teacher_weight: float = share(
         0.5,
-        "Part w of the target that the teacher sets: 1 - w of --treatment's own target, and w of "
-        "the teacher's softmax over the candidates. An image without a row gives its part to the "
-        "key. 0.5 is the target of SCE, and 1 with --treatment=decoupled that of ReSSL, with the "
+        "Weight w of the teacher: the target is 1 - w times --treatment's own target, plus w times "
+        "the teacher's softmax over the candidates. For an image without a row, w goes to the key. "
+        "0.5 is the target of SCE, and 1 with --treatment=decoupled that of ReSSL, with the "
         "teacher's similarities.",
     )
     teacher_weight_schedule: str = setting(
@@ -30,8 +30,8 @@ class Teacher:
     teacher_temperature: float = setting(
         0.04,
         "Temperature T_m of the teacher's softmax over cosines. ReSSL: 0.04, SCE: 0.07. With "
-        "EfficientNet-Lite0's rows of 3,000 CIFAR-10 images 0.57 of that softmax is on images of "
-        "the anchor's class at 0.04, and 0.42 at 0.07.",
+        "EfficientNet-Lite0's embeddings of 3,000 CIFAR-10 images, images of the anchor's class "
+        "get 0.57 of that softmax at 0.04, and 0.42 at 0.07.",
         above=0,
     )
     teacher_note: str = changeable(

@@ -1,8 +1,8 @@
 """`--treatment`: the names and declarations of its rules.
 
-A wrong flag is answered before TensorFlow is imported, and a new rule needs no file but its own. So
-the declarations are read from the source. A registry would be filled by importing the rules, which
-import TensorFlow, or would hold the declarations in a second file.
+The declarations are read from the rules' source, so that a wrong flag is reported before TensorFlow
+is imported, and a new rule needs no file but its own. A registry would be filled by importing the
+rules, which import TensorFlow, or would hold the declarations in a second file.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""Which examples an element of the training batches holds, and the draws they get."""
+"""The examples of each element of the training batches, and the random draws for their views."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ Example = dict[str, tf.Tensor]
 
 
 class BatchPlan(NamedTuple):
-    """The contents of each element of a worker, by its number, counted from the run's start.
+    """The contents of a worker's elements; these are numbered from the run's start.
 
     Attributes:
         seed: fixes order and views.
@@ -64,7 +64,7 @@ class BatchPlan(NamedTuple):
 
     def indexed(self, readable: np.ndarray, elements: tf.data.Dataset) -> tf.data.Dataset:
         """Batches `{"index", "geometric", "draws"}` of elements, int64 [] each."""
-        among = host_constant(readable)  # a number in the graph would be copied with it
+        among = host_constant(readable)  # as a NumPy array it would be copied with the graph
 
         def identify(element: tf.Tensor) -> Example:
             return self.with_draws(element, {"index": self.indices(element, among)})

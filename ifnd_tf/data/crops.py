@@ -4,8 +4,8 @@ Randomness comes in as uniform numbers in `[0, 1)`, so that a view is a function
 index) alone (`ifnd_tf.distribute.stateless_random`). Everything runs in graph operations.
 
 Resizing is bilinear with half-pixel centres. Plain views are antialiased (a triangle filter as
-wide as the reduction, as in Pillow and torchvision), random ones where they reduce by more than
-2: up to there every pixel counts anyway, and it takes a third of the time.
+wide as the reduction, as in Pillow and torchvision), random views only if they reduce by more than
+2: up to 2, every pixel counts without the filter, in a third of the time.
 """
 
 import math
@@ -134,9 +134,9 @@ def cut_views(images: tf.Tensor, boxes: tf.Tensor, mirrored: tf.Tensor, size: in
     """`cut_view` for V boxes of every image of a batch at once; enlarges only.
 
     Interpolation is linear in the pixels along each axis, so a view is R X C with the image X
-    and two matrices of two weights a row. That is faster than TensorFlow's crop_and_resize, and
-    XLA, which has no kernel for that one, makes the same pixels. At the rim of a box it mixes in
-    half a pixel of what lies outside, where `cut_view` repeats the last one.
+    and two matrices of two weights a row. The products are faster than TensorFlow's
+    crop_and_resize, for which XLA has no kernel, and give the same pixels under XLA. The rim of a
+    view mixes in half a pixel from outside its box, where `cut_view` repeats the box's last pixel.
 
     Args:
         images: uint8 `[n, H, W, 3]` with static H, W <= S, so that no box is reduced.
@@ -182,7 +182,8 @@ def two_views(
 ) -> tf.Tensor:
     """Two random crops of one image.
 
-    Of an upright JPEG in full only the rectangle around both crops is decoded, to the same pixels.
+    Of an upright JPEG that is decoded at full size, only the rectangle around both crops is
+    decoded; its pixels are those of the whole image.
 
     Args:
         content: string scalar (encoded) or uint8 `[H, W, 3]`.
@@ -221,7 +222,8 @@ def _resize(image: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def _resize_plainly(image: tf.Tensor, size: int) -> tf.Tensor:
-    # A clip is a tenth of the time. A processor's weights sum to 1 too nearly to need one here.
+    # No clip as in `_to_bytes`: it would take a tenth of the time, and on a CPU the weights sum to
+    # 1 closely enough.
     resized = tf.cast(tf.image.resize(image, [size, size]) + 0.499, tf.uint8)
     return tf.ensure_shape(resized, [size, size, 3])
 

@@ -11,7 +11,7 @@ from ifnd_tf.data.source import Source
 def cut_one(
     source: Source, augmentation: Augmentation, size: int, example: Example, real: tf.Tensor
 ) -> Example:
-    """The two crops of an example; blank ones of what is not `real`."""
+    """The two crops of an example; blank if `real` is false."""
 
     def views(content: tf.Tensor) -> tf.Tensor:
         return crops.two_views(content, example["geometric"], augmentation, size, source.decoding)

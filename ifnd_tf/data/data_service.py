@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from ifnd_tf.data.service_reader import Batch, DataService, ServiceReader
 
-# Batches that a worker of the service makes at a time: the next one fills the pause of the last.
+# Batches that a worker of the service makes at a time: each fills the pauses of the other.
 _MADE_AT_A_TIME = 2
 
 
@@ -27,11 +27,11 @@ def made_elsewhere(
 
     Args:
         service: where.
-        remote: the element of a number, as a data set of one, by operations without Python; a
-            -1 in its "index" says that it could not be made.
-        own: the elements from a number on, made on this machine.
-        first: number of the first.
-        most_early: batches that may wait for an earlier one before that one is made here.
+        remote: number -> a data set of that element alone, of operations without Python; -1 in
+            its "index" marks an image that could not be read.
+        own: number -> the elements from that one on, made on this machine.
+        first: number of the first element.
+        most_early: elements that may wait for a missing earlier one before it is made here.
 
     Raises:
         UserError: if the service does not answer in time.
@@ -66,7 +66,8 @@ def _served(
             num_parallel_calls=_MADE_AT_A_TIME,
             deterministic=False,
         )
-        # Each worker asks the dispatcher for its next number. Pixels hardly shrink by snappy.
+        # DYNAMIC: each worker asks the dispatcher for its next number. No compression: snappy
+        # hardly shrinks pixels.
         return made.apply(
             tf.data.experimental.service.distribute(
                 tf.data.experimental.service.ShardingPolicy.DYNAMIC,

@@ -1,4 +1,4 @@
-"""The spelling of a data set's name, checked without TensorFlow: mistakes are answered at once."""
+"""The spelling of a data set's name, checked without TensorFlow: mistakes are reported at once."""
 
 import glob
 import os
@@ -13,7 +13,7 @@ _OF_WEB = " Nothing is downloaded here: download and unpack it, and name its fol
 _PREFIXES = ("folder", "list", "tfds", "parquet")
 KINDS = "digits, folder:PATH, list:FILE, tfds:NAME[/CONFIG] or parquet:GLOB"
 
-# Names that people expect of a catalogue, of tfds.
+# Data sets of tfds that people name without "tfds:".
 _CATALOGUE = (
     "caltech101", "cifar10", "cifar100", "cars196", "dtd", "emnist", "eurosat", "fashion_mnist",
     "food101", "imagenet2012", "imagenette", "imagewoof", "kmnist", "mnist", "omniglot",
@@ -72,15 +72,16 @@ def check_name(flag: str, dataset: str, data_dir: str = "") -> None:
             f"--{flag}: expected a pattern of Parquet files. Received: {rest!r}, a folder with "
             f"{len(files)}. Did you mean --{flag}='parquet:{rest.rstrip('/')}/{inside}*.parquet'?"
         )
-    if kind == "parquet" and not glob.glob(path, recursive=True):
-        raise UserError(
-            f"--{flag}: expected Parquet files. Received: {rest!r}, which matches none; quote the "
-            f"pattern, as in --{flag}='parquet:data/*.parquet'.{did_you_mean_path(path)}"
-        )
     if kind == "parquet":
+        files = sorted(glob.glob(path, recursive=True))
+        if not files:
+            raise UserError(
+                f"--{flag}: expected Parquet files. Received: {rest!r}, which matches none; quote "
+                f"the pattern, as in --{flag}='parquet:data/*.parquet'.{did_you_mean_path(path)}"
+            )
         from ifnd_tf.data import parquet_columns  # pyarrow is slow to import
 
-        parquet_columns.check(f"--{flag}={dataset}", sorted(glob.glob(path, recursive=True)))
+        parquet_columns.check(f"--{flag}={dataset}", files)
     if kind in ("folder", "list") and path.startswith(_WEB):
         raise UserError(f"--{flag}: expected a path. Received: {rest!r}.{_OF_WEB}")
     if kind not in ("folder", "list") or _remote(path):
@@ -111,7 +112,7 @@ def _of_missing(flag: str, kind: str, path: str) -> str:
     while kind == "folder" and set("*?") & set(folder):
         folder = os.path.dirname(folder) or "."
     if folder != path and os.path.isdir(folder):
-        return f"{meant}{folder}? It takes no pattern."
+        return f"{meant}{folder}? {kind}: takes no pattern."
     return did_you_mean_path(path).replace(" Did you mean ", meant)
 
 

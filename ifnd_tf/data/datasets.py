@@ -22,7 +22,7 @@ from ifnd_tf.run.words import counted
 # Share of labelled images held out where there is no evaluation split.
 _HELD_OUT = 0.2
 
-# Of the generator that chooses held-out examples and subsets: the same ones in every run.
+# Seeds the generator that chooses held-out examples and subsets: the same ones in every run.
 _FIXED_SEED = [0, 0x5EED]
 
 
@@ -66,7 +66,7 @@ def open_splits(
         subset_classes, subset_images: see `subset`.
         decoding: how encoded images become pixels.
         workdir: for folder, the run's own folder, whose pictures are no data.
-        progress: for folder, called with the number of images found now and then, and 0.
+        progress: for folder, called now and then with the number of images found, and 0.
 
     Returns:
         The splits; `evaluation` is None if nothing is held out.

@@ -1,7 +1,7 @@
 """Encoded images to pixels, with one meaning in training, evaluation, embedding and export.
 
 TensorFlow's operations read JPEG, PNG and plain BMP, GIF and WebP. Everything else goes through
-Pillow and its plug-ins, or is refused by name in an exported model, which has no Python.
+Pillow and its plug-ins; an exported model, which has no Python, refuses it with an error.
 """
 
 import functools
@@ -106,7 +106,7 @@ def as_pixels(image: tf.Tensor, decoding: Decoding = DECODING, view_size: int = 
 
 
 def refuse_bombs(contents: tf.Tensor, declared: tf.Tensor, decoding: Decoding) -> tf.Tensor:
-    """The same bytes, unless they declare a decompression bomb: int64 [], pixels."""
+    """The same bytes; fails when run if `declared` (int64 [], pixels) is above `max_pixels`."""
     most = decoding.max_pixels
     fits = tf.debugging.Assert(
         declared <= most, [f"more than {most / 1e6:g} megapixels (--max_megapixels)"]
@@ -192,7 +192,7 @@ def _composite(pixels: tf.Tensor, decoding: Decoding) -> tf.Tensor:
 
 
 def _mixed(pixels: Any, decoding: Decoding) -> Any:
-    """Of integers wider than a byte, of TensorFlow or NumPy."""
+    """`_composite` in integers wider than a byte, of TensorFlow or NumPy."""
     colour, alpha = pixels[..., :3], pixels[..., 3:]
     return (colour * alpha + decoding.background * (255 - alpha) + 127) // 255
 

@@ -70,7 +70,7 @@ def _npz(file: IO[bytes]) -> dict[str, np.ndarray]:
 
 
 def _unpickled(otherwise: str, load: Callable, *args) -> Any:
-    """What NumPy loads, which never unpickles, with other words for what would be unpickled."""
+    """Calls a loader of NumPy, which never unpickles; `otherwise` is the error of pickled data."""
     try:
         return load(*args)
     except ValueError as error:
@@ -117,7 +117,7 @@ def open_file(path: str) -> IO[bytes]:
 
 
 def wrong(flag: str, path: str, received: object) -> UserError:
-    """The error of a file with other columns."""
+    """The error for a file that does not hold the expected columns."""
     return UserError(
         f"--{flag}={path}: expected {_FORM}, in the format that the suffix says. Received: "
         f"{received}; write the file again."

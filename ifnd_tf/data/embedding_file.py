@@ -24,7 +24,7 @@ SUFFIXES = (".npz", ".parquet")
 WORDS = {"detect_with": ("encoder", "keys"), "teacher": ("",), "embeddings": ("",)}
 # Flags that also name a SavedModel.
 MODELS = ("detect_with", "teacher")
-# In place of a row's example.
+# In place of an example's index: the row fits none, or several.
 _NONE, _SEVERAL = -1, -2
 Sizes = Callable[[], np.ndarray]
 
@@ -34,7 +34,7 @@ class Rows(NamedTuple):
 
     Attributes:
         points: float32 [N, D], see `centred`; zeros where there is none.
-        identity: of their origin: what a run that goes on must find again.
+        identity: hash of their origin, which a resumed run must find unchanged.
         notes: on rows that are missing, doubled, extra or unusable.
     """
 
@@ -81,7 +81,7 @@ def is_file(text: str) -> bool:
 
 
 def identity(path: str) -> str:
-    """A hash of a file; of a SavedModel's graph and of its variables' checksums."""
+    """A hash of a file of embeddings, or of a SavedModel's graph and its variables' checksums."""
     path = os.path.expanduser(path)
     files = [path]
     if not is_file(path):
@@ -112,9 +112,9 @@ def read(
         path: the file, on disk or gs://.
         names: of the N examples, their paths or ids.
         readable: int [m], the examples that should have a row.
-        others: names of examples that may have a row, which is not used.
-        sizes: makes int64 [N], bytes of the examples' files, -1 where that is not known, if rows
-            have a "size"; a row with another one is of another file of that name.
+        others: names of further examples that may have rows; these are not used.
+        sizes: called if rows have a "size": int64 [N], bytes of the examples' files, -1 where that
+            is not known; a row of another size belongs to another file of the same name.
 
     Raises:
         UserError: if the file is not what its suffix says, lacks a column, holds rows of several
@@ -162,7 +162,7 @@ def read(
 def _check_placed(
     given: str, place: np.ndarray, shown: Sequence[str], names: Sequence[str]
 ) -> None:
-    """Raises `UserError` if a row is of several examples, or none is of any."""
+    """Raises `UserError` if a row fits several examples, or no row fits any."""
     if len(several := np.flatnonzero(place == _SEVERAL)):
         raise UserError(
             f"{given}: expected paths that tell the images apart. Received: "
@@ -178,7 +178,7 @@ def _check_placed(
 
 
 def _of_other_files(place: np.ndarray, stored: np.ndarray, sizes: Sizes | None) -> np.ndarray:
-    """bool [n]: rows whose file has another size than that of their example; see `read`."""
+    """bool [n]: rows whose "size" differs from that of their example's file; see `read`."""
     if sizes is None or not np.any(stored >= 0):
         return np.zeros(len(place), bool)
     expected = sizes()[np.maximum(place, 0)]
@@ -186,7 +186,7 @@ def _of_other_files(place: np.ndarray, stored: np.ndarray, sizes: Sizes | None) 
 
 
 def _small(rows: np.ndarray) -> np.ndarray:
-    """Rows as float32, those too large for its squares divided: their direction alone counts."""
+    """Rows as float32; those whose squares overflow are scaled down: only the direction counts."""
     with np.errstate(over="ignore", invalid="ignore"):
         found = rows.astype(np.float32)
         large = ~np.isfinite(np.linalg.norm(found, axis=1))
@@ -195,7 +195,7 @@ def _small(rows: np.ndarray) -> np.ndarray:
 
 
 def _notes(start: str, kinds: Iterable[tuple[str, str, str, Any, np.ndarray]]) -> Iterator[Note]:
-    """A note of each (kind, noun, words, names, places in them) that has places."""
+    """A note for each (kind, noun, words, names, places among the names) that has places."""
     for kind, noun, words, among, places in kinds:
         if len(places):
             some = named(among[int(i)] for i in places)
@@ -203,16 +203,16 @@ def _notes(start: str, kinds: Iterable[tuple[str, str, str, Any, np.ndarray]]) -
 
 
 def centred(points: np.ndarray) -> np.ndarray:
-    """Brings rows to unit length, takes their mean away, and to unit length again; in place.
+    """Scales rows to unit length, subtracts their mean and scales them again, in place.
 
-    What all images share tells none apart: of EfficientNet-Lite0's rows of 3,000 CIFAR-10 images
-    the 20 nearest neighbours are of one class in 0.551, and in 0.533 as they are.
+    The part that all images share tells none apart: among EfficientNet-Lite0's embeddings of 3,000
+    CIFAR-10 images, 0.551 of the 20 nearest neighbours have the image's class, 0.533 uncentred.
 
     Args:
-        points: float32 [N, D]; rows that are not finite or of zeros become zeros.
+        points: float32 [N, D]; rows that are zero or not finite become zeros.
 
     Returns:
-        bool [N]: the others.
+        bool [N]: the rows that are not zeros.
     """
     usable = np.ones(len(points), bool)
     for middle in (False, True):
@@ -233,7 +233,7 @@ def _by_index(keys: np.ndarray, count: int) -> np.ndarray:
 
 
 def _by_path(keys: Sequence[str], names: Sequence[str]) -> np.ndarray:
-    """int [n]: the example whose path ends in each row's, or _NONE or _SEVERAL."""
+    """int [n]: the example whose path ends in each row's path, or _NONE or _SEVERAL."""
     if not any("\\" in name for name in names):
         keys = [key.replace("\\", "/") for key in keys]
     wanted = [posixpath.normpath(key) for key in keys]

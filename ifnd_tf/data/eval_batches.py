@@ -107,7 +107,7 @@ def ordered_batches(
 
 
 def _from_memory(source: Source, mine: np.ndarray, size: int, ahead: int) -> tf.data.Dataset:
-    """Batches of rows of the images in memory, so many at a time."""
+    """Batches of the images in memory at the indices `mine`, `ahead` of them made at a time."""
     labels, pixels = source.labels, source.pixels
 
     def view(index: tf.Tensor) -> Example:
@@ -152,8 +152,8 @@ def _by_index(source: Source, indices: np.ndarray, size: int) -> tf.data.Dataset
 def _batched(
     source: Source, singles: tf.data.Dataset, elements: int, size: int, batch_size: int
 ) -> tf.data.Dataset:
-    """Exactly so many batches of examples, however many turn out to be unreadable."""
-    singles = singles.ignore_errors()  # also of what could be read when it was scanned
+    """Exactly `elements` batches, with padding for examples that turn out to be unreadable."""
+    singles = singles.ignore_errors()  # an image may have become unreadable since the scan
     blank = {
         "index": tf.constant(-1),
         "images": tf.zeros([size, size, 3], tf.uint8),

@@ -1,4 +1,4 @@
-"""A first look at a folder or list of images, without TensorFlow: mistakes are answered at once."""
+"""A first look at a folder or list of images, without TensorFlow: mistakes are reported at once."""
 
 import codecs
 import collections
@@ -17,9 +17,9 @@ from ifnd_tf.data.image_formats import (
 )
 from ifnd_tf.errors import UserError
 
-# Files after which a walk is left to the run, which counts on the terminal.
+# Files after which this walk gives up: the run's own walk shows its count on the terminal.
 _ENOUGH = 10_000
-# Of a list that is looked at before it is read, and its images that are looked for.
+# Bytes of a list that are checked before the run, and how many of its images are looked for.
 _LOOK_BYTES = 1 << 16
 _LOOKED_FOR = 20
 
@@ -105,7 +105,7 @@ def require_found(
 
 
 def _separator(root: str, first: str, is_file: Callable[[str], bool]) -> str:
-    """The advice for an image of a list that is none because of the list's form; or ""."""
+    """The advice if the first image is missing because of the list's format; else ""."""
     if first[0] in "\"'":
         return " Write paths and labels without quotes, with a tab between them."
     for mark, word in ((",", "comma"), (";", "semicolon")):

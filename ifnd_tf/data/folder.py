@@ -37,13 +37,13 @@ class _Part:
 
     @property
     def paths(self) -> Iterator[str]:
-        """Paths below the folder, made anew: a million of them take memory."""
+        """Paths below the folder, generated at each call: a list of a million takes memory."""
         start = len(self.prefix)
         return (path[start:] for path in self.among if path.startswith(self.prefix))
 
     @functools.cached_property
     def count(self) -> int:
-        """How many they are."""
+        """Number of images."""
         return sum(1 for _ in self.paths)
 
     @property
@@ -144,7 +144,7 @@ def _choose_splits(
     train = part(train_folder)
     found = [find(name) for name in ([eval_split] if eval_split else EVAL_SPLITS) if train_folder]
     evaluations = [part(folder) for folder in found if folder not in ("", train_folder)]
-    # Of several the first that can be evaluated on.
+    # Of several, the first that has classes of the training split.
     evaluations.sort(key=lambda each: not each.classes & train.classes)
     if eval_split and not evaluations:
         raise UserError(
@@ -155,7 +155,7 @@ def _choose_splits(
 
 
 def _not_evaluated(train: _Part, evaluation: _Part, eval_split: str) -> Note:
-    """On images that lack the classes of the training images; an error if they were asked for."""
+    """The note on an evaluation split without the training classes; an error if it was given."""
     if eval_split:
         raise UserError(
             f"--eval_split: expected class folders, as {train.title} has. Received: "

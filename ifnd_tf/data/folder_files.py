@@ -25,16 +25,16 @@ from ifnd_tf.errors import UserError, did_you_mean_path
 from ifnd_tf.run.progress import Count, uncounted
 from ifnd_tf.run.words import counted
 
-# Of programs, of which a folder of photos holds few.
+# Extensions of programs, of which a folder of photos holds few.
 _CODE = {
     ".py", ".ipynb", ".js", ".ts", ".c", ".cc", ".cpp", ".h", ".java", ".go", ".rs", ".rb", ".sh",
 }  # fmt: skip
 _CODE_SHARE = 0.1
-# Of files that are not read, those that are named.
+# Most extensions to name of files that are not read.
 _KINDS = 8
 # Images between two calls of `progress`.
 _BETWEEN_COUNTS = 1000
-# Of a folder that holds a run of ours, whose pictures are no data.
+# A folder with this file is a run directory, whose pictures are no data.
 _RUN_FILE = "config.flags"
 
 
@@ -69,7 +69,7 @@ def find_files(
         name: how the user named the data set.
         root: the folder.
         workdir: the run's own folder, which is no data, as any other run directory.
-        progress: called with the number of images found now and then, and 0.
+        progress: called now and then with the number of images found, and 0.
 
     Raises:
         UserError: if the folder is missing, cannot be read or holds no image.
@@ -174,7 +174,7 @@ class _Walk:
             return list(entries)
 
     def _is_image(self, path: str) -> bool:
-        """By the extension where it is known, else by the first bytes."""
+        """Decides by the extension where it is known, else by the first bytes."""
         extension = os.path.splitext(path)[1].lower()
         if extension in readable_extensions():
             return True
@@ -205,11 +205,11 @@ class _Walk:
             yield Note(
                 "other_files", count, f"{counted(count, 'file')} not read: {self.others_text()}"
             )
-        no_file = "name of neither a file nor a folder that can be read"
         for kind, one, several, names in (
             ("unreadable_folders", "folder without permission to read",
              "folders without permission to read", list(self.unreadable)),
-            ("not_regular", no_file, no_file.replace("name", "names", 1), self._irregular),
+            ("not_regular", "entry that is no readable file or folder",
+             "entries that are no readable files or folders", self._irregular),
             ("run_directories", "run directory left out", "run directories left out", self._runs),
         ):  # fmt: skip
             if names:
@@ -225,7 +225,7 @@ class _RemoteEntry(NamedTuple):
     st_size: int = -1
 
     def is_dir(self) -> bool:
-        # Asking costs a request a name, so an extension is believed.
+        # Asking would cost a request for each name, so an image's extension is trusted.
         path = os.path.join(self.folder, self.name)
         return not path.lower().endswith(readable_extensions()) and tf.io.gfile.isdir(path)
 

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-# Of the addresses of TensorFlow's own tensors, in bytes; it copies others.
+# Alignment in bytes of TensorFlow's own tensors; it copies arrays that are aligned less.
 _ALIGNMENT = 64
 
 
 def host_constant(values: np.ndarray) -> tf.Tensor:
-    """A tensor in the host's memory, to be made on first use: strategies must precede tensors."""
+    """A tensor in the host's memory. Call it on first use: tensors must not precede strategies."""
     # init_scope: first use may be inside a tf.data function, whose tensors die with it.
     with tf.init_scope(), tf.device("CPU:0"):
         return tf.constant(values)
@@ -35,7 +35,7 @@ def shared(values: np.ndarray) -> tf.Tensor:
 def unrewritten(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """The same data set, without tf.data's rewriting of its graph.
 
-    For that each iterator copies all tensors that its functions hold. It gains no time here.
+    To rewrite, each iterator copies all tensors that its functions capture; it saves no time here.
     """
     options = tf.data.Options()
     options.experimental_optimization.apply_default_optimizations = False

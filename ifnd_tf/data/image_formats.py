@@ -38,12 +38,12 @@ _SIGNATURES = {
 }
 # Archives, whose images are not read.
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar", ".xz", ".bz2", ".zst")
-# Of a camera's raw data. Most begin as TIFF does, and Pillow reads a small preview in them.
+# Extensions of cameras' raw files. Most begin as TIFF does; Pillow reads only a small preview.
 RAW = {
     ".3fr", ".arw", ".cr2", ".cr3", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".nef",
     ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".sr2", ".srf", ".srw", ".x3f",
 }  # fmt: skip
-# Of files beside images, of which there may be many: not worth a look.
+# Extensions of other files beside images, often many: their first bytes are not read.
 NO_IMAGES = {
     *RAW,
     ".txt", ".json", ".xml", ".csv", ".tsv", ".md", ".py", ".npy", ".npz", ".html", ".yaml", ".yml",
@@ -51,7 +51,7 @@ NO_IMAGES = {
 }  # fmt: skip
 # Beginnings of the names of files and folders that no person made.
 HIDDEN = (".", "__MACOSX")
-# What Pillow needs besides itself.
+# Format -> the module that Pillow needs for it, and the package to install.
 _PLUGINS = {"HEIC": ("pillow_heif", "pillow-heif")}
 
 

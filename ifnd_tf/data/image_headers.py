@@ -12,9 +12,9 @@ _METADATA_BYTES = 1 << 15
 
 
 class _Field(NamedTuple):
-    """A number in a header: `bits` of some bytes above the lowest `shift`, increased by `plus`.
+    """A number in a header: `bits` bits of some bytes, above the lowest `shift`; `plus` is added.
 
-    A signed number has four bytes and counts by its size.
+    A signed number has four bytes; its absolute value is meant.
     """
 
     places: range  # of the bytes, the least significant first

@@ -12,7 +12,7 @@ from ifnd_tf.errors import UserError
 class LazyLabels(Source):
     """Examples whose labels are -1 until they have been read once, in a pass over the images.
 
-    On several workers each knows those of the examples that it reads.
+    With several workers, each knows the labels of the examples that it reads.
 
     Args:
         name: how the user named it.
@@ -65,7 +65,7 @@ class LazyLabels(Source):
         self._read[list(indices)] = True
 
     def limit(self, indices: np.ndarray) -> None:
-        """See `Source.limit`; what is read of a subset is not known of the whole."""
+        """See `Source.limit`; labels read from a subset stay unknown to the whole."""
         super().limit(indices)
         self._read = self._read[indices]
 

@@ -9,12 +9,12 @@ import tensorflow as tf
 
 from ifnd_tf.data.host_memory import host_constant
 
-# Paths in a string. TensorFlow would write a single long one into every graph that uses it.
+# Paths per string. TensorFlow would write one long string into every graph that uses it.
 _TOGETHER = 16
 
 
 class PackedPaths:
-    """N paths, several in a string: each in its own, a million take three times the memory.
+    """N paths, several per string: with a string each, a million take three times the memory.
 
     Args:
         paths: as the operating system gives them; names need not be UTF-8.

@@ -53,10 +53,9 @@ def open_parquet(
     for path in paths:
         found = _SPLIT_NAME.search(os.path.basename(path))
         splits.setdefault(found[1] if found else "", []).append(path)
-    named = {split: splits[split] for split in splits if split in ("train", *EVAL_SPLITS)}
     if train_split in splits:
         train = splits[train_split]
-    elif train_split == "train" and not named:
+    elif train_split == "train" and not splits.keys() & {"train", *EVAL_SPLITS}:
         train, splits = paths, {"train": paths}
     else:
         raise UserError(
@@ -133,7 +132,7 @@ class ParquetSource(StreamSource):
             return f"its row group cannot be read: {cause(error)}"
 
     def read(self, path: tf.Tensor, group: tf.Tensor, rows: tf.Tensor) -> tf.data.Dataset:
-        """Image bytes and labels of a row group; of one that cannot be read, empty images."""
+        """Image bytes and labels of a row group; empty images if it cannot be read."""
         images, labels = tf.numpy_function(
             self._read_group, [path, group, rows], [tf.string, tf.int32]
         )

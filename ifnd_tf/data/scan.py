@@ -16,7 +16,7 @@ from ifnd_tf.run import machine
 from ifnd_tf.run.progress import Count, uncounted
 
 _BATCH = 256
-# Images with their pixels are larger.
+# Examples of a batch that carries their pixels.
 _KEPT_BATCH = 32
 # Images whose decoded size is measured, to know how many fit in memory.
 _MEASURED = 32
@@ -115,7 +115,7 @@ def _room_for(
         return None
     count = source.num_examples
     partly = source.random_access and workers.count == 1
-    if partly:  # the others' choice must be the same on all workers and after a restart
+    if partly:  # all or none must be decided alike on all workers and after a restart
         most_bytes = min(most_bytes, machine.free_memory() // 2)
     if most_bytes < (_WORTH_KEEPING if partly else 1.0) * count * statistics.mean(sizes):
         return None
@@ -124,7 +124,7 @@ def _room_for(
 
 
 def _first_sizes(source: Source, most: int, view_size: int = 0) -> list[int]:
-    """Bytes of the first decoded images that can be read, of the first few."""
+    """Decoded bytes of up to `most` readable images among the first."""
     first = examples(source).take(_BATCH)
     sizes = first.map(lambda each: tf.size(source.decode(each["image"], view_size)))
     return [int(size) for size in sizes.ignore_errors().take(most)]

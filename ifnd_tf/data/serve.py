@@ -3,9 +3,9 @@
     python -m ifnd_tf.data.serve dispatcher PORT
     python -m ifnd_tf.data.serve worker HOST:PORT [NAME[:PORT]]
 
-The dispatcher tells workers what to make; a worker makes it. NAME is what trainers call the
-worker's machine, by default its own name for itself; its port is free by default. They run what a
-trainer sends them, for whoever reaches their ports: for a trusted network only.
+The dispatcher tells workers what to make; a worker makes it. NAME is the worker's address for
+trainers, by default its host name; its PORT is any free one by default. Both processes run whatever
+is sent to their ports: use them in a trusted network only.
 """
 
 import os

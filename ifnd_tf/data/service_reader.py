@@ -16,7 +16,7 @@ from ifnd_tf.errors import UserError, cause
 # Between attempts to reach a service that was lost.
 _RETRY_SECONDS = 10.0
 
-# Of tracing what the service is to make, which does not count.
+# Allowed on top of the timeout, to trace what the service is to make.
 MAKING_SECONDS = 30.0
 
 Batch = dict[str, tf.Tensor]
@@ -101,14 +101,14 @@ def _close(closed: threading.Event, thread: threading.Thread) -> None:
 
 
 class ServiceReader:
-    """The batches by number, of the service if they come.
+    """The batches by number: the service's if they come in time, else made here.
 
     Args:
-        service: which.
-        served: makes its data set (number, batch) from a number on, in any order.
-        own: the batches from a number on, made on this machine.
+        service: where.
+        served: number -> the service's data set of (number, batch) from there on, in any order.
+        own: number -> the batches from there on, made on this machine.
         first: the first number that is asked for.
-        most_early: batches that may wait for an earlier one before that one is made here.
+        most_early: batches that may wait for a missing earlier one before it is made here.
 
     Raises:
         UserError: if no batch comes in time.
@@ -126,9 +126,10 @@ class ServiceReader:
         self._most_early, self._next = most_early, first
         self._early: dict[int, Batch | None] = {}
         self._made_here: tuple[int, Any] = (-1, None)
-        # Whether it has fallen silent, and its job, which goes on where it was, is far behind.
+        # Silent: no batch came in time. Behind: the job still reads on from where it fell silent,
+        # so its batches come too late.
         self._silent, self._behind, self._retry = False, False, 0.0
-        self._lacking = False
+        self._lacking = False  # whether unreadable images of the service were reported
         self._job: _Job | None = self._start(first)
 
         @tf.function(input_signature=[tf.TensorSpec([], tf.int64)])  # traced once: it takes seconds
@@ -219,7 +220,7 @@ class ServiceReader:
         return job
 
     def _reopen(self, number: int) -> bool:
-        """Whether the service could be asked again, from a number on."""
+        """Starts a new job from a number on; returns whether the service could be reached."""
         if time.monotonic() < self._retry:
             return False
         self._retry = time.monotonic() + _RETRY_SECONDS

@@ -30,7 +30,7 @@ class Sharding(NamedTuple):
 
     @classmethod
     def of(cls, context: tf.distribute.InputContext | None) -> "Sharding":
-        """Of the context of `distribute_datasets_from_function`; None: one replica alone."""
+        """The place that `distribute_datasets_from_function` gives; None: one replica alone."""
         context = context or tf.distribute.InputContext()
         workers = context.num_input_pipelines
         return cls(context.input_pipeline_id, workers, context.num_replicas_in_sync // workers)
@@ -65,5 +65,5 @@ def in_order(batches: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def read_ahead(batches: tf.data.Dataset, sharding: Sharding) -> tf.data.Dataset:
-    """`in_order`, with so many batches held ready as `Sharding.ahead` says."""
+    """`in_order`, with `Sharding.ahead` batches held ready."""
     return in_order(batches.prefetch(sharding.ahead))

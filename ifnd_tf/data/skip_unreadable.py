@@ -8,7 +8,7 @@ import tensorflow as tf
 
 Example = dict[str, tf.Tensor]
 
-# In the error that ends a run whose images cannot be read any more.
+# Words of the error that ends a run whose images cannot be read any more.
 UNREADABLE = "images in a row could not be read"
 
 
@@ -29,7 +29,8 @@ def skip_unreadable(
         batches: dicts of tensors that share their first axis.
         cut: makes an example of a row; of a mark (second argument False), without any file.
         rows: of a batch.
-        note: called with the first number and the count of elements that failed, marks counted.
+        note: called with the first number and the count of elements that failed; the numbers
+            count marks too.
         first: number of the first batch, so that elements count from `first * (rows + 1)`.
 
     Raises:

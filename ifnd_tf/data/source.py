@@ -75,17 +75,17 @@ class Source:
 
     @property
     def labels_known(self) -> bool:
-        """Whether all labels are known that there are."""
+        """Whether all existing labels are known."""
         return True
 
     def read_labels(self) -> None:
-        """Reads the labels that are not known yet, for those that cannot wait."""
+        """Reads the labels not known yet, for callers that need them before the images are read."""
 
     def set_labels(self, labels: np.ndarray | None) -> None:
-        """Takes labels int32 `[N]` that an earlier pass has read; None, or others: none."""
+        """Takes labels int32 `[N]` of an earlier pass; ignores None, and any of another shape."""
 
     def note_unlabelled(self, indices: Sequence[int]) -> None:
-        """Notes that unreadable examples have no label, so that none is waited for."""
+        """Notes that unreadable examples have no label, so that `labels_known` can become true."""
 
     def noting_labels(self, batches: tf.data.Dataset) -> tf.data.Dataset:
         """The same batches `{"index", "label", ...}`, whose labels are noted when they are read."""
@@ -128,7 +128,7 @@ class Source:
         return not self.random_access and self.kept_for(view_size) is None
 
     def keep(self, images: KeptImages) -> None:
-        """Takes its decoded images, all of them if it has no random access."""
+        """Stores decoded images: all of them for a source without random access."""
         images.freeze()
         self.kept, self._array = images, images.as_array()
 
@@ -143,7 +143,7 @@ class Source:
         return part
 
     def limit(self, indices: np.ndarray) -> None:
-        """Leaves these examples (ascending) alone, renumbered from 0."""
+        """Keeps only these examples (ascending), renumbered from 0."""
         bad = [each.index for each in self.unreadable]
         places = zip(*np.intersect1d(bad, indices, return_indices=True)[1:], strict=True)
         self.unreadable = [self.unreadable[i]._replace(index=int(new)) for i, new in places]
@@ -155,7 +155,8 @@ class Source:
     def lose(self, index: int) -> None:
         """Notes that an example could not be read; -1 for one whose index is not known.
 
-        Those are counted from one `count_lost_anew` to the next: each is lost once an epoch.
+        Examples without an index are counted per epoch, since each is lost anew in every epoch;
+        `count_lost_anew` starts the count.
         """
         name, key = self.describe(index) if index >= 0 else self.unnamed, index
         if index < 0:
@@ -204,7 +205,7 @@ class Source:
         view_size: int,
         use: Callable[[tf.Tensor], Any],
     ) -> Any:
-        """What `use` makes of an image in memory, or else `from_file` of one that is not there.
+        """`use(image)` if the image is in memory, else `from_file()`.
 
         Args:
             from_file: by random access; never called for a source without it.

@@ -16,13 +16,13 @@ _NO_VARIANCE = 2 / 255
 
 
 class ImageStatistics(NamedTuple):
-    """Of n sampled images.
+    """Statistics of n sampled images.
 
     Attributes:
         heights, widths: int `[n]`, in pixels.
         mean, spread: float `[3]`, mean and standard deviation of all pixels' channels in [0, 1].
         gray_share: share of the images without colour.
-        copies: how many of them equal an earlier one, pixel by pixel.
+        copies: how many images equal an earlier one, pixel by pixel.
         plain: how many have next to no variance.
         wide: how many have more than 8 bits a channel.
     """

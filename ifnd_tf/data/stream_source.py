@@ -15,9 +15,9 @@ from ifnd_tf.data.lazy_labels import LazyLabels
 
 # Encoded images shuffled together, besides the order of the parts, which is shuffled whole.
 _SHUFFLE_CHUNK = 2048
-# Chunks of a group that have an order of their own.
+# Most chunks of a group, so that no two chunks share random numbers.
 _MOST_CHUNKS = 4096
-# Parts that are read at the same time: at least so many, more if they are short, and at most.
+# Parts read at the same time: at least; enough for this many examples if they are short; at most.
 _OPEN, _OPEN_EXAMPLES, _MOST_OPEN = 16, 4096, 64
 
 
@@ -148,8 +148,8 @@ class StreamSource(LazyLabels):
     ) -> tf.data.Dataset:
         """A random order: group by group of parts, chunk by chunk within a group.
 
-        So where an example comes follows from the lengths, and a start within the order opens no
-        part of the groups before it.
+        So the lengths tell which group holds a place of the order, and a start within the order
+        opens no part of the groups before it.
         """
         open_parts = _open_parts(lengths)
         order = _permutation(len(lengths), seed, -1)
@@ -185,7 +185,7 @@ class StreamSource(LazyLabels):
         return range(shard, count, num_shards) if self._by_part(num_shards) else range(count)
 
     def _of_shard(self, number: np.ndarray, shard: int, num_shards: int) -> np.ndarray:
-        """bool: which of a shard's numbers, -1 for none, it gives."""
+        """bool: which of the indices `number` (-1: not selected) the shard yields."""
         mine = number >= 0
         return mine if self._by_part(num_shards) else mine & (number % num_shards == shard)
 

@@ -46,8 +46,8 @@ class TfdsSource(StreamSource):
 
     def read(self, path: tf.Tensor, skip: tf.Tensor, take: tf.Tensor) -> tf.data.Dataset:
         """`take` serialised examples of a file after the first `skip`."""
-        # What a damaged file lacks is handed on as empty records, which count as unreadable
-        # images. A file that is not there must not be opened: that error comes again for ever.
+        # Records missing from a damaged file become empty ones, which count as unreadable images.
+        # A missing file must not be opened: its error would come again for ever.
         there = tf.numpy_function(lambda name: tf.io.gfile.exists(name), [path], tf.bool)
         records = tf.data.TFRecordDataset(path, buffer_size=8 << 20)
         count = tf.where(tf.ensure_shape(there, []), tf.int64.max, 0)

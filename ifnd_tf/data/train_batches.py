@@ -23,7 +23,7 @@ from ifnd_tf.data.source import Source
 from ifnd_tf.distribute import stateless_random
 from ifnd_tf.errors import UserError
 
-# Of a tf.data service; about five batches are in the making on each of its workers.
+# Steps that may come early from a tf.data service, which makes about five batches per worker.
 _EARLY_STEPS = 32
 # Keeps these draws apart from those of the views.
 _ORDER = 2

@@ -72,7 +72,7 @@ def read_keras(path: str) -> keras.Model:
 
 
 def is_export(path: str) -> bool:
-    """Whether a file of weights is of `keras_encoder`, whose network is a layer of a model."""
+    """Whether a file of weights is of `keras_encoder`, in which the network is one layer."""
     with h5py.File(path) as file:
         return "functional" in file.get("layers", ())
 
@@ -103,7 +103,7 @@ def read_weights(path: str, encoder: keras.Model, image_size: int) -> list[Weigh
 
 
 def _misfits(path: str, expected: Sequence[Weight]) -> str:
-    """As `weights.misfits`, of a file whose layers have names."""
+    """`weights.misfits` for a file whose layers have names."""
     found: dict[str, np.ndarray] = {}
 
     def collect(_, group) -> None:
@@ -149,14 +149,15 @@ def write_onnx(path: str, model: keras.Model) -> list[str]:
     def bare(images: tf.Tensor) -> tf.Tensor:
         return model(images, training=False)
 
-    # tf2onnx takes for inputs what a graph captures, such as places of position embeddings.
+    # tf2onnx would make inputs of the tensors that a graph captures, such as indices of position
+    # embeddings.
     frozen = convert_variables_to_constants_v2(bare.get_concrete_function())
 
     @tf.function(input_signature=[spec], autograph=False)
     def features(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"features": tf.reshape(frozen(images)[0], [-1, model.output_shape[-1]])}
 
-    with _quiet("tf2onnx"):  # it logs an error for each operation, which is told below
+    with _quiet("tf2onnx"):  # it logs each unknown operation as an error; one error below names all
         proto, _ = tf2onnx.convert.from_function(
             features,
             input_signature=[spec],
@@ -174,7 +175,7 @@ def write_onnx(path: str, model: keras.Model) -> list[str]:
 
 
 def _erfc(graph: Any, node: Any, name: str, args: Any) -> None:
-    """erfc(x) = 1 - erf(x), of the exact GELU of transformers; tf2onnx has erf alone."""
+    """erfc(x) as 1 - erf(x), for the exact GELU of transformers: tf2onnx knows erf only."""
     node.type, result = "Erf", node.output[0]
     one = graph.make_const(f"{name}/one", np.ones([], np.float32)).output[0]
     graph.insert_new_node_on_output("Sub", result, inputs=[one, result])
@@ -182,7 +183,7 @@ def _erfc(graph: Any, node: Any, name: str, args: Any) -> None:
 
 @contextlib.contextmanager
 def _quiet(logger: str) -> Iterator[None]:
-    """Without the messages of a library's logger."""
+    """Silences a library's logger."""
     level = logging.getLogger(logger).level
     logging.getLogger(logger).setLevel(logging.CRITICAL)
     try:

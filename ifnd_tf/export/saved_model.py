@@ -14,7 +14,7 @@ from ifnd_tf.run import machine
 
 
 class ExportedEncoder(tf.train.Checkpoint):
-    """From images as users have them to features and embedding, as two signatures.
+    """Two signatures, from images as users have them to features and embedding.
 
     Variables are the model's own, so that a loaded SavedModel can be trained further. Batch norm
     always uses its running statistics.
@@ -30,8 +30,8 @@ class ExportedEncoder(tf.train.Checkpoint):
         self._decoding = decoding
         self._outputs = network.inference
         self._image_size = image_size
-        # Plain variables and no Keras object: those would be restored by Keras' own loader. The
-        # names are the ones that a loaded Keras model has.
+        # Plain variables, since Keras objects would need Keras' own loader. The attributes have the
+        # names of a loaded Keras model's.
         self.trainable_variables = [v.value for n in network for v in n.trainable_variables]
         self.non_trainable_variables = [v.value for n in network for v in n.non_trainable_variables]
         self.variables = self.trainable_variables + self.non_trainable_variables
@@ -76,7 +76,7 @@ class ExportedEncoder(tf.train.Checkpoint):
         return self._of_views(views)
 
     def _of_views(self, views: tf.Tensor) -> dict[str, tf.Tensor]:
-        # TensorFlow's fused convolutions fail on a batch of none, so it gets a black image.
+        # TensorFlow's fused convolutions fail on an empty batch, so it gets a black image.
         count = tf.shape(views)[0]
         filled = tf.pad(views, [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
         return {name: value[:count] for name, value in self._outputs(filled).items()}
@@ -104,7 +104,7 @@ def export(path: str, network: Network, image_size: int, decoding: Decoding = DE
     # Variables of a remote TPU travel through this host's disk, not the TPU worker's.
     options = tf.saved_model.SaveOptions(experimental_io_device=machine.io_device())
     try:
-        # A process killed in here leaves no half of a model under the name that people load.
+        # Written aside and renamed: a killed process leaves no half model under the final name.
         tf.saved_model.save(module, path + ".new", signatures=signatures, options=options)
         if tf.io.gfile.exists(path):
             tf.io.gfile.rmtree(path)

@@ -23,7 +23,7 @@ from ifnd_tf.run.metric_names import number_text
 
 # Okabe & Ito's palette for colour-blind readers, without yellow, which is faint on white.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#777777")
-# The second way to tell lines and groups apart, and the characters that look like them.
+# Markers tell lines and groups apart without colour; and the characters that look like them.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p")
 SYMBOLS = "●■▲◆▼✚✖★◀▶⬟"
 INK, PAPER, GRID = "#333333", "#ffffff", "#e3e3e4"
@@ -78,7 +78,7 @@ def line_chart(
         series: the lines; those without a finite point are not drawn.
         x_label: of the x axis.
         percent: y are shares, shown as percent.
-        beneath: a share with a small axis of its own below, over the same x.
+        beneath: a share, drawn on a small axis of its own below, over the same x.
 
     Returns:
         The chart with its numbers as a table; its `svg` is "" when there is nothing to draw.

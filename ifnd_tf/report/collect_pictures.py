@@ -34,8 +34,8 @@ class PictureCollector:
         examples: images of the sample.
         seed: of the sample and the choices.
         steps_per_epoch: for the steps that TensorBoard counts in.
-        several_workers: these may not all see the run directory, so nothing that they embed may
-            depend on it.
+        several_workers: whether there are several. They may not all see the run directory, so what
+            they embed must not depend on it.
     """
 
     def __init__(

@@ -85,7 +85,7 @@ def _terminal(summary: dict[str, Any]) -> str:
 
 
 def _shown(summary: dict[str, Any], runs: Runs) -> Runs:
-    """The runs that the curves show: of many variants the baseline, the best and the ends."""
+    """The runs that the curves show: of many variants the baseline, the best, and true labels."""
     if len(runs) <= len(COLOURS):
         return runs
     ranked = list(summary["ranking"])

@@ -9,7 +9,7 @@ from scipy import stats
 from ifnd_tf.report.compare_statistics import Runs, difference, ends, gap_closed
 from ifnd_tf.run.records import RunRecords
 
-# They say the same as NMI, which would count three times.
+# These say the same as NMI, which would count three times.
 _SAME_AS_NMI = ("cluster_ami", "cluster_purity")
 _RESAMPLES = 2000
 
@@ -30,7 +30,7 @@ class MeanRank(NamedTuple):
 
 
 def measures(names: Collection[str]) -> list[str]:
-    """Those of the compared results that count in a mean rank, each protocol's once."""
+    """The compared results that count in a mean rank: of several that say the same, one."""
     return [name for name in names if name not in _SAME_AS_NMI]
 
 
@@ -74,10 +74,10 @@ def rank(values: Mapping[str, Mapping[str, Mapping[int, float]]]) -> dict[str, M
         ]
     )  # [seeds, variants]
     drawn = np.random.default_rng(0).integers(len(seeds), size=(_RESAMPLES, len(seeds)))
-    ends = np.percentile(table[drawn].mean(axis=1), [2.5, 97.5], axis=0)
+    intervals = np.percentile(table[drawn].mean(axis=1), [2.5, 97.5], axis=0)
     found = {}
     for column in np.argsort(table.mean(axis=0), kind="stable"):
-        low, high = map(float, ends[:, column]) if len(seeds) > 1 else (None, None)
+        low, high = map(float, intervals[:, column]) if len(seeds) > 1 else (None, None)
         by_seed = dict(zip(seeds, map(float, table[:, column]), strict=True))
         found[names[column]] = MeanRank(float(table[:, column].mean()), low, high, by_seed)
     return found
@@ -148,6 +148,6 @@ def _step_seconds(run: RunRecords) -> float | None:
 
 
 def _masked_share(run: RunRecords) -> float | None:
-    """That of the last epoch which measured one."""
+    """The masked share of the last epoch that measured one."""
     values = run.values("masked_share")
     return values[-1][1] if values else None

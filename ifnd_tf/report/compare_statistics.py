@@ -73,8 +73,8 @@ def difference(
     Args:
         baseline: subtracted.
         variant: from it.
-        comparisons: among how many this is one; the interval of each is wider for it
-            (Bonferroni), so that all of them hold at once with 95%.
+        comparisons: how many are made; each interval is widened (Bonferroni), so that all hold at
+            once with 95%.
     """
     pairs = [variant[seed] - baseline[seed] for seed in sorted(baseline) if seed in variant]
     if not pairs:
@@ -138,7 +138,7 @@ def compared(names: Iterable[str]) -> list[str]:
 
 
 def ends(flags: Mapping[str, Mapping[str, str]]) -> tuple[str | None, str | None]:
-    """The variants that remove nothing, and by true labels; None where there is none.
+    """The variant without removal, and the one with true labels; None where there is none.
 
     Args:
         flags: of each variant, by name.

@@ -9,8 +9,8 @@ from ifnd_tf.report.html import Table
 from ifnd_tf.run.metric_names import describe
 
 _NONE = "n/a"
-# So many variants have a row each in the first table; fewer have a column each, and a row for
-# each protocol, which fits a narrow screen.
+# More variants than this have a row each in the table of results. Fewer have a column each, and a
+# row for each protocol, which fits a narrow screen.
 _MANY = 6
 
 

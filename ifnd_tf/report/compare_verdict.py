@@ -29,14 +29,14 @@ def _candidates(summary: dict[str, Any]) -> list[str]:
 
 
 def _best(summary: dict[str, Any]) -> str | None:
-    """The best variant beside the baseline: without labels, else at all."""
+    """The best variant other than the baseline, if possible one without labels."""
     baseline = summary["baseline"]
     names = [*_candidates(summary), *summary["ranking"]]
     return next((name for name in names if name != baseline), None)
 
 
 def _ranked(summary: dict[str, Any], name: str) -> str:
-    """Whether the best is the best beyond chance, which one seed cannot tell."""
+    """Whether the best variant leads beyond chance, which one seed cannot tell."""
     ranking, baseline, names = summary["ranking"], summary["baseline"], _candidates(summary)
     own = ranking[name]["rank"]
     against = ranking[name]["against_baseline"]

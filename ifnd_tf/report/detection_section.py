@@ -1,4 +1,4 @@
-"""The report's charts of detection: quality of its pairs, sizes and confidence of its clusters."""
+"""The report's charts of detection: quality of pairs, sizes and confidence of clusters."""
 
 from collections.abc import Sequence
 

@@ -36,18 +36,18 @@ def render(
         table: columns of all images: "path", "label", "embedding" and "thumbnail" uint8
             `[N, s, s, 3]`.
         clusters, confidence: of each image, `[N]`.
-        groups: images, some of those that repeat each, and in words how.
-        duplicates: how many exact and near ones there are in all, in words.
+        groups: an image, some of its duplicates, and in words how they repeat it.
+        duplicates: the numbers of exact and near duplicates, in words.
         oddness: float `[N]`, see `evaluation.odd`.
         diverse: int, images of a diverse subset in order; empty without one.
         data: notes on the images, and those that were skipped.
         class_names: the classes, by label.
         seed: of the images on the map.
     """
-    rest = {int(i) for original, repeats, _ in groups for i in (original, *repeats)}
+    repeated = {int(i) for original, repeats, _ in groups for i in (original, *repeats)}
     odd = np.argsort(-oddness, kind="stable")[:_ODD].tolist()
     first = diverse[:_DIVERSE].tolist()
-    found = _pictures(table, clusters, confidence, {*rest, *odd, *first}, class_names, seed)
+    found = _pictures(table, clusters, confidence, {*repeated, *odd, *first}, class_names, seed)
     names = [f"K = {len(np.unique(clusters))}"]
     sections = [
         Section("Clusters", "Clusters", pictures=list(zip(names, found.clusters, strict=True))),

@@ -50,7 +50,7 @@ def project(embedding: np.ndarray, *, quick: bool, seed: int) -> tuple[np.ndarra
 
     if len(embedding) < 3 or embedding.shape[1] < 2:
         return np.zeros([len(embedding), 2]), "nothing: too few images"
-    if np.ptp(embedding, axis=0).max() < 1e-6:  # of which t-SNE makes NaN
+    if np.ptp(embedding, axis=0).max() < 1e-6:  # t-SNE would return NaN
         return np.zeros([len(embedding), 2]), "nothing: all embeddings are the same"
     if quick or len(embedding) < _FEWEST_FOR_TSNE:
         components = PCA(2, svd_solver="full").fit(embedding)
@@ -70,7 +70,7 @@ def project(embedding: np.ndarray, *, quick: bool, seed: int) -> tuple[np.ndarra
 
 
 def legend(names: Mapping[int, str]) -> list[tuple[str, str, str]]:
-    """Name, symbol and colour of each group; empty where groups share kinds of point.
+    """Name, symbol and colour of each group; empty if groups must share symbol and colour.
 
     Args:
         names: of the groups by their numbers.
@@ -98,7 +98,7 @@ def draw(
         names: of the groups; written into the map where there are few.
     """
     where, group = np.asarray(places, float).reshape(-1, 2), np.asarray(groups)
-    # More groups than kinds of point share kinds; the page then names a point's group.
+    # If there are more groups than kinds of point, some share one; the page names a point's group.
     kinds = len(COLOURS) * len(MARKERS)
     kind = np.where(group < 0, -1, group % kinds)
     order: list[int] = []

@@ -97,7 +97,7 @@ def _templates() -> jinja2.Environment:
 
 
 def _sentence(text: str) -> str:
-    """With a capital letter first, except for names such as kNN."""
+    """The text with a capital letter first, except for names such as kNN."""
     return text if text[1:2].isupper() else text[:1].upper() + text[1:]
 
 

@@ -84,12 +84,12 @@ def next_steps(
 
 
 def labelled(run: RunRecords) -> bool:
-    """Whether anything was measured that needs labels, while the run trained."""
+    """Whether the training measured anything that needs labels."""
     return bool(run.values("online_knn_top1")) or any("precision" in r for r in run.detection)
 
 
 def _without_training(run: RunRecords) -> Iterator[Step]:
-    """Of a directory whose images were evaluated or embedded by an encoder from elsewhere."""
+    """The steps after images were evaluated or embedded by an encoder from elsewhere."""
     own = f"--workdir={shlex.quote(run.path)}"
     if "embedded_images" not in run.results:
         yield _step(f"--mode=embed {own}", "writes the images' features, clusters and duplicates")

@@ -118,9 +118,9 @@ def numbers(
     ends: tuple[str, ...] = ("",),
     without: Collection[str] = (),
 ) -> Table:
-    """The numbers of results.json whose names start and end so; deviations beside their means.
+    """The numbers of results.json with one of these starts and ends in their names.
 
-    "-" where there was nothing to measure.
+    Deviations stand beside their means, and "-" where there was nothing to measure.
     """
     rows = [
         [describe(name).text, result_text(run, name)]
@@ -133,14 +133,14 @@ def numbers(
 
 
 def data_of(run: RunRecords) -> Section:
-    """What is to be known of a run's data."""
+    """Notes on a run's data, and the images that were skipped."""
     found = run.results.get("data_notes")
     notes = [n for n in found if isinstance(n, dict)] if isinstance(found, list) else []
     return data([str(n.get("text", "")) for n in notes], run.unreadable)
 
 
 def data(notes: Sequence[str], unreadable: Sequence[Sequence]) -> Section:
-    """What is to be known of the data.
+    """Notes on the data, and the images that were skipped.
 
     Args:
         notes: sentences.

@@ -11,7 +11,7 @@ from ifnd_tf.run.metric_names import describe
 from ifnd_tf.run.progress import duration
 from ifnd_tf.run.records import RunRecords
 
-# What separates methods first.
+# The results that separate methods come first.
 _SHOWN = (
     "linear_1pct_top1", "raw_pixel_linear_1pct_top1", "untrained_linear_1pct_top1",
     "finetune_1pct_top1", "linear_10pct_top1", "finetune_10pct_top1", "cluster_nmi", "linear_top1",

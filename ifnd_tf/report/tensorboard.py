@@ -51,7 +51,7 @@ def write_pictures(folder: str, pictures: Pictures, embedding: np.ndarray, step:
 def _framed(
     pictures: Pictures, indices: Sequence[int], anchor: int | None = None
 ) -> list[Image.Image]:
-    """Images in frames, coloured if their class and that of another anchor are known."""
+    """Images in frames, coloured by whether they have the anchor's class, if that is known."""
     return [
         ImageOps.expand(decode(pictures.pictures[i]), _FRAME, _COLOURS[pictures.mark(i, anchor)])
         for i in pictures.known(indices)

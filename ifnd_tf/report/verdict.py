@@ -22,7 +22,7 @@ _CLEAR, _POINTS = 2.0, 0.01
 _SATURATED = 0.95
 # Detection's place between chance (0) and certainty (1) from which it counts as better.
 _BETTER_THAN_CHANCE = 0.1
-_UNLABELLED = "not measured, for which images need labels"
+_UNLABELLED = "not measured, since that needs labelled images"
 # A kNN accuracy that rises by more in the last quarter of the epochs is still rising.
 _RISING = 0.01
 
@@ -74,7 +74,7 @@ def judge(run: RunRecords) -> Verdict:
 
 
 def _baselines(run: RunRecords) -> Judgement:
-    """Better where the difference is clear; few labels tell encoders apart where kNN does not."""
+    """Whether the encoder is clearly better; few labels separate encoders that kNN does not."""
     question = "better than raw pixels" + " and an untrained network" * (not run.given_encoder)
     outcomes, reasons = [], []
     for name in sorted(run.results, key=lambda name: (name.startswith("knn"), name)):
@@ -110,7 +110,7 @@ def _margin(run: RunRecords, *shares: float) -> float:
 
 
 def _pairs(run: RunRecords) -> Judgement:
-    """Of the last refresh that detected pairs."""
+    """Judges the last refresh that detected pairs."""
     question = "detected pairs better than chance"
     if not run.detection:
         warmup, planned = run.whole("warmup_epochs"), run.whole("epochs")
@@ -140,7 +140,7 @@ def _collapse(run: RunRecords) -> Judgement:
     question = "free of collapse"
     if any(not math.isfinite(value) for _, value in run.values("loss")):
         return Judgement(question, False, "no", "the loss was not finite")
-    # Those of the evaluation are of collapse alone; without one, those of training that name it.
+    # The evaluation's warnings are about collapse alone; training's only if they say so.
     warnings = run.results.get("health_warnings")
     if not isinstance(warnings, list):
         warnings = [text for text in run.warnings if "collapse" in text]

@@ -185,6 +185,6 @@ def _entry(blocks: Iterable[bytes], write: Callable[[bytes], Any] = len) -> dict
 
 
 def _copy(blocks: Iterable[bytes], path: str) -> dict[str, Any]:
-    """Writes a file; returns its entry in the manifest, of the blocks given, not of the disk."""
+    """Writes a file; returns its manifest entry, of the blocks given rather than read back."""
     with tf.io.gfile.GFile(path, "wb") as file:
         return _entry(blocks, file.write)

@@ -15,8 +15,8 @@ from ifnd_tf.errors import UserError
 from ifnd_tf.run import machine
 from ifnd_tf.run.files import not_writable
 
-# Seconds. Where there are no file locks, the holder renews its file this often, and is taken for
-# dead when the file is older than that.
+# Seconds. Where there are no file locks, the holder renews its file after the first, and counts as
+# dead once the file is older than the second.
 _RENEWED, _STALE = 60.0, 300.0
 
 

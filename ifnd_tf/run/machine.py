@@ -64,15 +64,15 @@ def prepare_for_jobs() -> None:
     """To be called before TensorFlow starts, if this process will start others that share a GPU."""
     # Else each process would take all of the GPU's memory.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    # Python starts it with the first process. It inherits file descriptor 2 and lives as long as
-    # this process, so within `image_messages.dropped` it would keep that from ending.
+    # Else Python starts the tracker with the first process, within `image_messages.dropped`. It
+    # inherits file descriptor 2, the filter's pipe, and would hold it open until this process ends.
     resource_tracker.ensure_running()
 
 
 def io_device() -> str | None:
-    """The device for TensorFlow's file operations: this host, where a remote TPU has another.
+    """The device for TensorFlow's file operations: this host, not that of a remote TPU.
 
-    None in a job of several workers, which has no device of that name and needs none.
+    None in a job of several workers, where no device has this name and none is needed.
     """
     import tensorflow as tf
 

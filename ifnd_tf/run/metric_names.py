@@ -23,7 +23,7 @@ class Metric(NamedTuple):
         return number_text(value, self.percent) + self.unit
 
 
-# Of the names <protocol>_top1, <protocol>_1pct_top1 and <protocol>_5shot_top1, and _top5.
+# Protocols in the names <protocol>_top1, <protocol>_1pct_top1, <protocol>_5shot_top1, and _top5.
 _PROTOCOLS = {"knn": "kNN", "linear": "linear probe", "finetune": "fine-tuning"}
 _ACCURACY = re.compile(rf"({'|'.join(_PROTOCOLS)})(?:_([\d.]+)(pct|shot))?_top([15])")
 # Metrics whose own name is no good description; shares are shown in percent.

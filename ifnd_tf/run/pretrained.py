@@ -13,7 +13,7 @@ from ifnd_tf.run.records import RunReader
 AUTO_BACKBONE, _AUTO_FILE = "keras:EfficientNetB0", "efficientnetb0_notop.h5"
 # Flags that decide the shapes of an encoder's weights.
 NETWORK = ("backbone", "stem", "depth", "width", "image_size", "hidden_dim", "projection_dim")
-# Flags that decide what its images looked like.
+# Flags that decide how the encoder's images were decoded.
 _DECODING = ("background", "sixteen_bits")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _KINDS = (
@@ -23,7 +23,7 @@ _KINDS = (
 
 
 def kind(init_from: str) -> str:
-    """The kind of a start: run, keras, weights, saved_model, preset or imagenet.
+    """The kind of `--init_from`: run, keras, weights, saved_model, preset or imagenet.
 
     Raises:
         UserError: for a path on this machine's disk that does not exist or is none of these.
@@ -45,11 +45,11 @@ def kind(init_from: str) -> str:
 
 
 def check(init_from: str, backbone: str, run_path: str) -> None:
-    """Raises `UserError` for a start or a hub: network that cannot be right.
+    """Raises `UserError` for an `--init_from`, or a hub: `--backbone`, that cannot be right.
 
     Args:
         init_from, backbone: as the flags give them.
-        run_path: the run's directory; a run that has begun needs its start no more.
+        run_path: the run's directory; once it holds a run, `init_from` is not read any more.
     """
     _check_hub(backbone)
     if init_from in ("", "auto"):
@@ -87,7 +87,7 @@ def no_saved_model(flag: str, path: str) -> UserError:
 
 
 def encoder_flags(init_from: str) -> dict[str, str]:
-    """The flags of the encoder of a run, also for a file that its export wrote; {} of others."""
+    """The encoder's flags of a run, or of the run whose export wrote a file; {} for others."""
     if init_from in ("", "auto", "imagenet"):
         return {}
     path = os.path.expanduser(init_from).rstrip("/")
@@ -112,7 +112,7 @@ def auto_start(backbone: str, image_size: int) -> str:
 
 
 def auto_backbone(init_from: str) -> str:
-    """The value of `--backbone=auto` for a start that is decided: a run's own network, or ours."""
+    """The value of `--backbone=auto` once `--init_from` is decided: the network that it needs."""
     if init_from == "imagenet":
         return AUTO_BACKBONE
     if not init_from or kind(init_from) != "run":

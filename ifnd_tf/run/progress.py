@@ -24,14 +24,15 @@ def uncounted(done: int, total: int) -> None:
     """The `Count` that shows nothing."""
 
 
-# Between two updates of status.json: short beside the patience of --mode=watch, cheap on gs://.
+# Between two updates of status.json: far less than the silence after which --mode=watch takes a run
+# for dead, and cheap on gs://.
 _MIRROR_SECONDS = 5.0
-# Silence of a phase after which it shows its time, at the next look: after twice as long at most.
+# Silence after which a phase shows its time; checked this often, so after twice as long at most.
 SILENT_SECONDS = 2.5
 
 
 def epoch_line(epoch: int, epochs: int, values: Mapping[str, float | None]) -> str:
-    """The main values of an epoch's logs in a line; "-" for None, what was not measured."""
+    """The main values of an epoch's logs in a line; "-" for None, which means not measured."""
     forms = {
         "loss": "loss {:.3f}",
         "images_per_second": "{:,.0f} images/s",
@@ -124,15 +125,15 @@ class Progress:
             self.line(text)
 
     def counter(self, name: str) -> Count:
-        """To be called with what is done and the total: shows both, and the time left."""
+        """A function to call with the number done and the total: shows both, and the time left."""
         return _Counter(self, name, time.monotonic())
 
     @contextlib.contextmanager
     def phase(self, name: str, where: str = "") -> Iterator[Count]:
         """Shows a phase other than training while it runs, and adds up its seconds.
 
-        In a silence it shows the count and the time left, or the time so far. Its status is cleared
-        at its end.
+        While nothing new is counted, the last count is shown with the time left, or the time so
+        far. The status is cleared at the end.
 
         Yields:
             The phase's `counter`.
@@ -166,8 +167,8 @@ class Progress:
 class _Counter:
     """A `Count` that is shown with the time left.
 
-    The time left follows from what was done since the first call, for what precedes it, such as
-    compiling, happens once.
+    The time left is estimated from the first call on, since what precedes it, such as compiling,
+    happens once.
     """
 
     def __init__(self, progress: Progress, name: str, start: float):

@@ -105,7 +105,7 @@ class RunReader:
         return self._bytes("data.tsv.gz")
 
     def true_labels(self) -> np.ndarray | None:
-        """int32 [N] of a stream whose labels were learned in passing; None before, or damaged."""
+        """int32 [N] labels of a stream, read while training; None if missing or damaged."""
         try:
             return np.load(io.BytesIO(self._bytes("true_labels.npy")))  # never unpickles
         except (ValueError, OSError, EOFError):
@@ -187,7 +187,7 @@ class RunRecords(NamedTuple):
 
     @property
     def given_encoder(self) -> str:
-        """The encoder that the flags give in place of one trained here, as its flag; or ""."""
+        """The flag, with its value, that names an encoder in place of one trained here; or ""."""
         mode = self.flags.get("mode", "")
         embedded = "embed" in mode and "train" not in mode and not self.epochs_done
         names = ("saved_model", "embeddings", *["init_from"] * embedded)

@@ -36,23 +36,22 @@ def require_same_flags(run: RunReader, flags: Mapping[str, str], free: Collectio
 
 
 def _way_out(run: RunReader, flags: Mapping[str, str], differ: Collection[str]) -> str:
-    """What to do instead: it depends on what the stages would have done with the run."""
+    """What to do instead, which depends on the stages that were asked for."""
     stages = flags.get("mode", "train").split(",")
     if stages == ["check"]:
         return (
-            "To check that run, leave out what differs; to check a run that would begin with it, "
-            "another --workdir."
+            "To check that run, leave out what differs; to check a new one, name another --workdir."
         )
     if "train" not in stages:
         other = "DATASET" if {"train_split", "eval_split"} & set(differ) else ""
         return (
-            "A run is looked at with its own flags: leave out what differs, or name another "
+            "These stages use the run's own flags: leave out what differs, or choose another "
             "--workdir." + other_images(stages, flags["dataset"] if "dataset" in differ else other)
         )
     return (
-        f"To go on with that one, --flagfile={run.file('config.flags')}; for a new run from its "
+        f"To continue that run, --flagfile={run.file('config.flags')}; to start a new one from its "
         f"weights, the same command with --init_from={run.path} "
-        f"--workdir={run.path.rstrip('/')}-2; from scratch, another --workdir alone."
+        f"--workdir={run.path.rstrip('/')}-2; to start from scratch, another --workdir alone."
     )
 
 

@@ -115,7 +115,7 @@ def checkpointing(
 ) -> Checkpointing:
     """Saves model, optimiser, detector and the states of `stateful`."""
     config = run.config
-    # Those of dropout, in networks of others; no part of a checkpointed model either.
+    # Of dropout in Keras' or KerasHub's networks. Like metrics, no part of a checkpointed model.
     seeds = [v.value for v in model.variables if v.name == "seed_generator_state"]
     with run.strategy.scope():
         return Checkpointing(
@@ -131,7 +131,6 @@ def checkpointing(
             model=model,
             optimizer=model.optimizer,
             detector=detector,
-            # Keras' metrics are no part of a checkpointed model.
             metrics=[v.value for metric in model.metrics for v in metric.variables],
             **({"seeds": seeds} if seeds else {}),
         )

@@ -92,7 +92,7 @@ def embedding_table(
             return tf.math.l2_normalize(network.features(images), axis=-1)
         return network.inference(images)["embedding"]
 
-    # Read anew at each detection, but traced once: that takes a fifth of a small data set's pass.
+    # Read anew at each detection, but traced once: tracing is a fifth of a small data set's pass.
     @functools.cache
     def batches() -> Any:
         return build.ordered_batches(config, strategy, source)

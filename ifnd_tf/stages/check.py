@@ -24,7 +24,7 @@ from ifnd_tf.stages import check_advice, check_cost, evaluate, given_rows, sizes
 from ifnd_tf.stages.check_cost import FILL, GIB
 from ifnd_tf.stages.run import Run
 
-# A step that waits for its input for more than this share of its time does not keep up.
+# Input that takes more than this share of a step's time does not keep up.
 _INPUT_SHARE = 0.9
 _MIB = 1 << 20
 _PAIRS = 16
@@ -168,7 +168,7 @@ def _sizes(findings: Findings, run: Run) -> dict[str, int]:
     for path, seconds in {(getattr(config, flag), each.seconds) for flag, each in given.items()}:
         if seconds:
             findings.found("embeddings", f"by {path} about {duration(seconds)}, before training")
-    if not findings.changes:  # It needs a batch that the replicas divide.
+    if not findings.changes:  # the policy needs a batch that the replicas divide
         findings.attempt(sizes.batch_norm_policy, config, run.strategy)
     findings.attempt(sizes.require_detection, config)
     return {flag: each.width for flag, each in given.items()}

@@ -98,8 +98,10 @@ def hours(run: Run, measured: check_cost.StepCost, teacher_width: int = 0) -> It
     if seconds <= _LONGEST or auto.has_accelerator():
         return
     found = faster(run, measured, teacher_width)
-    takes = f"that takes {duration(seconds)} without a GPU or TPU"
-    yield f"{takes}; this takes about {duration(found[1])}:\n      {found[0]}" if found else takes
+    takes = f"the run takes {duration(seconds)} without a GPU or TPU"
+    if found:
+        takes += f"; this command takes about {duration(found[1])}:\n      {found[0]}"
+    yield takes
 
 
 def faster(

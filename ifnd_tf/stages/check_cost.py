@@ -55,7 +55,7 @@ def needed_bytes(config: Config, model: ContrastiveModel, rows: int) -> int:
     """Bytes that a training step takes on one device, counted from the network's layers.
 
     Variables and gradients; every layer's output, kept for the gradient; the key network's
-    largest pair of outputs; the views; logits against the queue. What libraries need to work in
+    largest pair of outputs; the views; logits against the queue. The working memory of libraries
     comes on top.
 
     Args:
@@ -77,7 +77,7 @@ def smaller_batch(config: Config, model: ContrastiveModel, rows: int, room: int)
     """What to do about a step that needs more than `room` bytes on a device."""
     needed, less = (needed_bytes(config, model, n) for n in (rows, rows - 1))
     each = needed - less
-    # Of what is left when everything but the images has its place; at most half of what failed.
+    # Images that fit beside everything else; at most half of the batch that did not fit.
     most = min((FILL * room - needed + rows * each) / each, rows / 2)
     smaller = f"--batch_size={config.batch_size // rows << int(math.log2(most))}, or " * (most >= 2)
     return (
@@ -130,7 +130,7 @@ def measure_steps(
         strategy: where the model lives.
         source: the training images.
         model: as `build.model` made it.
-        count: told the training steps that are done, and all.
+        count: called with the training steps done, and their total.
 
     Raises:
         tf.errors.ResourceExhaustedError: if a step does not fit.

@@ -27,7 +27,7 @@ def compare(run: Run) -> None:
 
     Raises:
         UserError: before anything runs, for variants that cannot be compared or do not fit the
-            data; when the others have run, if runs failed.
+            data; at the end, if runs failed.
     """
     trials = compare_variants.trials(run.config)
     # Also before the trials, with the settings that tuning may change.
@@ -52,7 +52,7 @@ def _tuned(run: Run, trials: Sequence[Member]) -> dict[str, dict[str, str]]:
     if left:
         raise UserError(
             f"{len(left)} of {len(runs)} tuning trials have not ended, so nothing is chosen; "
-            f"the same command repeats them. The first failed by: {next(iter(failures), 'a stop')}"
+            f"the same command repeats them. The first failure: {next(iter(failures), 'a stop')}"
         )
     run.directory.write("tuning.tsv", compare_tuning.table(runs))
     run.progress.line(
@@ -74,7 +74,7 @@ def _opened(run: Run, members: Sequence[Member]) -> dict[Member, Run]:
 def _run_missing(
     run: Run, runs: Runs, done: Callable[[Run], bool], after_each: Callable[[], object]
 ) -> list[str]:
-    """Checks and runs those that are not done; returns why runs failed."""
+    """Checks and executes the runs that are not done; returns the reasons of those that failed."""
     missing = {member: each for member, each in runs.items() if not done(each)}
     kind = next(iter(runs)).kind
     name = {"seed": "runs to compare", "trial": "tuning trials"}[kind]

@@ -44,11 +44,9 @@ class _RemoteTerminal(Progress):
         self._send("outcome", found.text, found.failed)
 
     def _send(self, *message: object) -> None:
-        # A phase's clock is a thread, and messages must not mix.
-        with (
-            self._lock,
-            contextlib.suppress(OSError),
-        ):  # If nobody listens, a run still has to save.
+        # Locked, since a phase's clock is a thread, too. Errors are ignored: if nobody listens any
+        # more, the run still has to save.
+        with self._lock, contextlib.suppress(OSError):
             self._connection.send(message)
 
 

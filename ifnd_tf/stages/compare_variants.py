@@ -1,6 +1,6 @@
 """The runs of `--mode=compare`: `--variants` with alternatives and seeds as settings.
 
-Imports no TensorFlow, so that mistakes in `--variants` are answered at once.
+Imports no TensorFlow, so that mistakes in `--variants` are reported at once.
 """
 
 import dataclasses

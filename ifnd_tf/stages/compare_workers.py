@@ -114,8 +114,8 @@ def side_by_side(tasks: Sequence[Task], jobs: int, progress: Progress) -> Genera
 def _start() -> tuple[Connection, multiprocessing.process.BaseProcess]:
     """A process that waits for tasks, and the connection to it.
 
-    It ignores Ctrl-C and a closed terminal, which reach this process as well: this one tells it,
-    once, since a second signal would end it before it has saved.
+    It ignores Ctrl-C and a closed terminal. These reach this process as well, which then sends it
+    a single signal: a second one would end it before it has saved.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -124,7 +124,7 @@ def _start() -> tuple[Connection, multiprocessing.process.BaseProcess]:
     signals = (signal.SIGINT, signal.SIGHUP)
     before = [signal.signal(each, signal.SIG_IGN) for each in signals]
     try:
-        process.start()  # which inherits what is ignored
+        process.start()  # a process inherits ignored signals
     finally:
         for each, handler in zip(signals, before, strict=True):
             signal.signal(each, handler)
@@ -133,7 +133,7 @@ def _start() -> tuple[Connection, multiprocessing.process.BaseProcess]:
 
 
 def _send(connection: Connection, task: Task) -> None:
-    with contextlib.suppress(OSError):  # It has died, which reading from it tells.
+    with contextlib.suppress(OSError):  # the job has died; reading from it reports that
         connection.send(tuple(task))
 
 

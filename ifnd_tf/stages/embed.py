@@ -104,7 +104,7 @@ def _write_results(run: Run, splits: Splits, clusters: np.ndarray, copies: Dupli
 
 
 def _num_clusters(run: Run, count: int) -> int:
-    """Clusters of so many images."""
+    """The number of clusters for `count` images."""
     if run.config.embed_clusters:
         return run.config.embed_clusters
     if embed_encoder.without_run(run):
@@ -118,11 +118,11 @@ def _embedded(
     """Columns with a row for each image that was read, and the sources of the rows.
 
     Returns:
-        The columns "path": text, the file's path or the example's id; "size": int64, the
-        file's bytes, -1 where there is none; "split": train or
-        evaluation; "label": int32, -1 where unknown; "features" float32 `[N, F]`; "embedding"
-        float32 `[N, D]`, of unit length; "fingerprint": int64, see `duplicates.fingerprint`;
-        "thumbnail": uint8 `[N, s, s, 3]`. Then each part's source and the indices that were read.
+        The columns "path": text, the file's path or the example's id; "size": int64, the file's
+        bytes, -1 without a file; "split": train or evaluation; "label": int32, -1 where unknown;
+        "features" float32 `[N, F]`; "embedding" float32 `[N, D]`, of unit length; "fingerprint":
+        int64, see `duplicates.fingerprint`; "thumbnail": uint8 `[N, s, s, 3]`. Then each part's
+        source and the indices that were read.
     """
     total = sum(source.num_examples for source in splits if source is not None)
     side = _SIDE if total <= _MANY else _SIDE // 2
@@ -151,7 +151,7 @@ def _embedded(
     table = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     if "embedding" not in table:
         table["embedding"] = table["features"].copy()
-        if encoder.rows is None:  # those are centred already
+        if encoder.rows is None:  # given rows are centred already
             alike = bool(np.all(table["fingerprint"] == table["fingerprint"][0]))
             given_rows.centre(encoder.source, table["embedding"], alike)
     return table, rows

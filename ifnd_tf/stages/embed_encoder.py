@@ -12,8 +12,8 @@ from ifnd_tf.run.checkpoints import CheckpointStore
 from ifnd_tf.stages import build, given_rows, initial_weights
 from ifnd_tf.stages.run import Run
 
-# Sides of the views, in pixels: of a SavedModel that takes images of any size, and of images that
-# are only looked at.
+# Sides of the views, in pixels: for a SavedModel that takes images of any size, and for images with
+# given rows, which are only shown.
 _ANY_SIZE, _LOOKED_AT = 224, 64
 
 
@@ -21,8 +21,8 @@ class EmbedEncoder(NamedTuple):
     """How images get their features.
 
     Attributes:
-        outputs: uint8 images `[b, S, S, 3]` -> "features" float32 `[b, F]` and, where the encoder
-            has one of its own, "embedding" `[b, D]` of unit length; nothing with given rows.
+        outputs: uint8 images `[b, S, S, 3]` -> "features" float32 `[b, F]` and, if the encoder
+            makes one, "embedding" `[b, D]` of unit length; nothing if rows are given.
         image_size: S.
         rows: of all images of both parts of the data, if they are given; else None.
         source: the flag that names an encoder of others, and its value, for messages.

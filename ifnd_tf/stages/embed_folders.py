@@ -76,7 +76,7 @@ def write(
 def _places(files: Sequence[str], clusters: Sequence[int]) -> Iterator[str]:
     """NNN/name of each file, with a number added to a name that the cluster has already."""
     digits = max(3, len(str(max(clusters))))
-    taken: dict[str, int] = {}  # place -> number of the last of its name
+    taken: dict[str, int] = {}  # place -> the last number added to its name
     for file, cluster in zip(files, clusters, strict=True):
         stem, extension = os.path.splitext(os.path.basename(file))
         first = place = f"{cluster:0{digits}}/{stem}{extension}"

@@ -63,7 +63,7 @@ def evaluate(run: Run) -> None:
 def check_protocols(run: Run) -> None:
     """Raises `UserError` if a protocol does not fit the data or the devices: before training."""
     protocols, train = run.config.protocol_names, run.splits.train
-    # Of a stream the classes are not known before the first pass.
+    # A stream's labels are not known before the first pass.
     if {"few_labels", "finetune"} & set(protocols) and run.labelled and train.labels_known:
         for share in run.config.shares:
             few_labels.subset_sizes(train.readable_labels, share, train.class_names)

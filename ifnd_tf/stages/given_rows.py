@@ -148,7 +148,7 @@ def require(source: str, usable: np.ndarray) -> None:
     if bad := int(np.sum(~usable)):
         raise UserError(
             f"{source}: expected finite features that differ. Received: {bad} of {len(usable)} "
-            "images with NaN, infinity or the same as all; does the model take pixels in [0, 1]?"
+            "images with NaN or infinity, or all the same; does the model take pixels in [0, 1]?"
         )
 
 

@@ -57,7 +57,7 @@ def _of_run(config: Config, network: Network) -> _Parts:
             "has none; train that run first."
         )
     before = build.network(Config().override(kept(run.flags())))
-    # By the names that a model's checkpoint has them under.
+    # Under the names that they have in a model's checkpoint.
     parts = tf.train.Checkpoint(encoder=before.encoder, projector=before.projector)
     read = tf.train.Checkpoint(model=parts).read(store.prefix(latest))
     try:

@@ -33,7 +33,7 @@ def find(config: Config, progress: Progress, dataset: str = "") -> datasets.Spli
 def decoded(
     config: Config, strategy: tf.distribute.Strategy | None = None
 ) -> tuple[Config, datasets.Splits]:
-    """Settings without auto and their data, decoded, without a run directory or a word."""
+    """Settings without auto, and their data decoded; no run directory, and nothing is printed."""
     progress = Progress(enabled=False)
     splits = find(config, progress)
     if config.undecided:

@@ -30,10 +30,10 @@ class Run:
     """The settings of one run, with its strategy, its directory and, once needed, its data.
 
     Args:
-        config: the settings, of which some may be auto; `given`.
+        config: the settings, of which some may be auto; kept as `given`.
         strategy: where to compute.
         progress: the terminal; None: standard output, on the chief only.
-        opened: the data that other runs of this process have opened, by settings; it grows.
+        opened: data sets opened by the runs of this process, by settings; this run adds its own.
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class Run:
     def config(self) -> Config:
         """The settings given, with values for those that are auto.
 
-        A directory's run has values already; for a new one they are chosen by the training images,
-        and `claim` writes them.
+        A run that has begun keeps its values; for a new one the training images decide, and
+        `RunDirectory.claim` writes the values.
         """
         before = self.directory.flags() if self.given.undecided else {}
         known = {name: before[name] for name in self.given.undecided if name in before}
@@ -187,7 +187,7 @@ class Run:
     def starting_model(self, teacher_width: int = 0) -> ContrastiveModel:
         """A model with the weights of `--init_from`, or random ones where none are given.
 
-        A continued run has its own, and may have lost what it started from.
+        A run with checkpoints does not read `--init_from`, which may be gone by then.
         """
         start = None
         if not CheckpointStore(self.directory.file("checkpoints")).steps():

@@ -94,8 +94,8 @@ def steps_per_epoch(config: Config, source: Source) -> int:
     readable = len(source.readable)
     if readable < 2:
         raise UserError(
-            "--dataset: expected several training images, since the others are an image's "
-            f"negatives. Received: {readable} of {source.name}; some hundreds are a start."
+            "--dataset: expected several training images, since an image's negatives are the other "
+            f"images. Received: {readable} of {source.name}; some hundreds are a start."
         )
     if config.batch_size > readable:
         raise UserError(

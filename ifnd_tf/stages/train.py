@@ -22,7 +22,7 @@ from ifnd_tf.training.step_errors import explained
 
 # Between the seeds before and after a rollback; a prime, so that seeds people choose differ.
 _ANOTHER_SEED = 7919
-# Of a run with --on_nonfinite=rollback: a number that is not finite again is no accident.
+# Most rollbacks with --on_nonfinite=rollback: a loss that diverges again and again is no accident.
 _ROLLBACKS = 3
 
 

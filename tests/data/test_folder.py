@@ -407,7 +407,7 @@ def test_several_names_that_are_no_files_are_counted_in_the_plural(tmp_path):
     for name in ("x.png", "y.png"):
         (tmp_path / "a" / name).symlink_to("nowhere")
     assert notes(opened(tmp_path))["not_regular"] == (
-        2, "2 names of neither a file nor a folder that can be read: a/x.png, a/y.png"
+        2, "2 entries that are no readable files or folders: a/x.png, a/y.png"
     )  # fmt: skip
 
 

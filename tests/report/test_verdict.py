@@ -136,7 +136,7 @@ def test_without_labels_there_is_no_verdict_on_accuracy():
     )
     assert answers(records) == ["-", "-", "yes", "yes"]
     assert [each.reason for each in judge(records).judgements[:2]] == [
-        "not measured, for which images need labels"
+        "not measured, since that needs labelled images"
     ] * 2
     assert commands(records)[0].startswith(("ifnd --mode=embed", "python"))
     done = records._replace(results={**records.results, "embedded_images": 40})

@@ -87,7 +87,7 @@ def test_a_slow_run_gets_one_complete_command_that_is_measured(tmp_path, monkeyp
     monkeypatch.setattr(check_cost, "measure_steps", measure)
     run = photos(tmp_path, backbone="resnet18", epochs=4000, warmup_epochs=400, image_size=224)
     (text,) = check_advice.hours(run, MEASURED)
-    assert text.startswith("that takes 4:") and tried == [("resnet_small", 64, "resnet_small")]
+    assert text.startswith("the run takes 4:") and tried == [("resnet_small", 64, "resnet_small")]
     head, line = text.split("\n")
     config = command_line.parse(shlex.split(line)[1:])
     assert config is not None
@@ -98,7 +98,7 @@ def test_a_slow_run_gets_one_complete_command_that_is_measured(tmp_path, monkeyp
     steps = run.steps_per_epoch
     cost = MEASURED._replace(step_seconds=0.2, embed_seconds=0.1)
     seconds = check_cost.run_seconds(decided, run.splits.train, steps, cost)
-    assert seconds < 3600 and head.endswith(f"this takes about {duration(seconds)}:")
+    assert seconds < 3600 and head.endswith(f"this command takes about {duration(seconds)}:")
     # The warm-up keeps its tenth of the epochs.
     assert config.warmup_epochs == pytest.approx(config.epochs / 10, abs=1)
 
