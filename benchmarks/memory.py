@@ -4,22 +4,18 @@ import importlib
 import multiprocessing
 import pathlib
 import re
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 
-def _run(module: str, function: str, arguments: tuple[Any, ...], out: Any) -> None:
-    out.put(getattr(importlib.import_module(module), function)(*arguments))
+def _run(module: str, function: str, arguments: tuple[Any, ...]) -> Any:
+    return getattr(importlib.import_module(module), function)(*arguments)
 
 
 def apart(module: str, function: str, *arguments: Any) -> Any:
     """The result of a function in a fresh process."""
-    context = multiprocessing.get_context("spawn")
-    out = context.Queue()
-    process = context.Process(target=_run, args=(module, function, arguments, out))
-    process.start()
-    found = out.get()
-    process.join()
-    return found
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_run, module, function, arguments).result()
 
 
 def _status(key: str) -> float:

@@ -103,7 +103,8 @@ def embed(
         raise UserError(f"workdir: expected the directory of a run. Received: {workdir!r}.")
     changed = {"workdir": workdir, "mode": "embed", "embed_dataset": dataset, "embed_format": "npz"}
     run = _completed(Config().override({**kept(before), **changed}), strategy, verbose)
-    with np.load(run.directory.file("embeddings", "embeddings.npz")) as table:
+    path = run.directory.file("embeddings", "embeddings.npz")
+    with tf.io.gfile.GFile(path, "rb") as file, np.load(file) as table:
         return dict(table)
 
 

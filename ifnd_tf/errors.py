@@ -57,7 +57,10 @@ def did_you_mean_path(path: str) -> str:
     there, missing = os.path.abspath(path), ""
     while not os.path.exists(there):
         there, missing = os.path.split(there)
-    near = difflib.get_close_matches(missing, os.listdir(there) if os.path.isdir(there) else [])
+    try:
+        near = difflib.get_close_matches(missing, os.listdir(there))
+    except OSError:  # no folder, or one that may not be listed
+        near = []
     if near:
         found = os.path.join(there, near[0])
         rest = os.path.relpath(os.path.abspath(path), os.path.join(there, missing))

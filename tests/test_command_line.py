@@ -336,6 +336,22 @@ def test_the_run_directory_follows_the_data_set(dataset, name):
     assert Config(dataset=dataset, experiment="mine").run_path == "runs/mine"
 
 
+def test_the_home_directory_may_be_short(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert Config(workdir="~/runs/a").run_path == "/home/me/runs/a"
+
+
+def test_a_folder_that_may_not_be_listed_gives_no_advice(here, capsys, monkeypatch):
+    """By a stand-in for the system's answer, which root never gets."""
+
+    def listdir(path="."):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    assert command_line.main([f"--dataset=folder:{here}/nothing"]) == 1
+    assert "Traceback" not in capsys.readouterr().err
+
+
 def test_folders_without_permission_to_read_are_named(here, capsys, monkeypatch):
     """By a stand-in for the system's answer, which root never gets."""
     (here / "mine" / "private").mkdir(parents=True)

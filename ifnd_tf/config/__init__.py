@@ -81,7 +81,7 @@ class Config(
         """`workdir`, or its default."""
         # Results of another encoder must not take the directory of a run on the same images.
         given = "-saved_model" * bool(self.saved_model) + "-embeddings" * bool(self.embeddings)
-        return self.workdir or f"runs/{self.name}{given}"
+        return os.path.expanduser(self.workdir) or f"runs/{self.name}{given}"
 
     @property
     def name(self) -> str:

@@ -122,6 +122,7 @@ def _open(
     kind, rest = require_kind("dataset", dataset)
     require_splits(kind, train_split, eval_split)
     path, evaluation = os.path.expanduser(rest), os.path.expanduser(eval_split)
+    data_dir = os.path.expanduser(data_dir)
     if kind == "folder":
         return open_folder(dataset, path, train_split, eval_split, workdir, progress)
     if kind == "list":
@@ -169,7 +170,14 @@ def subset(splits: Splits, *, num_classes: int = 0, num_images: int = 0) -> Spli
     members = [generator.permutation(np.flatnonzero(train.labels == one)) for one in classes]
     train = train.subset(np.sort(np.concatenate([m[: each or len(m)] for m in members])))
     if evaluation is not None:
-        evaluation = evaluation.subset(np.flatnonzero(np.isin(evaluation.labels, classes)))
+        kept = np.flatnonzero(np.isin(evaluation.labels, classes))
+        if not len(kept):
+            raise UserError(
+                f"--subset_classes: expected classes that {evaluation.name}'s evaluation split has "
+                f"as well. Received: {wanted}, none of which it has; choose more, or another "
+                "--eval_split."
+            )
+        evaluation = evaluation.subset(kept)
     return Splits(train, evaluation)
 
 
@@ -190,8 +198,9 @@ def hold_out(source: Source, share: float) -> tuple[Source, Source | None]:
     generator = np.random.default_rng(_FIXED_SEED)
     chosen = []
     labels = np.unique(source.labels)
+    known = labels[labels >= 0]  # none of images with several labels each
     # Images without a label among others with one cannot be evaluated on.
-    for label in labels[labels >= 0] if source.labelled else labels:
+    for label in known if len(known) else labels:
         members = generator.permutation(np.flatnonzero(source.labels == label))
         chosen.append(members[: round(share * len(members))])
     held = np.sort(np.concatenate(chosen))

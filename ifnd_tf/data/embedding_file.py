@@ -122,7 +122,7 @@ def read(
     """
     path = os.path.expanduser(path)
     keys, values, by_path, stored = embedding_columns.table(flag, path)
-    shown = [text.decode() if isinstance(text, bytes) else str(text) for text in keys.tolist()]
+    shown = [os.fsdecode(text) if isinstance(text, bytes) else str(text) for text in keys.tolist()]
     place = _by_path(shown, names) if by_path else _by_index(keys, len(names))
     _check_placed(f"--{flag}={path}", place, shown, names)
     foreign = _of_other_files(place, stored, sizes)

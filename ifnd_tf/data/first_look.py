@@ -111,7 +111,8 @@ def _separator(root: str, first: str, is_file: Callable[[str], bool]) -> str:
     for mark, word in ((",", "comma"), (";", "semicolon")):
         if mark in first:
             return f" Put a tab, not a {word}, before the label."
-    if is_file(os.path.join(root, first.rpartition(" ")[0])):
+    before = first.rpartition(" ")[0]
+    if before and is_file(os.path.join(root, before)):
         return " Put a tab, not a space, before the label."
     return ""
 

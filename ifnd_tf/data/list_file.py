@@ -164,7 +164,7 @@ def _lies_in(path: str, folder: str) -> bool:
 def _label_order(texts: set[str]) -> list[str]:
     """Distinct labels, in numeric order if all are integers, else sorted."""
     distinct = sorted(texts)
-    if all(text.lstrip("-").isdecimal() for text in distinct):
+    if all(text.removeprefix("-").isdecimal() for text in distinct):
         distinct.sort(key=int)
     return distinct
 

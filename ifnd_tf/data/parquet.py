@@ -12,13 +12,7 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from ifnd_tf.data.contents import Contents, named
-from ifnd_tf.data.parquet_columns import (
-    columns,
-    image_bytes,
-    labels,
-    opened,
-    unreadable_cell,
-)
+from ifnd_tf.data.parquet_columns import columns, footer, image_bytes, labels, unreadable_cell
 from ifnd_tf.data.source import EVAL_SPLITS
 from ifnd_tf.data.stream_source import StreamSource
 from ifnd_tf.errors import UserError, cause
@@ -49,6 +43,7 @@ def open_parquet(
             f"--dataset={name}: expected Parquet files. Received: none that match {pattern!r}; "
             "quote the pattern, as in --dataset='parquet:data/*.parquet'."
         )
+    folder = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
     splits: dict[str, list[str]] = {}
     for path in paths:
         found = _SPLIT_NAME.search(os.path.basename(path))
@@ -72,7 +67,8 @@ def open_parquet(
     return (
         ParquetSource(name, train),
         ParquetSource(name, evaluation) if evaluation else None,
-        Contents.of(paths, map(os.path.getsize, paths)),
+        # Named alike from wherever the pattern starts.
+        Contents.of([os.path.relpath(path, folder) for path in paths], map(os.path.getsize, paths)),
     )
 
 
@@ -88,13 +84,13 @@ class ParquetSource(StreamSource):
 
     def __init__(self, name: str, paths: Sequence[str]):
         start = f"--dataset={name}"
-        files = [opened(start, path) for path in paths]
-        self._columns = columns(start, paths, [file.schema_arrow for file in files])
+        footers = [footer(start, path) for path in paths]
+        self._columns = columns(start, paths, [each.schema for each in footers])
         self._damaged = ""
         groups = [
-            (path, group, file.metadata.row_group(group).num_rows)
-            for path, file in zip(paths, files, strict=True)
-            for group in range(file.num_row_groups)
+            (path, group, metadata.row_group(group).num_rows)
+            for path, (_, metadata) in zip(paths, footers, strict=True)
+            for group in range(metadata.num_row_groups)
         ]
         lengths = np.array([rows for _, _, rows in groups], np.int64)
         parts = (
@@ -107,8 +103,7 @@ class ParquetSource(StreamSource):
             has_labels=bool(self._columns.label), split=named(paths),
         )  # fmt: skip
         if self._columns.label:
-            column = [self._label_column(*each) for each in zip(paths, files, strict=True)]
-            self.set_labels(np.concatenate(column))
+            self.set_labels(np.concatenate([self._label_column(path) for path in paths]))
 
     def describe(self, index: int) -> str:
         """The file's name and the row in it."""
@@ -158,10 +153,11 @@ class ParquetSource(StreamSource):
             self._damaged = os.fsdecode(path)
             return np.array([b""] * rows, object), _none(rows)
 
-    def _label_column(self, path: str, file: pq.ParquetFile) -> np.ndarray:
+    def _label_column(self, path: str) -> np.ndarray:
         label = self._columns.label
         try:
-            return labels(file.read(columns=[label])[label])
+            with pq.ParquetFile(path) as file:
+                return labels(file.read(columns=[label])[label])
         except (OSError, pa.ArrowException) as error:
             raise UserError(
                 f"--dataset={self.name}: expected labels in the column {label}. Received: {path} "

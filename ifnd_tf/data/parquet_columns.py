@@ -24,6 +24,13 @@ class Columns(NamedTuple):
     class_names: tuple[str, ...]
 
 
+class Footer(NamedTuple):
+    """What a file's footer says: its columns, and its row groups."""
+
+    schema: pa.Schema
+    metadata: pq.FileMetaData
+
+
 def check(start: str, paths: Sequence[str]) -> None:
     """Raises `UserError` if the files cannot hold images; reads their footers only.
 
@@ -31,13 +38,13 @@ def check(start: str, paths: Sequence[str]) -> None:
         start: of the message: the flag and its value.
         paths: of the files.
     """
-    files = [opened(start, path) for path in paths]
-    if not any(file.metadata.num_rows for file in files):
+    footers = [footer(start, path) for path in paths]
+    if not any(each.metadata.num_rows for each in footers):
         raise UserError(
             f"{start}: expected rows. Received: none in {counted(len(paths), 'file')}, such as "
             f"{paths[0]}."
         )
-    columns(start, paths, [file.schema_arrow for file in files])
+    columns(start, paths, [each.schema for each in footers])
 
 
 def unreadable_cell(path: str, group: int, column: str, row: int) -> str:
@@ -60,10 +67,11 @@ def image_bytes(column: pa.ChunkedArray) -> pa.Array:
     return pc.struct_field(whole, "bytes") if pa.types.is_struct(whole.type) else whole
 
 
-def opened(start: str, path: str) -> pq.ParquetFile:
-    """A file whose footer can be read; raises `UserError` for another."""
+def footer(start: str, path: str) -> Footer:
+    """The footer of a file, which is closed again; raises `UserError` if it cannot be read."""
     try:
-        return pq.ParquetFile(path)
+        with pq.ParquetFile(path) as file:
+            return Footer(file.schema_arrow, file.metadata)
     except (OSError, pa.ArrowException) as error:
         reason = cause(error) if os.path.getsize(path) else "an empty file"
         raise UserError(

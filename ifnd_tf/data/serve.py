@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None, *, seconds: float = _DISPATCHER_SEC
                 server = _dispatcher(int(port))
             case ["worker", address] if _is_address(address):
                 server = _worker(address, socket.gethostname(), seconds)
-            case ["worker", address, name] if _is_address(address):
+            case ["worker", address, name] if _is_address(address) and _is_name(name):
                 server = _worker(address, name, seconds)
             case received:
                 raise UserError(
@@ -56,6 +56,10 @@ def main(arguments: list[str] | None = None, *, seconds: float = _DISPATCHER_SEC
 
 def _is_address(text: str) -> bool:
     return re.fullmatch(r"[^/\s]+:\d+", text) is not None
+
+
+def _is_name(text: str) -> bool:
+    return re.fullmatch(r"[^/:\s]+(:\d+)?", text) is not None
 
 
 def _require_free(port: int) -> None:

@@ -82,7 +82,7 @@ def text(run: RunRecords) -> str:
     ]
     lines = [f"| {m.text} | {f'{v:.1%}' if m.percent else f'{v:.3f}'} |" for m, v in found]
     return _CARD.format(
-        experiment=flags.get("experiment", "encoder"),
+        experiment=flags.get("experiment") or "encoder",
         version=__version__,
         tensorflow=tf.__version__,
         size=flags.get("image_size", ""),

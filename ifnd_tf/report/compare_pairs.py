@@ -63,7 +63,7 @@ def _lines(
             if (gain := _gain(summary, name, metric))
         )
         low, high = (
-            [mean + sign * half for _, mean, half in points if math.isfinite(half)]
+            [mean + sign * (half if math.isfinite(half) else math.nan) for _, mean, half in points]
             for sign in (-1, 1)
         )
         means = [(precision, mean) for precision, mean, _ in points]

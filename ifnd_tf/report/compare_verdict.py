@@ -63,8 +63,7 @@ def _ranked(summary: dict[str, Any], name: str) -> str:
         f"labels: {_rank(ranking[name])}. In the mean of the measures its lead over {baseline} is "
         f"{_lead(Difference(**against))}"
     )
-    second = names[1]
-    if second != baseline:
+    if len(names) > 1 and (second := names[1]) != baseline:
         found = difference(ranking[second]["average"], ranking[name]["average"])
         assert found
         place = f"{second} ({ranking[second]['rank']['mean']:.2f})"

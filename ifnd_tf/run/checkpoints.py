@@ -143,9 +143,14 @@ class CheckpointStore:
                 "some space or mend the disk, and give the same command again."
             ) from error
 
-    def prune(self, keep: int) -> None:
-        """Removes all but the newest checkpoints, and incomplete ones of killed processes."""
-        for step in set(self._folders()).difference(self.steps()[-keep:]):
+    def prune(self, keep: int, newest: int) -> None:
+        """Removes all checkpoints but the last ones up to `newest`, the one just written.
+
+        Later steps are of a training that went on from an earlier checkpoint since, for they were
+        damaged or an epoch had more steps then. Incomplete ones of killed processes go as well.
+        """
+        steps = [step for step in self.steps() if step <= newest]
+        for step in set(self._folders()).difference(steps[-keep:]):
             self._remove(step)
 
     def _folders(self) -> list[int]:

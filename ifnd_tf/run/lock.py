@@ -65,12 +65,11 @@ def _remote(path: str) -> Iterator[None]:
     done = threading.Event()
 
     def renew() -> None:
-        while True:
-            with tf.io.gfile.GFile(path, "wb") as file:
-                file.write(_self())
-            if done.wait(_RENEWED):
-                return
+        while not done.wait(_RENEWED):
+            with contextlib.suppress(tf.errors.OpError):  # the next time may do
+                _hold(path)
 
+    _hold(path)
     thread = threading.Thread(target=renew, daemon=True)
     thread.start()
     try:
@@ -79,6 +78,11 @@ def _remote(path: str) -> Iterator[None]:
         done.set()
         thread.join()
         tf.io.gfile.remove(path)
+
+
+def _hold(path: str) -> None:
+    with tf.io.gfile.GFile(path, "wb") as file:
+        file.write(_self())
 
 
 def _self() -> bytes:

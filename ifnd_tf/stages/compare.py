@@ -78,10 +78,10 @@ def _run_missing(
     missing = {member: each for member, each in runs.items() if not done(each)}
     kind = next(iter(runs)).kind
     name = {"seed": "runs to compare", "trial": "tuning trials"}[kind]
-    run.directory.claim()
-    run.progress.line(f"{len(runs)} {name}, {len(runs) - len(missing)} of them finished")
     for each in missing.values():
         _check(each)
+    run.directory.claim()
+    run.progress.line(f"{len(runs)} {name}, {len(runs) - len(missing)} of them finished")
     if not missing:
         return []
     jobs = min(compare_workers.number(run), len(missing))

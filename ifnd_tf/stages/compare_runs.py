@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import keras
 
+from ifnd_tf.distribute import strategies
 from ifnd_tf.errors import NonFinite, UserError
 from ifnd_tf.report.compare_statistics import compared
 from ifnd_tf.run import lock
@@ -72,7 +73,9 @@ def complete(run: Run) -> bool:
 
 def _results(run: Run, start: float) -> str:
     train(run)
-    if run.directory.results().get("epochs", 0) < run.config.epochs:
+    unfinished = run.directory.results().get("epochs", 0) < run.config.epochs
+    # The chief's word, since it writes the results when the other workers are done already.
+    if any(strategies.workers(run.strategy).any([unfinished and run.directory.writer])):
         return f"stopped after epoch {run.config.stop_after_epoch}"
     evaluate(run)
     write_report(run)

@@ -31,6 +31,7 @@ def written(directory: RunDirectory, progress: Progress, config: Config) -> Iter
         end = "failed", (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise
     finally:
+        progress.mirror = None
         directory.write_status(*(interrupted or end))
 
 

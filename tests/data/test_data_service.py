@@ -170,6 +170,8 @@ def test_a_worker_without_a_dispatcher_says_so(capsys):
     assert f"no answer from localhost:{port}; start it first" in capsys.readouterr().err
     assert serve.main(["worker", "localhost"]) == 1
     assert "Received: worker localhost." in capsys.readouterr().err
+    assert serve.main(["worker", f"localhost:{port}", "me:abc"]) == 1
+    assert f"Received: worker localhost:{port} me:abc." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,22 @@ def test_numbers_as_labels_are_in_numeric_order_and_may_be_missing(tmp_path):
     assert list(source.labels) == [1, 0, -1, -1]
 
 
+def test_labels_that_begin_with_dashes_are_texts(tmp_path):
+    for i in range(3):
+        save(tmp_path / f"{i}.png")
+    lines = ["0.png\t--5", "1.png\t-10", "2.png\t9"]
+    source = datasets.open_splits(write_list(tmp_path / "a.tsv", lines), holdout_share=0.1).train
+    assert source.class_names == ("--5", "-10", "9")
+
+
+def test_images_with_several_labels_are_held_out_alike(tmp_path):
+    for i in range(10):
+        save(tmp_path / f"{i}.png")
+    lines = [f"{i}.png\tape;bee" for i in range(10)]
+    splits = datasets.open_splits(write_list(tmp_path / "a.tsv", lines), holdout_share=0.2)
+    assert (splits.train.num_examples, splits.evaluation.num_examples) == (8, 2)
+
+
 def test_a_second_list_is_the_evaluation_split(tmp_path):
     for i in range(4):
         save(tmp_path / "in" / f"{i}.png")
@@ -136,11 +152,14 @@ def test_absolute_paths_in_a_list_are_taken_as_they_are(tmp_path):
     np.testing.assert_array_equal(as_pixels(source.fetch(tf.constant(0))), picture(3))
 
 
-def test_a_list_may_be_relative_to_the_data_dir(tmp_path):
+def test_a_list_may_be_relative_to_the_data_dir(tmp_path, monkeypatch):
     save(tmp_path / "elsewhere" / "0.png")
     save(tmp_path / "elsewhere" / "1.png")
     name = write_list(tmp_path / "a.tsv", ["0.png\ta", "1.png\tb"])
     splits = datasets.open_splits(name, data_dir=str(tmp_path / "elsewhere"), holdout_share=0.1)
+    assert names(splits.train)[1] == str(tmp_path / "elsewhere" / "1.png")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    splits = datasets.open_splits(name, data_dir="~/elsewhere", holdout_share=0.1)
     assert names(splits.train)[1] == str(tmp_path / "elsewhere" / "1.png")
 
 
@@ -180,6 +199,16 @@ def test_a_subset_keeps_the_first_classes_and_equally_many_images():
     # All images of the classes are tested on, whatever the number trained on.
     expected = np.bincount(whole.evaluation.labels)[:3]
     np.testing.assert_array_equal(np.bincount(few.evaluation.labels), expected)
+
+
+def test_a_subset_that_cannot_be_evaluated_on_is_refused(tmp_path):
+    for i in range(8):
+        save(tmp_path / f"{i}.png")
+    lines = [f"{i}.png\t{label}" for i, label in enumerate("abcabccc")]
+    train = write_list(tmp_path / "train.tsv", lines[:6])
+    write_list(tmp_path / "test.tsv", lines[6:])
+    with pytest.raises(UserError, match="--subset_classes: .* Received: 2, none of which it has"):
+        datasets.open_splits(train, eval_split=str(tmp_path / "test.tsv"), subset_classes=2)
 
 
 @pytest.mark.parametrize(

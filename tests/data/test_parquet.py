@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from ifnd_tf.data import datasets, decode, eval_batches, recipes, train_batches
+from ifnd_tf.data import datasets, decode, eval_batches, parquet, recipes, train_batches
 from ifnd_tf.data.scan import scan
 from ifnd_tf.errors import UserError
 from tests.data.conftest import picture
@@ -61,6 +61,33 @@ def in_two_parts(folder, rows):
     for part in range(2):
         write(folder / f"train-{part}.parquet", range(rows * part, rows * part + rows))
     return opened(folder, holdout_share=0.0).train
+
+
+def test_contents_are_named_alike_from_everywhere(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    here, there = (
+        parquet.open_parquet("parquet:x", f"{start}/*.parquet", "train", "")[2]
+        for start in ("data", folder)
+    )
+    assert here.packed == there.packed
+
+
+def test_files_are_open_one_at_a_time(folder, monkeypatch):
+    open_now, most = [], []
+
+    class Counted(pq.ParquetFile):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            open_now.append(self)
+            most.append(len(open_now))
+
+        def close(self, *args, **options):
+            super().close(*args, **options)
+            open_now.remove(self)
+
+    monkeypatch.setattr(pq, "ParquetFile", Counted)
+    opened(folder)
+    assert len(most) == 6 and max(most) == 1 and not open_now  # footers, then labels
 
 
 def test_rows_are_examples_in_their_order(folder):

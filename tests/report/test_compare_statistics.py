@@ -114,6 +114,11 @@ def test_one_seed_has_no_intervals(runs):
     assert tables["Ranking"].rows[1][:5] == ["ifnd", "2.00", "n/a", "+2.0", "n/a"]
 
 
+def test_the_oracle_may_be_the_baseline(runs):
+    text = verdict(summary_of({name: runs[name] for name in ("oracle", "ifnd")}))
+    assert all(isinstance(line, str) for line in text)
+
+
 def test_the_best_may_be_best_by_chance_or_not_at_all(runs):
     # Ranks 2, 4, 3 of four, where ifnd has 3, 2, 2 and none 4, 3, 4.
     runs = {**runs, "other": {0: run(0.93), 1: run(0.91), 2: run(0.95)}}
@@ -212,6 +217,14 @@ def test_pairs_of_chosen_quality_are_drawn_by_treatment(runs, tmp_path):
     assert set(summary["ranking"]) == {"none", "ifnd", "oracle"}
     charts = compare_pairs.pair_charts(summary, runs)
     assert list(charts) == ["pairs_knn_top1_1", "pairs_knn_top1_2"]
+    # A variant with one seed so far has no interval; the band goes on beside it.
+    del runs["all"][1], runs["all"][2]
+    for recall in ("0.8", "0.3"):
+        for each in runs["all"].values():
+            each.flags["oracle_recall"] = recall
+        assert compare_pairs.pair_charts(summary_of(runs), runs)
+    for each in runs["all"].values():
+        each.flags["oracle_recall"] = "0.8"
     numbers = charts["pairs_knn_top1_1"].numbers
     # none: 0.90, 0.92, 0.94. The oracle, of precision and recall 1, has no precision of a refresh.
     assert numbers.header == ["precision of pairs", "recall 30%", "recall 80%", "no gain", "ifnd"]

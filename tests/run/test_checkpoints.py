@@ -92,7 +92,7 @@ def test_no_undamaged_checkpoint_is_an_error_and_not_a_new_start(store, tmp_path
 def test_what_a_killed_process_left_does_not_count_and_is_removed(store, tmp_path):
     spoil(tmp_path / "checkpoints" / "0000000030" / MANIFEST, "lost")
     assert store.latest() == 20
-    store.prune(keep=3)
+    store.prune(keep=3, newest=20)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
         "0000000010",
         "0000000020",
@@ -106,10 +106,18 @@ def test_an_empty_folder_is_a_new_start(tmp_path):
 def test_the_newest_are_kept(store, variable):
     for step in (40, 50, 60, 70):
         write(store, variable, step)
-    store.prune(keep=2)
+    store.prune(keep=2, newest=70)
     assert store.steps() == [60, 70]
-    store.prune(keep=1)
+    store.prune(keep=1, newest=70)
     assert store.steps() == [70]
+
+
+def test_what_was_just_written_is_kept_where_later_steps_are_damaged(store, variable, tmp_path):
+    spoil(tmp_path / "checkpoints" / "0000000030" / "notes.json", "cut")
+    assert store.latest() == 20
+    write(store, variable, 25)
+    store.prune(keep=1, newest=25)
+    assert store.steps() == [25] and store.latest() == 25
 
 
 def test_the_manifest_tells_the_size_and_sha256_of_each_file(store, tmp_path):

@@ -71,6 +71,20 @@ def test_variants_that_do_not_fit_the_data_are_refused_before_anything_runs(tmp_
     run = comparison(tmp_path, variants="none,ifnd,huge:batch_size=2048;queue_size=2048")
     with pytest.raises(UserError, match="batch_size: expected at most the 1,438"):
         compare.compare(run)
+    assert not (tmp_path / "config.flags").exists()  # the mended command may take the directory
+
+
+def test_a_worker_that_is_not_the_chief_believes_the_chief(tmp_path, monkeypatch):
+    """It is done with a run while the chief still writes its results."""
+    monkeypatch.setattr(compare_runs, "train", lambda run: None)
+    evaluated = []
+    monkeypatch.setattr(compare_runs, "evaluate", evaluated.append)
+    monkeypatch.setattr(compare_runs, "write_report", lambda run: None)
+    run = tiny.run(tiny.config(workdir=str(tmp_path)), make_strategy("default"))
+    assert "stopped" in compare_runs.outcome(0, run).text and not evaluated
+    run = tiny.run(tiny.config(workdir=str(tmp_path)), make_strategy("default"))
+    run.directory.writer = False
+    assert "stopped" not in compare_runs.outcome(0, run).text and evaluated == [run]
 
 
 @pytest.mark.slow

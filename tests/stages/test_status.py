@@ -30,6 +30,7 @@ def ended(directory, mode, error=None) -> tuple[str, str]:
                 raise error
     except (ValueError, Stopped):
         pass
+    assert progress.mirror is None
     found = directory.status()
     return found["state"], found["text"]
 

@@ -171,7 +171,7 @@ class Checkpointing(keras.callbacks.Callback):
             self._store.write(snapshot)
         finally:
             snapshot.drop()
-        self._store.prune(self._keep)
+        self._store.prune(self._keep, snapshot.step)
         self._policy.cost += time.thread_time() - begin
 
     def _wait(self) -> None:

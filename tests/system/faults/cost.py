@@ -52,7 +52,7 @@ def measure(workdir: str, *, flagfile: str, repeats: int = 20) -> dict[str, Any]
         snapshot.drop()
         folder = pathlib.Path(store.path(number))
         size = sum(path.stat().st_size for path in folder.iterdir())
-        store.prune(keep=1)
+        store.prune(keep=1, newest=snapshot.step)
     shutil.rmtree(store.folder)
     step = statistics.median(steps_taken[1:])
     epoch = step * steps
