@@ -336,6 +336,12 @@ def test_the_run_directory_follows_the_data_set(dataset, name):
     assert Config(dataset=dataset, experiment="mine").run_path == "runs/mine"
 
 
+def test_a_comparison_has_a_directory_beside_that_of_a_run():
+    assert Config(dataset="folder:photos", mode="compare").run_path == "runs/photos-compare"
+    named = Config(dataset="folder:photos", mode="compare", experiment="mine")
+    assert named.run_path == "runs/mine"
+
+
 def test_the_home_directory_may_be_short(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     assert Config(workdir="~/runs/a").run_path == "/home/me/runs/a"

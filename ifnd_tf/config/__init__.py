@@ -79,8 +79,10 @@ class Config(
     @property
     def run_path(self) -> str:
         """`workdir`, or its default."""
-        # Results of another encoder must not take the directory of a run on the same images.
+        # Results of another encoder, or of several runs, must not take the directory of a run on
+        # the same images.
         given = "-saved_model" * bool(self.saved_model) + "-embeddings" * bool(self.embeddings)
+        given += "-compare" * ("compare" in self.stages and not self.experiment)
         return os.path.expanduser(self.workdir) or f"runs/{self.name}{given}"
 
     @property

@@ -33,8 +33,8 @@ class Detection:
     num_clusters: str = setting(
         "10,20,40",
         "Clusters K of each of the L levels, a comma list: absolute numbers, shares of N such as "
-        "1%, or auto (0.2, 0.4 and 0.8% of N). Common advice: the number of classes and a few "
-        "multiples of it.",
+        "1%, or auto (0.2, 0.4 and 0.8% of N, but at least 10, 20 and 40). Common advice: the "
+        "number of classes and a few multiples of it.",
     )
     hierarchy: str = setting(
         "independent",

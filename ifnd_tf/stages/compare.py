@@ -112,7 +112,8 @@ def _check(run: Run) -> None:
     if not run.labelled:
         raise UserError(
             "--mode=compare: expected labelled images to evaluate on. Received: "
-            f"{run.splits.train.name} without; choose another --dataset."
+            f"{run.splits.train.name} without; put them into class folders or name their labels "
+            "in --dataset=list:FILE."
         )
 
 
