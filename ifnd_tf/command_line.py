@@ -1,7 +1,6 @@
 """The command `ifnd`, also `python main.py` and `python -m ifnd_tf`: flags -> stages.
 
-Mistakes are reported before TensorFlow is imported, in this order: flags, the data set's name and
-path, the run directory.
+Mistakes are reported before TensorFlow is imported: flags, then data set, then run directory.
 """
 
 import dataclasses
@@ -211,7 +210,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except (KeyboardInterrupt, Stopped) as stop:
         print(f"stopped; the same command {_then(config)}", file=sys.stderr)
-        return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
+        return 128 + getattr(stop, "number", signal.SIGINT)
     return 0
 
 
@@ -230,8 +229,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def execute(config: Config) -> None:
     """Runs the stages of a configuration on the devices that it names; prints the summary."""
-    # Hides C++'s log, errors included (such as an operation unknown to oneDNN): an error that ends
-    # a run is raised in Python.
+    # Hides C++'s log, errors included: an error that ends a run is raised in Python.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     starting = Progress(enabled=sys.stdout.isatty()).phase("starting TensorFlow")
     with starting, quiet_start(), no_collections():

@@ -15,7 +15,6 @@ from ifnd_tf.errors import UserError, cause
 
 # Between attempts to reach a service that was lost.
 _RETRY_SECONDS = 10.0
-
 # Allowed on top of the timeout, to trace what the service is to make.
 MAKING_SECONDS = 30.0
 

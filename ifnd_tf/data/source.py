@@ -51,12 +51,9 @@ class Source:
     targets: np.ndarray | None = None
 
     def __init__(
-        self,
-        name: str,
-        num_examples: int,
-        class_names: Sequence[str] = (),
+        self, name: str, num_examples: int, class_names: Sequence[str] = (),
         labels: np.ndarray | None = None,
-    ):
+    ):  # fmt: skip
         self.name, self.num_examples = name, num_examples
         self.class_names = tuple(class_names)
         self._labels = None if labels is None else np.asarray(labels, np.int32)
@@ -199,12 +196,9 @@ class Source:
         return lambda index: (self.fetch(index), tf.gather(labels, index))
 
     def from_memory_or(
-        self,
-        from_file: Callable[[], Any],
-        index: tf.Tensor,
-        view_size: int,
+        self, from_file: Callable[[], Any], index: tf.Tensor, view_size: int,
         use: Callable[[tf.Tensor], Any],
-    ) -> Any:
+    ) -> Any:  # fmt: skip
         """`use(image)` if the image is in memory, else `from_file()`.
 
         Args:
@@ -236,14 +230,9 @@ class Source:
         raise NotImplementedError
 
     def stream(
-        self,
-        *,
-        shard: int = 0,
-        num_shards: int = 1,
-        shuffle_seed: tf.Tensor | None = None,
-        among: np.ndarray | None = None,
-        skip: int | tf.Tensor = 0,
-    ) -> tf.data.Dataset:
+        self, *, shard: int = 0, num_shards: int = 1, shuffle_seed: tf.Tensor | None = None,
+        among: np.ndarray | None = None, skip: int | tf.Tensor = 0,
+    ) -> tf.data.Dataset:  # fmt: skip
         """One pass over a shard's examples, for sources without random access.
 
         Args:

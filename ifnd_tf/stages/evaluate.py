@@ -128,7 +128,8 @@ def _measure_own(run: Run, network: Network | None, encode: Callable) -> dict[st
         results |= _knn(run, outputs)
     results |= dict(_probes(run, outputs))
     if network is not None and "finetune" in protocols:
-        results |= dict(_finetune(run, network))
+        with run.progress.phase("evaluating fine-tuning, subset") as count:
+            results |= dict(_finetune(run, network, count))
     return results
 
 
@@ -155,14 +156,11 @@ def _embedded(run: Run, name: str, function: Callable, splits: Splits) -> Output
 def _knn(run: Run, outputs: Outputs) -> dict[str, float]:
     config = run.config
     with run.progress.phase("evaluating kNN, images") as count:
-        return dict(
-            weighted_knn(
-                *map(labelled, outputs),
-                neighbors=config.knn_neighbors,
-                temperature=config.knn_temperature,
-                count=count,
-            )
-        )
+        found = weighted_knn(
+            *map(labelled, outputs), neighbors=config.knn_neighbors,
+            temperature=config.knn_temperature, count=count,
+        )  # fmt: skip
+        return dict(found)
 
 
 def _probes(run: Run, outputs: Outputs) -> Iterator[tuple[str, float]]:
@@ -202,13 +200,8 @@ def _fewest(run: Run) -> float:
     return min(run.config.shares, key=lambda share: few_labels.subset_sizes(labels, share)[1])
 
 
-def _finetune(run: Run, network: Network) -> Iterator[tuple[str, float]]:
+def _finetune(run: Run, network: Network, count: Count) -> Iterator[tuple[str, float]]:
     """Fine-tunes on each subset anew, always from the trained encoder."""
-    with run.progress.phase("evaluating fine-tuning, subset") as count:
-        yield from _finetuned(run, network, count)
-
-
-def _finetuned(run: Run, network: Network, count: Count) -> Iterator[tuple[str, float]]:
     config, (train, test) = run.config, run.splits
     assert test is not None
     for place, share in enumerate(config.shares):
@@ -219,12 +212,9 @@ def _finetuned(run: Run, network: Network, count: Count) -> Iterator[tuple[str, 
             few = train.subset(few_labels.label_subset(train.readable_labels, share, seed=seed))
             batch = min(config.batch_size, few.num_examples)
             crops = train_batches.training_batches(
-                few,
-                augmentation=build.augmentation(config),
-                image_size=config.image_size,
-                batch_size=batch,
-                seed=seed,
-            )
+                few, augmentation=build.augmentation(config), image_size=config.image_size,
+                batch_size=batch, seed=seed,
+            )  # fmt: skip
             # SimCLR: 60 epochs for 1% of the labels, 30 for 10%.
             epochs = 60 if isinstance(share, int) or share < 0.05 else 30
             found = finetune(
