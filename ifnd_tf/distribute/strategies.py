@@ -142,7 +142,8 @@ def check_same_settings(strategy: tf.distribute.Strategy, settings: Mapping[str,
     if differ:
         raise UserError(
             f"Expected the same flags on all workers. Received different values of "
-            f"{', '.join(differ)}; start every worker with the same command."
+            f"{', '.join(differ)}; start every worker with the same command, and give settings "
+            "that are auto a value where machines differ."
         )
 
 

@@ -14,7 +14,7 @@ from ifnd_tf.config.data import Data
 from ifnd_tf.data import datasets
 from ifnd_tf.data.contents import Note, require_same
 from ifnd_tf.data.scan import require_share
-from ifnd_tf.distribute.strategies import is_chief
+from ifnd_tf.distribute import strategies
 from ifnd_tf.errors import UserError
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.models.network import Network
@@ -43,7 +43,7 @@ class Run:
         progress: Progress | None = None,
         opened: dict[tuple, datasets.Splits] | None = None,
     ):
-        chief = is_chief(strategy)
+        chief = strategies.is_chief(strategy)
         self.given, self.strategy = config, strategy
         self.progress = progress or Progress(enabled=chief)
         self.opened = {} if opened is None else opened
@@ -70,6 +70,10 @@ class Run:
         config = self.given.override(known)
         if config.undecided:
             config = auto.decided(config, self.found.train)
+        # Each worker has looked at its own machine, such as Keras' cache of weights there.
+        chosen = {name: getattr(config, name) for name in self.given.undecided}
+        if chosen:
+            strategies.check_same_settings(self.strategy, chosen)
         self.directory.settle(config.as_flags())
         return config
 

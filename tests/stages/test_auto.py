@@ -10,6 +10,7 @@ from ifnd_tf.command_line import parse_flagfile
 from ifnd_tf.config import Config, flagfile
 from ifnd_tf.data.array_source import ArraySource
 from ifnd_tf.data.datasets import Splits
+from ifnd_tf.distribute import strategies
 from ifnd_tf.errors import UserError
 from ifnd_tf.stages import auto
 from ifnd_tf.stages.train import train
@@ -72,6 +73,17 @@ def test_auto_is_a_word_of_these_flags_and_zero_is_not():
         Config().override({"image_size": "large"})
     with pytest.raises(UserError, match="--epochs: expected a whole number. Received: 'auto'"):
         Config().override({"epochs": "auto"})
+
+
+def test_workers_that_would_decide_differently_are_told(tmp_path, monkeypatch):
+    def unlike(strategy):
+        return strategies.Workers(0, 2, lambda own: np.stack([own, np.add(own, [1, 0, 0])]))
+
+    monkeypatch.setattr(strategies, "workers", unlike)
+    run = tiny.run(tiny.config(**AUTO, workdir=str(tmp_path)), make_strategy("default"))
+    run.found = tiny.splits()
+    with pytest.raises(UserError, match="different values of --image_size; start every"):
+        _ = run.config
 
 
 @pytest.mark.slow
