@@ -14,6 +14,7 @@ from ifnd_tf.config import Config
 from ifnd_tf.data.datasets import Splits
 from ifnd_tf.data.source import Source
 from ifnd_tf.data.statistics import image_statistics
+from ifnd_tf.distribute import strategies
 from ifnd_tf.errors import UserError
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.report.view_pairs import view_pairs
@@ -182,7 +183,7 @@ def _machine(findings: Findings, run: Run, teacher_width: int) -> None:
     needed = check_cost.needed_bytes(config, model, rows)
     _disk(findings, run, model)
     measured = None
-    if needed <= FILL * room:
+    if not any(strategies.workers(run.strategy).any([needed > FILL * room])):
         too_large = contextlib.suppress(tf.errors.ResourceExhaustedError)
         with run.progress.phase("trying steps") as count, too_large:
             measured = check_cost.measure_steps(config, run.strategy, source, model, count)

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from ifnd_tf.config import Config
 from ifnd_tf.data.source import Source
+from ifnd_tf.distribute import strategies
 from ifnd_tf.evaluation.embed import Embedder
 from ifnd_tf.models.contrastive import ContrastiveModel
 from ifnd_tf.models.teacher import DTYPE
@@ -142,7 +143,8 @@ def measure_steps(
     iterator = iter(build.training_batches(config, strategy, source, 0, teacher=rows))
     first = strategy.experimental_local_results(next(iterator))[0]
     views = tf.stack(model.views(first), axis=1)
-    input_seconds = _mean_seconds(functools.partial(next, iterator))
+    workers = strategies.workers(strategy)
+    input_seconds = _mean_seconds(workers, functools.partial(next, iterator))
     step = model.make_train_function()
 
     def train() -> None:
@@ -152,7 +154,7 @@ def measure_steps(
     train()
     compiled = time.monotonic() - start
     weight = config.steps_per_execution
-    step_seconds = _mean_seconds(train, weight, count) / weight
+    step_seconds = _mean_seconds(workers, train, weight, count) / weight
     some = source.readable[: 4 * config.batch_size]
     embedder = Embedder(model.network.inference, strategy)
 
@@ -161,21 +163,26 @@ def measure_steps(
 
     embed()
     passes = -(-len(some) // config.batch_size)
+    embed_seconds = _mean_seconds(workers, embed, _STEPS) / passes
+    # The longest on any worker, so that all decide alike what else to try.
+    found = np.array([compiled, step_seconds, input_seconds, embed_seconds]) * 1e6
+    slowest = workers.gather(found.astype(np.int64)).max(axis=0) / 1e6
+    compiled, step_seconds, input_seconds, embed_seconds = map(float, slowest)
     return StepCost(
-        compile_seconds=compiled,
-        step_seconds=step_seconds,
-        input_seconds=input_seconds,
-        embed_seconds=_mean_seconds(embed, _STEPS) / passes,
-        peak_bytes=machine.peak_memory(),
-        views=views.numpy(),
+        compiled, step_seconds, input_seconds, embed_seconds, machine.peak_memory(), views.numpy()
     )
 
 
-def _mean_seconds(function: Callable, weight: int = 1, count: Count = uncounted) -> float:
+def _mean_seconds(
+    workers: strategies.Workers, function: Callable, weight: int = 1, count: Count = uncounted
+) -> float:
     """Mean seconds of a call; a call that stands for `weight` steps is made less often."""
     start = time.monotonic()
     calls = 0
-    while calls < max(1, _STEPS // weight) and time.monotonic() - start < _SECONDS:
+    # All workers make as many calls, which wait for each other.
+    while calls < max(1, _STEPS // weight) and not any(
+        workers.any([time.monotonic() - start > _SECONDS])
+    ):
         function()
         calls += 1
         count(calls * weight, max(_STEPS, calls * weight))

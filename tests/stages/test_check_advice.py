@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from ifnd_tf import command_line
+from ifnd_tf.distribute import strategies
 from ifnd_tf.run.progress import duration
 from ifnd_tf.stages import auto, check_advice, check_cost
 from ifnd_tf.stages.check_cost import StepCost
@@ -120,6 +121,20 @@ def test_a_run_that_cannot_be_faster_or_need_not_be(tmp_path, monkeypatch):
     assert not list(check_advice.hours(run, MEASURED._replace(step_seconds=0.1)))
     monkeypatch.setattr(auto, "has_accelerator", lambda: True)
     assert not list(check_advice.hours(run, slow))
+
+
+def test_workers_make_as_many_calls_and_the_slowest_decides():
+    """This one has time; another one's time is over after its third call."""
+    gathered = []
+
+    def gather(own):
+        gathered.append(own)
+        return np.stack([own, np.array([len(gathered) > 3])])
+
+    calls = []
+    workers = strategies.Workers(0, 2, gather)
+    check_cost._mean_seconds(workers, lambda: calls.append(1))
+    assert len(calls) == 3
 
 
 @pytest.mark.slow
