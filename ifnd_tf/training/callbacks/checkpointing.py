@@ -144,7 +144,7 @@ class Checkpointing(keras.callbacks.Callback):
         self._thread.shutdown(wait=True)
 
     def _save_if(self, step: int, due: bool, surely: bool = False) -> None:
-        """Saves if it is due on any worker or one was interrupted, which ends training."""
+        """Saves if `surely`, or if any worker is due or was interrupted, which ends training."""
         due, stop = self._workers.any([due, self._interruption.received is not None])
         if stop:
             self.model.stop_training = True
