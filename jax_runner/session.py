@@ -17,7 +17,7 @@ from jax_runner.devices import Devices, chosen
 from jax_runner.run_directory import RunDirectory
 from jax_runner.training import Training, refresh_share
 
-# Kept for writing the state and leaving, so that a limit on the call is not met.
+# Reserved for writing the state and exiting, before a time limit kills the process.
 _LEAVING_SECONDS = 20.0
 # An evaluation cannot be interrupted, so it begins only with enough time left: more than the
 # longest evaluation of the runs beside this one took, or a guess where none has been evaluated.
@@ -48,7 +48,7 @@ class Session(NamedTuple):
     started: float
 
     def devices_of(self, artifact: Artifact) -> Devices:
-        """Those that an artifact runs on, in this session."""
+        """The devices that an artifact runs on in this session."""
         return chosen(self.devices, artifact.num_devices, self.memory_bytes)
 
     def deadline(self) -> float:
