@@ -86,9 +86,9 @@ def lower(
         captured[tensor.ref()] if tensor.ref() in captured and not entry.is_variable else None
         for tensor, entry in zip(tensors, parameters, strict=True)
     ]
-    left = [place for place, constant in enumerate(fixed) if constant is None]
+    passed = [place for place, constant in enumerate(fixed) if constant is None]
     names = dict(enumerate(arguments))
-    inputs = [_input(parameters[place], names.get(place), numbers) for place in left]
+    inputs = [_input(parameters[place], names.get(place), numbers) for place in passed]
     outputs: list[dict[str, Any]] = []
     body = [op for op in graph.get_operations() if op.type != "Placeholder"]
     result_names = sorted(traced.structured_outputs)
@@ -114,7 +114,7 @@ def lower(
         ]
         return results[:count] + [new for _, new in changed]
 
-    content = _content(pure, [parameters[place].spec for place in left])
+    content = _content(pure, [parameters[place].spec for place in passed])
     own = {i for i, variable in enumerate(variables) if isinstance(variable, tf.Variable)}
     for entry in (*inputs, *outputs):
         if entry.get("name") in sharded or entry.get("state") in own:

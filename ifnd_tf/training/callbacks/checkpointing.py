@@ -121,7 +121,7 @@ class Checkpointing(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         step = self._epoch * self._steps_per_epoch + batch + 1
         if self._writing is not None and (self._writing.done() or self._policy.must_wait(step)):
-            late = not self._writing.done()
+            late = not self._writing.done()  # then the write takes part of the next step as well
             self._wait()
             self._policy.written_by(step + late)
         if batch + 1 == self._steps_per_epoch:
