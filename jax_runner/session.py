@@ -110,7 +110,7 @@ def _go_on(artifact: Artifact, run: RunDirectory, session: Session, progress: Pr
     manifest = artifact.manifest
     settings, data = manifest["settings"], manifest["data"]
     epochs = min(session.epochs or settings["epochs"], settings["epochs"])
-    # A state of another manifest is no result of this one: restoring it says so.
+    # Restoring raises an error if the state is of another manifest.
     if run.results().get("epochs", 0) >= epochs and run.restore() is not None:
         progress.line(f"finished; results in {run.path}")
         return True
@@ -118,7 +118,7 @@ def _go_on(artifact: Artifact, run: RunDirectory, session: Session, progress: Pr
         raise UserError("--data: expected FILE.npz. Received: none.")
     begun = time.monotonic()
     devices = session.devices_of(artifact)
-    # What one device alone computes, such as the linear probe.
+    # For what one device alone computes, such as the linear probe.
     jax.config.update("jax_default_device", devices.all[0])
     train, test = images.load(session.data, data, devices)
     progress.mirror = lambda text: run.write_status("running", text)
