@@ -1,4 +1,4 @@
-"""A session at a machine with an accelerator: packs its inputs there, and its results back.
+"""A session on a machine with an accelerator: packs the inputs, runs, and packs the results.
 
     python -m jax_runner.accelerator pack lowered --images=cifar10.tgz --out=pack.tar.xz
     python -m jax_runner.accelerator run pack.tar.xz --out=DIR --minutes=9

@@ -95,7 +95,7 @@ class Artifact:
     def compile_ahead(self, name: str, devices: Devices) -> Future[Compiled]:
         """Begins to compile a program, beside others; see `compile`."""
         described = self.manifest["programs"][name]
-        # Equal programs may find their variables at other numbers.
+        # Not by content alone: equal programs may number their variables differently.
         key = json.dumps(described), devices
         if key not in _compiled:
             path = self.folder / f"{name}.vhlo"

@@ -22,7 +22,7 @@ class Compiled:
         content: portable StableHLO of one replica.
         described: its inputs and outputs, from the manifest.
         devices: one for each replica.
-        held: bytes of each device's memory that are taken.
+        held: bytes of each device's memory that are in use already.
 
     Attributes:
         inputs: name or state, and of all devices together shape and dtype.
@@ -49,7 +49,7 @@ class Compiled:
         ]
         self.inputs = [e | {"shape": spec.shape} for e, spec in zip(given, specs, strict=True)]
         changed = {e["state"] for e in self._outputs if "state" in e}
-        # What the program writes anew is overwritten in place.
+        # Donated, so that the program updates its variables in place.
         donated = [i for i, e in enumerate(given) if e.get("state") in changed]
         replica = devices.on_each(
             _replica(content, described), sharded, [e.get("sharded", False) for e in self._outputs]
@@ -78,7 +78,7 @@ def _dtype(name: str) -> Any:
 
 
 def _replica(content: bytes, described: Mapping[str, Any]) -> Callable:
-    """One device's part of a program; the device's number is added to what it is given."""
+    """A program as a function on one device, which adds the device's number to its arguments."""
     from jax import lax
 
     function, inputs = _callable(content, described), described["inputs"]
@@ -94,8 +94,8 @@ def _replica(content: bytes, described: Mapping[str, Any]) -> Callable:
 def _callable(content: bytes, described: Mapping[str, Any]) -> Callable:
     """Portable StableHLO as a function of JAX.
 
-    `jax.export` reads such programs, if JAX exported them. So one is exported that has these
-    inputs and outputs and does nothing, and its program replaced: `Exported` is a dataclass.
+    `jax.export` calls only programs that JAX exported. So a stand-in with these inputs and outputs
+    is exported, and its StableHLO replaced by `content`.
     """
     import jax
     import jax.numpy as jnp
@@ -106,7 +106,7 @@ def _callable(content: bytes, described: Mapping[str, Any]) -> Callable:
     def stand_in(*_: Any) -> list[Any]:
         return [jnp.zeros(e["shape"], _dtype(e["dtype"])) for e in described["outputs"]]
 
-    # Without operations of one kind of device, a program fits all.
+    # The content has no operations of one kind of device, so it runs on every kind.
     anywhere = [export.DisabledSafetyCheck.platform()]
     exported = export.export(jax.jit(stand_in, keep_unused=True), disabled_checks=anywhere)(*specs)
     return dataclasses.replace(exported, mlir_module_serialized=content).call

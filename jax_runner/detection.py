@@ -92,7 +92,7 @@ class Refresh:
         return np.stack(labels), np.stack([level["confidence"] for level in levels]), statistics
 
     def _points(self, state: State) -> tuple[Any, Any]:
-        """All embeddings [R n, D] and their examples [R n], -1 for none, where they are made."""
+        """All embeddings [R n, D] and their examples [R n], -1 for none, on the devices."""
         import jax.numpy as jnp
 
         program, count = self._program("embed"), len(self._data.labels)
@@ -114,7 +114,7 @@ class Refresh:
         return points, index
 
     def _clustered(self, clusters: int, points: Any, index: Any, state: State) -> dict[str, Any]:
-        """One level; what the host needs is fetched."""
+        """One level's clusters as NumPy arrays; its centroids stay on the devices."""
         name = str(clusters)
         given = {"points": points, "index": index}
         if name not in self.centroids:

@@ -120,9 +120,10 @@ def chosen(numbers: str | None, count: int, memory_bytes: float | None) -> Devic
 
 @functools.cache
 def taking(devices: Devices) -> Callable:
-    """Sharded arrays [R n, ...] and sharded row numbers [B] -> those rows, dealt out in turn.
+    """Sharded arrays [R n, ...] and sharded row numbers [B] -> those rows [B, ...], sharded.
 
-    Wherever a row is: each device offers what it has of all B, and the offers are added up.
+    Any device may hold a row: each offers those it holds, zeros for the others, and the offers are
+    summed.
     """
     import jax
     import jax.numpy as jnp

@@ -41,7 +41,7 @@ def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def _round_keys(key: tuple[int, int, int], word: int) -> list[int]:
-    """The cipher's first three keys are given; four rounds need one more."""
+    """Four round keys: the three words of `key`, and one that Simon derives from them."""
     mask = (1 << word) - 1
     keys = [part & mask for part in key]
     turned = _right(keys[2], 3, word) ^ _right(keys[2], 4, word)

@@ -17,7 +17,7 @@ from jax_runner.devices import Devices, chosen
 from jax_runner.run_directory import RunDirectory
 from jax_runner.training import Training, refresh_share
 
-# Kept for writing the state and leaving, so that a limit on the call is not met.
+# Reserved for writing the state and exiting, before a time limit kills the process.
 _LEAVING_SECONDS = 20.0
 # An evaluation cannot be interrupted, so it begins only with enough time left: more than the
 # longest evaluation of the runs beside this one took, or a guess where none has been evaluated.
@@ -48,7 +48,7 @@ class Session(NamedTuple):
     started: float
 
     def devices_of(self, artifact: Artifact) -> Devices:
-        """Those that an artifact runs on, in this session."""
+        """The devices that an artifact runs on in this session."""
         return chosen(self.devices, artifact.num_devices, self.memory_bytes)
 
     def deadline(self) -> float:
@@ -110,7 +110,7 @@ def _go_on(artifact: Artifact, run: RunDirectory, session: Session, progress: Pr
     manifest = artifact.manifest
     settings, data = manifest["settings"], manifest["data"]
     epochs = min(session.epochs or settings["epochs"], settings["epochs"])
-    # A state of another manifest is no result of this one: restoring it says so.
+    # Restoring raises an error if the state is of another manifest.
     if run.results().get("epochs", 0) >= epochs and run.restore() is not None:
         progress.line(f"finished; results in {run.path}")
         return True
@@ -118,7 +118,7 @@ def _go_on(artifact: Artifact, run: RunDirectory, session: Session, progress: Pr
         raise UserError("--data: expected FILE.npz. Received: none.")
     begun = time.monotonic()
     devices = session.devices_of(artifact)
-    # What one device alone computes, such as the linear probe.
+    # For what one device alone computes, such as the linear probe.
     jax.config.update("jax_default_device", devices.all[0])
     train, test = images.load(session.data, data, devices)
     progress.mirror = lambda text: run.write_status("running", text)

@@ -85,7 +85,7 @@ class Training:
         Returns:
             Whether the epochs are done.
         """
-        for name in self._manifest["programs"]:  # now, lest an epoch's speed bear it
+        for name in self._manifest["programs"]:  # now, so that no epoch's speed includes it
             self._progress.status(f"compiling {name} ...")
             self.program(name)
         step = self.program("train")

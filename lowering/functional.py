@@ -94,7 +94,7 @@ class GraphCopy:
         for tensor, parameter, value in zip(tensors, parameters, values, strict=True):
             if parameter.is_variable:
                 self._variables[tensor.ref()] = value
-                # A handle stands for its variable's key, under whatever names Identity gives it.
+                # A handle, and each Identity of it, maps to the key of its variable.
                 self._tensors[tensor.ref()] = tensor.ref()
             else:
                 self._tensors[tensor.ref()] = value

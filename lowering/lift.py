@@ -57,7 +57,7 @@ def model_of(artifact: Artifact, arrays: dict[str, Any]) -> ContrastiveModel:
 
 
 def _on_one_device(rows: np.ndarray, artifact: Artifact) -> np.ndarray:
-    """A memory bank's rows of all devices as those of one; the last row of each is nobody's."""
+    """A memory bank's rows of all devices as those of one; each part ends with a spare row."""
     parts = [part[:-1] for part in np.split(rows, artifact.num_devices)]
     kept = np.concatenate(parts)[: artifact.manifest["data"]["train"]]
     return np.pad(kept, [(0, 1), (0, 0)])

@@ -1,8 +1,8 @@
 """TensorFlow functions -> portable StableHLO: bytes that any later XLA can read.
 
 A StableHLO program in the VHLO dialect of a stated version is promised to load for five years
-(StableHLO's compatibility document). No operation of the host remains in it, and no custom call:
-what one device's kernels need is the reading XLA's business.
+(StableHLO's compatibility document). It holds no operation of the host and no custom call: the
+kernels of a device are left to the XLA that reads it.
 """
 
 import itertools
@@ -19,18 +19,18 @@ from lowering.functional import GraphCopy, LoweringError, Parameter, parameter
 from lowering.strategy import LoweredReplicas
 from lowering.tpu import parseable, reason
 
-# The oldest that has all that is used here, so that the most readers understand it.
+# The oldest that has every operation used here, so that most readers understand it.
 VERSION = "1.0.0"
 
-# Where in the source an operation came from; and notes of XLA's own dialect to itself.
+# Locations of operations in the source, and attributes of XLA's own dialect.
 _NOTES = re.compile(
     r" loc\((?:[^()\"]|\"[^\"]*\"|\([^()]*\))*\)|^#loc.*$"
     r"| attributes \{mhlo\.[^}]*\}|\{mhlo\.frontend_attributes = \{[^}]*\}\}",
     re.M,
 )
 
-# TensorFlow gives all all-reduces one number, and counts XLA's replicas. JAX runs its devices as
-# XLA's partitions, and XLA tells the all-reduces of a program apart by their numbers.
+# TensorFlow gives all all-reduces one channel number, and lets them join XLA's replicas. JAX runs
+# its devices as XLA's partitions, and XLA tells all-reduces apart by their channel numbers.
 _ALL_REDUCE = re.compile(
     r"channel_handle = #stablehlo\.channel_handle<handle = \d+, type = 0>, "
     r"(replica_groups = dense<[^>]*> : tensor<\w+>)"
@@ -86,9 +86,9 @@ def lower(
         captured[tensor.ref()] if tensor.ref() in captured and not entry.is_variable else None
         for tensor, entry in zip(tensors, parameters, strict=True)
     ]
-    left = [place for place, constant in enumerate(fixed) if constant is None]
+    passed = [place for place, constant in enumerate(fixed) if constant is None]
     names = dict(enumerate(arguments))
-    inputs = [_input(parameters[place], names.get(place), numbers) for place in left]
+    inputs = [_input(parameters[place], names.get(place), numbers) for place in passed]
     outputs: list[dict[str, Any]] = []
     body = [op for op in graph.get_operations() if op.type != "Placeholder"]
     result_names = sorted(traced.structured_outputs)
@@ -114,7 +114,7 @@ def lower(
         ]
         return results[:count] + [new for _, new in changed]
 
-    content = _content(pure, [parameters[place].spec for place in left])
+    content = _content(pure, [parameters[place].spec for place in passed])
     own = {i for i, variable in enumerate(variables) if isinstance(variable, tf.Variable)}
     for entry in (*inputs, *outputs):
         if entry.get("name") in sharded or entry.get("state") in own:
@@ -125,7 +125,7 @@ def lower(
 def _of_one_replica(
     function: Callable, arguments: Mapping[str, tf.TensorSpec], strategy: Any
 ) -> tuple[Callable, Mapping[str, tf.TensorSpec]]:
-    """With several replicas: the function on one, whose number is one more argument."""
+    """With several replicas: the function of one, with its number as an added first argument."""
     if not isinstance(strategy, LoweredReplicas):
         return function, arguments
 
@@ -160,7 +160,7 @@ def _content(function: Callable, specs: Sequence[tf.TensorSpec]) -> bytes:
 
 
 def _between_devices(text: str) -> str:
-    """The all-reduces numbered, and between devices as JAX counts them."""
+    """Gives each all-reduce a channel number, and lets it join devices as JAX counts them."""
     numbers = itertools.count(1)
 
     def numbered(match: re.Match[str]) -> str:

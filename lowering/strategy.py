@@ -63,7 +63,7 @@ class _Extended(OneDeviceExtended):
         return (self._device,) * self._count
 
     def _call_for_each_replica(self, fn: Callable, args: Any, kwargs: Any) -> Any:
-        # No device, lest it be part of the program.
+        # Without a device scope, which would be part of the program.
         with _Context(self._container_strategy(), self.replica):
             return fn(*args, **kwargs)
 

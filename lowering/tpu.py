@@ -14,8 +14,8 @@ import tensorflow as tf
 from lowering.functional import GraphCopy, LoweringError, Program, parameter
 
 _REPLICATE = "_tpu_replicate"
-# Ops that only a host can run, with the function that makes them. The bridge would name an op
-# that feeds them.
+# Ops that only a host can run, with the function that makes them. The error of TensorFlow's bridge
+# would name an op that feeds them instead.
 _HOST_OPS = {
     "PrintV2": "tf.print",
     "EagerPyFunc": "tf.py_function",

@@ -87,7 +87,7 @@ def write(
 
 
 def write_label_subsets(folder: Path, config: Config, labels: np.ndarray) -> None:
-    """Writes which labels few_labels shows: drawing them takes TensorFlow's random numbers."""
+    """Writes the label subsets of few_labels: drawing them takes TensorFlow's random numbers."""
     folder.mkdir(parents=True, exist_ok=True)
     subsets = {
         few_labels.subset_name(share): np.stack(
@@ -137,7 +137,7 @@ _SETTINGS = (
 def _first_state(owners: Sequence[Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The first value of each variable; values that are not constant are stored by digest.
 
-    Of a "sharded" one it is the value on each device.
+    That of a "sharded" variable is the value on each device.
     """
     described: list[dict[str, Any]] = []
     stored: dict[str, Any] = {}
@@ -167,7 +167,7 @@ def _add_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
         with np.load(path) as stored:
             before = dict(stored.items())
     if set(arrays) - set(before):
-        np.savez(path, **{**before, **arrays})  # random numbers: `pack` compresses them better
+        np.savez(path, **{**before, **arrays})  # not compressed: `pack` does it better
 
 
 def _roles(model: ContrastiveModel, owners: Sequence[Any]) -> dict[str, Any]:

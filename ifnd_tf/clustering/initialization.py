@@ -101,7 +101,10 @@ class _Draws:
         self._norms = tf.reduce_sum(self._points * self._points, 1)
 
     def race(self, step: tf.Tensor, weight: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Scores and numbers of `count` rows; an exponential race equals the Gumbel-max trick."""
+        """Draws `count` rows in proportion to `weight` [S]: their scores and numbers, best first.
+
+        An exponential race, which equals the Gumbel-max trick. A score of 0 or less is no draw.
+        """
         draws = stateless_random.uniform([self._seed, _SEEDING, step], self._index, 1)[:, 0]
         exponential = 1e-9 - tf.math.log1p(-draws)  # 1e-9: a draw of 0 must not divide by 0.
         return tf.math.top_k(tf.where(self._real, weight / exponential, -1.0), count)

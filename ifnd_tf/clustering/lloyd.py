@@ -1,4 +1,4 @@
-"""Lloyd's iterations (1982): rows are assigned to the nearest centroid, centroids move to them.
+"""Lloyd's iterations (1982): rows go to the nearest centroid, centroids to their rows' mean.
 
 An iteration exchanges K x (D + 1) sums and a handful of candidate rows between the replicas.
 """

@@ -94,7 +94,7 @@ def _log_share(
 ) -> tf.Tensor:
     """Log of the confidence [n] (method, eq. 3) from the products x.(c - m) [n, K].
 
-    Compiled, since XLA makes one pass over them of the six that it takes otherwise.
+    Compiled, since XLA makes one pass over these products, and TensorFlow six.
     """
     dots += tf.linalg.matvec(points, middle)[:, None]
     row = tf.math.rsqrt(tf.maximum(tf.reduce_sum(points * points, 1), 1e-30)) / temperature
@@ -118,13 +118,13 @@ def _share(
 ) -> tf.Tensor:
     """The confidence [n] (method, eq. 3) by a product with the centroids' directions [K, D].
 
-    Where memory is slower than products, as on TPUs and GPUs: each product is fused with the one
+    For TPUs and GPUs, where memory is slower than products: each product is fused with the one
     reduction that reads it, so the n x K scores are never written. Sharing one product between the
     assignment and the confidence would write and read them.
     """
     rows = _unit(points) / temperature
     own = tf.reduce_sum(rows * tf.gather(directions, assignments), 1)
-    # Relative to the assigned centroid's logit no maximum is needed, a further reduction. A logit
+    # Relative to the assigned centroid's logit, which saves the reduction for a maximum. A logit
     # that is larger by 80 has the whole softmax already.
     above = tf.minimum(tf.matmul(rows, directions, transpose_b=True) - own[:, None], 80.0)
     return 1.0 / tf.reduce_sum(tf.where(valid, tf.exp(above), 0.0), 1)

@@ -109,7 +109,7 @@ class NeighbourDetector(Detector):
 
     Args:
         table: the embeddings.
-        num_neighbours: k, also the levels L that hold the pairs; their union is masked.
+        num_neighbours: k, and the number of levels L that hold the pairs, whose union is masked.
     """
 
     def __init__(self, table: EmbeddingTable, num_neighbours: int):
@@ -183,7 +183,7 @@ class ClusterDetector(Detector):
             levels = self._nested(count) if self._nest else self._independent(count)
             for variable, level in zip(self._centroids, levels, strict=True):
                 variable.assign(level.centroids)
-            self._started.assign(bool(levels[0].counts.any()))  # without examples there is no start
+            self._started.assign(bool(levels[0].counts.any()))  # none embedded: start cold next
             sample = self.kmeans.table.sample()
         labels = [
             pseudo_labels.accept(level.confidence, level.assignments, rate, self._scope)

@@ -103,7 +103,7 @@ class EmbeddingTable:
 
     @property
     def variables(self) -> tuple[tf.Variable, tf.Variable]:
-        """What holds the rows and their examples, see `read`."""
+        """The variables that hold the rows and their examples; see `read`."""
         return self._points, self._index
 
     def read(self) -> tuple[tf.Tensor, tf.Tensor]:
@@ -134,7 +134,7 @@ class ImagePass(EmbeddingTable):
         batches: starts a pass of `eval_batches.ordered_batches`, distributed over the strategy.
         embed: uint8 images [b, S, S, 3] -> unit vectors float32 [b, D], run on each replica.
         batch_size: rows of a replica's batch.
-        **sizes: as for `EmbeddingTable`; `rows` are those of a replica's batches of one pass.
+        **sizes: as for `EmbeddingTable`; `rows` of all of a replica's batches in one pass.
     """
 
     def __init__(

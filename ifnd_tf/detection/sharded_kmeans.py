@@ -33,7 +33,7 @@ class ShardedKMeans:
     Args:
         table: the rows.
         confidence_temperature: tau_c > 0.
-        iterations: the most of Lloyd's algorithm in one clustering.
+        iterations: of Lloyd's algorithm in one clustering, at most.
         seed: of the initial centroids.
         report: called with a line each time that memory runs out.
     """
@@ -180,9 +180,9 @@ class ShardedKMeans:
         )
 
     def _collect(self, centroids: tf.Tensor) -> KMeansResult:
-        """The clusters of these centroids as NumPy arrays, rows in the order of the examples."""
-        found = self._within_memory(cluster_step, centroids, temperature=self.temperature)
-        index, clusters = tf.nest.map_structure(lambda value: value.numpy(), found)
+        """Assigns all rows to these centroids: a result of NumPy arrays, ordered by example."""
+        result = self._within_memory(cluster_step, centroids, temperature=self.temperature)
+        index, clusters = tf.nest.map_structure(lambda value: value.numpy(), result)
         embedded = index >= 0
         assignments = np.full(self.table.num_examples, -1, np.int32)
         confidence = np.zeros(self.table.num_examples, np.float32)
@@ -193,7 +193,7 @@ class ShardedKMeans:
 
 # --- on a replica; public, because the TPU check compiles them ---------------------------------
 #
-# Functions of the table's variables, so that runs that follow each other share a compiled one.
+# Functions of the table's variables, so that later runs of a process reuse the compiled ones.
 
 
 def start_step(
@@ -236,7 +236,7 @@ def cluster_step(
     chunk_size: int = 0,
     collectives: replicas.Collectives | None = None,
 ) -> tuple[tf.Tensor, KMeansResult]:
-    """The clusters of these centroids over all replicas: each row's index, and all rows."""
+    """Assigns the rows of all replicas to these centroids: the rows' indices, and the result."""
     collectives = collectives or replicas.replica_collectives()
     index = tf.convert_to_tensor(index)
     result = kmeans(

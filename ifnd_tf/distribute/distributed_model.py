@@ -32,7 +32,7 @@ class DistributedModel(keras.Model):
             return self.distribute_strategy.run(self.train_step, args=(data,))
 
         @tf.function(reduce_retracing=True)
-        def train_function(iterator, count=steps):  # less in an epoch's last call
+        def train_function(iterator, count=steps):  # fewer in an epoch's last call
             if steps > 1:  # a loop of zero iterations would still trace the step a second time
                 for _ in tf.range(count - 1):
                     one_step(next(iterator))

@@ -1,4 +1,4 @@
-"""Compiled functions of variables, which runs that follow each other in a process share."""
+"""Compiled functions of variables, which later runs of a process reuse."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -23,15 +23,15 @@ def compiled(
 
     Args:
         strategy: whose replicas run it.
-        function: one of a module, as it is compared by identity.
+        function: defined in a module, since the cache compares it by identity.
         variables: its first arguments.
         arguments: shapes and dtypes of the others, which the result takes.
         static: hashable keyword arguments.
     """
     if any(isinstance(each, tf.distribute.DistributedValues) for each in variables):
-        # TensorFlow takes a distributed variable that is an argument for a constant. And a
-        # concrete function, since it takes functions made at one line for one function, and warns
-        # of retracing.
+        # Captured, because TensorFlow takes a distributed variable that is an argument for a
+        # constant. And a concrete function, because it takes functions made at one line for the
+        # same one, and warns of retracing.
         captured = functools.partial(function, *variables, **static)
         return replicas.on_replicas(strategy, captured).get_concrete_function(*arguments)
     shapes = tuple(tf.TensorSpec(each.shape, each.dtype) for each in (*variables, *arguments))
@@ -41,5 +41,5 @@ def compiled(
 @functools.lru_cache(maxsize=64)
 def shared(function: Callable, shapes: tuple[tf.TensorSpec, ...], **static: Any) -> Callable:
     """A compiled `function` for arguments of these shapes, one in a process."""
-    # A partial, which TensorFlow takes for a function of its own.
+    # A partial: TensorFlow takes each for another function, and does not warn of retracing.
     return tf.function(functools.partial(function, **static), autograph=False)

@@ -207,12 +207,12 @@ def write_rows(variable: tf.Variable, row: tf.Tensor, values: tf.Tensor) -> None
         row: int32 [], the first, at most m - b.
         values: [b, ...].
     """
-    if compiled_whole():  # XLA makes an update in place of it
+    if compiled_whole():  # XLA turns this into an update in place
         start = (row, *[0] * (values.shape.rank - 1))
         variable.assign(keras.ops.slice_update(variable.read_value(), start, values))
         return
-    # The operation behind `tf.Variable.scatter_update`, which variables with a component per
-    # replica lack. Assigning a changed copy would move all m rows for each batch.
+    # A raw op, since variables with a component per replica lack `scatter_update`. Assigning a
+    # changed copy would move all m rows for each batch.
     tf.raw_ops.ResourceScatterUpdate(
         resource=variable.handle, indices=row + tf.range(values.shape[0]), updates=values
     )
@@ -225,7 +225,7 @@ def assign_rows(
     rows: int,
     fill: float = 0,
 ) -> None:
-    """Assigns its rows of one array to each replica's own variable.
+    """Deals the rows of an array out to the replicas' own variables.
 
     Args:
         strategy: whose replicas hold the variable.

@@ -101,7 +101,7 @@ class Limit(NamedTuple):
         value: the border.
         advice: what is wrong beyond it, and what to do.
         upper: whether healthy values lie below it.
-        in_the_end: nothing is wrong before training ends.
+        in_the_end: whether a value beyond it is wrong only once training has ended.
     """
 
     value: float

@@ -30,7 +30,7 @@ def k_center(
     for number in range(count):
         chosen[number], radii[number] = row, np.sqrt(nearest[row])
         np.minimum(nearest, _squared_distances(points, norms, points[row]), out=nearest)
-        nearest[chosen[: number + 1]] = -1  # also where copies of it leave no other distance
+        nearest[chosen[: number + 1]] = -1  # never again, even if all other distances are 0
         row = int(np.argmax(nearest))
         progress(number + 1, count)
     return chosen, radii

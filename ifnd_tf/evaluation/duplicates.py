@@ -8,7 +8,7 @@ import tensorflow as tf
 from ifnd_tf.run.progress import Count, uncounted
 from ifnd_tf.run.words import counted
 
-# Of images that are compared with all others of their cluster at a time.
+# Images compared at a time with all others of their cluster.
 _ROWS = 1024
 
 
@@ -93,7 +93,7 @@ def find_duplicates(
 
 
 def grouped(copies: Duplicates, *, most: int, shown: int) -> list[tuple[int, list[int], str]]:
-    """Groups to look at: an image, some of those that repeat it, and in words how they do.
+    """Groups to look at: an image, some of its repeats, and in words how near they are.
 
     The largest groups come first, and of one size those with more near copies.
 

@@ -21,7 +21,7 @@ def label_subset(
     """Picks equally many examples of every class.
 
     SimCLR (Chen et al., ICML 2020, section 4.2) samples 1% or 10% of the labels "in a
-    class-balanced way". Which examples follows from the seed and their indices alone.
+    class-balanced way". The choice follows from the seed and the examples' indices alone.
 
     Args:
         labels: int `[N]`, -1 where unknown.

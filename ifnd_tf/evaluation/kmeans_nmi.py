@@ -12,7 +12,7 @@ from ifnd_tf.distribute import programs
 from ifnd_tf.evaluation.embed import Embeddings
 from ifnd_tf.run.progress import Count, uncounted
 
-# Of Lloyd's algorithm at most, and clusterings to choose from.
+# Iterations of Lloyd's algorithm, at most; and clusterings to choose from.
 _ITERATIONS, _RESTARTS = 50, 5
 
 

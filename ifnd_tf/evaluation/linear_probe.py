@@ -18,7 +18,7 @@ from ifnd_tf.run.progress import Count, uncounted
 _LOG = logging.getLogger(__name__)
 # Above this many training examples `auto` takes SGD.
 LBFGS_LIMIT = 100_000
-# Numbers of the features, times classes, up to which one thread is taken.
+# Numbers in the features, times classes, up to which BLAS runs on one thread.
 _ONE_THREAD = 100_000_000
 
 
@@ -98,8 +98,8 @@ def lbfgs_scores(train: Embeddings, features: np.ndarray) -> np.ndarray:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         inputs = (train.features - mean) / scale
-        # On small problems the threads of BLAS mostly wait for each other, beside other work for
-        # ten times the time of the sums.
+        # On small problems the threads of BLAS mostly wait for each other: on a busy machine, ten
+        # times as long as they compute.
         small = inputs.size * len(np.unique(train.labels)) <= _ONE_THREAD
         with threadpool_limits(1 if small else None, "blas"):
             model.fit(inputs, train.labels)

@@ -29,9 +29,10 @@ def oddness(embedding: np.ndarray, seed: int = 0, progress: Count = uncounted) -
     found = np.zeros(count, np.float32)
     if nearest < 1:
         return found
+    others = embedding[among].T
     for start in range(0, count, ROWS):
         rows = np.arange(start, min(start + ROWS, count))
-        cosine = embedding[rows] @ embedding[among].T
+        cosine = embedding[rows] @ others
         cosine[rows[:, None] == among[None, :]] = -2.0  # itself
         found[rows] = 1.0 - np.partition(cosine, -nearest, axis=1)[:, -nearest:].mean(axis=1)
         progress(int(rows[-1]) + 1, count)

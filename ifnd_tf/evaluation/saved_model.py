@@ -16,7 +16,7 @@ class SavedModelFeatures:
     Args:
         call: uint8 images `[b, H, W, 3]` -> {"features": float32 `[b, F]`}.
         model: the loaded model; the signature alone does not keep its variables alive.
-        image_size: the side of the images that it takes, the longer one; None: of any size.
+        image_size: the longer side of the images that it takes, in pixels; None: any size.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ def load_features(
         signature: which signature to call.
         output: which of its outputs holds the features, `[b, F]`, or `[b, h, w, F]`, which is
             averaged over h and w.
-        flag: that names the model, for messages.
+        flag: the flag that names the model, for messages.
 
     Raises:
         UserError: if there is no SavedModel, or it has no such signature or output, or the

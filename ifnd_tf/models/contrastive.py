@@ -34,7 +34,8 @@ class ContrastiveModel(DistributedModel):
         encoder_rate: steps done, int [] -> factor of the encoder's steps, float32 []; None: 1.
 
     Attributes:
-        first_bad: int32 [2], see `nonfinite`; -1 while all numbers are finite.
+        first_bad: int32 [2], step and number of the first tensor that is not finite, see
+            `nonfinite`; -1 while all are finite.
         pseudo_labels: int32 [L, N], non-trainable, -1 where no label was accepted. Written by
             the detection callback alone. None if L = 0.
         label_confidence: float32 [L, N], likewise; None if no rule needs it.
@@ -181,7 +182,7 @@ class ContrastiveModel(DistributedModel):
         return loss
 
     def minimise(self, tape: tf.GradientTape, loss: tf.Tensor) -> list[tf.Tensor]:
-        """One optimiser step on a loss that `replica_share` made; returns the gradients."""
+        """One optimiser step on a loss from `replica_share`; returns the gradients."""
         variables = self.trainable_variables
         gradients = tape.gradient(loss, variables)
         if self.encoder_rate is None:
@@ -216,8 +217,8 @@ class ContrastiveModel(DistributedModel):
         checked = [anchors, positives, loss.per_anchor]
         if not isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             checked += gradients  # it raises its scale until gradients overflow
-        # A sum is finite if all its terms are. A tensor of bools instead would be transposed with
-        # the gradient, which oneDNN cannot do, and says so on the terminal.
+        # A sum is finite if all its terms are. The bools of an elementwise test would be transposed
+        # with the gradient, which oneDNN cannot do, and says so on the terminal.
         sums = [tf.reduce_sum(tf.cast(tensor, tf.float32)) for tensor in checked]
         bad = [~tf.math.is_finite(value) for value in sums]
         # One reduction for all: a second would be a second message between the replicas.

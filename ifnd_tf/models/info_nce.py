@@ -1,14 +1,14 @@
 """InfoNCE of weighted negatives and soft targets, with its gradient in closed form.
 
-One formula holds every treatment of false negatives. With p the positive's logit, n_j the
+One formula covers every treatment of false negatives. With p the positive's logit, n_j the
 negatives', weights w_j, targets t_j with t_0 + sum_j t_j = 1, a scale lambda, the positive's
 share c and a floor f,
 
     loss = mean over weightings of log Z - t_0 p - sum_j t_j n_j,
     Z = [key in the sum] e^p + max(lambda sum_j w_j e^n_j - c e^p, f),
 
-and its gradient is the softmax weight less the target: lambda w_j e^n_j / Z - t_j, where f does not
-hold. c and f are left out where no treatment uses them.
+and its gradient is the softmax weight less the target: lambda w_j e^n_j / Z - t_j, and -t_j alone
+where the floor f is the maximum. c and f are left out where no treatment uses them.
 """
 
 import functools
@@ -20,15 +20,16 @@ import tensorflow as tf
 
 from ifnd_tf.distribute.replicas import on_cpu
 
-# Numbers that a CPU adds side by side: a few registers full.
+# Partial sums that a CPU adds side by side: a few vector registers full.
 _LANES = 128
 
-# bool [B, M], compared from labels at each call: inside XLA's loops that costs less than reading
-# stored masks.
+# A mask, bool [B, M]. Computed anew by each call: in a loop that XLA has fused, comparing labels
+# costs less than reading a stored mask.
 Pairs = Callable[[], tf.Tensor]
-# Multiplies numbers of the pairs, [B, M] or [B, 1], by weights or targets.
+# Multiplies values [B, M] or [B, 1] by each pair's weight or target: [B, M].
 Factor = Callable[[tf.Tensor], tf.Tensor]
-# float32 [B, M], the slopes of a weighted sum by the logits, from e^n [B, M] and the sum [B, 1].
+# The gradient of the sum of w_j e^n_j by the logits, float32 [B, M], from e^n [B, M] and that sum
+# [B, 1].
 Slopes = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
@@ -38,13 +39,14 @@ class Treatment(NamedTuple):
     Attributes:
         weights: a `Factor` for each weighting, w >= 0.
         scale: float32 [weightings, B] or [B], lambda.
-        rescale: whether lambda is multiplied by the candidates of each weighting over those that
-            are not masked.
+        rescale: whether lambda is multiplied by (candidates / candidates not masked), for each
+            weighting.
         key_target: float32 [B], t_0.
         targets: the `Factor` of t_j; None: all are 0.
         positive_share: float32 [B], c; None: 0, without a floor.
         log_floor: float32 [B], log f; with a positive share only.
-        key_in_sum: whether e^p is part of Z. Where no candidate is, it always is: the loss is 0.
+        key_in_sum: whether e^p is part of Z. An anchor without candidates always keeps it, so that
+            its loss is 0.
         slopes: `Slopes` for each weighting, if its weights depend on the logits and the gradient
             flows through them; empty: w_j e^n_j.
         masked: the pairs of weight 0 of each weighting; empty: none.
@@ -105,12 +107,13 @@ def info_nce(
 
 
 def _rescaled(treatment: Treatment, valid: Pairs) -> Treatment:
-    """With the sums over the candidates that are not masked scaled up to all valid ones."""
+    """The treatment with its sums over unmasked candidates scaled up to all valid ones."""
 
-    def found(pairs: Pairs) -> tf.Tensor:
+    def masked_and_valid(pairs: Pairs) -> tf.Tensor:
         return tf.logical_and(pairs(), valid())
 
-    counts = row_counts([valid, *(functools.partial(found, each) for each in treatment.masked)])
+    masks = (functools.partial(masked_and_valid, pairs) for pairs in treatment.masked)
+    counts = row_counts([valid, *masks])
     count, masked = counts[0], counts[1:]
     return treatment._replace(scale=treatment.scale * count / tf.maximum(count - masked, 1.0))
 
@@ -118,7 +121,7 @@ def _rescaled(treatment: Treatment, valid: Pairs) -> Treatment:
 def _normaliser(
     treatment: Treatment, exp_positive: tf.Tensor, sums: tf.Tensor, largest: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor | float, tf.Tensor | None]:
-    """Z [weightings, B], over e^largest, and its slopes by the sums and by e^p (None: 1)."""
+    """Z / e^largest [weightings, B], and its derivatives by the sums and by e^p (None: 1)."""
     scale, negatives = treatment.scale, treatment.scale * sums
     share, by_key = treatment.positive_share, None
     if share is not None:
@@ -140,9 +143,9 @@ def _normaliser(
 def row_sums(values: tf.Tensor) -> tf.Tensor:
     """Sums [B] of the rows of [B, M].
 
-    On a CPU XLA adds the numbers of a row one after the other, as their order says, in twice the
-    time of all else here. So they are added in lanes first, and the lanes by a product: XLA would
-    join two sums into one.
+    On a CPU XLA adds a row's numbers one by one, to keep their order, which takes twice as long as
+    the rest of the loss. So lanes are added first, and then joined by a matrix product, since XLA
+    would merge two plain sums into one.
     """
     lanes = _lanes(values)
     return tf.reduce_sum(values, axis=1) if lanes == 1 else _add(_lane_sums(values, lanes))
@@ -151,7 +154,7 @@ def row_sums(values: tf.Tensor) -> tf.Tensor:
 def row_counts(pairs: Sequence[Pairs]) -> tf.Tensor:
     """float32 [len(pairs), B]: how many pairs of each row are True.
 
-    On a CPU several counts are taken at once, in fields of an integer.
+    On a CPU several counts are taken at once, in bit fields of an integer.
     """
     masks = [each() for each in pairs]
     lanes = _lanes(masks[0])

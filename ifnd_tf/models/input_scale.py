@@ -1,4 +1,4 @@
-"""Rescales normalised images to the pixel scale that a network of others was trained with."""
+"""Rescales normalised images to the pixel scale that a published network was trained with."""
 
 from typing import NamedTuple
 

@@ -16,8 +16,8 @@ def encoder(name: str, image_size: int, norm: Callable[..., keras.layers.Layer])
     """A network without its classifier, with fresh weights and our batch normalisation.
 
     Its first layers map normalised images to the scale that its `preprocess_input` gives pixels. A
-    `Normalization` inside it becomes a `Rescaling` by constants: EfficientNet has none but those
-    of its ImageNet weights, and variables would not follow a checkpoint.
+    `Normalization` layer becomes a `Rescaling` by constants: without its ImageNet weights
+    EfficientNet's has no statistics, and a checkpoint would not restore them.
 
     Args:
         name: as in `keras.applications`.
@@ -58,7 +58,7 @@ def pretrained(name: str, weights: str) -> keras.Model:
 
     Args:
         name: as in `keras.applications`.
-        weights: "imagenet", from Keras' cache or else the network; or a file of weights.
+        weights: "imagenet", from Keras' cache or downloaded; or a file of weights.
 
     Raises:
         ValueError: if the file does not fit.
@@ -73,7 +73,7 @@ def pretrained(name: str, weights: str) -> keras.Model:
 def input_scale(name: str) -> InputScale:
     """The scale that `preprocess_input` of the network's family gives pixels."""
     preprocess = inspect.getmodule(_constructor(name)).preprocess_input  # type: ignore[union-attr]
-    # Black, then each colour alone: it is an affine map of each channel, perhaps reordered.
+    # Black and each pure colour suffice, since it maps each channel affinely, perhaps reordered.
     probes = np.concatenate([np.zeros([1, 3]), np.diag([255.0] * 3)])[None, None]
     black, *colours = np.asarray(preprocess(probes))[0, 0]
     gains = (np.stack(colours) - black) / 255  # of each colour for each output
@@ -96,9 +96,9 @@ def _constructor(name: str) -> Callable[..., keras.Model]:
 
 
 def _constant(layer: keras.layers.Normalization) -> keras.layers.Layer:
-    given = layer.get_config()
-    mean, variance = given["mean"], given["variance"]
-    if mean is None:  # a part of EfficientNet's weights: ImageNet's
+    config = layer.get_config()
+    mean, variance = config["mean"], config["variance"]
+    if mean is None:  # in EfficientNet's weights, which have ImageNet's
         mean, variance = MEAN, np.square(STD)
     mean, deviation = np.ravel(mean), np.sqrt(np.ravel(variance))
     return keras.layers.Rescaling(

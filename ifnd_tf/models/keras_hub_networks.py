@@ -25,8 +25,8 @@ def encoder(name: str, image_size: int) -> keras.Model:
     """A Vision Transformer with fresh weights.
 
     Args:
-        name: vit_SIZE_patchN, or the folder of a KerasHub preset, of which the architecture is
-            taken, and the scale of its images.
+        name: vit_SIZE_patchN, or the folder of a KerasHub preset, which gives the architecture and
+            the scale of pixels.
         image_size: S, in pixels; a multiple of the patch.
 
     Returns:

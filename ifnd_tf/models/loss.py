@@ -64,12 +64,12 @@ class LossSettings(NamedTuple):
 
     @property
     def detects(self) -> str:
-        """How the rules tell false negatives in the step; see `Rule.detects`."""
+        """How the rules detect false negatives in the step; see `Rule.detects`."""
         kinds = {rule.detects for rule in self.rules}
         return next((kind for kind in ("weights", "pairs", "target") if kind in kinds), "")
 
     def needs(self, what: str) -> bool:
-        """Whether a rule needs it; see `Rule.needs`."""
+        """Whether some rule needs this input; see `Rule.needs`."""
         return any(what in rule.needs for rule in self.rules)
 
 
@@ -87,22 +87,21 @@ def label_info_nce(
     """The treated loss of a batch, in one compiled pass.
 
     Args:
-        positive: float32 [B].
-        logits: float32 [B, M].
-        valid: bool [M] or [B, M].
+        positive: float32 [B], similarity to the key, divided by the temperature.
+        logits: float32 [B, M], similarities to the negatives, likewise.
+        valid: bool [M] or [B, M]; False leaves a negative out.
         index: examples of the anchors int32 [B], and of the negatives int32 [M]. With labels, a
             negative of the anchor's own example is invalid: an older key of it is the surest
             false negative, and too stale to attract.
-        labels: those of the anchors int32 [L, B], and of the negatives int32 [L, M]; -1 for "not
-            accepted". L = 0 is plain InfoNCE.
-        settings: the rules and how levels combine; the logits are divided by the temperature
-            already.
-        inputs: of the rules; those that no rule needs may be left out.
+        labels: pseudo-labels of the anchors int32 [L, B], and of the negatives int32 [L, M]; -1 for
+            "not accepted". L = 0: there are none.
+        settings: the rules and how levels combine; its temperature is not applied again.
+        inputs: what the rules read; what no rule needs may be left out.
         truth: classes of the anchors int32 [B] and of the negatives int32 [M], -1 for unknown, to
             measure what the rules detect; None: it is not measured.
 
     Raises:
-        ValueError: if what a rule keeps or needs is missing.
+        ValueError: if the state or another input of a rule is missing.
     """
     anchors = tf.where(labels[0] < 0, -2, labels[0])  # -1 never equals -1
     levels = zip(tf.unstack(anchors), tf.unstack(labels[1]), strict=True)
@@ -191,7 +190,7 @@ def false_negatives(anchor_labels: tf.Tensor, negative_labels: tf.Tensor) -> tf.
     """
     tf.debugging.assert_rank(anchor_labels, 2)
     tf.debugging.assert_rank(negative_labels, 2)
-    # Any value that no label has will do: one comparison then serves both conditions.
+    # No label is -2, so one comparison tests both acceptance and equality.
     anchors = tf.where(anchor_labels < 0, -2, anchor_labels)
     return anchors[:, :, None] == negative_labels[:, None, :]
 
@@ -226,11 +225,11 @@ def _treated(
         treatment = rule.apply(batch, treatment)
     if settings.teacher is not None:
         treatment = taught(treatment, batch, settings.teacher)
-    found, share = treatment.masked or treatment.attracted, tf.zeros([])
+    detected_pairs, share = treatment.masked or treatment.attracted, tf.zeros([])
     if settings.detects == "weights":
         share = lacking_share(batch.valid(), treatment)
-    elif found:
-        share = masked_share(batch.valid(), found)
+    elif detected_pairs:
+        share = masked_share(batch.valid(), detected_pairs)
     detected = None
     if settings.detects and truth is not None:
         detected = detected_sums(treatment, batch, truth, settings.detects)

@@ -76,8 +76,8 @@ class MemoryBank(tf.train.experimental.PythonState):
         before = self._gather(place)
         seen = tf.reduce_any(before != 0.0, axis=-1, keepdims=True)
         after = tf.where(seen, self._momentum * before + (1.0 - self._momentum) * keys, keys)
-        # The operations behind `tf.Variable`'s methods: variables with a component per replica
-        # lack those, and assigning a changed copy would move all n x D numbers each step.
+        # A raw op, since variables with a component per replica lack the method, and assigning a
+        # changed copy would move all n x D numbers each step.
         tf.raw_ops.ResourceScatterUpdate(resource=self.kept.handle, indices=place, updates=after)
 
     def read(self) -> tuple[tf.Tensor, tf.Tensor]:
@@ -98,7 +98,7 @@ class MemoryBank(tf.train.experimental.PythonState):
     # --- the checkpoint --------------------------------------------------------------------------
 
     def numpy(self) -> np.ndarray:
-        """All averages, float32 [N, D], not normalised; zeros where none was seen."""
+        """All averages, float32 [N, D], not normalised; zeros where no key was seen."""
         by_replica = [self.strategy.num_replicas_in_sync, -1, self.width]
         parts = []
         for start in range(0, self.rows, SAVED_ROWS):
@@ -115,8 +115,8 @@ class MemoryBank(tf.train.experimental.PythonState):
             place = tf.minimum(start + tf.range(SAVED_ROWS), self.rows)
             return replicas.replica_collectives().concat(self._gather(place))
 
-        # A concrete function, since one is made for each memory: TensorFlow takes those of one
-        # line for one function, and warns of retracing.
+        # A concrete function: TensorFlow takes functions made at one line for the same one, and
+        # would warn that a second memory bank retraces it.
         on_replicas = replicas.on_replicas(self.strategy, part)
         return on_replicas.get_concrete_function(tf.TensorSpec([], tf.int32))
 

@@ -83,7 +83,8 @@ class MoCo(ContrastiveModel):
         keys, *features = self.keys(key_views)
         with tf.GradientTape() as tape:
             queries = self.network.embed(query_views, training=True)
-            # A compiled loss would take the variable itself, which no lowered program has.
+            # As a tensor: the compiled loss would capture the variable, which no lowered program
+            # has.
             queued = tf.convert_to_tensor(self.queue_index.value)
             teacher_rows = None
             if "teacher" in data:
@@ -94,23 +95,23 @@ class MoCo(ContrastiveModel):
             share = self.replica_share(loss.per_anchor)
         gradients = self.minimise(tape, share)
         self.follow()
-        everyone, every_index = replicas.all_gather(keys), replicas.all_gather(index)
-        self.enqueue(everyone, every_index, data.get("teacher"))
+        all_keys, all_index = replicas.all_gather(keys), replicas.all_gather(index)
+        self.enqueue(all_keys, all_index, data.get("teacher"))
         if self.memory is not None:
-            kept = replicas.all_gather(features[0]) if features else everyone
-            self.memory.update(kept, every_index)
+            kept = replicas.all_gather(features[0]) if features else all_keys
+            self.memory.update(kept, all_index)
         return self.log(loss, queries, keys, gradients)
 
     def keys(self, images: tf.Tensor) -> list[tf.Tensor]:
-        """Keys [b, D] of the replica's images, normalised among other images than its queries.
+        """Keys [b, D] of the replica's images, batch-normalised among others than their queries.
 
         Followed by their features [b, F], if the memory bank averages features.
         """
 
         def outputs(images: tf.Tensor) -> list[tf.Tensor]:
             features, keys = self.key_network.outputs(images, training=True)
-            found = [keys, features] if self.memory and self.memory.features else [keys]
-            return [tf.stop_gradient(x) for x in found]
+            kept = [keys, features] if self.memory and self.memory.features else [keys]
+            return [tf.stop_gradient(x) for x in kept]
 
         if self.batch_norm == "shuffle" and replicas.num_replicas() > 1:
             moved = outputs(replicas.exchange(images))

@@ -29,7 +29,7 @@ class Network(NamedTuple):
         return self.encoder(normalise(images), training=False)
 
     def inference(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Of images [b, S, S, 3] in 0 to 255: "features" and unit vectors "embedding", float32."""
+        """Float32 "features" [b, F] and unit vectors "embedding" [b, D] of images in 0 to 255."""
         features, embedding = self.outputs(normalise(images))
         return {"features": tf.cast(features, tf.float32), "embedding": embedding}
 

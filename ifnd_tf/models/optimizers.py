@@ -157,9 +157,10 @@ def apply_scaled(
     scaled: Sequence[keras.Variable],
     rate: tf.Tensor,
 ) -> None:
-    """One step, in which some variables move as with a share of the learning rate.
+    """One step, in which some variables have only a share of the learning rate.
 
-    Every optimizer's step, its decay of weights included, is proportional to the learning rate.
+    Their change is scaled after the step: every optimizer's step, its decay of weights included, is
+    proportional to the learning rate.
 
     Args:
         optimizer: built for `variables`.

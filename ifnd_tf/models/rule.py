@@ -1,4 +1,4 @@
-"""A rule of `--treatment`: from a batch and the treatment so far to the next treatment.
+"""A rule of `--treatment` turns a batch and the treatment so far into the next treatment.
 
 Rules compose: each changes some of a `Treatment`'s parts and leaves the others.
 """
@@ -72,14 +72,14 @@ class Rule(abc.ABC):
     arguments of `setting` are literals.
 
     Attributes:
-        sets: parts of a treatment that only one rule may set: "target" or "sum". Those that set
-            the sum come last, since they look at the weights.
+        sets: parts of a treatment that only one rule may set: "target" or "sum". Rules that set
+            the sum are applied last, since they read the weights.
         needs: "key_similarities" or "embeddings" of the `RuleInputs`, "confidence" of a detector's
             labels, "queue" or "batch" if the candidates must be those of MoCo or of SimCLR,
             "epoch" for a schedule.
         detects: how it finds false negatives in the step: "pairs" by masks or attraction,
-            "weights" by weights below 1, "target" by the target's mass; empty: it detects none, or
-            only labels tell.
+            "weights" by weights below 1, "target" by the target's mass; empty: it finds none, or
+            takes them from the pseudo-labels.
         state: first values of what the rule keeps for each example, by name.
         weak_keys: whether the keys' views are only cropped and flipped.
     """
@@ -95,7 +95,7 @@ class Rule(abc.ABC):
         """The next treatment."""
 
     def state_shape(self, width: int) -> tuple[int, ...]:
-        """Shape of an example's row of each `state`; `width`: D."""
+        """Shape of one example's entry in each `state`; `width` is D."""
         return ()
 
     def next_state(self, batch: Batch) -> dict[str, tf.Tensor]:
@@ -107,9 +107,9 @@ class Rule(abc.ABC):
 
 
 def weighed(treatment: Treatment, levels: Sequence[Factor]) -> Treatment:
-    """The weights times those of each level.
+    """The treatment's weights times those of each level.
 
-    A single level, here or before, holds for all levels of the other.
+    If one side has a single level, it is repeated for all levels of the other.
     """
 
     def product(first: Factor, second: Factor, x: tf.Tensor) -> tf.Tensor:
@@ -158,9 +158,9 @@ def _repeated(parts: Sequence, count: int) -> list:
 def soft_targets(
     treatment: Treatment, batch: Batch, terms: tf.Tensor, share: tf.Tensor | float = 1.0
 ) -> Treatment:
-    """Targets `terms` [B, M] of the valid candidates, over their sum and times `share` [B].
+    """Valid candidates share a target of `share` [B], in proportion to `terms` [B, M].
 
-    The key has the rest of 1; all, where there is no valid candidate.
+    The key's target is the rest, 1 - share; it is 1 where no valid candidate has a term above 0.
     """
     sums = row_sums(tf.where(batch.valid(), terms, 0.0))
     scale = share / tf.where(sums > 0.0, sums, 1.0)
@@ -172,7 +172,7 @@ def soft_targets(
 
 
 def debiased(treatment: Treatment, batch: Batch, prior: tf.Tensor) -> Treatment:
-    """Subtracts a share `prior` of candidates, taken as near as the key; see `debiased.py`."""
+    """Subtracts a share `prior` of the candidates, taken to equal the key; see `debiased.py`."""
     count, rest = batch.num_valid, 1.0 / (1.0 - prior)
     return treatment._replace(
         scale=treatment.scale * rest,
@@ -182,7 +182,7 @@ def debiased(treatment: Treatment, batch: Batch, prior: tf.Tensor) -> Treatment:
 
 
 def likeness(batch: Batch, similarities: tf.Tensor, temperature: float) -> tf.Tensor:
-    """log e^{t/T} [B, M], less that of the nearest candidate; -inf where invalid.
+    """t / T less the row's largest, float32 [B, M]; -inf where invalid.
 
     Args:
         batch: says which candidates are valid.
@@ -190,6 +190,7 @@ def likeness(batch: Batch, similarities: tf.Tensor, temperature: float) -> tf.Te
         temperature: T > 0.
     """
     values = tf.where(batch.valid(), similarities, float("-inf"))
+    # At least -1: a row of -inf alone would become NaN.
     largest = tf.maximum(tf.reduce_max(values, axis=1), -1.0)
     return (values - largest[:, None]) / temperature
 

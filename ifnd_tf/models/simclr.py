@@ -47,23 +47,23 @@ class SimCLR(ContrastiveModel):
             )
             first, second = tf.split(views, 2)
             partners = tf.concat([second, first], axis=0)
-            everyone = replicas.all_gather(views)
-            every_index = replicas.all_gather(index)
+            all_views = replicas.all_gather(views)
+            all_index = replicas.all_gather(index)
             valid = self._others(views.shape[0])
             teacher_rows = None
             if "teacher" in data:
                 rows = tf.cast(tf.concat([data["teacher"]] * 2, axis=0), tf.float32)
                 teacher_rows = rows, replicas.all_gather(rows)
             loss = self.contrastive_loss(
-                views, partners, everyone, (index, every_index), valid, teacher_rows
+                views, partners, all_views, (index, all_index), valid, teacher_rows
             )
             share = self.replica_share(loss.per_anchor)
         gradients = self.minimise(tape, share)
-        self.newest.assign(_by_view(everyone)[0])
+        self.newest.assign(_by_view(all_views)[0])
         if self.memory is not None:
-            kept = replicas.all_gather(features) if self.memory.features else everyone
+            kept = replicas.all_gather(features) if self.memory.features else all_views
             first, second = _by_view(kept)
-            self.memory.update(first + second, _by_view(every_index)[0])
+            self.memory.update(first + second, _by_view(all_index)[0])
         return self.log(loss, views, partners, gradients)
 
     def _others(self, rows: int) -> tf.Tensor:

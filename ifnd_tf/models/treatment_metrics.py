@@ -27,7 +27,7 @@ def masked_share(valid: tf.Tensor, same: Sequence[Pairs]) -> tf.Tensor:
 
 
 def lacking_share(valid: tf.Tensor, treatment: Treatment) -> tf.Tensor:
-    """The mean of 1 less the weight, over the valid pairs [B, M]."""
+    """The mean of (1 - weight) over the valid pairs [B, M]."""
     counted = tf.cast(valid, tf.float32)
     lacking = tf.reduce_sum(row_sums(_lacking(treatment, counted)))
     return tf.math.divide_no_nan(lacking, tf.reduce_sum(row_sums(counted)))
@@ -38,9 +38,9 @@ def detected_sums(
 ) -> tf.Tensor:
     """Sums over the valid pairs of known classes, float32 [3].
 
-    With d the share of the levels that mask or attract a pair, or 1 less its weight, or its
-    target, and s = 1 where its classes agree, else 0: sum d, sum d s, sum s. Precision is the
-    second by the first, recall the second by the third.
+    sum d, sum d s and sum s, where s = 1 if a pair's classes agree, else 0, and d is, by `kind`,
+    the share of the levels that mask or attract the pair, (1 - weight), or its target. Precision is
+    the second over the first, recall the second over the third.
     """
     known = tf.logical_and(truth[0][:, None] >= 0, truth[1][None, :] >= 0)
     counted = tf.cast(tf.logical_and(known, batch.valid()), tf.float32)
@@ -71,6 +71,6 @@ def update(measures: dict[str, keras.metrics.Mean], sums: tf.Tensor) -> None:
 
 
 def _lacking(treatment: Treatment, counted: tf.Tensor) -> tf.Tensor:
-    """The mean over the weightings of 1 less the weight, times `counted` [B, M]."""
+    """The mean over the weightings of (1 - weight), times `counted` [B, M]."""
     lacking = [tf.nn.relu(counted - weigh(counted)) for weigh in treatment.weights]
     return tf.add_n(lacking) / len(lacking)

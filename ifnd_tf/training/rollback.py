@@ -51,6 +51,6 @@ class Rollbacks:
                 count = self.count + 1
                 if count > most:
                     raise
-                first_step = restore()  # which sets an older count
+                first_step = restore()  # also restores an older count
                 self.count = count
                 report(f"rollback {count} of {most}, to step {first_step}: {error}")

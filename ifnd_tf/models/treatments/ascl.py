@@ -28,10 +28,10 @@ class AdaptiveTargets(Rule):
     def apply(self, batch: Batch, treatment: Treatment) -> Treatment:
         alike = likeness(batch, batch.inputs.key_similarities, self.teacher_temperature)
         terms = tf.exp(alike)
-        sums = tf.maximum(row_sums(terms), 1.0)  # the nearest one's is 1
-        # -sum p log p, without a logarithm for each pair. 0 * -inf is nan.
+        sums = tf.maximum(row_sums(terms), 1.0)  # the nearest candidate's term is 1
+        # -sum p log p, without a logarithm for each pair. The maximum avoids 0 * -inf = NaN.
         entropy = tf.math.log(sums) - row_sums(terms * tf.maximum(alike, -1e3)) / sums
-        # One candidate is certain, and log 1 = 0.
+        # At least log 2: a single candidate, with entropy 0, would divide by log 1 = 0.
         most = tf.math.log(tf.maximum(batch.num_valid, 2.0))
         certainty = tf.maximum(1.0 - entropy / most, 0.0)
         raw = tf.minimum((self.neighbours * certainty / sums)[:, None] * terms, 1.0)

@@ -20,8 +20,8 @@ class SupportViews(Rule):
     anchor's image, of those above `threshold`. F is attracted, with target 1/|P| on the key and F,
     or eliminated. Source: FNC (Huynh et al., WACV 2022, arXiv 2011.11765; google-research/fnc). Its
     defaults: 8 views, most 10, threshold 0.7, attraction, beside --temperature=0.1, a queue of 16
-    batches and --key_momentum=0.999. It encodes the support views anew in every step; here they
-    are the key and the keys of the image's last epochs, 4 views D bytes an image.
+    batches and --key_momentum=0.999. FNC encodes the support views anew in every step; here they
+    are the key and the image's keys of the last epochs, kept in 4 * views * D bytes an image.
     """
 
     sets = ("target",)

@@ -27,8 +27,8 @@ class TopQuantile(Rule):
 
     def apply(self, batch: Batch, treatment: Treatment) -> Treatment:
         similar = tf.where(batch.valid(), batch.inputs.key_similarities, float("-inf"))
-        # The quantile lies between two similarities, of which so many are above it. The small term
-        # undoes roundings such as 0.01 * 300 = 3.0000000001.
+        # How many similarities lie above the interpolated quantile. The small term undoes roundings
+        # such as 0.01 * 300 = 3.0000000001.
         above = tf.math.ceil(self.alpha * (batch.num_valid - 1.0) - 1e-3)
         above = tf.where(batch.started(self.start), above, 0.0)
         treatment = treatment._replace(rescale=self.rescale or treatment.rescale)

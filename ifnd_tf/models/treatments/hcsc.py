@@ -16,10 +16,10 @@ class SelectedNegatives(Rule):
     Weight 1 - p_j, with p_j the confidence of j's label (softmax of its similarities to all
     centroids, at its own) where that is the anchor's label, else 0; the mean over the levels.
     Confidence 1 is `eliminate`. Source: HCSC (Guo et al., CVPR 2022, arXiv 2202.00455;
-    gyfastas/HCSC), which draws: j is left out with the probability that the softmax, with a
-    temperature for each cluster, has at the anchor's cluster. Here are the draws' expectation,
-    --confidence_temperature, and no share of the clusters that j is not in, which is small. Its
-    defaults: K 3000, 2000, 1000, as by --hierarchy=nested.
+    gyfastas/HCSC), which draws: j is left out with the probability that its softmax, with a
+    temperature for each cluster, gives the anchor's cluster. Here the weight is the expectation of
+    the draws, the one temperature is --confidence_temperature, and j's small probabilities of
+    other clusters are left out. Its defaults: K 3000, 2000, 1000, as by --hierarchy=nested.
     """
 
     needs = ("confidence",)

@@ -48,7 +48,7 @@ def components(points: tf.Tensor) -> tf.Tensor:
     """The connected component of each point [n, D] in their 1-NN graph, int32 [n].
 
     Every path along nearest neighbours ends in a cycle, one for each component, whose least point
-    names it. Paths double in length at each turn.
+    names the component. Each turn doubles the length of the paths followed.
     """
     alike = tf.matmul(points, points, transpose_b=True)
     alike = tf.linalg.set_diag(alike, tf.fill([points.shape[0]], float("-inf")))

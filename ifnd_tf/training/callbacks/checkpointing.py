@@ -121,7 +121,7 @@ class Checkpointing(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         step = self._epoch * self._steps_per_epoch + batch + 1
         if self._writing is not None and (self._writing.done() or self._policy.must_wait(step)):
-            late = not self._writing.done()
+            late = not self._writing.done()  # then the write takes part of the next step as well
             self._wait()
             self._policy.written_by(step + late)
         if batch + 1 == self._steps_per_epoch:
@@ -144,7 +144,7 @@ class Checkpointing(keras.callbacks.Callback):
         self._thread.shutdown(wait=True)
 
     def _save_if(self, step: int, due: bool, surely: bool = False) -> None:
-        """Saves if it is due on any worker or one was interrupted, which ends training."""
+        """Saves if `surely`, or if any worker is due or was interrupted, which ends training."""
         due, stop = self._workers.any([due, self._interruption.received is not None])
         if stop:
             self.model.stop_training = True

@@ -41,6 +41,6 @@ class DetectionHistograms(keras.callbacks.Callback):
 
 
 def _histogram(name: str, values: np.ndarray) -> None:
-    """Like `tf.summary.histogram`, but in NumPy: its fifty small operations are slower."""
+    """Like `tf.summary.histogram`, but in NumPy, faster than its fifty small operations."""
     summary = histogram_pb(name, values).SerializeToString()
     tf.summary.experimental.write_raw_pb(summary)

@@ -29,7 +29,7 @@ class Terminal(keras.callbacks.Callback):
         self._epoch, step = divmod(self._first, self._steps)
         self._traced = False
         self._mark: float | None = None
-        self._progress.take_seconds()  # those before training are of no epoch
+        self._progress.take_seconds()  # those before training belong to no epoch
         self._progress.status(f"{self._where(step)}compiling the step ...", force=True)
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -51,7 +51,7 @@ class Terminal(keras.callbacks.Callback):
             left = self._epochs * self._steps - self._first - total
             speed = self._speed()
             text += "" if speed is None else f"  {speed:,.0f} images/s"
-            # Of the mean time per step so far, with detection and evaluation.
+            # From the mean time per step so far, which includes detection and evaluation.
             text += f"  ETA {duration((now - self._start) / (total - 1) * left)}"
         self._progress.status(text)
 
