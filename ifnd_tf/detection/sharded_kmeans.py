@@ -201,22 +201,15 @@ def start_step(
 ) -> tf.Tensor:
     """Initial centroids [K, D] of the rows of all replicas."""
     return initial_centroids(
-        tf.convert_to_tensor(points),
-        tf.convert_to_tensor(index),
-        num_clusters=num_clusters,
-        seed=seed,
-        collectives=replicas.replica_collectives(),
-    )
+        tf.convert_to_tensor(points), tf.convert_to_tensor(index), num_clusters=num_clusters,
+        seed=seed, collectives=replicas.replica_collectives(),
+    )  # fmt: skip
 
 
 def move_step(
-    points: tf.Variable,
-    index: tf.Variable,
-    centroids: tf.Tensor,
-    *,
-    chunk_size: int = 0,
+    points: tf.Variable, index: tf.Variable, centroids: tf.Tensor, *, chunk_size: int = 0,
     collectives: replicas.Collectives | None = None,
-) -> Moved:
+) -> Moved:  # fmt: skip
     """One k-means iteration over all replicas, `chunk_size` rows at a time; 0: the default."""
     return move_centroids(
         tf.convert_to_tensor(points),

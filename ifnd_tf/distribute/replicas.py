@@ -120,11 +120,8 @@ def exchange(x: tf.Tensor, *, inverse: bool = False) -> tf.Tensor:
     pieces = exchange_pieces(x.shape[0], replicas)
     shifts = [(-1 if inverse else 1) * j * (replicas // pieces) for j in range(pieces)]
     if isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy):
-        moved = [
-            _permute(piece, shift, replicas)
-            for piece, shift in zip(tf.split(x, pieces), shifts, strict=True)
-        ]
-        return tf.concat(moved, axis=0)
+        parts = zip(tf.split(x, pieces), shifts, strict=True)
+        return tf.concat([_permute(piece, shift, replicas) for piece, shift in parts], axis=0)
     shape = x.shape.as_list()
     gathered = tf.reshape(all_gather(x), [replicas, pieces, shape[0] // pieces, *shape[1:]])
     senders = tf.math.floormod(replica_id() - tf.constant(shifts), replicas)
@@ -169,7 +166,6 @@ def replica_collectives() -> Collectives:
     replicas = context.num_replicas_in_sync
     if replicas == 1:
         return LOCAL
-
     own = tf.range(replicas) == context.replica_id_in_sync_group
 
     def total(tensor: tf.Tensor) -> tf.Tensor:
@@ -191,12 +187,9 @@ def replica_collectives() -> Collectives:
 def own_variable(value: tf.Tensor, name: str) -> tf.Variable:
     """A variable with a value of its own on each replica; called in a strategy's scope."""
     return tf.Variable(
-        value,
-        trainable=False,
-        name=name,
-        synchronization=tf.VariableSynchronization.ON_READ,
+        value, trainable=False, name=name, synchronization=tf.VariableSynchronization.ON_READ,
         aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-    )
+    )  # fmt: skip
 
 
 def write_rows(variable: tf.Variable, row: tf.Tensor, values: tf.Tensor) -> None:
@@ -219,12 +212,9 @@ def write_rows(variable: tf.Variable, row: tf.Tensor, values: tf.Tensor) -> None
 
 
 def assign_rows(
-    strategy: tf.distribute.Strategy,
-    variable: tf.Variable,
-    values: np.ndarray,
-    rows: int,
+    strategy: tf.distribute.Strategy, variable: tf.Variable, values: np.ndarray, rows: int,
     fill: float = 0,
-) -> None:
+) -> None:  # fmt: skip
     """Deals the rows of an array out to the replicas' own variables.
 
     Args:
