@@ -119,11 +119,13 @@ def _measure_own(run: Run, network: Network | None, encode: Callable) -> dict[st
         outputs = _embedded(run, "saved model", encode, splits)
     else:
         fresh = run.untrained_model().network.inference
-        untrained = _embedded(run, "untrained encoder", fresh, splits)
-        results |= baseline(untrained, "untrained_")
+        outputs = _embedded(run, "untrained encoder", fresh, splits)
+        results |= baseline(outputs, "untrained_")
+        before = health(outputs)
+        del outputs  # a gigabyte for a million images, and the next ones take as much
         outputs = _embedded(run, "trained encoder", encode, splits)
         results |= health(outputs)
-        results["health_warnings"] = collapse.limit_warnings(results, before=health(untrained))
+        results["health_warnings"] = collapse.limit_warnings(results, before=before)
     if "knn" in protocols:
         results |= _knn(run, outputs)
     results |= dict(_probes(run, outputs))
