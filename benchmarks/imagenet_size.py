@@ -180,7 +180,7 @@ def _number(text: str) -> int:
 def _phase(line: str) -> tuple[str, int] | None:
     """The phase that a status line names, and the number that it counts to."""
     words = re.sub(r"^epoch \d+/\d+\s+", "", line.strip())
-    if step := re.match(r"step [\d,]+/([\d,]+)\s+(compiling|training)", words):
+    if step := re.match(r"step [\d,]+/([\d,]+)\s+(compiling|reading|training)", words):
         return step[2], _number(step[1])
     if counted := re.match(r"([a-z][a-zA-Z ,\-]*?) [\d,]+/([\d,]+)", words):
         return counted[1], _number(counted[2])

@@ -9,6 +9,9 @@ import numpy as np
 
 from ifnd_tf.errors import UserError
 
+# Codes of groups that are counted in an array, for each example.
+_MOST_CODES = 8
+
 
 def detection_statistics(pseudo_labels: np.ndarray, true_labels: np.ndarray) -> dict[str, Any]:
     """Precision and recall of the pairs with equal pseudo-labels, and more.
@@ -124,13 +127,18 @@ def neighbour_statistics(
 
 
 def _group_sizes(*columns: np.ndarray) -> np.ndarray:
-    """Sizes of the groups of examples that agree in every column [N]; sparse, never K x C."""
-    combined = np.zeros(len(columns[0]), np.int64)
+    """Sizes of the groups of examples that agree in every column [N], of numbers from 0 on."""
+    combined, codes = np.zeros(len(columns[0]), np.int64), 1
     for column in columns:
-        values, codes = np.unique(column, return_inverse=True)
-        # Renumbering after each column keeps the code below N * max(K), far from overflow.
-        combined = np.unique(combined * len(values) + codes, return_inverse=True)[1]
-    return np.bincount(combined)
+        width = int(column.max(initial=0)) + 1
+        if codes * width >= 1 << 62:
+            values, combined = np.unique(combined, return_inverse=True)
+            codes = len(values)
+        combined, codes = combined * width + column, codes * width
+    if codes <= _MOST_CODES * len(combined):  # counting takes a tenth of the time of sorting
+        sizes = np.bincount(combined)
+        return sizes[sizes > 0]
+    return np.unique(combined, return_counts=True)[1]
 
 
 def _agreeing_pairs(*columns: np.ndarray) -> float:

@@ -33,8 +33,9 @@ class Terminal(keras.callbacks.Callback):
         self._progress.status(f"{self._where(step)}compiling the step ...", force=True)
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._epoch = epoch
-        self._mark = None
+        self._epoch, self._mark = epoch, None
+        if self._traced:  # after a refresh, until the first batch of the epoch has come
+            self._progress.status(f"{self._where(0)}reading images ...")
 
     def on_train_batch_end(self, batch, logs=None):
         now = time.monotonic()
