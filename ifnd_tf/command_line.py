@@ -18,7 +18,7 @@ from ifnd_tf.config.combinations import train_first
 from ifnd_tf.data import dataset_name, embedding_file
 from ifnd_tf.errors import Stopped, UserError, did_you_mean, did_you_mean_path
 from ifnd_tf.run import files, image_messages, machine, pretrained
-from ifnd_tf.run.garbage import no_collections
+from ifnd_tf.run.garbage import rarely_collected
 from ifnd_tf.run.progress import Progress
 from ifnd_tf.run.quiet_start import quiet_start
 from ifnd_tf.run.records import RunReader, read_run
@@ -232,7 +232,7 @@ def execute(config: Config) -> None:
     # Hides C++'s log, errors included: an error that ends a run is raised in Python.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     starting = Progress(enabled=sys.stdout.isatty()).phase("starting TensorFlow")
-    with starting, quiet_start(), no_collections():
+    with starting, quiet_start(), rarely_collected():
         import tensorflow as tf
 
         from ifnd_tf.report.summary import summary

@@ -26,6 +26,7 @@ NUM_DEVICES = 4
 
 
 def pytest_configure(config):
+    gc.set_threshold(50_000, 10, 10)  # as the command line has it
     # Only possible before TensorFlow first touches a device, so once for all tests.
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0],
