@@ -31,11 +31,15 @@ def linear_probe(
         scores = lbfgs_scores(*train, test[0])
     else:
         scores = sgd_scores(*train, test[0], epochs=epochs, learning_rate=learning_rate, seed=seed)
-    own = scores[np.arange(len(test[1])), test[1]]
-    rank = np.sum(scores > own[:, None], axis=1)
-    yield "linear_top1", float(np.mean(rank < 1))
+    known = test[1] < scores.shape[1]  # else a class without training examples
+    place = np.where(known, test[1], 0)[:, None]
+    own = np.take_along_axis(scores, place, axis=1)
+    lower = np.arange(scores.shape[1]) < place
+    rank = np.sum((scores > own) | ((scores == own) & lower), axis=1)
+    right = known & np.isfinite(own[:, 0])
+    yield "linear_top1", float(np.mean(right & (rank < 1)))
     if scores.shape[1] > 5:
-        yield "linear_top5", float(np.mean(rank < 5))
+        yield "linear_top5", float(np.mean(right & (rank < 5)))
 
 
 def lbfgs_scores(features: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:

@@ -89,6 +89,9 @@ def query_ranks(
 ) -> tf.Tensor:
     """The rank, from 0, of each query's true class among the votes; C where it got none.
 
+    Of equal votes the lower class comes first, as by argmax: equal votes for all are right by
+    chance.
+
     Args:
         memory: from `knn_memory`.
         features: float32 `[q, F]`.
@@ -116,8 +119,11 @@ def query_ranks(
     cells = tf.reshape(tf.range(count)[:, None] * num_classes + voting, [-1])
     votes = tf.math.unsorted_segment_sum(tf.reshape(weights, [-1]), cells, count * num_classes)
     votes = tf.reshape(votes, [-1, num_classes])
-    own = tf.gather(votes, tf.cast(labels, tf.int32), batch_dims=1)[:, None]
-    rank = tf.reduce_sum(tf.cast(votes > own, tf.int32), axis=1)
+    labels = tf.cast(labels, tf.int32)
+    own = tf.gather(votes, labels, batch_dims=1)[:, None]
+    lower = tf.range(num_classes) < labels[:, None]
+    ahead = (votes > own) | ((votes == own) & lower)
+    rank = tf.reduce_sum(tf.cast(ahead, tf.int32), axis=1)
     return tf.where(own[:, 0] > 0, rank, num_classes)
 
 

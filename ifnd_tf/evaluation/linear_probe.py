@@ -61,16 +61,19 @@ def accuracies(prefix: str, scores: np.ndarray, labels: np.ndarray) -> Iterator[
 
     Args:
         prefix: start of the metrics' names.
-        scores: float `[N, C]`; -inf for a class that was not trained.
+        scores: float `[N, C]`; -inf for a class that was not trained. Of equal scores the lower
+            class comes first, as by argmax, so that equal scores for all are right by chance.
         labels: int32 `[N]`; one that is C or more is never right.
 
     Yields:
         (prefix + "_top1", share in `[0, 1]`), (prefix + "_top5", share).
     """
     known = labels < scores.shape[1]
-    own = scores[np.arange(len(labels)), np.where(known, labels, 0)]
-    rank = np.sum(scores > own[:, None], axis=1)
-    right = known & (own > -np.inf)
+    place = np.where(known, labels, 0)[:, None]
+    own = np.take_along_axis(scores, place, axis=1)
+    lower = np.arange(scores.shape[1]) < place
+    rank = np.sum((scores > own) | ((scores == own) & lower), axis=1)
+    right = known & (own[:, 0] > -np.inf)
     yield f"{prefix}_top1", float(np.mean(right & (rank < 1)))
     if scores.shape[1] > 5:
         yield f"{prefix}_top5", float(np.mean(right & (rank < 5)))

@@ -64,6 +64,13 @@ def test_weights_decide_between_one_near_and_two_far_neighbours():
     assert dict(weighted_knn(train, test, temperature=0.1)) == {"knn_top1": 1.0}
 
 
+def test_equal_votes_are_right_by_chance():
+    labels = np.repeat(np.arange(8), 20).astype(np.int32)
+    same = Embeddings(np.ones([160, 3], np.float32), labels)
+    # Every class has 20 votes of 1, so that every image counts as of the first, as by argmax.
+    assert dict(weighted_knn(same, same, neighbors=160)) == {"knn_top1": 1 / 8, "knn_top5": 5 / 8}
+
+
 def test_a_class_without_a_vote_is_never_right():
     train = Embeddings(_unit(np.arange(6) * 0.1), np.arange(6, dtype=np.int32))
     test = Embeddings(_unit(np.array([0.0])), np.array([5], np.int32))

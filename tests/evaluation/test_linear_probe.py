@@ -58,6 +58,13 @@ def test_classes_without_training_examples_score_minus_infinity(scores):
     assert np.isfinite(np.delete(found, 2, axis=1)).all()
 
 
+def test_features_that_are_all_the_same_are_right_by_chance():
+    labels = np.repeat(np.arange(8), 20).astype(np.int32)
+    same = Embeddings(np.ones([160, 3], np.float32), labels)
+    # All scores are equal, so that every image counts as of the first class, as by argmax.
+    assert dict(linear_probe(same, same)) == {"linear_top1": 1 / 8, "linear_top5": 5 / 8}
+
+
 def test_two_classes():
     train, test = _blobs(300, 1, classes=2), _blobs(300, 2, classes=2)
     found = dict(linear_probe(train, test))
