@@ -1,6 +1,6 @@
 """The base of MoCo and SimCLR: network, label variable, loss, optimiser step and metrics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -13,7 +13,7 @@ from ifnd_tf.models import rule_state, treatment_metrics
 from ifnd_tf.models.loss import ContrastiveLoss, LossSettings, label_info_nce
 from ifnd_tf.models.memory_bank import MemoryBank
 from ifnd_tf.models.network import Network
-from ifnd_tf.models.optimizers import apply_scaled
+from ifnd_tf.models.optimizers import apply_scaled, overflow_everywhere
 from ifnd_tf.models.rule import RuleInputs
 from ifnd_tf.models.teacher import similarities
 
@@ -181,10 +181,10 @@ class ContrastiveModel(DistributedModel):
         rule_state.write(self.rule_state, index[0], loss.state)
         return loss
 
-    def minimise(self, tape: tf.GradientTape, loss: tf.Tensor) -> list[tf.Tensor]:
+    def minimise(self, tape: tf.GradientTape, loss: tf.Tensor) -> Sequence[tf.Tensor]:
         """One optimiser step on a loss from `replica_share`; returns the gradients."""
         variables = self.trainable_variables
-        gradients = tape.gradient(loss, variables)
+        gradients = overflow_everywhere(self.optimizer, tape.gradient(loss, variables))
         if self.encoder_rate is None:
             self.optimizer.apply(gradients, variables)
         else:
@@ -203,7 +203,7 @@ class ContrastiveModel(DistributedModel):
         return self.optimizer.scale_loss(mean)
 
     def log(
-        self, loss: ContrastiveLoss, anchors, positives, gradients: list[tf.Tensor]
+        self, loss: ContrastiveLoss, anchors, positives, gradients: Sequence[tf.Tensor]
     ) -> dict[str, tf.Tensor]:
         """Updates the metrics, means over replicas, and notes the first tensor that is not finite.
 

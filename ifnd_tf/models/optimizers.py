@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from ifnd_tf.distribute import replicas
 from ifnd_tf.errors import UserError
 
 
@@ -148,6 +149,23 @@ def make(
         optimizer.exclude_from_weight_decay([v for v in variables if is_exempt(v)])
     optimizer.build(variables)
     return optimizer
+
+
+def overflow_everywhere(
+    optimizer: keras.optimizers.Optimizer, gradients: Sequence[tf.Tensor]
+) -> Sequence[tf.Tensor]:
+    """The gradients of this replica, with a NaN if those of any replica are not finite.
+
+    `LossScaleOptimizer` skips a step by the gradients of the first replica in its process, before
+    they are summed: an overflow on another would reach the weights, and workers of which one skips
+    would deadlock. Without a `LossScaleOptimizer` the gradients stay as they are.
+    """
+    scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    if not scales or replicas.num_replicas() == 1:
+        return gradients
+    total = replicas.all_reduce_mean(tf.add_n([tf.reduce_sum(each) for each in gradients]))
+    first, *others = gradients
+    return [tf.where(tf.math.is_finite(total), first, float("nan")), *others]
 
 
 def apply_scaled(

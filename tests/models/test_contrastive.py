@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ifnd_tf.distribute import replicas
 from ifnd_tf.models.loss import LossSettings
 from ifnd_tf.models.moco import EMPTY, MoCo
 from ifnd_tf.models.network import Network
 from ifnd_tf.models.simclr import SimCLR
 from ifnd_tf.models.treatments import rules
 from tests import reference
+from tests.conftest import make_strategy
 
 N, B, Q, S, D, TAU = 20, 4, 8, 4, 6, 0.2
 
@@ -136,6 +138,27 @@ def test_a_step_tells_how_alike_the_views_are_and_how_spread_the_embeddings():
     )
     spread = np.sqrt(np.mean(np.var(anchors, axis=0))) * np.sqrt(D)
     np.testing.assert_allclose(found["embedding_std"], spread, rtol=1e-5)
+
+
+@pytest.mark.distribution
+def test_an_overflow_on_one_replica_is_no_step_on_any():
+    strategy = make_strategy("mirrored-2")
+    with strategy.scope():
+        model = simclr()
+        optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1))
+        model.compile(optimizer, jit_compile=False)
+        optimizer.build(model.trainable_variables)
+
+    def step():
+        with tf.GradientTape() as tape:
+            scale = tf.where(replicas.replica_id() == 1, float("inf"), 1.0)
+            loss = scale * tf.add_n([tf.reduce_sum(v.value) for v in model.trainable_variables])
+        model.minimise(tape, loss)
+
+    before = model.projector.get_weights()
+    replicas.on_replicas(strategy, step)()
+    for value, expected in zip(model.projector.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(value, expected)
 
 
 def test_the_newest_embeddings_are_those_of_the_last_step():
