@@ -25,8 +25,9 @@ class Network(NamedTuple):
     projector: keras.Model
 
     def features(self, images: tf.Tensor) -> tf.Tensor:
-        """The encoder's features [b, F] of images [b, S, S, 3] in 0 to 255."""
-        return self.encoder(normalise(images), training=False)
+        """The encoder's features float32 [b, F] of images [b, S, S, 3] in 0 to 255."""
+        # Networks of keras.applications pool in the precision of the encoder.
+        return tf.cast(self.encoder(normalise(images), training=False), tf.float32)
 
     def inference(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Float32 "features" [b, F] and unit vectors "embedding" [b, D] of images in 0 to 255."""

@@ -9,7 +9,7 @@ from ifnd_tf.config import model as settings
 from ifnd_tf.errors import UserError
 from ifnd_tf.models import backbones, resnet
 from ifnd_tf.models.batch_norm import BatchNorm
-from ifnd_tf.models.network import projector
+from ifnd_tf.models.network import Network, dtype_policy, projector
 
 
 def trainable(model):
@@ -82,6 +82,15 @@ def test_a_network_of_keras_applications_gets_our_batch_norm():
 def test_what_cannot_be_built_is_explained(name, message):
     with pytest.raises(UserError, match=message):
         backbones.build(name, image_size=32, depth=9)
+
+
+def test_features_are_float32_at_any_precision():
+    with dtype_policy("mixed_bfloat16"):
+        images = keras.Input([8, 8, 3])
+        features = keras.layers.GlobalAveragePooling2D()(images)  # as keras.applications pool
+        network = Network(keras.Model(images, features), projector(3, 3, 3))
+    assert network.encoder.output.dtype == "bfloat16"
+    assert network.features(np.zeros([1, 8, 8, 3], np.uint8)).dtype == tf.float32
 
 
 def test_the_projector_has_two_layers_and_ends_in_float32():
