@@ -1,6 +1,7 @@
 """`--mode=train`: trains from the last checkpoint to the end."""
 
 import functools
+import signal
 import statistics
 import time
 from collections.abc import Sequence
@@ -112,8 +113,9 @@ def train_model(run: Run) -> ContrastiveModel:
             ) from error
         finally:
             saving.close()
-    if interruption.received is not None:
-        raise Stopped(interruption.received)
+    if saving.stopped or interruption.received is not None:
+        # By the signal of another worker, if this one received none.
+        raise Stopped(interruption.received or signal.SIGTERM)
     if pictures is not None:
         with run.progress.phase("pictures for the report"):
             pictures(last, final=True)

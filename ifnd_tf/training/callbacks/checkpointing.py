@@ -47,6 +47,9 @@ class Checkpointing(keras.callbacks.Callback):
             collectives demand, and write nothing.
         states: callbacks whose state is saved too, by name.
         **objects: the other objects to save.
+
+    Attributes:
+        stopped: whether a signal to any worker has ended training.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Checkpointing(keras.callbacks.Callback):
         self._checkpoint = tf.train.Checkpoint(**objects)
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "checkpoints")
         self._writing: concurrent.futures.Future | None = None
+        self.stopped = False
 
     def restore(self) -> int:
         """Restores the newest undamaged checkpoint; returns the steps done, 0 if there is none.
@@ -147,7 +151,7 @@ class Checkpointing(keras.callbacks.Callback):
         """Saves if `surely`, or if any worker is due or was interrupted, which ends training."""
         due, stop = self._workers.any([due, self._interruption.received is not None])
         if stop:
-            self.model.stop_training = True
+            self.stopped = self.model.stop_training = True
         if due or stop or surely:
             self._save(step)
 

@@ -4,9 +4,11 @@ import itertools
 import time
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
+from ifnd_tf.distribute.strategies import ALONE, Workers
 from ifnd_tf.errors import UserError
 from ifnd_tf.run.checkpoints import CheckpointStore, Snapshot
 from ifnd_tf.training.callbacks.checkpointing import Checkpointing
@@ -31,10 +33,10 @@ class Disk(CheckpointStore):
         self.written.append(snapshot.step)
 
 
-def checkpointing(disk, steps_per_epoch, **rules):
+def checkpointing(disk, steps_per_epoch, *, workers=ALONE, **rules):
     """The callback under such rules, saving a variable."""
-    policy = SavePolicy(**rules)
-    return Checkpointing(disk, policy, steps_per_epoch=steps_per_epoch, v=tf.Variable(0.0))
+    policy, variable = SavePolicy(**rules), tf.Variable(0.0)
+    return Checkpointing(disk, policy, steps_per_epoch=steps_per_epoch, workers=workers, v=variable)
 
 
 def train(saving, epochs, steps=10, seconds=0.0):
@@ -107,6 +109,17 @@ def test_a_run_stopped_at_an_epochs_end_is_saved_there(tmp_path):
     saving.on_epoch_end(2)
     saving.close()
     assert disk.written == [0, 6]
+
+
+@pytest.mark.parametrize("interrupted", [0, 1])
+def test_a_signal_on_another_worker_stops_this_one_too(interrupted, tmp_path):
+    workers = Workers(0, 2, lambda own: np.stack([own, [0, interrupted]]))
+    saving = checkpointing(Disk(tmp_path, [0.0]), 20, workers=workers)
+    next(steps := train(saving, epochs=1, steps=20))
+    while not saving.model.stop_training and next(steps, None):
+        pass
+    saving.close()
+    assert saving.stopped == saving.model.stop_training == bool(interrupted)
 
 
 def test_a_failed_write_stops_training_at_the_next_step_or_the_end(tmp_path):
