@@ -34,7 +34,7 @@ class Health(keras.callbacks.Callback):
 
     def get_state(self) -> dict[str, str]:
         """The warnings so far, by the name of the value, so that a resumed run repeats none."""
-        return self._warned
+        return dict(self._warned)  # a thread writes it while training goes on
 
     def set_state(self, state: dict[str, str]) -> None:
         """Restores the state."""

@@ -63,6 +63,14 @@ def test_a_collapse_is_said_once_and_kept(tmp_path):
     assert len(run.results()["training_warnings"]) == 4
 
 
+def test_a_state_stays_as_it_was_while_a_checkpoint_is_written(tmp_path):
+    callback, _, run = make(tmp_path, np.repeat(spread(1), 50, axis=0))
+    state = callback.get_state()
+    for number in range(5):
+        epoch(callback, run, number, masked_share=0.1)
+    assert state == {} and callback.get_state()
+
+
 def test_a_value_that_became_healthy_is_not_warned_of_in_the_end(tmp_path):
     callback, stream, run = make(tmp_path, np.repeat(spread(1), 50, axis=0), epochs=9)
     for number in range(6):
