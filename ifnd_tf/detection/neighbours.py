@@ -25,7 +25,7 @@ def mutual_pairs(points: np.ndarray, num_neighbours: int) -> tuple[np.ndarray, n
         cosines float32 [P].
     """
     count = len(points)
-    k = min(num_neighbours, count - 1)
+    k = max(0, min(num_neighbours, count - 1))
     nearest = np.zeros([count, k], np.int32)
     similarity = np.zeros([count, k], np.float32)
     for start in range(0, count, _ROWS):

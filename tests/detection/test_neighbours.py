@@ -29,6 +29,12 @@ def test_pairs_are_those_near_from_both_sides(k):
     np.testing.assert_allclose(similarity, [cosines[i, j] for i, j in pairs], rtol=1e-5)
 
 
+@pytest.mark.parametrize("count", [0, 1])
+def test_without_another_example_there_is_no_pair(count):
+    pairs, cosines = mutual_pairs(points(count), 3)
+    assert pairs.shape == (0, 2) and cosines.shape == (0,)
+
+
 def test_each_pair_is_in_one_level_and_no_other_pair_is_made():
     pairs, _ = mutual_pairs(points(), 4)
     labels = as_levels(pairs, 7, 40)  # 2 k - 1 levels always have room
