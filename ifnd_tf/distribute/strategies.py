@@ -100,7 +100,7 @@ def wait_for_workers(timeout_seconds: float) -> None:
     try:
         config = json.loads(os.environ.get("TF_CONFIG", ""))
         workers, index = config["cluster"]["worker"], int(config["task"]["index"])
-        workers[index]
+        port = [int(address.rsplit(":", 1)[1]) for address in workers][index]
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise UserError(
             '--strategy=multiworker: expected TF_CONFIG = {"cluster": {"worker": ["host:port", '
@@ -108,7 +108,6 @@ def wait_for_workers(timeout_seconds: float) -> None:
             f"Received: {os.environ.get('TF_CONFIG')!r}."
         ) from error
     deadline = time.monotonic() + timeout_seconds
-    port = int(workers[index].rsplit(":", 1)[1])
     with socket.create_server(("", port), reuse_port=True):
         waiting = [address for i, address in enumerate(workers) if i != index]
         while waiting := [address for address in waiting if not listens(address)]:

@@ -45,7 +45,12 @@ def test_a_worker_that_comes_late_is_waited_for(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "value", ["", "{", "{}", '{"cluster": {"worker": []}, "task": {"index": 0}}']
+    "value",
+    [
+        *("", "{", "{}", '{"cluster": {"worker": []}, "task": {"index": 0}}'),
+        '{"cluster": {"worker": ["host"]}, "task": {"index": 0}}',
+        '{"cluster": {"worker": ["host:1", "other"]}, "task": {"index": 0}}',
+    ],
 )
 def test_an_unusable_tf_config_is_explained(value, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", value)
