@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import time
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -133,10 +134,11 @@ def read_state(path: Path, digest: str) -> tuple[dict[str, np.ndarray], dict[str
         UserError: it belongs to another, or is no state file.
     """
     try:
-        with np.load(path) as stored:
+        # Opened here, since NumPy leaves a damaged file open.
+        with open(path, "rb") as file, np.load(file) as stored:
             arrays = dict(stored.items())
         notes = json.loads(str(arrays.pop("notes")))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{path}: expected a state that jax_runner wrote. Received: {error}."
         ) from error

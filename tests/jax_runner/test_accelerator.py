@@ -11,7 +11,7 @@ import pytest
 from ifnd_tf.errors import UserError
 from jax_runner import accelerator
 from jax_runner.artifact import FORMAT, artifacts_in
-from jax_runner.run_directory import read_weights, weight_files
+from jax_runner.run_directory import STATE, read_state, read_weights, weight_files
 
 VALUES = np.random.default_rng(0).normal(size=(3, 200, 600)).astype(np.float32)
 
@@ -103,3 +103,11 @@ def test_a_training_that_fails_is_no_success(lowered, tmp_path, capfd):
     assert accelerator.main(["run", str(folder), f"--out={tmp_path / 'out'}", "--no-peer"]) == 1
     assert "jax_runner: Command" in capfd.readouterr().out
     assert (tmp_path / "out" / "runs.tar.gz").exists()
+
+
+def test_a_state_cut_short_is_explained(tmp_path):
+    path = tmp_path / STATE
+    np.savez(path, notes=np.array('{"manifest": "digest"}'), values=VALUES)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match="expected a state that jax_runner wrote"):
+        read_state(path, "digest")
