@@ -14,7 +14,7 @@ from tests.system.tpu.environment import ROOT, Environments
 pytestmark = pytest.mark.tpu
 
 SMALL = [
-    "--backbone=resnet_tiny", "--stem=cifar", "--width=4", "--image_size=16",
+    "--backbone=resnet_small", "--stem=cifar", "--width=4", "--image_size=16",
     "--precision=float32", "--queue_size=256", "--num_clusters=3,5", "--projection_dim=16",
 ]  # fmt: skip
 POLICIES = ["shuffle", "sync"]
@@ -127,7 +127,7 @@ def test_the_lowered_step_makes_keras_weights(numerics):
     for name, apart, largest in numerics["variables"]:
         assert apart <= 1e-5 * largest + 1e-7, name
         moved += largest > 0
-    assert moved > 30
+    assert moved > 50
 
 
 def test_all_replicas_hold_the_same_variables(numerics):

@@ -11,6 +11,7 @@ lowered module, with its collectives, on as many virtual CPU devices, and says h
 are apart.
 """
 
+import functools
 import json
 import os
 import sys
@@ -125,11 +126,16 @@ def lowered_side(settings: dict[str, Any], directory: Path) -> None:
     (directory / "layout.json").write_text(json.dumps(described), encoding="utf-8")
 
 
+@functools.cache  # each strategy numbers its collectives from the same number on
+def _mirrored(replicas: int) -> tf.distribute.Strategy:
+    devices = trace.split_cpu(replicas)
+    return tf.distribute.MirroredStrategy([name.rsplit("device:")[-1] for name in devices])
+
+
 def keras_side(settings: dict[str, Any], directory: Path) -> None:
     """Writes expected.npz: the loss of each step and the variables after the last."""
     config, elements = _read(settings)
-    devices = trace.split_cpu(settings["replicas"])
-    strategy = tf.distribute.MirroredStrategy([name.rsplit("device:")[-1] for name in devices])
+    strategy = _mirrored(settings["replicas"])
     model = _model(config, strategy, settings["num_examples"])
     owners, start = functional.variables(model), np.load(directory / "arguments.npz")
     for i, owner in enumerate(owners):
