@@ -15,6 +15,9 @@ _LEAST_BLOCK = 16
 # TensorFlow's kernel wants three words of seed, its function takes two and puts this first.
 _FIRST_WORD = 498247692
 
+# As in `ifnd_tf.data.permutation`.
+_TOO_SHORT = tuple(4**power for power in range(8, 16))
+
 
 def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
     """All of 0 to N - 1 in the order of an epoch.
@@ -29,7 +32,8 @@ def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
     """
     if count == 1:
         return np.zeros(1, np.int32)
-    word = max(math.ceil(math.log2(count - 1)), _LEAST_BLOCK)
+    last = count if count - 1 in _TOO_SHORT else count - 1
+    word = max(math.ceil(math.log2(last)), _LEAST_BLOCK)
     word = (word + word % 2) // 2
     keys = _round_keys((_FIRST_WORD, seed & 0x7FFFFFFF, epoch), word)
     order = np.arange(count, dtype=np.uint64)

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.data.host_memory import host_constant
+from ifnd_tf.data.permutation import permuted
 from ifnd_tf.data.sharding import Sharding
 from ifnd_tf.data.view_draws import view_draws
 
@@ -48,12 +49,8 @@ class BatchPlan(NamedTuple):
     def indices(self, element: tf.Tensor, readable: np.ndarray | tf.Tensor) -> tf.Tensor:
         """int32 [b]: the element's examples, in the order of its epoch's permutation."""
         epoch = tf.cast(self.epoch(element), tf.int32)
-        places = tf.random.experimental.index_shuffle(
-            self.places(element),
-            seed=tf.stack([self.seed & 0x7FFFFFFF, epoch]),
-            max_index=int(readable.shape[0]) - 1,
-        )
-        return tf.gather(readable, places)
+        seed = tf.stack([self.seed & 0x7FFFFFFF, epoch])
+        return tf.gather(readable, permuted(self.places(element), int(readable.shape[0]), seed))
 
     def with_draws(self, element: tf.Tensor, batch: Example) -> Example:
         """Adds both views' draws to a batch `{"index": int32 [b], ...}`."""

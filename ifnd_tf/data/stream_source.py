@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from ifnd_tf.data.lazy_labels import LazyLabels
+from ifnd_tf.data.permutation import permuted
 
 # Encoded images shuffled together, besides the order of the parts, which is shuffled whole.
 _SHUFFLE_CHUNK = 2048
@@ -199,7 +200,7 @@ def _open_parts(lengths: np.ndarray) -> int:
 def _permutation(count: int | tf.Tensor, seed: tf.Tensor, part: int | tf.Tensor) -> tf.Tensor:
     """A random order of `count` things, a function of (seed, part)."""
     key = tf.stack([tf.cast(seed, tf.int32), tf.cast(part, tf.int32)])
-    return tf.random.experimental.index_shuffle(tf.range(count), seed=key, max_index=count - 1)
+    return permuted(tf.range(count), count, key)
 
 
 def _shuffle_chunks(

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from ifnd_tf.data.array_source import ArraySource
 from ifnd_tf.data.datasets import open_splits
+from ifnd_tf.data.permutation import permuted
 from ifnd_tf.data.scan import scan
 from ifnd_tf.errors import UserError
 from ifnd_tf.evaluation import linear_probe
@@ -27,10 +28,8 @@ from tests import tiny
     [(1, 0, 0), (2, 0, 0), (1437, 5, 7), (50_000, 2**31 + 1, 199), (65_537, 0, 0), (300_000, 3, 2)],
 )
 def test_epochs_have_the_order_of_the_pipeline(count, seed, epoch):
-    expected = tf.random.experimental.index_shuffle(
-        tf.range(count, dtype=tf.int64),
-        seed=tf.constant([seed & 0x7FFFFFFF, epoch]),
-        max_index=count - 1,
+    expected = permuted(
+        tf.range(count, dtype=tf.int64), count, tf.constant([seed & 0x7FFFFFFF, epoch])
     )
     np.testing.assert_array_equal(order.epoch_order(count, seed, epoch), expected)
 
