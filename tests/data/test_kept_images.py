@@ -50,9 +50,8 @@ def plain_views(source: Source, size: int = SIZE) -> np.ndarray:
     return np.concatenate([batch["images"] for batch in batches.as_numpy_iterator()])
 
 
-@pytest.mark.parametrize(
-    "free", [1 << 30, pytest.param(12_000, marks=pytest.mark.slow)], ids=["all", "some"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("free", [1 << 30, 12_000], ids=["all", "some"])
 def test_views_are_those_of_the_files(folder, monkeypatch, free):
     monkeypatch.setattr(machine, "free_memory", lambda: free)
     files, memory = scanned(folder, cache_megabytes=0), scanned(folder)
@@ -128,6 +127,7 @@ def test_images_of_several_sizes_lie_close_together():
         np.testing.assert_array_equal(kept.image(index), image)
 
 
+@pytest.mark.slow
 def test_half_of_the_free_memory_stays_free(folder, monkeypatch):
     monkeypatch.setattr(machine, "free_memory", lambda: 60_000)
     source = scanned(folder)

@@ -274,6 +274,7 @@ def test_a_column_twice_is_refused(tmp_path):
         opened(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 def test_rows_that_are_lost_while_training_are_counted_and_their_file_is_named(tmp_path):
     source = in_two_parts(tmp_path, 18)

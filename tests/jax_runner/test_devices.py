@@ -48,6 +48,7 @@ np.savez(folder / "found.npz", **{name: np.asarray(value) for name, value in fou
 """
 
 
+@pytest.mark.slow
 def test_k_means_of_two_devices_is_that_of_one(tmp_path):
     rng = np.random.default_rng(0)
     points = rng.normal(size=(101, 6)).astype(np.float32) + 2 * np.eye(6)[rng.integers(0, 6, 101)]
