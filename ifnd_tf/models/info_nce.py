@@ -22,6 +22,8 @@ from ifnd_tf.distribute.replicas import on_cpu
 
 # Partial sums that a CPU adds side by side: a few vector registers full.
 _LANES = 128
+# e^80 is finite in float32; e^89 is not.
+_LARGEST_EXPONENT = 80.0
 
 # A mask, bool [B, M]. Computed anew by each call: in a loop that XLA has fused, comparing labels
 # costs less than reading a stored mask.
@@ -78,8 +80,12 @@ def info_nce(
     def per_anchor(positive: tf.Tensor, logits: tf.Tensor) -> tuple[tf.Tensor, Any]:
         # Not a product with 0: e^0 = 1 would stay in the sum.
         logits = tf.where(valid(), logits, float("-inf"))
-        largest = tf.maximum(positive, tf.reduce_max(logits, axis=1))
-        exp_positive = tf.exp(positive - largest)
+        largest = tf.reduce_max(logits, axis=1)
+        if treatment.key_in_sum or treatment.positive_share is not None:
+            largest = tf.maximum(positive, largest)
+        else:  # a much nearer key would leave no number of the negatives above 0
+            largest = tf.where(tf.math.is_finite(largest), largest, positive)
+        exp_positive = tf.exp(tf.minimum(positive - largest, _LARGEST_EXPONENT))
         exp_logits = tf.exp(logits - largest[:, None])
         sums = tf.stack([row_sums(weigh(exp_logits)) for weigh in weights])
         totals, by_sum, by_key = _normaliser(treatment, exp_positive, sums, largest)
