@@ -297,6 +297,17 @@ def test_gain_is_the_share_of_the_inertia_that_means_remove():
     np.testing.assert_allclose(moved.gain, (before - after) / before, rtol=1e-4)
 
 
+@pytest.mark.parametrize("scale", [2.0**-12, 2.0**12])  # exact in floating point
+def test_the_unit_of_the_points_changes_nothing(scale):
+    points, index = points_of(60, 4), tf.range(60)
+    first = start(points, 6)
+    np.testing.assert_array_equal(start(scale * points, 6), scale * first)
+    moved = lloyd.move_centroids(tf.constant(points), index, first)
+    other = lloyd.move_centroids(tf.constant(scale * points), index, scale * first)
+    np.testing.assert_array_equal(other.centroids, scale * moved.centroids)
+    assert 0.0 < moved.gain == other.gain
+
+
 def test_points_on_their_centroids_are_settled():
     points = tf.constant([[1.0, 0.0], [0.0, 1.0]])
     moved = lloyd.move_centroids(points, tf.range(2), points)
