@@ -92,7 +92,9 @@ def decoded_images(folder: Path) -> Path:
     """The images as FILE.npz, decoded once."""
     decoded = folder / "images.npz"
     if not decoded.exists():
-        _run("jax_runner.pixels", folder / "images.tgz", decoded)
+        part = folder / "images.part.npz"  # a session may be killed at any time
+        _run("jax_runner.pixels", folder / "images.tgz", part)
+        part.rename(decoded)
     return decoded
 
 
