@@ -11,13 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
-from ifnd_tf.data.contents import Contents, named
+from ifnd_tf.data.contents import Contents, Note, named
 from ifnd_tf.data.parquet_columns import columns, footer, image_bytes, labels, unreadable_cell
 from ifnd_tf.data.source import EVAL_SPLITS
 from ifnd_tf.data.stream_source import StreamSource
 from ifnd_tf.errors import UserError, cause
+from ifnd_tf.run.words import counted
 
-_SPLIT_NAME = re.compile(r"([A-Za-z_]+?)(-\d+(-of-\d+)?)?\.parquet$")
+# As in test.parquet, train-00003-of-00257.parquet, or that with a hash.
+_SPLIT_NAME = re.compile(r"([A-Za-z_]+?)(-\d+(-of-\d+)?(-[0-9a-f]{8,})?)?\.parquet$")
 
 
 def open_parquet(
@@ -63,13 +65,24 @@ def open_parquet(
             f"{', '.join(sorted(splits))}. Received: {eval_split!r}."
         )
     others = [split for split in EVAL_SPLITS if split in splits and split != train_split]
-    evaluation = splits[eval_split or others[0]] if eval_split or others else None
+    chosen = eval_split or next(iter(others), "")
+    evaluation = splits[chosen] if chosen else None
+    # Named alike from wherever the pattern starts.
+    names = [os.path.relpath(path, folder) for path in paths]
+    used = {*train, *(evaluation or [])}
+    unused = [each for each, path in zip(names, paths, strict=True) if path not in used]
+    notes = [_unused(unused, " and ".join(filter(None, (train_split, chosen))))] if unused else []
     return (
         ParquetSource(name, train),
         ParquetSource(name, evaluation) if evaluation else None,
-        # Named alike from wherever the pattern starts.
-        Contents.of([os.path.relpath(path, folder) for path in paths], map(os.path.getsize, paths)),
+        Contents.of(names, map(os.path.getsize, paths), notes),
     )
+
+
+def _unused(names: Sequence[str], splits: str) -> Note:
+    text = f"{counted(len(names), 'file')} of other splits than {splits} not used: {named(names)} "
+    text += "(--train_split and --eval_split choose splits, which are a file's name before -00000)"
+    return Note("outside_splits", len(names), text)
 
 
 class ParquetSource(StreamSource):

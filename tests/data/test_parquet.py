@@ -72,6 +72,25 @@ def test_contents_are_named_alike_from_everywhere(folder, monkeypatch):
     assert here.packed == there.packed
 
 
+def test_a_hash_in_names_is_no_part_of_the_split(tmp_path):
+    write(tmp_path / "train-00000-of-00001-a09b74b3ef9c3b56.parquet", range(9))
+    write(tmp_path / "test-00000-of-00001-ac7b8f3e2d1c4a0f.parquet", range(100, 105))
+    train, evaluation, contents = parquet.open_parquet("p", f"{tmp_path}/*.parquet", "train", "")
+    assert (train.num_examples, evaluation.num_examples, contents.notes) == (9, 5, ())
+
+
+def test_files_of_no_split_that_is_used_are_named(tmp_path):
+    for number, name in enumerate(("train", "train2", "test", "val", "träin-00000")):
+        write(tmp_path / f"{name}.parquet", range(9 * number, 9 * number + 9))
+    _, evaluation, contents = parquet.open_parquet("p", f"{tmp_path}/*.parquet", "train", "")
+    assert evaluation.num_examples == 9
+    (note,) = contents.notes
+    assert note.text.startswith(
+        "3 files of other splits than train and test not used: train2.parquet, träin-00000.parquet,"
+        " val.parquet (--train_split"
+    )
+
+
 def test_files_are_open_one_at_a_time(folder, monkeypatch):
     open_now, most = [], []
 
