@@ -126,7 +126,10 @@ class RunDirectory(RunReader):
         self.write("true_labels.npy", content.getvalue())
 
     def write_unreadable(self, unreadable: Sequence[tuple]) -> None:
-        """Lists images that could not be read, one line each: index, name, reason."""
+        """Lists images that could not be read, one line each: index, name, reason; or none."""
+        path = self.file("unreadable.tsv")
         if unreadable:
             rows = ["index\tname\treason", *("\t".join(map(str, row)) for row in unreadable)]
             self.write("unreadable.tsv", "\n".join(rows) + "\n")
+        elif self.writer and tf.io.gfile.exists(path):  # all can be read again
+            tf.io.gfile.remove(path)

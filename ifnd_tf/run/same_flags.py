@@ -49,9 +49,10 @@ def _way_out(run: RunReader, flags: Mapping[str, str], differ: Collection[str]) 
             "--workdir." + other_images(stages, flags["dataset"] if "dataset" in differ else other)
         )
     return (
-        f"To continue that run, --flagfile={run.file('config.flags')}; to start a new one from its "
-        f"weights, the same command with --init_from={run.path} "
-        f"--workdir={run.path.rstrip('/')}-2; to start from scratch, another --workdir alone."
+        f"To continue that run, --flagfile={shlex.quote(run.file('config.flags'))}; to start a new "
+        f"one from its weights, the same command with --init_from={shlex.quote(run.path)} "
+        f"--workdir={shlex.quote(run.path.rstrip('/') + '-2')}; to start from scratch, another "
+        "--workdir alone."
     )
 
 

@@ -96,3 +96,12 @@ def test_flags_of_an_earlier_version_are_compared_under_their_new_names(tmp_path
     RunDirectory(str(tmp_path), flags=same)
     with pytest.raises(UserError, match=r"--treatment \(was 'attract', is 'eliminate'\)"):
         RunDirectory(str(tmp_path), flags=same | {"treatment": "eliminate"})
+
+
+def test_the_list_of_unreadable_images_goes_when_all_can_be_read_again(tmp_path):
+    run = RunDirectory(str(tmp_path), flags={})
+    run.claim()
+    run.write_unreadable([(3, "a/3.jpg", "cut off")])
+    assert (tmp_path / "unreadable.tsv").exists()
+    run.write_unreadable([])
+    assert not (tmp_path / "unreadable.tsv").exists()
