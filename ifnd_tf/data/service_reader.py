@@ -199,7 +199,7 @@ class ServiceReader:
         until = time.monotonic() + seconds
         while not self._service.answers:
             if time.monotonic() > until:
-                raise _no_answer(self._service, "no answer; start its dispatcher")
+                raise _no_answer(self._service, "no answer; start it, or leave --data_service out")
             time.sleep(0.2)
         job = _Job(functools.partial(self._served, first))
         if not job.made.wait(seconds + MAKING_SECONDS):

@@ -140,7 +140,7 @@ def test_a_service_that_does_not_answer_is_named(source):
     assert str(raised.value) == (
         "--data_service: expected a tf.data service that answers within "
         f"--worker_timeout_seconds=0.5. Received: grpc://localhost:{port}, no answer; "
-        "start its dispatcher."
+        "start it, or leave --data_service out."
     )
 
 
