@@ -32,6 +32,7 @@ from benchmarks.rows import Row, row
 
 NAME, CLASSES, SIDE, TEST_IMAGES = "small_pictures", 1000, 32, 5_000
 STOP = 0.9  # share of the first epoch
+_STEP = re.compile(r"step ([\d,]+)/([\d,]+)\s+training")
 # imagenet.flags, small in everything but the number of images.
 _FLAGS = (
     "--flagfile=experiments/imagenet.flags", f"--dataset=tfds:{NAME}", "--eval_split=test",
@@ -126,7 +127,7 @@ class Watched(NamedTuple):
     first_step: float
 
 
-def watched(command: list[str], stop: float = 2.0) -> Watched:
+def watched(command: list[str], stop: float = float("inf")) -> Watched:
     """Runs a command on a terminal of its own, up to the share `stop` of its first epoch."""
     leader, follower = pty.openpty()
     # A terminal gets a status every half second, a pipe every 15 seconds.
@@ -168,9 +169,6 @@ def watched(command: list[str], stop: float = 2.0) -> Watched:
     if child.wait() and not stopped:
         raise SystemExit(f"{' '.join(command)} ended with {child.returncode}")
     return Watched(found, first_step)
-
-
-_STEP = re.compile(r"step ([\d,]+)/([\d,]+)\s+training")
 
 
 def _number(text: str) -> int:

@@ -210,7 +210,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except (KeyboardInterrupt, Stopped) as stop:
         print(f"stopped; the same command {_then(config)}", file=sys.stderr)
-        return 128 + getattr(stop, "number", signal.SIGINT)
+        return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
     return 0
 
 

@@ -129,12 +129,12 @@ def neighbour_statistics(
 def _group_sizes(*columns: np.ndarray) -> np.ndarray:
     """Sizes of the groups of examples that agree in every column [N], of numbers from 0 on."""
     combined, codes = np.zeros(len(columns[0]), np.int64), 1
-    for column in (column.astype(np.int64) for column in columns):
+    for column in columns:
         width = int(column.max(initial=0)) + 1
         if codes * width >= 1 << 62:
             values, combined = np.unique(combined, return_inverse=True)
             codes = len(values)
-        combined, codes = combined * width + column, codes * width
+        combined, codes = combined * width + column.astype(np.int64), codes * width
     if codes <= _MOST_CODES * len(combined):  # counting takes a tenth of the time of sorting
         sizes = np.bincount(combined)
         return sizes[sizes > 0]

@@ -126,7 +126,7 @@ class RunDirectory(RunReader):
         self.write("true_labels.npy", content.getvalue())
 
     def write_unreadable(self, unreadable: Sequence[tuple]) -> None:
-        """Lists images that could not be read, one line each: index, name, reason; or none."""
+        """Lists images that could not be read by index, name and reason; none: removes the list."""
         path = self.file("unreadable.tsv")
         if unreadable:
             rows = ["index\tname\treason", *("\t".join(map(str, row)) for row in unreadable)]
