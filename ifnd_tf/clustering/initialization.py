@@ -126,9 +126,10 @@ class _Draws:
             choose: the round's number and each row's squared distance to the nearest chosen row
                 -> these distances after the round, and the rows chosen, -1 for none.
         """
-        first = self.race(tf.constant(0), tf.ones_like(self._norms), count)[1]
+        score, first = self.race(tf.constant(0), tf.ones_like(self._norms), count)
         nearest = tf.where(self._real, tf.reduce_min(self.distances_to(first), 1), 0.0)
-        chosen = tf.TensorArray(tf.int32, size=rounds, element_shape=[count]).write(0, first)
+        chosen = tf.TensorArray(tf.int32, size=rounds, element_shape=[count])
+        chosen = chosen.write(0, tf.where(score > 0.0, first, -1))  # -1: fewer examples than count
 
         def body(step: tf.Tensor, nearest: tf.Tensor, chosen: tf.TensorArray) -> tuple:
             nearest, rows = choose(step, nearest)

@@ -148,19 +148,16 @@ def iterate_lloyd(
         **options: of `move_centroids`.
     """
 
-    def iterate(i: Any, going: tf.Tensor, centroids: tf.Tensor, reseeded: tf.Tensor) -> tuple:
+    def iterate(_: tf.Tensor, centroids: tf.Tensor, reseeded: tf.Tensor) -> tuple:
         moved = move_centroids(points, index, centroids, collectives=collectives, **options)
-        return i + 1, ~moved.settled(tolerance), moved.centroids, reseeded + moved.reseeded
+        return ~moved.settled(tolerance), moved.centroids, reseeded + moved.reseeded
 
-    state: tuple = (tf.constant(0), tf.constant(True), centroids, tf.constant(0))
+    state: tuple = (tf.constant(True), centroids, tf.constant(0))
     if collectives.loops:
         state = tf.while_loop(
-            lambda i, going, *_: going & (i < num_iterations),
-            iterate,
-            state,
-            maximum_iterations=num_iterations,
+            lambda going, *_: going, iterate, state, maximum_iterations=num_iterations
         )
     else:  # More than a few are slow to trace; `move_centroids`, repeated from the host, is not.
         for _ in range(num_iterations):
             state = iterate(*state)
-    return state[2], state[3]
+    return state[1], state[2]

@@ -472,6 +472,21 @@ def test_more_clusters_than_points_are_drawn_at_once(n, k):
     assert np.sum(used(centroids)) == n
 
 
+def test_padding_comes_last_in_a_sample():
+    index = tf.constant([-1, 7, -1, 2])
+    points, found = initialization.sample(tf.eye(4), index, 4, 0, lib.LOCAL)
+    np.testing.assert_array_equal(found, [2, 7, -1, -1])
+    np.testing.assert_array_equal(points, [np.eye(4)[3], np.eye(4)[1], np.zeros(4), np.zeros(4)])
+
+
+def test_padding_is_no_centroid_where_examples_are_fewer_than_a_round():
+    points = np.concatenate([points_of(5, 8), np.zeros([40, 8], np.float32)])
+    index = tf.where(tf.range(45) < 5, tf.range(45), -1)
+    drawn = initialization.spread_centroids(tf.constant(points), index, 200, 0)
+    assert np.sum(used(drawn)) == 5
+    assert np.all(tf.reduce_any(drawn != 0, axis=1))
+
+
 @pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
 def test_compiled_sums_are_the_plain_ones(dtype):
     points = points_of(1000, 32)

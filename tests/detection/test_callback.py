@@ -142,6 +142,18 @@ def test_without_true_labels_there_is_no_precision():
         }  # fmt: skip
 
 
+def test_one_known_class_is_enough_for_a_precision():
+    found = Detection(np.zeros([1, N], np.int32), np.ones([1, N]), {})
+    callback = IncrementalDetection(
+        detector(lambda rate, phase: found),
+        epochs=1,
+        start=1.0,
+        true_labels=np.where(TRUTH == 0, 0, -1),
+    )
+    on_a_model(callback).on_epoch_begin(0)
+    assert callback.get_state()["detection_precision"] == 1.0
+
+
 def test_where_nothing_was_accepted_nothing_was_measured():
     found = Detection(np.full([1, N], -1, np.int32), np.ones([1, N]), {"clusters": [2]})
     callback = on_a_model(

@@ -93,6 +93,13 @@ def test_detection_at_the_size_of_imagenet_counts_pairs_without_overflow():
     assert result["recall"] == 1.0
 
 
+def test_groups_of_many_levels_of_many_clusters_are_counted_without_overflow():
+    # Together the columns tell 2**80 groups apart; 64 bits would lose the first column.
+    largest = (1 << 20) - 1
+    columns = [np.array([0, 1, 1, largest])] + 3 * [np.array([5, 5, 5, largest])]
+    assert sorted(lib._group_sizes(*columns)) == [1, 1, 2]
+
+
 def test_detection_needs_true_labels():
     with pytest.raises(UserError, match="Received: none"):
         lib.detection_statistics(np.zeros((1, 3), np.int32), np.full(3, -1))

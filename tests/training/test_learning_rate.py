@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from ifnd_tf.errors import UserError
-from ifnd_tf.training.learning_rate import WarmupCosine
+from ifnd_tf.training.learning_rate import WarmupCosine, encoder_rate
 
 
 def test_warmup_cosine_by_hand():
@@ -15,6 +15,16 @@ def test_warmup_cosine_by_hand():
     expected = {0: 1.0, 1: 2.0, 2: 2.0, 4: 1 + 0.5**0.5, 6: 1.0, 8: 1 - 0.5**0.5, 10: 0.0, 11: 0.0}
     for step, value in expected.items():
         np.testing.assert_allclose(schedule(step), value, atol=1e-6)
+
+
+def test_a_warmup_of_one_step_is_a_step_at_the_peak():
+    schedule = WarmupCosine(peak=2.0, steps=10, warmup_steps=1)
+    assert [float(schedule(step)) for step in (0, 1)] == [2.0, 2.0]
+
+
+def test_a_frozen_encoder_has_no_learning_rate():
+    rates = [encoder_rate(tf.constant(s), scale=0.5, frozen_steps=2) for s in range(4)]
+    np.testing.assert_array_equal(rates, np.float32([0, 0, 0.5, 0.5]))
 
 
 def test_without_warmup_it_is_keras_cosine_decay():
