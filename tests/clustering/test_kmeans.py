@@ -329,6 +329,17 @@ def test_iterations_end_when_the_inertia_settles(tolerance, expected):
     np.testing.assert_allclose(found.centroids, run(points, points[:8], expected).centroids)
 
 
+def test_by_default_iterations_end_when_little_is_gained():
+    points = points_of(400, 5)
+    found = lib.kmeans(
+        points, tf.range(400), points[:8], num_iterations=50, confidence_temperature=TAU,
+        relaxation=1.0,
+    )  # fmt: skip
+    settled = run(points, points[:8], 50)
+    assert not np.allclose(found.centroids, settled.centroids, atol=1e-4)
+    assert settled.inertia <= found.inertia <= 1.01 * settled.inertia
+
+
 @pytest.mark.parametrize("relaxation", [0.5, lloyd.RELAXATION, 1.9])
 def test_inertia_never_rises_however_far_centroids_go(relaxation):
     points = points_of(2000, 16)

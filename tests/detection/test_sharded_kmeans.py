@@ -60,7 +60,6 @@ def test_unused_fine_centroids_are_nobodys_parents():
     assert np.all(found.counts > 0)
 
 
-@pytest.mark.slow
 @pytest.mark.faults
 @pytest.mark.parametrize(
     "replicas", ["default", pytest.param("mirrored-2", marks=pytest.mark.slow)]
