@@ -490,6 +490,23 @@ def test_padding_comes_last_in_a_sample():
     np.testing.assert_array_equal(points, [np.eye(4)[3], np.eye(4)[1], np.zeros(4), np.zeros(4)])
 
 
+@pytest.mark.parametrize("k", [20, 200])
+def test_padding_changes_no_draw(k):
+    points = points_of(300, 6) + 3.0  # far from the padding's zeros
+    padded = np.concatenate([points, np.zeros([200, 6], np.float32)])
+    index = tf.where(tf.range(500) < 300, tf.range(500), -1)
+    plain = initialization.spread_centroids(tf.constant(points), index[:300], k, 0)
+    drawn = initialization.spread_centroids(tf.constant(padded), index, k, 0)
+    np.testing.assert_array_equal(drawn, plain)
+
+
+# Beyond 128 clusters a round draws 7 rows, which may be equal; the next round draws none of them.
+@pytest.mark.parametrize(("k", "most"), [(20, 5), (200, 14)])
+def test_draws_end_where_no_distinct_point_is_left(k, most):
+    drawn = start(np.repeat(points_of(5, 8), 60, axis=0), k, num_iterations=0)
+    assert 5 <= np.sum(used(drawn)) <= most
+
+
 def test_padding_is_no_centroid_where_examples_are_fewer_than_a_round():
     points = np.concatenate([points_of(5, 8), np.zeros([40, 8], np.float32)])
     index = tf.where(tf.range(45) < 5, tf.range(45), -1)
