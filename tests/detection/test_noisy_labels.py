@@ -42,7 +42,14 @@ def test_unknown_classes_stay_without_a_label():
     assert np.all(noisy_labels(truth, 0.8, 0.5)[::3] == -1)
 
 
-@pytest.mark.parametrize(("precision", "recall"), [(0.05, 0.5), (0.9, 1.0)])
-def test_what_cannot_be_had_is_refused_in_one_line(precision, recall):
-    with pytest.raises(UserError, match="--oracle_recall: expected at most"):
-        noisy_labels(TRUTH, precision, recall)
+@pytest.mark.parametrize("precision", [0.5, 0.9])
+def test_a_recall_that_cannot_be_had_is_answered_with_one_that_can(precision):
+    with pytest.raises(UserError, match="--oracle_recall: expected at most 0.91 at"):
+        noisy_labels(TRUTH, precision, 1.0)
+    labels = noisy_labels(TRUTH, precision, 0.9)
+    assert detection_statistics(labels, TRUTH)["recall"] == pytest.approx(0.9, abs=0.02)
+
+
+def test_labels_worse_than_random_ones_are_refused():
+    with pytest.raises(UserError, match="--oracle_recall: expected at most 0.00 at"):
+        noisy_labels(TRUTH, 0.05, 0.5)
