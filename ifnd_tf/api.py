@@ -1,6 +1,7 @@
 """The Python interface: a whole run as one call, for programs and notebooks."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -36,7 +37,7 @@ class Pretrained(NamedTuple):
 
 def pretrain(
     dataset: str,
-    workdir: str,
+    workdir: str | os.PathLike[str],
     *,
     preset: str = "",
     mode: Sequence[str] = ("train", "evaluate", "export", "report"),
@@ -58,7 +59,7 @@ def pretrain(
         workdir: run directory, local or gs://.
         preset: an experiment whose settings are the defaults, as `--preset=`: "photos" for images
             of your own; empty: the defaults of the digits.
-        mode: the stages to run, in order.
+        mode: the stages to run, in order; also as text, "train,export".
         strategy: where to compute; None: as the setting `strategy` says, by default auto.
         verbose: whether to print progress.
         **settings: any flag of the command by name; its unit, range and default are in
@@ -77,7 +78,7 @@ def pretrain(
 
 
 def embed(
-    workdir: str,
+    workdir: str | os.PathLike[str],
     dataset: str = "",
     *,
     strategy: tf.distribute.Strategy | None = None,
@@ -98,9 +99,13 @@ def embed(
     Raises:
         UserError: if there is no trained run, or the images cannot be read.
     """
+    workdir = os.fspath(workdir)
     before = RunReader(workdir).flags()
     if not before:
-        raise UserError(f"workdir: expected the directory of a run. Received: {workdir!r}.")
+        raise UserError(
+            f"workdir: expected the directory of a run. Received: {workdir!r}; train one by "
+            "pretrain first, or correct the path."
+        )
     changed = {"workdir": workdir, "mode": "embed", "embed_dataset": dataset, "embed_format": "npz"}
     run = _completed(Config().override({**kept(before), **changed}), strategy, verbose)
     path = run.directory.file("embeddings", "embeddings.npz")
@@ -110,7 +115,7 @@ def embed(
 
 def _run(
     dataset: str,
-    workdir: str,
+    workdir: str | os.PathLike[str],
     preset: str,
     mode: Sequence[str],
     strategy: tf.distribute.Strategy | None,
@@ -121,9 +126,10 @@ def _run(
     for name in settings:
         if name not in known:
             raise UserError(f"{name}: no such setting.{did_you_mean(name, known)}")
+    stages = mode if isinstance(mode, str) else ",".join(mode)
     config = parse_flagfile(str(flagfile.preset_path(preset))) if preset else Config()
     config = dataclasses.replace(
-        config, dataset=dataset, workdir=workdir, mode=",".join(mode), **settings
+        config, dataset=dataset, workdir=os.fspath(workdir), mode=stages, **settings
     )
     return _completed(config, strategy, verbose)
 

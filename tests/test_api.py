@@ -59,6 +59,34 @@ def test_features_of_a_run_and_of_other_images(tmp_path):
     np.testing.assert_allclose(np.linalg.norm(other["embedding"], axis=1), 1, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("epochs", "2", "a whole number"), ("epochs", 1.5, "a whole number"),
+        ("epochs", True, "a whole number"), ("scan_images", "false", "true or false"),
+        ("temperature", None, "a number"), ("num_clusters", [5, 10], "text"),
+        ("queue_size", "many", "a whole number, or auto"),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_type_is_refused(tmp_path, name, value, expected):
+    with pytest.raises(ifnd_tf.UserError) as raised:
+        ifnd_tf.pretrain("digits", tmp_path, **{name: value})
+    assert str(raised.value) == f"--{name}: expected {expected}. Received: {value!r}."
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_of_numpy_are_numbers():
+    config = ifnd_tf.config.Config(
+        epochs=np.int64(3), temperature=np.float32(0.5), queue_size="auto"
+    )
+    assert config.as_flags()["epochs"] == "3" and config.as_flags()["temperature"] == "0.5"
+
+
+def test_a_directory_without_a_run_is_no_encoder(tmp_path):
+    with pytest.raises(ifnd_tf.UserError, match="expected the directory of a run.*pretrain first"):
+        ifnd_tf.embed(tmp_path)
+
+
 def test_unknown_names_and_settings_are_refused(tmp_path):
     with pytest.raises(AttributeError, match="no attribute 'train'"):
         ifnd_tf.train  # noqa: B018

@@ -175,6 +175,17 @@ def test_run_directory_is_named_after_the_file_or_its_data(path):
     assert config.run_path == f"runs/{path.stem}"
 
 
+@pytest.mark.parametrize(
+    ("dataset", "name"),
+    [
+        ("folder:my/v1.0", "v1.0"), ("folder:my/photos/", "photos"), ("list:my/train.csv", "train"),
+        ("parquet:my/v2.1/*.parquet", "v2.1"), ("tfds:cifar10", "cifar10"), ("digits", "digits"),
+    ],
+)  # fmt: skip
+def test_a_run_is_named_after_its_data(dataset, name):
+    assert Config(dataset=dataset).run_path == f"runs/{name}"
+
+
 @each_run
 def test_sizes_fit_the_data(path):
     config = decided(path.stem)

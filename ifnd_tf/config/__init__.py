@@ -22,7 +22,7 @@ from ifnd_tf.config.model import Model
 from ifnd_tf.config.optimisation import Optimisation
 from ifnd_tf.config.results import Results
 from ifnd_tf.config.run import Run
-from ifnd_tf.config.setting import check, read, value_type
+from ifnd_tf.config.setting import check, check_type, read, value_type
 from ifnd_tf.config.teacher import Teacher
 from ifnd_tf.config.views import Views
 from ifnd_tf.errors import UserError, did_you_mean
@@ -37,6 +37,7 @@ class Config(
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
+            check_type(field.name, field, getattr(self, field.name))
             check(field.name, field, getattr(self, field.name))
         check_combinations(self)
 
@@ -147,7 +148,9 @@ def _share(text: str) -> float:
     """An entry of `label_shares`: 10% as 0.1, 5shot as the int 5."""
     if text.endswith("shot"):
         return int(text.removesuffix("shot"))
-    return float(text.rstrip("% ")) / 100
+    if not text.endswith("%"):
+        raise ValueError  # 0.1 may be meant as 10% or as 0.1%
+    return float(text.removesuffix("%")) / 100
 
 
 def _data_name(dataset: str) -> str:
@@ -159,7 +162,8 @@ def _data_name(dataset: str) -> str:
         rest = os.path.dirname(rest.partition("*")[0]) or "."
     if kind in ("folder", "parquet") and "://" not in rest:
         rest = os.path.abspath(os.path.expanduser(rest))
-    return os.path.splitext(os.path.basename(rest.rstrip("/")))[0] or kind
+    last = os.path.basename(rest.rstrip("/"))
+    return (os.path.splitext(last)[0] if kind == "list" else last) or kind
 
 
 def _listed(text: str) -> tuple[str, ...]:

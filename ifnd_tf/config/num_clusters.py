@@ -5,13 +5,22 @@ from ifnd_tf.errors import UserError
 # The smallest K of "auto" as a share of N, and its range.
 _AUTO_SHARE = 0.002
 _AUTO_RANGE = (10, 25_000)
+# Counting the pairs of any level takes 2^L sorts of the labels.
+_MOST_LEVELS = 10
 
 
 def check_spelling(spec: str) -> None:
     """Raises `UserError` if `resolve_num_clusters` cannot read it for any N."""
-    if spec.strip() != "auto":
-        for item in spec.split(","):
-            _resolve_one(item.strip(), 1, spec)
+    if spec.strip() == "auto":
+        return
+    items = spec.split(",")
+    for item in items:
+        _resolve_one(item.strip(), 1, spec)
+    if len(items) > _MOST_LEVELS:
+        raise UserError(
+            f"--num_clusters: expected at most {_MOST_LEVELS} numbers, a level each. Received: "
+            f"{len(items)}, {spec!r}; leave some out."
+        )
 
 
 def resolve_num_clusters(spec: str, num_examples: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import numbers
 import operator
 import typing
 from typing import Any
@@ -62,6 +63,9 @@ _BOUNDS = {
 }
 
 
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
 def describe_range(field: dataclasses.Field) -> str:
     """A setting's bounds in words, such as ">= 0 and < 1" or ">= 1 or auto"; empty without."""
     bounds = field.metadata["bounds"].items()
@@ -86,9 +90,20 @@ def read(name: str, text: str, hint: Any, *, auto: bool = False) -> Any:
             return {"true": True, "false": False}[text.lower()]
         return kind(text)
     except (KeyError, ValueError):
-        word = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
-        word += ", or auto" if auto else ""
+        word = _WORDS[kind] + (", or auto" if auto else "")
         raise UserError(f"--{name}: expected {word}. Received: {text!r}.") from None
+
+
+def check_type(name: str, field: dataclasses.Field, value: object) -> None:
+    """Raises `UserError` if a value given from Python, perhaps by NumPy, is of another type."""
+    kind = value_type(field.type)
+    if (value is None and kind is not field.type) or (value == "auto" and field.metadata["auto"]):
+        return
+    kinds: dict[type, type] = {int: numbers.Integral, float: numbers.Real}
+    truth = isinstance(value, bool)  # which Python counts among the integers
+    if truth != (kind is bool) or not isinstance(value, kinds.get(kind, kind)):
+        word = _WORDS[kind] + (", or auto" if field.metadata["auto"] else "")
+        raise UserError(f"--{name}: expected {word}. Received: {value!r}.")
 
 
 def check(name: str, field: dataclasses.Field, value: object) -> None:

@@ -1,5 +1,6 @@
 """Incremental false negative detection as a Keras callback."""
 
+import math
 from typing import Any
 
 import keras
@@ -8,6 +9,7 @@ import numpy as np
 from ifnd_tf.detection import metrics
 from ifnd_tf.detection.detectors import Detection, Detector
 from ifnd_tf.detection.schedule import acceptance_rate
+from ifnd_tf.errors import UserError
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.progress import Progress
 
@@ -31,6 +33,9 @@ class IncrementalDetection(keras.callbacks.Callback):
         progress: the terminal; None: prints nothing.
         run: the run directory, for labels, confidences and statistics.
 
+    Raises:
+        UserError: if an argument is out of its range.
+
     The epoch's logs get `detection_*`: acceptance rate, accepted share, churn since the last
     refresh, cluster sizes and, with true labels, precision, recall and F1 of the detected
     pairs, the precision of as many nearest-neighbour pairs, NMI and purity; None where nothing
@@ -53,12 +58,40 @@ class IncrementalDetection(keras.callbacks.Callback):
         run: RunDirectory | None = None,
     ):
         super().__init__()
+        ranges = {"start": (start, 0, 1), "end": (end, 0, 1),
+                  "warmup_epochs": (warmup_epochs, 0, math.inf),
+                  "refresh_epochs": (refresh_epochs, 1, math.inf)}  # fmt: skip
+        for name, (value, low, high) in ranges.items():
+            if not low <= value <= high:
+                raise UserError(
+                    f"{name}: expected a value from {low} to {high}. Received: {value}."
+                )
         self._detector, self._true_labels = detector, true_labels
         self._warmup, self._refresh, self._epochs = warmup_epochs, refresh_epochs, epochs
         self._schedule, self._start, self._end = schedule, start, end
         self._length = max(1, (end_epoch or epochs) - 1 - warmup_epochs)
         self._progress, self._run = progress or Progress(enabled=False), run
         self._latest: dict[str, float | None] = {}
+
+    def set_model(self, model: keras.Model) -> None:
+        """Keras' hook.
+
+        Raises:
+            UserError: if the model lacks the variable, or there are not as many true labels.
+        """
+        variable, truth = getattr(model, "pseudo_labels", None), self._true_labels
+        if variable is None:
+            raise UserError(
+                "IncrementalDetection: expected a model with a non-trainable int32 variable "
+                f"`pseudo_labels` [L, N]. Received: {type(model).__name__} without one; "
+                "examples/own_model.py has one."
+            )
+        if truth is not None and len(truth) != variable.shape[1]:
+            raise UserError(
+                f"true_labels: expected one for each of the {variable.shape[1]} examples of "
+                f"pseudo_labels. Received: {len(truth)}."
+            )
+        super().set_model(model)
 
     def get_state(self) -> dict[str, float | None]:
         """The statistics of the last refresh, for the logs of the epochs until the next."""

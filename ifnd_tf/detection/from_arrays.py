@@ -8,7 +8,9 @@ import tensorflow as tf
 
 from ifnd_tf.detection.detectors import ClusterDetector
 from ifnd_tf.detection.embeddings import ImagePass
+from ifnd_tf.detection.pseudo_labels import SCOPES
 from ifnd_tf.detection.sharded_kmeans import ShardedKMeans
+from ifnd_tf.errors import UserError
 
 
 def array_detector(
@@ -38,7 +40,25 @@ def array_detector(
 
     Returns:
         The detector, on the current default strategy.
+
+    Raises:
+        UserError: if an argument is out of its range.
     """
+    levels, ascending = list(num_clusters), sorted(set(num_clusters))
+    if not levels or levels != ascending or levels[0] < 2 or levels[-1] > len(images):
+        raise UserError(
+            f"num_clusters: expected ascending numbers from 2 to {len(images)}, the number of "
+            f"images. Received: {num_clusters}."
+        )
+    if scope not in SCOPES:
+        raise UserError(f"scope: expected one of {', '.join(SCOPES)}. Received: {scope!r}.")
+    if not confidence_temperature > 0:
+        raise UserError(
+            f"confidence_temperature: expected a value > 0. Received: {confidence_temperature}."
+        )
+    for name, value in (("batch_size", batch_size), ("iterations", iterations)):
+        if value < 1:
+            raise UserError(f"{name}: expected a value >= 1. Received: {value}.")
 
     def unit(rows: tf.Tensor) -> tf.Tensor:
         return tf.math.l2_normalize(tf.cast(embed(rows), tf.float32), axis=-1)

@@ -75,17 +75,18 @@ def finetune(
     yield from accuracies(prefix, found.features, found.labels)
 
 
-def finetune_steps(num_examples: int, batch_size: int, *, epochs: int = 60) -> int:
-    """Optimiser steps of so many passes, but no fewer than 300.
+def finetune_steps(num_examples: int, batch_size: int, share: float) -> int:
+    """Optimiser steps of SimCLR's fine-tuning, but no fewer than 300.
 
-    SimCLR: 60 epochs for 1% of ImageNet's labels, 30 for 10%. A hundred images make few steps in 60
-    epochs, hence a least number.
+    SimCLR: 60 epochs for 1% of ImageNet's labels, 30 for 10%; both crops of an image count as one.
+    A hundred images make few steps in 60 epochs, hence a least number.
 
     Args:
         num_examples: labelled images, n.
         batch_size: of the crops' batches, b.
-        epochs: passes; both crops of an image count as one.
+        share: of the labels in (0, 1], or, as an int, labels of each class.
     """
+    epochs = 60 if isinstance(share, int) or share < 0.05 else 30
     return max(300, epochs * num_examples // batch_size)
 
 

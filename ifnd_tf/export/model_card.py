@@ -13,8 +13,7 @@ from ifnd_tf.run.records import RunRecords, read_run
 _CARD = """\
 # {experiment}
 
-An image encoder, pretrained without labels by contrastive learning with incremental false
-negative detection (Chen et al., ICLR 2022, arXiv 2106.03719). Written by ifnd_tf {version} with
+An image encoder, pretrained by contrastive learning{method}. Written by ifnd_tf {version} with
 TensorFlow {tensorflow}.
 
 ## Use
@@ -38,7 +37,8 @@ features = encoder.signatures["serving_default"](images=images)["features"]  # u
 | --- | --- |
 {training}
 
-Every setting is in `config.flags`; `python main.py --flagfile=config.flags` trains it again.
+Every setting is in `config.flags`; `python main.py --flagfile=config.flags --workdir=NEW` trains it
+again.
 
 ## Results
 
@@ -47,8 +47,17 @@ Every setting is in `config.flags`; `python main.py --flagfile=config.flags` tra
 ## Limits
 
 - It reflects its training images and their biases, which were not examined.
-- Detected false negatives are right as often as the precision above says, where it is known.
 {warnings}"""
+# How each detector found false negatives.
+_METHODS = {
+    "ifnd": " without labels, with incremental false negative\ndetection (Chen et al., ICLR 2022, "
+    "arXiv 2106.03719)",
+    "neighbours": " without labels, with false negatives from mutual nearest neighbours",
+    "none": " without labels",
+    "noisy_oracle": ", with false negatives from true labels with noise",
+    "oracle": ", with false negatives from true labels",
+    "random": ", with permuted labels as false negatives: a control experiment",
+}
 
 
 def write(path: str) -> str:
@@ -80,9 +89,10 @@ def text(run: RunRecords) -> str:
         if name.endswith(("_top1", "_nmi", "_precision", "_recall"))
         and (value := run.result(name)) is not None
     ]
-    lines = [f"| {m.text} | {f'{v:.1%}' if m.percent else f'{v:.3f}'} |" for m, v in found]
+    lines = [f"| {metric.text} | {metric.show(value)} |" for metric, value in found]
     return _CARD.format(
-        experiment=flags.get("experiment") or "encoder",
+        experiment=flags.get("experiment") or run.path.rstrip("/").rsplit("/", 1)[-1],
+        method=_METHODS.get(flags.get("detector", ""), ""),
         version=__version__,
         tensorflow=tf.__version__,
         size=flags.get("image_size", ""),

@@ -10,7 +10,7 @@ from ifnd_tf.report.number_sections import result_text
 from ifnd_tf.report.pictures import Pictures
 from ifnd_tf.report.verdict import judge
 from ifnd_tf.run.directory import RunDirectory
-from ifnd_tf.run.metric_names import describe, number_text
+from ifnd_tf.run.metric_names import describe, number_text, of_fewest_labels
 from ifnd_tf.run.progress import duration
 from ifnd_tf.run.records import RunRecords, read_run
 
@@ -24,7 +24,7 @@ _DETECTORS = {
     "random": "permuted labels (control)",
 }
 _TILES = (
-    "linear_1pct_top1", "cluster_nmi", "linear_top1", "knn_top1", "detection_precision",
+    "cluster_nmi", "linear_top1", "knn_top1", "detection_precision",
     "detection_recall", "train_images_per_second", "wall_seconds",
 )  # fmt: skip
 _NO_PICTURES = Pictures(0, None, 0, "", [], {}, [], [], [], [])
@@ -56,7 +56,7 @@ def write(path: str) -> str:
         points=picture_sections.map_points(shown, names) if shown else [],
         verdict=judge(run),
         done=_done(run),
-        tiles=_TILES,
+        tiles=(*of_fewest_labels("linear_*_top1", run.results)[:1], *_TILES),
         describe=describe,
         duration=duration,
         number_text=number_text,

@@ -1,5 +1,6 @@
 """The main results of a run and the verdict on it, for the terminal."""
 
+import itertools
 import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -7,14 +8,14 @@ from typing import Any
 from ifnd_tf.report import published
 from ifnd_tf.report.html import Table
 from ifnd_tf.report.verdict import judge
-from ifnd_tf.run.metric_names import describe
+from ifnd_tf.run.metric_names import describe, of_fewest_labels
 from ifnd_tf.run.progress import duration
 from ifnd_tf.run.records import RunRecords
 
-# The results that separate methods come first.
+# The results that separate methods come first; * stands for each of --label_shares.
 _SHOWN = (
-    "linear_1pct_top1", "raw_pixel_linear_1pct_top1", "untrained_linear_1pct_top1",
-    "finetune_1pct_top1", "linear_10pct_top1", "finetune_10pct_top1", "cluster_nmi", "linear_top1",
+    "linear_*_top1", "raw_pixel_linear_*_top1", "untrained_linear_*_top1", "finetune_*_top1",
+    "cluster_nmi", "linear_top1",
     "knn_top1", "raw_pixel_knn_top1", "untrained_knn_top1", "knn_top5", "transfer_knn_top1",
     "transfer_linear_top1", "transfer_svm_map_voc07", "detection_precision", "detection_recall",
     "treatment_precision", "treatment_recall",
@@ -26,7 +27,8 @@ _STEPS = 2
 def main_results(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(words, value) of the main entries of results.json; "-": nothing was there to measure."""
     rows = []
-    for name in _SHOWN:
+    names = (of_fewest_labels(name, results) if "*" in name else [name] for name in _SHOWN)
+    for name in itertools.chain.from_iterable(names):
         value, metric = results.get(name), describe(name)
         if name in results and value is None:
             rows.append((metric.text, "-"))

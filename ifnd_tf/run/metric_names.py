@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 
@@ -92,6 +93,17 @@ def describe(name: str) -> Metric:
             return inner._replace(text=text + inner.text)
     text = name.replace("_seconds", "_time").replace("_", " ")
     return Metric(text, percent=name.endswith(("_top1", "_top5", "_share")), unit=unit)
+
+
+def of_fewest_labels(pattern: str, names: Iterable[str]) -> list[str]:
+    """The names that a pattern such as "linear_*_top1" fits, that of the fewest labels first."""
+
+    def labels(name: str) -> tuple[str, float]:
+        number, unit = re.findall(r"_([\d.]+)(pct|shot)_", name)[0]
+        return unit, float(number)
+
+    fits = re.compile(re.escape(pattern).replace(r"\*", r"[\d.]+(pct|shot)"))
+    return sorted(filter(fits.fullmatch, names), key=labels)
 
 
 def number_text(value: float, percent: bool = False) -> str:

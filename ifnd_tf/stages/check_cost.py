@@ -80,7 +80,9 @@ def smaller_batch(config: Config, model: ContrastiveModel, rows: int, room: int)
     each = needed - less
     # Images that fit beside everything else; at most half of the batch that did not fit.
     most = min((FILL * room - needed + rows * each) / each, rows / 2)
-    smaller = f"--batch_size={config.batch_size // rows << int(math.log2(most))}, or " * (most >= 2)
+    smaller = ""
+    if most >= 2:
+        smaller = f"--batch_size={config.batch_size // rows << int(math.log2(most))}, or "
     return (
         f"--batch_size: expected a step that fits {room / GIB:.1f} GiB of memory. Received: "
         f"{config.batch_size}, which needs about {needed / GIB:.1f} GiB a device; try {smaller}"

@@ -67,6 +67,13 @@ def write(
             os.makedirs(os.path.dirname(path), exist_ok=True)
             put(os.path.abspath(file), path)
     except OSError as error:
+        # `check` found it empty; half filled, it would refuse the next attempt.
+        shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.exists(file):
+            raise UserError(
+                f"--embed_folders={how}: expected the image files that were embedded. Received: "
+                f"{file}, which is gone; bring it back, or run --mode=embed again without it."
+            ) from error
         raise UserError(
             f"--embed_folders={how}: expected a disk with room for files and links. "
             f"Received: {error}; try {'copy' if how == 'link' else 'link'}."

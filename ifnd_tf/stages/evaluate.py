@@ -48,16 +48,14 @@ def evaluate(run: Run) -> None:
         return
     start = time.monotonic()
     check_protocols(run)
-    network, unused = None, dict[str, Any]()
     if run.config.saved_model:
         run.directory.claim()  # its results are this model's alone
-        unused = run.unused(run.splits)
+        results = measure(run, None) | run.unused(run.splits)
     else:
-        network = run.trained_model().network
-    results = measure(run, network) | unused
+        results = measure(run, run.trained_model().network)
     seconds, before = time.monotonic() - start, run.directory.results().get("wall_seconds", 0.0)
-    times = {"evaluate_seconds": seconds, "wall_seconds": before + seconds}
-    run.directory.write_results(results | times)
+    results |= {"evaluate_seconds": seconds, "wall_seconds": before + seconds}
+    run.directory.write_results(results)
 
 
 def check_protocols(run: Run) -> None:
@@ -87,8 +85,10 @@ def measure(run: Run, network: Network | None) -> dict[str, Any]:
         UserError: if the SavedModel is not what the flags say, or a protocol does not fit the
             data.
     """
-    encode: Callable | None = network and network.inference
-    encode = encode or load_saved_model(run, "saved_model", run.config.saved_model)
+    encode: Callable = (
+        network.inference if network is not None
+        else load_saved_model(run, "saved_model", run.config.saved_model)
+    )  # fmt: skip
     results = _measure_own(run, network, encode) if run.labelled else {}
     if run.transfer_splits is not None:
         outputs = _embedded(run, "transfer", encode, run.transfer_splits)
@@ -166,23 +166,26 @@ def _knn(run: Run, outputs: Outputs) -> dict[str, float]:
 
 
 def _probes(run: Run, outputs: Outputs) -> Iterator[tuple[str, float]]:
-    config, (train, test) = run.config, map(labelled, outputs)
+    config = run.config
     if "linear" in config.protocol_names:
-        with run.progress.phase("evaluating linear probe, epoch") as count:
-            yield from linear_probe(
-                train,
-                test,
-                solver=config.linear_solver,
-                epochs=config.linear_epochs,
-                learning_rate=config.linear_learning_rate,
-                seed=config.seed,
-                report=count,
-            )
+        yield from _linear(run, outputs)
     if "few_labels" in config.protocol_names:
         yield from _few_labels(run, outputs, config.shares)
     if "clustering" in config.protocol_names:
         with run.progress.phase("evaluating clusters, start") as count:
-            yield from clustering(test, seed=config.seed, count=count)
+            yield from clustering(labelled(outputs[1]), seed=config.seed, count=count)
+
+
+def _linear(run: Run, outputs: Outputs) -> Iterator[tuple[str, float]]:
+    with run.progress.phase("evaluating linear probe, epoch") as count:
+        yield from linear_probe(
+            *map(labelled, outputs),
+            solver=run.config.linear_solver,
+            epochs=run.config.linear_epochs,
+            learning_rate=run.config.linear_learning_rate,
+            seed=run.config.seed,
+            report=count,
+        )
 
 
 def _few_labels(run: Run, outputs: Outputs, shares: Sequence[float]) -> Iterator[tuple[str, float]]:
@@ -217,15 +220,13 @@ def _finetune(run: Run, network: Network, count: Count) -> Iterator[tuple[str, f
                 few, augmentation=build.augmentation(config), image_size=config.image_size,
                 batch_size=batch, seed=seed,
             )  # fmt: skip
-            # SimCLR: 60 epochs for 1% of the labels, 30 for 10%.
-            epochs = 60 if isinstance(share, int) or share < 0.05 else 30
             found = finetune(
                 network,
                 crops=crops,
                 labels=few.labels,
                 test_batches=build.ordered_batches(config, run.strategy, test),
                 num_test_examples=test.num_examples,
-                steps=finetune_steps(few.num_examples, batch, epochs=epochs),
+                steps=finetune_steps(few.num_examples, batch, share),
                 prefix=f"finetune_{few_labels.subset_name(share)}",
             )
             runs.append(dict(found))
@@ -236,8 +237,7 @@ def _transfer(run: Run, outputs: Outputs, splits: Splits) -> Iterator[tuple[str,
     train, test = splits
     assert test is not None
     if train.targets is None:
-        linear = linear_probe(*map(labelled, outputs), solver=run.config.linear_solver)
-        for name, value in (_knn(run, outputs) | dict(linear)).items():
+        for name, value in (_knn(run, outputs) | dict(_linear(run, outputs))).items():
             yield f"transfer_{name}", value
         if train.num_examples > _MOST_SVM:
             return

@@ -54,3 +54,10 @@ def test_numbers_of_clusters_refused(spec, n, message):
 def test_a_list_that_does_not_parse_is_refused_before_any_data_is_open():
     with pytest.raises(UserError, match="--num_clusters: expected whole numbers"):
         Config(num_clusters="10,many")
+
+
+def test_levels_whose_pairs_could_not_be_counted_are_refused():
+    ten = ",".join(map(str, range(10, 20)))
+    assert Config(num_clusters=ten).num_clusters == ten
+    with pytest.raises(UserError, match="at most 10 numbers.*Received: 11"):
+        Config(num_clusters=f"{ten},20")

@@ -9,6 +9,7 @@ import tensorflow as tf
 from ifnd_tf.detection.callback import IncrementalDetection
 from ifnd_tf.detection.detectors import ClusterDetector, Detection
 from ifnd_tf.detection.embeddings import Sample
+from ifnd_tf.errors import UserError
 from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.progress import Progress
 
@@ -128,6 +129,23 @@ def test_a_refresh_leaves_labels_statistics_and_files(tmp_path, capsys):
     np.testing.assert_array_equal(saved["labels"], [[0, 0, 0, -1]])
     assert saved["confidence"].dtype == np.float16
     assert "fewer images" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("refresh_epochs", 0), ("warmup_epochs", -1), ("start", -0.1), ("end", 1.5)],
+)
+def test_an_argument_out_of_its_range_is_named(name, value):
+    with pytest.raises(UserError, match=f"{name}: expected a value from .*Received: {value}"):
+        IncrementalDetection(detector(), epochs=4, **{name: value})
+
+
+def test_a_model_that_does_not_fit_is_refused():
+    callback = IncrementalDetection(detector(), epochs=1, true_labels=TRUTH[:3])
+    with pytest.raises(UserError, match=f"one for each of the {N} examples.*Received: 3"):
+        on_a_model(callback)
+    with pytest.raises(UserError, match="a model with a .*variable `pseudo_labels`"):
+        callback.set_model(SimpleNamespace())
 
 
 def test_without_true_labels_there_is_no_precision():

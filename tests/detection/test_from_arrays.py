@@ -9,6 +9,7 @@ import tensorflow as tf
 from ifnd_tf.config import Config
 from ifnd_tf.detection import metrics
 from ifnd_tf.detection.from_arrays import array_detector
+from ifnd_tf.errors import UserError
 from tests import corners
 
 
@@ -27,6 +28,20 @@ def test_labels_are_by_index_whatever_the_batch(batch_size):
     assert scores["precision"] == scores["recall"] == 1.0
     unit = corners.embed(corners.images()).numpy()
     np.testing.assert_allclose(found.sample.points, unit, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("num_clusters", [5, 3]), ("num_clusters", []), ("num_clusters", [1]),
+        ("num_clusters", [corners.N + 1]), ("scope", "clusters"), ("confidence_temperature", 0.0),
+        ("confidence_temperature", float("nan")), ("batch_size", 0), ("iterations", 0),
+    ],
+)  # fmt: skip
+def test_an_argument_out_of_its_range_is_named(name, value):
+    given = {"width": corners.WIDTH, "num_clusters": [4], name: value}
+    with pytest.raises(UserError, match=rf"^{name}: expected .*Received: "):
+        array_detector(flat, corners.images(), **given)
 
 
 def test_settings_reach_what_they_set():

@@ -100,5 +100,6 @@ def test_one_class_is_an_error():
 
 
 def test_steps():
-    assert finetune_steps(12800, 256) == 60 * 50
-    assert finetune_steps(14, 14) == 300  # 60 passes would be 60 steps
+    assert finetune_steps(12800, 256, 0.01) == finetune_steps(12800, 256, 5) == 60 * 50
+    assert finetune_steps(128000, 256, 0.1) == 30 * 500
+    assert finetune_steps(14, 14, 0.01) == 300  # 60 passes would be 60 steps

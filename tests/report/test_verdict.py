@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from ifnd_tf.report.summary import summary
+from ifnd_tf.report.summary import main_results, summary
 from ifnd_tf.report.verdict import judge
 from ifnd_tf.run.records import RunRecords
 
@@ -42,6 +42,14 @@ def answers(records):
 
 def commands(records):
     return [step.command for step in judge(records).steps]
+
+
+def test_the_summary_shows_every_number_of_labels_the_fewest_first():
+    results = {"linear_20pct_top1": 0.7, "linear_5pct_top1": 0.6, "linear_5shot_top1": 0.5,
+               "finetune_5pct_top1": 0.4, "linear_5pct_top1_std": 0.1}  # fmt: skip
+    rows = dict(main_results(run(results=results).results))
+    assert [rows[name] for name in rows if "label" in name] == ["60.0%", "70.0%", "50.0%", "40.0%"]
+    assert "5 labels a class" in summary("mine", run(results=results))
 
 
 def test_a_good_run(monkeypatch):

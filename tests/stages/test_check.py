@@ -87,6 +87,7 @@ def test_too_little_memory_or_disk_names_a_smaller_batch(tmp_path, monkeypatch):
     text, _ = checked_run(tmp_path)
     assert "--batch_size: expected a step that fits" in text and "try --batch_size=4" in text
     assert "--workdir: expected a disk" in text
+    assert "try a smaller --image_size" in check_cost.smaller_batch(config, model, 32, 1 << 10)
 
 
 @pytest.mark.slow

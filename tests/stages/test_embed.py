@@ -148,6 +148,15 @@ def test_files_are_sorted_into_a_folder_for_each_cluster(tmp_path, photos, how):
     assert sum(len(files) for _, _, files in os.walk(folder / "clusters")) == 8
 
 
+def test_a_file_that_is_gone_is_named_and_leaves_no_folder(tmp_path, photos):
+    gone = pathlib.Path(photos.train.path(5))
+    gone.unlink()
+    images = [(photos.train, np.arange(8))]
+    with pytest.raises(UserError, match=f"Received: {gone}, which is gone; bring it back"):
+        embed_folders.write("copy", images, np.zeros(8, int), str(tmp_path / "clusters"))
+    assert not (tmp_path / "clusters").exists()
+
+
 @pytest.mark.slow
 def test_earlier_folders_are_not_overwritten(tmp_path, photos):
     write(tmp_path / "run", photos, embed_folders="link")

@@ -53,6 +53,15 @@ def test_few_labels_take_the_shares_that_were_asked_for():
     assert "linear_1pct_top1" not in results
 
 
+def test_transfer_takes_the_settings_of_the_probe():
+    config = tiny.config(
+        protocols="linear", transfer_dataset="x", linear_solver="sgd", linear_epochs=1,
+        linear_learning_rate=0.01, seed=3,
+    )  # fmt: skip
+    results = evaluate(config, transfer_splits=tiny.splits())
+    assert results["transfer_linear_top1"] == results["linear_top1"]
+
+
 @pytest.mark.slow
 def test_transfer_to_images_of_one_label():
     other = open_splits("digits", subset_classes=3)
@@ -140,6 +149,7 @@ def test_a_saved_model_without_finite_features_is_named(foreign, tmp_path, capsy
         (["--saved_model=nowhere"], "--saved_model: expected the directory of a SavedModel"),
         (["--saved_model={foreign}", "--mode=train"], "expected --mode=embed or evaluate"),
         (["--saved_model={foreign}", "--protocols=finetune"], "expected protocols on frozen"),
+        (["--label_shares=1%,0.1"], "--label_shares: expected percentages"),
         (["--label_shares=1,none"], "--label_shares: expected percentages"),
         (["--label_shares=0%"], "--label_shares: expected percentages"),
         (["--protocols=few_labels", "--label_shares=100%"], "images of every class .* of class"),
