@@ -82,9 +82,13 @@ class Config(
         """`workdir`, or its default."""
         # Results of another encoder, or of several runs, must not take the directory of a run on
         # the same images.
-        given = "-saved_model" * bool(self.saved_model) + "-embeddings" * bool(self.embeddings)
-        given += "-compare" * ("compare" in self.stages and not self.experiment)
-        return os.path.expanduser(self.workdir) or f"runs/{self.name}{given}"
+        apart = {
+            "-saved_model": self.saved_model,
+            "-embeddings": self.embeddings,
+            "-compare": "compare" in self.stages and not self.experiment,
+        }
+        ending = "".join(ending for ending, given in apart.items() if given)
+        return os.path.expanduser(self.workdir) or f"runs/{self.name}{ending}"
 
     @property
     def name(self) -> str:

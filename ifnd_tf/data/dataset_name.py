@@ -67,7 +67,8 @@ def check_name(flag: str, dataset: str, data_dir: str = "") -> None:
     path = os.path.expanduser(rest)
     if kind == "parquet" and os.path.isdir(path):
         files = glob.glob(os.path.join(glob.escape(path), "**", "*.parquet"), recursive=True)
-        inside = "**/" * any(os.path.dirname(each) != path.rstrip("/") for each in files)
+        deeper = any(os.path.dirname(each) != path.rstrip("/") for each in files)
+        inside = "**/" if deeper else ""
         raise UserError(
             f"--{flag}: expected a pattern of Parquet files. Received: {rest!r}, a folder with "
             f"{len(files)}. Did you mean --{flag}='parquet:{rest.rstrip('/')}/{inside}*.parquet'?"

@@ -136,9 +136,10 @@ def folder(start: str, flag: str, path: str) -> None:
         hint = " Pillow reads no raw photos: export raw photos as JPEG."
     if held[".parquet"]:
         hint = f" Did you mean --{flag}='parquet:{path.rstrip('/')}/**/*.parquet'?"
+    received = f"none, but {', '.join(listed)}" if listed else "none"
     raise UserError(
         f"{start}: expected image files ({', '.join(EXTENSIONS)}) in {path} or its subfolders. "
-        f"Received: none{', but ' * bool(listed)}{', '.join(listed)}.{hint}"
+        f"Received: {received}.{hint}"
     )
 
 

@@ -210,6 +210,7 @@ def _note_lost(source: Source, plan: BatchPlan) -> Callable[[int, int], None]:
 
     def note(first: int, count: int) -> None:
         for number in range(first, first + count):
+            # + 1: `skip_unreadable` counts the mark after each batch, too.
             element, row = divmod(number, plan.replica_batch + 1)
             index = -1
             if source.random_access:

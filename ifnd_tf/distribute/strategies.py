@@ -73,7 +73,8 @@ def _set_threads(threads: int) -> None:
 def _tpu_strategy(tpu: str) -> tf.distribute.Strategy:
     if not tpu:
         raise UserError(
-            "--strategy=tpu: expected --tpu=NAME, a grpc:// address, or local on a Cloud TPU VM."
+            "--strategy=tpu: expected --tpu=NAME, a grpc:// address, or local on a Cloud TPU VM. "
+            "Received: no --tpu; give one of these."
         )
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=tpu)

@@ -7,6 +7,7 @@ from ifnd_tf.report.compare_ranks import measures
 from ifnd_tf.report.compare_statistics import Difference
 from ifnd_tf.report.html import Table
 from ifnd_tf.run.metric_names import describe
+from ifnd_tf.run.words import counted
 
 _NONE = "n/a"
 # More variants than this have a row each in the table of results. Fewer have a column each, and a
@@ -83,8 +84,8 @@ def _ranking(summary: dict[str, Any]) -> Table:
         "variant", "mean rank", "95% interval", f"against {summary['baseline']}", "gap closed",
         "a step", f"x {summary['baseline']}", "masked",
     ]  # fmt: skip
-    counted = len(measures(summary["protocols"]))
-    caption = f"Mean rank over {counted} measure{'s' * (counted > 1)}; gain and cost"
+    measured = counted(len(measures(summary["protocols"])), "measure")
+    caption = f"Mean rank over {measured}; gain and cost"
     return Table(rows if len(rows) > 1 else [], header, caption, numbers=range(1, len(header)))
 
 

@@ -75,7 +75,9 @@ def judge(run: RunRecords) -> Verdict:
 
 def _baselines(run: RunRecords) -> Judgement:
     """Whether the encoder is clearly better; few labels separate encoders that kNN does not."""
-    question = "better than raw pixels" + " and an untrained network" * (not run.given_encoder)
+    question = "better than raw pixels"
+    if not run.given_encoder:
+        question += " and an untrained network"
     outcomes, reasons = [], []
     for name in sorted(run.results, key=lambda name: (name.startswith("knn"), name)):
         value = run.result(name)

@@ -230,12 +230,12 @@ def check_speed(
     """The time of the whole run, and whether the input keeps up with the device."""
     embedding = check_cost.embedding_seconds(config, source, measured)
     total = duration(check_cost.run_seconds(config, source, steps, measured))
+    refresh = f"a refresh's embedding {duration(embedding)}, " if embedding else ""
     findings.found(
         "speed",
         f"{config.batch_size / measured.step_seconds:,.0f} images/s: an epoch of "
-        f"{counted(steps, 'step')} takes {duration(steps * measured.step_seconds)}, "
-        + f"a refresh's embedding {duration(embedding)}, " * bool(embedding)
-        + f"{counted(config.epochs, 'epoch')} about {total}",
+        f"{counted(steps, 'step')} takes {duration(steps * measured.step_seconds)}, {refresh}"
+        f"{counted(config.epochs, 'epoch')} about {total}",
     )
     keeps_up = measured.input_seconds < _INPUT_SHARE * measured.step_seconds
     findings.found(

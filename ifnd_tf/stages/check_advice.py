@@ -171,10 +171,10 @@ def _changed(config: Config, values: dict[str, Any]) -> dict[str, Any]:
 
 def faster_input(config: Config, source: Source) -> str:
     """What to do about input that the device waits for."""
-    reread = not source.in_memory(config.image_size)
+    cache = "raise --cache_megabytes, so that all stay decoded, "
+    if source.in_memory(config.image_size):
+        cache = ""
     return (
-        "making a batch takes as long as training on it: "
-        + "raise --cache_megabytes, so that all stay decoded, " * reread
-        + f"store the images smaller (their short side about {3 * config.image_size} pixels), "
-        "or use a machine with more cores"
+        f"making a batch takes as long as training on it: {cache}store the images smaller (their "
+        f"short side about {3 * config.image_size} pixels), or use a machine with more cores"
     )

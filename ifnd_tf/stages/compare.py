@@ -30,7 +30,7 @@ def compare(run: Run) -> None:
             data; at the end, if runs failed.
     """
     trials = compare_variants.trials(run.config)
-    # Also before the trials, with the settings that tuning may change.
+    # Listed before the trials too, so that wrong variants are refused before anything runs.
     members, chosen = compare_variants.members(run.config), None
     if trials:
         chosen = _tuned(run, trials)
@@ -40,7 +40,8 @@ def compare(run: Run) -> None:
     run.progress.line(_summarise(run, runs))
     if failures:
         raise UserError(
-            f"{len(failures)} of {counted(len(runs), 'run')} failed, the first: {failures[0]}"
+            f"{len(failures)} of {counted(len(runs), 'run')} failed; the same command repeats "
+            f"them. The first failure: {failures[0]}"
         )
 
 
@@ -96,9 +97,9 @@ def _run_missing(
         for number, found in enumerate(outcomes, start=1):
             member = list(missing)[found.place]
             left = (time.monotonic() - start) / number * (len(missing) - number)
+            outcome = f"failed: {found.text}" if found.failed else found.text
             run.progress.line(
-                f"{member.title}: {'failed: ' * found.failed}{found.text}"
-                f"  ({number} of {len(missing)}, ETA {duration(left)})"
+                f"{member.title}: {outcome}  ({number} of {len(missing)}, ETA {duration(left)})"
             )
             if found.failed:
                 failures.append(f"{member.config.run_path}: {found.text}")

@@ -98,7 +98,8 @@ def _of_preset(config: Config, network: Network) -> _Parts:
     except (ValueError, OSError) as error:
         raise UserError(
             "--init_from: expected a KerasHub preset's folder with weights. Received: "
-            f"{config.init_from!r} ({cause(error)})."
+            f"{config.init_from!r} ({cause(error)}); name the folder that KerasHub's "
+            "save_to_preset wrote."
         ) from error
 
 

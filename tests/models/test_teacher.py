@@ -131,6 +131,7 @@ def test_the_weight_falls_to_nothing_at_the_last_epoch():
     cosine = [at("cosine", e, 9) for e in (0, 2, 4, 8)]
     assert cosine == pytest.approx([0.8, 0.8 * (1 - 0.146447), 0.4, 0.0], abs=1e-5)
     assert at("linear", 0, epochs=1) == pytest.approx(0.8)
+    assert [at("linear", e, epochs=2) for e in (0, 1)] == pytest.approx([0.8, 0.0])
 
 
 def taught(data, table):

@@ -33,7 +33,7 @@ class LostImages(keras.callbacks.Callback):
     ):
         super().__init__()
         self._source, self._known, self._max_share = source, known, max_share
-        self._run, self._progress = directory, progress
+        self._directory, self._progress = directory, progress
         self._listed = 0
 
     def on_epoch_end(self, epoch, logs=None):
@@ -42,10 +42,10 @@ class LostImages(keras.callbacks.Callback):
         if len(lost) == self._listed:
             return
         self._listed = len(lost)
-        self._run.write_unreadable([*self._known, *lost])
+        self._directory.write_unreadable([*self._known, *lost])
         self._progress.line(
             f"warning: {counted(len(lost), 'image')} became unreadable while training, such as "
-            f"{lost[0][1]}; others take their places. See {self._run.file('unreadable.tsv')}"
+            f"{lost[0][1]}; others take their places. See {self._directory.file('unreadable.tsv')}"
         )
         bad = len(self._known) + len(lost)
         if bad > self._max_share * self._source.num_examples:
