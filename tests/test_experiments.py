@@ -13,6 +13,7 @@ import tensorflow as tf
 import main
 from ifnd_tf.config import Config, treatments
 from ifnd_tf.config.num_clusters import resolve_num_clusters
+from ifnd_tf.config.variants import parse as parse_variants
 from ifnd_tf.data import photometric, train_batches
 from ifnd_tf.data.source import Source
 from ifnd_tf.detection.detectors import DETECTORS
@@ -210,9 +211,7 @@ def test_variants_are_settings_of_known_methods(path):
 
 
 def test_the_arena_has_every_method():
-    variants = compare_variants.parse(
-        main.parse_flagfile("experiments/arena_digits.flags").variants
-    )
+    variants = parse_variants(main.parse_flagfile("experiments/arena_digits.flags").variants)
     text = " ".join(value for flags in variants.values() for value in flags.values())
     assert set(treatments.names()) <= set(re.findall(r"\w+", text))
     detectors = {flags["detector"] for flags in variants.values()}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import numbers
 import operator
 import typing
@@ -114,5 +115,7 @@ def check(name: str, field: dataclasses.Field, value: object) -> None:
             f"--{name}: expected one of {', '.join(choices)}. Received: {value!r}."
             f"{did_you_mean(str(value), choices)}"
         )
+    if isinstance(value, float) and math.isinf(value):
+        raise UserError(f"--{name}: expected a finite number. Received: {value}.")
     if isinstance(value, (int, float)) and not in_range(field, value):
         raise UserError(f"--{name}: expected a value {describe_range(field)}. Received: {value}.")

@@ -40,20 +40,25 @@ def names() -> list[str]:
 @functools.cache
 def declared(name: str) -> Declared:
     """The declarations in a rule's file: the fields of its class and its `sets` and `needs`."""
-    (rule,) = (
+    file = FOLDER / f"{name}.py"
+    rules = [
         node
-        for node in ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8")).body
-        if isinstance(node, ast.ClassDef)
-    )
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef) and "Rule" in map(ast.unparse, node.bases)
+    ]
+    if len(rules) != 1:
+        raise ValueError(f"{file}: expected one class that extends Rule. Received: {len(rules)}.")
     parameters: dict[str, tuple[type, dataclasses.Field]] = {}
     others: dict[str, tuple[str, ...]] = {"sets": (), "needs": ()}
-    for node in rule.body:
+    for node in rules[0].body:
         match node:
             case ast.AnnAssign(ast.Name(field), ast.Name(kind), ast.Call(ast.Name(made)) as call):
                 arguments = map(ast.literal_eval, call.args)
                 named = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
                 parameters[field] = _KINDS[kind], getattr(setting, made)(*arguments, **named)
-            case ast.Assign([ast.Name(attribute)], value) if attribute in others:
+            case ast.Assign([ast.Name(attribute)], value) | ast.AnnAssign(
+                ast.Name(attribute), _, ast.expr() as value
+            ) if attribute in others:
                 others[attribute] = ast.literal_eval(value)
     return Declared(parameters, **others)
 
@@ -80,7 +85,14 @@ def parse(text: str) -> dict[str, dict[str, Any]]:
             raise UserError(
                 f"--treatment: expected every rule once. Received: {name!r} twice; remove one."
             )
-        found[name] = dict(_parameter(name, word) for word in words)
+        found[name] = {}
+        for parameter, value in (_parameter(name, word) for word in words):
+            if parameter in found[name]:
+                raise UserError(
+                    f"--treatment={name}: expected every parameter once. Received: {parameter!r} "
+                    "twice; remove one."
+                )
+            found[name][parameter] = value
     _check_together(found)
     return found
 
@@ -109,7 +121,7 @@ def check_settings(text: str, framework: str, detector: str, level_combination: 
 
 def _parameter(rule: str, word: str) -> tuple[str, Any]:
     """Name and value of NAME=VALUE."""
-    name, _, text = word.partition("=")
+    name, _, text = map(str.strip, word.partition("="))
     known = declared(rule).parameters
     if name not in known:
         wanted = f"{', '.join(known)}, as {rule}:NAME=VALUE" if known else "no parameters"

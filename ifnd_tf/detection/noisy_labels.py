@@ -11,6 +11,8 @@ from ifnd_tf.errors import UserError
 _HALVINGS = 30
 # By how much the precision may exceed the one asked for.
 _TOLERANCE = 0.02
+# How far the precision may be from the one asked for once examples are left out.
+_LARGEST_ERROR = 0.05
 
 
 def noisy_labels(truth: np.ndarray, precision: float, recall: float, seed: int = 0) -> np.ndarray:
@@ -27,10 +29,13 @@ def noisy_labels(truth: np.ndarray, precision: float, recall: float, seed: int =
         seed: of the draws.
 
     Raises:
-        UserError: if no labels have both; it names the highest recall at this precision.
+        UserError: if no labels have both, or no example is known; it names the highest recall at
+            this precision, or the precision that can be had.
     """
     random = np.random.default_rng(seed)
     known = np.flatnonzero(truth >= 0)
+    if not len(known):
+        raise UserError("--detector=noisy_oracle: expected labelled images. Received: none.")
     classes = np.unique(truth[known], return_inverse=True)[1]
     wrong, left_out = random.random([2, len(known)])
     drawn = random.permutation(len(known))
@@ -65,8 +70,15 @@ def noisy_labels(truth: np.ndarray, precision: float, recall: float, seed: int =
         best = max(best, found[1])
         if complete(labels, 0.0):
             share = _largest(functools.partial(complete, labels))
+            kept = without(labels, share)
+            if abs((found := scores(kept))[0] - precision) > _LARGEST_ERROR:
+                raise UserError(
+                    f"--oracle_precision: expected pairs that classes of {len(known) / groups:.0f} "
+                    f"images can have. Received: {precision} at --oracle_recall={recall}, where "
+                    f"the nearest is {found[0]:.2f}; ask for a higher recall or other images."
+                )
             result = np.full(len(truth), -1, np.int32)
-            result[known] = without(labels, share)
+            result[known] = kept
             return result
     raise UserError(
         f"--oracle_recall: expected at most {best:.2f} at --oracle_precision={precision}, or a "

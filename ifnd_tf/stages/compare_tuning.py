@@ -42,11 +42,13 @@ def chosen(runs: Mapping[Member, Run]) -> dict[str, dict[str, str]]:
     """
     best = [trial.member for trial in _trials(runs) if trial.place is not None]
     found = {member.variant: dict(member.flags) for member in best}
-    for member in runs:
+    for member, run in runs.items():
         if member.variant not in found:
+            trials = run.directory.path.removesuffix(f"-{member.number}")
             raise UserError(
                 f"--tuning_trials: expected a trial of {member.variant} that does not diverge. "
-                "Received: none; change its alternatives, or leave it out by --only_variants."
+                f"Received: none; leave it out by --only_variants, or remove {trials}-* and "
+                "change its alternatives."
             )
     return found
 

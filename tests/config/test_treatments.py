@@ -7,9 +7,10 @@ import sys
 import pytest
 
 import main
+from ifnd_tf.config import treatments
 from ifnd_tf.config.treatments import declared, names, parse
 from ifnd_tf.errors import UserError
-from ifnd_tf.models.treatments import rule_class
+from ifnd_tf.models.treatments import rule_class, rules
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,33 @@ def test_a_wrong_parameter_is_answered_without_tensorflow():
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert ran.returncode == 0 and "--treatment=eliminate" in ran.stderr, ran.stderr
+
+
+@pytest.mark.parametrize("text", ["sce : lam = 0.5", "sce:lam=0.5"])
+def test_spaces_change_nothing(text):
+    assert parse(text) == {"sce": {"lam": 0.5}}
+
+
+def test_what_no_rule_can_hold_is_refused():
+    with pytest.raises(UserError, match="every parameter once. Received: 'lam' twice"):
+        parse("sce:lam=0.5:lam=0.3")
+    with pytest.raises(UserError, match="teacher_temperature: expected a finite number"):
+        parse("sce:teacher_temperature=inf")
+    with pytest.raises(UserError, match="an inner share below the outer. Received: inner=0.5"):
+        rules("ring:inner=0.5:outer=0.1")
+
+
+def test_a_rules_parts_may_be_annotated(tmp_path, monkeypatch):
+    monkeypatch.setattr(treatments, "FOLDER", tmp_path)
+    treatments.declared.cache_clear()
+    (tmp_path / "own.py").write_text(
+        'class Own(Rule):\n    sets: ClassVar[tuple[str, ...]] = ("sum",)\n    needs = ("queue",)\n'
+    )
+    (tmp_path / "two.py").write_text("class A(Rule): pass\nclass B(Rule): pass\n")
+    assert treatments.declared("own")[1:] == (("sum",), ("queue",))
+    with pytest.raises(ValueError, match="expected one class that extends Rule. Received: 2"):
+        treatments.declared("two")
+    treatments.declared.cache_clear()
 
 
 def test_the_order_and_the_values_are_those_given():

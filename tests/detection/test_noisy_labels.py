@@ -50,6 +50,13 @@ def test_a_recall_that_cannot_be_had_is_answered_with_one_that_can(precision):
     assert detection_statistics(labels, TRUTH)["recall"] == pytest.approx(0.9, abs=0.02)
 
 
+def test_a_precision_that_small_classes_cannot_have_is_refused():
+    with pytest.raises(UserError, match=r"--oracle_precision: .*where the nearest is 0\.\d+"):
+        noisy_labels(np.repeat(np.arange(242), 15), 0.5, 0.05)
+    with pytest.raises(UserError, match="expected labelled images"):
+        noisy_labels(np.full(9, -1), 0.5, 0.5)
+
+
 def test_labels_worse_than_random_ones_are_refused():
     with pytest.raises(UserError, match="--oracle_recall: expected at most 0.00 at"):
         noisy_labels(TRUTH, 0.05, 0.5)

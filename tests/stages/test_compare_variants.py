@@ -3,8 +3,9 @@
 import pytest
 
 import main
+from ifnd_tf.config.variants import parse
 from ifnd_tf.errors import UserError
-from ifnd_tf.stages.compare_variants import members, parse, trials
+from ifnd_tf.stages.compare_variants import members, trials
 from tests import tiny
 
 
@@ -39,6 +40,24 @@ def test_rules_with_parameters_stay_in_their_treatment():
     }
 
 
+def test_a_variant_may_have_the_name_of_a_rule_and_a_flag_of_its_parameter():
+    found = parse(
+        "fnd:detector=none;treatment=fnd,glofnd:learning_rate=0.03;treatment=glofnd,"
+        "sce:teacher_temperature=0.1;--treatment=sce"
+    )
+    assert found == {
+        "fnd": {"detector": "none", "treatment": "fnd"},
+        "glofnd": {"learning_rate": "0.03", "treatment": "glofnd"},
+        "sce": {"teacher_temperature": "0.1", "treatment": "sce"},
+    }
+
+
+def test_equal_alternatives_are_one():
+    config = comparison(variants="a:temperature=0.1 | 0.1|0.2;detector=none,none")
+    with pytest.raises(UserError, match="at least 3 combinations.*Received: 2 of a"):
+        trials(config)
+
+
 def test_a_variant_may_take_the_flags_of_a_file(tmp_path):
     path = tmp_path / "mine.flags"
     path.write_text("--experiment=mine\n--temperature=0.1\n--epochs=3\n")
@@ -49,11 +68,12 @@ def test_a_variant_may_take_the_flags_of_a_file(tmp_path):
 
 
 def comparison(**settings):
-    return tiny.config(
-        mode="compare", workdir="runs/x", validation_share=0.2, tuning_trials=3, seeds=1,
-        variants="none:temperature=0.2|0.1|0.3;detector=none,"
-        "b:treatment=sce:lam=0.5|sce:lam=0.3;temperature=0.2|0.1|0.3", **settings,
-    )  # fmt: skip
+    variants = (
+        "none:temperature=0.2|0.1|0.3;detector=none,"
+        "b:treatment=sce:lam=0.5|sce:lam=0.3;temperature=0.2|0.1|0.3"
+    )
+    given = {"variants": variants, "validation_share": 0.2, "tuning_trials": 3, **settings}
+    return tiny.config(mode="compare", workdir="runs/x", seeds=1, **given)
 
 
 def test_every_variant_has_as_many_trials_its_first_settings_among_them():
@@ -137,13 +157,19 @@ def test_every_variant_runs_with_a_seed_before_the_next_seed():
         ("a:temperature=-1", "a: --temperature: expected a value > 0"),
         ("a:detector=psychic", "expected one of ifnd, neighbours"),
         ("a:temperature=0.1|warm", "a: --temperature: expected a number. Received: 'warm'"),
-        ("a:tuning_trials=3", "--tuning_trials, which is the comparison's own"),
+        ("a:tuning_trials=3", "--tuning_trials, which all variants share"),
         ("a:treatment=sce:lam=2", "a: --treatment=sce:lam: expected a value >= 0 and <= 1"),
         ("a:flagfile=gone.flags", "--flagfile: expected a file of flags"),
-        ("a:threads=1", "--threads, which is the comparison's own"),
-        ("a:seed=3", "--seed, which is the comparison's own"),
+        ("a:threads=1", "--threads, which all variants share"),
+        ("a:seed=3", "--seed, which all variants share"),
         ("a:temperature", "FLAG=VALUE;FLAG=VALUE after a:. Received: 'temperature'"),
         ("a/b:temperature=1", "letters, digits"),
+        ("a:detector=none,b/c:detector=oracle", "letters, digits.*Received: 'b/c'"),
+        ("a:detector=none,b c:detector=oracle", "letters, digits.*Received: 'b c'"),
+        ("a:treatment=fnd,:temperature=0.1", "letters, digits.*Received: ''"),
+        ("a:detector=none;detector=oracle", "a: expected every flag once.*detector=A|B"),
+        ("a:protocols=knn", "--protocols, which all variants share"),
+        ("a:validation_share=0.5", "--validation_share, which all variants share"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_in_one_line(variants, message):

@@ -5,6 +5,7 @@ import dataclasses
 import tensorflow as tf
 
 from ifnd_tf.config.setting import share
+from ifnd_tf.errors import UserError
 from ifnd_tf.models.info_nce import Treatment
 from ifnd_tf.models.nearest_candidates import nearest
 from ifnd_tf.models.rule import Batch, Rule, masked
@@ -24,6 +25,13 @@ class Ring(Rule):
     detects = "pairs"
     inner: float = share(0.01, "Share of the nearest candidates to leave out.")
     outer: float = share(0.1, "Share of the nearest candidates to keep, at the last epoch.")
+
+    def __post_init__(self) -> None:
+        if self.inner >= self.outer:
+            raise UserError(
+                "--treatment=ring: expected an inner share below the outer. Received: "
+                f"inner={self.inner}:outer={self.outer}."
+            )
 
     def apply(self, batch: Batch, treatment: Treatment) -> Treatment:
         logits = tf.where(batch.valid(), batch.logits, float("-inf"))
