@@ -26,6 +26,12 @@ def test_boxes_lie_within_the_image(height, width):
     assert (top + box_height <= height).all() and (left + box_width <= width).all()
 
 
+def test_a_box_may_be_a_single_pixel():
+    draws = stateless_random.uniform([3], tf.range(200), crops.GEOMETRIC_DRAWS)
+    boxes = crops.crop_boxes(draws, 2, 2, recipes.recipe("simclr")).numpy()
+    assert [1, 1] in boxes[:, 2:].tolist() and [2, 2] in boxes[:, 2:].tolist()
+
+
 def test_the_last_draw_below_one_keeps_the_box_inside():
     """The place is floor(u (free + 1)), which must not round up to free + 1 for any size."""
     draws = np.full([1, crops.GEOMETRIC_DRAWS], 0.5, np.float32)
@@ -166,6 +172,20 @@ def test_views_of_a_batch_do_not_reduce():
     with pytest.raises(ValueError, match=r"at most 16 pixels. Received: 20x24"):
         boxes = tf.constant([[BOXES[0]]])
         crops.cut_views(tf.constant(picture(0)[None]), boxes, tf.constant([[False]]), 16)
+
+
+@pytest.mark.parametrize("level", [0, 255])
+@pytest.mark.parametrize("size", [8, 32])
+def test_black_stays_black_and_white_white(level, size):
+    image = tf.fill([20, 24, 3], tf.constant(level, tf.uint8))
+    views = [crops.centre_view(image, size)]
+    for box in BOXES:
+        views.append(crops.cut_view(image, tf.constant(box), tf.constant(False), size))
+    if size == 32:
+        boxes = tf.constant([BOXES])
+        views.append(crops.cut_views(image[None], boxes, tf.zeros([1, len(BOXES)], tf.bool), size))
+    for view in views:
+        np.testing.assert_array_equal(view, np.full(view.shape, level))
 
 
 def test_the_centre_of_a_small_image_is_its_central_square():
