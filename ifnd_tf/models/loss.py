@@ -220,9 +220,14 @@ def _treated(
         state |= rule.next_state(batch)
     inputs = batch.inputs._replace(state=batch.inputs.state | state)
     batch = batch._replace(inputs=inputs)
-    treatment = Treatment(rescale=settings.rescale_negatives)
-    for rule in settings.rules:
-        treatment = rule.apply(batch, treatment)
+    treatment = _applied(settings.rules, batch, Treatment(rescale=settings.rescale_negatives))
+    detected = None
+    if settings.detects and truth is not None:
+        # Pairs that other rules treat, as those of pseudo-labels, are not found by these.
+        finders = tuple(rule for rule in settings.rules if rule.detects == settings.detects)
+        alone = finders == settings.rules
+        found = treatment if alone else _applied(finders, batch, Treatment())
+        detected = detected_sums(found, batch, truth, settings.detects)
     if settings.teacher is not None:
         treatment = taught(treatment, batch, settings.teacher)
     detected_pairs, share = treatment.masked or treatment.attracted, tf.zeros([])
@@ -230,11 +235,14 @@ def _treated(
         share = lacking_share(batch.valid(), treatment)
     elif detected_pairs:
         share = masked_share(batch.valid(), detected_pairs)
-    detected = None
-    if settings.detects and truth is not None:
-        detected = detected_sums(treatment, batch, truth, settings.detects)
     loss = info_nce(positive, logits, batch.valid, treatment)
     return ContrastiveLoss(loss, share, state, detected)
+
+
+def _applied(rules: tuple[Rule, ...], batch: Batch, treatment: Treatment) -> Treatment:
+    for rule in rules:
+        treatment = rule.apply(batch, treatment)
+    return treatment
 
 
 def _equal(anchors: tf.Tensor, negatives: tf.Tensor) -> tf.Tensor:

@@ -1,5 +1,6 @@
 """The share of negatives that a treatment masks; precision and recall of the pairs it detects."""
 
+import functools
 from collections.abc import Sequence
 
 import keras
@@ -49,8 +50,12 @@ def detected_sums(
     elif kind == "weights":
         found = _lacking(treatment, counted)
     else:
-        levels = treatment.masked or treatment.attracted
-        found = tf.add_n([tf.where(pairs(), counted, 0.0) for pairs in levels]) / len(levels)
+        means = [
+            tf.add_n([tf.where(pairs(), counted, 0.0) for pairs in levels]) / len(levels)
+            for levels in (treatment.masked, treatment.attracted)
+            if levels
+        ]
+        found = functools.reduce(tf.maximum, means)
     same = truth[0][:, None] == truth[1][None, :]
     sums = (found, tf.where(same, found, 0.0), tf.where(same, counted, 0.0))
     return tf.stack([tf.reduce_sum(row_sums(each)) for each in sums])

@@ -1,8 +1,12 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ifnd_tf.models.loss import LossSettings, label_info_nce
+from ifnd_tf.models.rule import RuleInputs
+from ifnd_tf.models.treatments import rules
 from tests.models.treatments import harness
 from tests.models.treatments.harness import Treated, assert_equals, assert_same, case
 
@@ -46,3 +50,24 @@ def test_a_pair_is_masked_by_label_or_by_similarity(rescale):
 
     text = f"eliminate,fnd:alpha=0.3:rescale={rescale}"
     assert_equals(text, formula, case(4, levels=1))
+
+
+def test_a_rule_is_measured_by_the_pairs_that_it_finds_itself():
+    some = case(levels=1)
+    every = np.append(some.labels, np.int32([[-1]]), axis=1)  # index -1: an empty slot
+    labels = [every[:, at] for at in (some.index, some.queued)]
+    truth = [each[0] for each in labels]
+
+    def sums(text):
+        loss = label_info_nce(
+            *map(tf.constant, (some.positive, some.logits, some.queued >= 0)),
+            (tf.constant(some.index), tf.constant(some.queued)), tuple(map(tf.constant, labels)),
+            LossSettings(rules=rules(text)),
+            RuleInputs({}, tf.constant(some.teacher), epoch=tf.constant(9)), tuple(truth),
+        )  # fmt: skip
+        return loss.detected.numpy()
+
+    # The labels are the truth: with eliminate's pairs the precision would be 1.
+    alone = sums("fnd:alpha=0.3:start=0")
+    assert 0 < alone[1] < alone[0]
+    np.testing.assert_array_equal(sums("eliminate,fnd:alpha=0.3:start=0"), alone)
