@@ -80,13 +80,13 @@ class IncrementalDetection(keras.callbacks.Callback):
             UserError: if the model lacks the variable, or there are not as many true labels.
         """
         variable, truth = getattr(model, "pseudo_labels", None), self._true_labels
-        if variable is None:
+        if self._detector.num_levels and variable is None:
             raise UserError(
                 "IncrementalDetection: expected a model with a non-trainable int32 variable "
                 f"`pseudo_labels` [L, N]. Received: {type(model).__name__} without one; "
                 "examples/own_model.py has one."
             )
-        if truth is not None and len(truth) != variable.shape[1]:
+        if variable is not None and truth is not None and len(truth) != variable.shape[1]:
             raise UserError(
                 f"true_labels: expected one for each of the {variable.shape[1]} examples of "
                 f"pseudo_labels. Received: {len(truth)}."
