@@ -22,7 +22,7 @@ AT_ONCE = {
     "fnc": "fnc:views=2:most=64:threshold=0.6",
     "fnd": "fnd:start=0:alpha=0.3",
     "glofnd": "glofnd:start=0:alpha=0.3",
-    "ring": "ring:inner=0.2",
+    "ring": "ring:inner=0.2:outer=0.5",
 }
 QUICK = {("glofnd", "simclr")}
 STEPS = [
