@@ -45,9 +45,9 @@ def array_detector(
         UserError: if an argument is out of its range.
     """
     levels, ascending = list(num_clusters), sorted(set(num_clusters))
-    if not levels or levels != ascending or levels[0] < 2 or levels[-1] > len(images):
+    if not levels or levels != ascending or levels[0] < 1 or levels[-1] > len(images):
         raise UserError(
-            f"num_clusters: expected ascending numbers from 2 to {len(images)}, the number of "
+            f"num_clusters: expected ascending numbers from 1 to {len(images)}, the number of "
             f"images. Received: {num_clusters}."
         )
     if scope not in SCOPES:

@@ -33,7 +33,7 @@ def test_labels_are_by_index_whatever_the_batch(batch_size):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("num_clusters", [5, 3]), ("num_clusters", []), ("num_clusters", [1]),
+        ("num_clusters", [5, 3]), ("num_clusters", []), ("num_clusters", [0]),
         ("num_clusters", [corners.N + 1]), ("scope", "clusters"), ("confidence_temperature", 0.0),
         ("confidence_temperature", float("nan")), ("batch_size", 0), ("iterations", 0),
     ],
