@@ -44,21 +44,7 @@ def array_detector(
     Raises:
         UserError: if an argument is out of its range.
     """
-    levels, ascending = list(num_clusters), sorted(set(num_clusters))
-    if not levels or levels != ascending or levels[0] < 1 or levels[-1] > len(images):
-        raise UserError(
-            f"num_clusters: expected ascending numbers from 1 to {len(images)}, the number of "
-            f"images. Received: {num_clusters}."
-        )
-    if scope not in SCOPES:
-        raise UserError(f"scope: expected one of {', '.join(SCOPES)}. Received: {scope!r}.")
-    if not confidence_temperature > 0:
-        raise UserError(
-            f"confidence_temperature: expected a value > 0. Received: {confidence_temperature}."
-        )
-    for name, value in (("batch_size", batch_size), ("iterations", iterations)):
-        if value < 1:
-            raise UserError(f"{name}: expected a value >= 1. Received: {value}.")
+    _check(len(images), num_clusters, scope, confidence_temperature, batch_size, iterations)
 
     def unit(rows: tf.Tensor) -> tf.Tensor:
         return tf.math.l2_normalize(tf.cast(embed(rows), tf.float32), axis=-1)
@@ -77,6 +63,32 @@ def array_detector(
         table, confidence_temperature=confidence_temperature, iterations=iterations, seed=seed
     )
     return ClusterDetector(kmeans, num_clusters, scope=scope)
+
+
+def _check(
+    num_images: int,
+    num_clusters: Sequence[int],
+    scope: str,
+    confidence_temperature: float,
+    batch_size: int,
+    iterations: int,
+) -> None:
+    """Raises `UserError` for an argument out of its range."""
+    levels, ascending = list(num_clusters), sorted(set(num_clusters))
+    if not levels or levels != ascending or levels[0] < 1 or levels[-1] > num_images:
+        raise UserError(
+            f"num_clusters: expected ascending numbers from 1 to {num_images}, the number of "
+            f"images. Received: {num_clusters}."
+        )
+    if scope not in SCOPES:
+        raise UserError(f"scope: expected one of {', '.join(SCOPES)}. Received: {scope!r}.")
+    if not confidence_temperature > 0:
+        raise UserError(
+            f"confidence_temperature: expected a value > 0. Received: {confidence_temperature}."
+        )
+    for name, value in (("batch_size", batch_size), ("iterations", iterations)):
+        if value < 1:
+            raise UserError(f"{name}: expected a value >= 1. Received: {value}.")
 
 
 def _batches(images: np.ndarray, batch_size: int) -> Iterator[dict[str, Any]]:

@@ -32,13 +32,21 @@ def noisy_labels(truth: np.ndarray, precision: float, recall: float, seed: int =
         UserError: if no labels have both, or no example is known; it names the highest recall at
             this precision, or the precision that can be had.
     """
-    random = np.random.default_rng(seed)
     known = np.flatnonzero(truth >= 0)
     if not len(known):
         raise UserError("--detector=noisy_oracle: expected labelled images. Received: none.")
     classes = np.unique(truth[known], return_inverse=True)[1]
-    wrong, left_out = random.random([2, len(known)])
-    drawn = random.permutation(len(known))
+    result = np.full(len(truth), -1, np.int32)
+    result[known] = _of_classes(classes, precision, recall, np.random.default_rng(seed))
+    return result
+
+
+def _of_classes(
+    classes: np.ndarray, precision: float, recall: float, random: np.random.Generator
+) -> np.ndarray:
+    """`noisy_labels` of examples whose classes, int [n] from 0 on, are all known."""
+    wrong, left_out = random.random([2, len(classes)])
+    drawn = random.permutation(len(classes))
 
     def confused(groups: int, share: float) -> np.ndarray:
         merged = classes % groups
@@ -73,13 +81,12 @@ def noisy_labels(truth: np.ndarray, precision: float, recall: float, seed: int =
             kept = without(labels, share)
             if abs((found := scores(kept))[0] - precision) > _LARGEST_ERROR:
                 raise UserError(
-                    f"--oracle_precision: expected pairs that classes of {len(known) / groups:.0f} "
-                    f"images can have. Received: {precision} at --oracle_recall={recall}, where "
-                    f"the nearest is {found[0]:.2f}; ask for a higher recall or other images."
+                    "--oracle_precision: expected pairs that classes of "
+                    f"{len(classes) / groups:.0f} images can have. Received: {precision} at "
+                    f"--oracle_recall={recall}, where the nearest is {found[0]:.2f}; "
+                    "ask for a higher recall or other images."
                 )
-            result = np.full(len(truth), -1, np.int32)
-            result[known] = kept
-            return result
+            return kept
     raise UserError(
         f"--oracle_recall: expected at most {best:.2f} at --oracle_precision={precision}, or a "
         f"precision nearer to 1. Received: {recall}; labels of {int(classes.max()) + 1} classes "

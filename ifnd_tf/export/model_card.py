@@ -3,18 +3,21 @@
 The parts are those of Mitchell et al. 2019, "Model Cards for Model Reporting", arXiv 1810.03993.
 """
 
+import textwrap
+from collections.abc import Mapping
+
 import tensorflow as tf
 
 from ifnd_tf import __version__
 from ifnd_tf.run.metric_names import describe
 from ifnd_tf.run.progress import duration
 from ifnd_tf.run.records import RunRecords, read_run
+from ifnd_tf.run.words import DETECTORS
 
 _CARD = """\
 # {experiment}
 
-An image encoder, pretrained by contrastive learning{method}. Written by ifnd_tf {version} with
-TensorFlow {tensorflow}.
+{written}
 
 ## Use
 
@@ -48,16 +51,9 @@ again.
 
 - It reflects its training images and their biases, which were not examined.
 {warnings}"""
-# How each detector found false negatives.
-_METHODS = {
-    "ifnd": " without labels, with incremental false negative\ndetection (Chen et al., ICLR 2022, "
-    "arXiv 2106.03719)",
-    "neighbours": " without labels, with false negatives from mutual nearest neighbours",
-    "none": " without labels",
-    "noisy_oracle": ", with false negatives from true labels with noise",
-    "oracle": ", with false negatives from true labels",
-    "random": ", with permuted labels as false negatives: a control experiment",
-}
+_PAPER = "(Chen et al., ICLR 2022, arXiv 2106.03719)"
+# They need true labels, or show only what wrong ones do.
+_WITH_LABELS = ("noisy_oracle", "oracle", "random")
 
 
 def write(path: str) -> str:
@@ -92,9 +88,11 @@ def text(run: RunRecords) -> str:
     lines = [f"| {metric.text} | {metric.show(value)} |" for metric, value in found]
     return _CARD.format(
         experiment=flags.get("experiment") or run.path.rstrip("/").rsplit("/", 1)[-1],
-        method=_METHODS.get(flags.get("detector", ""), ""),
-        version=__version__,
-        tensorflow=tf.__version__,
+        written=textwrap.fill(
+            f"An image encoder, pretrained by contrastive learning{_method(flags)}. Written by "
+            f"ifnd_tf {__version__} with TensorFlow {tf.__version__}.",
+            100,
+        ),
         size=flags.get("image_size", ""),
         training="\n".join(f"| {name} | {value} |" for name, value in rows.items() if value),
         results="\n".join(["| measure | value |", "| --- | --- |", *lines])
@@ -102,3 +100,14 @@ def text(run: RunRecords) -> str:
         else "Not evaluated: the images have no labels, or --mode=evaluate has not run.",
         warnings="".join(f"- {line}\n" for line in run.warnings),
     )
+
+
+def _method(flags: Mapping[str, str]) -> str:
+    """How the false negatives were found, as the end of a sentence."""
+    detector = flags.get("detector", "")
+    if detector not in DETECTORS:
+        return ""
+    words = "" if detector in _WITH_LABELS else " without labels"
+    if detector != "none":
+        words += f", with {DETECTORS[detector]}"
+    return f"{words} {_PAPER}" if detector == "ifnd" else words

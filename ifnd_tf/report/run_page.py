@@ -13,16 +13,9 @@ from ifnd_tf.run.directory import RunDirectory
 from ifnd_tf.run.metric_names import describe, number_text, of_fewest_labels
 from ifnd_tf.run.progress import duration
 from ifnd_tf.run.records import RunRecords, read_run
+from ifnd_tf.run.words import DETECTORS
 
 _FRAMEWORKS = {"moco": "MoCo v2", "simclr": "SimCLR"}
-_DETECTORS = {
-    "ifnd": "incremental false negative detection",
-    "neighbours": "false negatives from mutual nearest neighbours",
-    "noisy_oracle": "false negatives from true labels with noise",
-    "none": "no detector",
-    "oracle": "false negatives from true labels",
-    "random": "permuted labels (control)",
-}
 _TILES = (
     "cluster_nmi", "linear_top1", "knn_top1", "detection_precision",
     "detection_recall", "train_images_per_second", "wall_seconds",
@@ -71,7 +64,7 @@ def _title(run: RunRecords) -> str:
     if run.given_encoder:
         return f"{name}: images {_done(run)} by another encoder"
     detector = run.flags.get("detector", "")
-    method = (_FRAMEWORKS.get(run.flags.get("framework", "")), _DETECTORS.get(detector, detector))
+    method = (_FRAMEWORKS.get(run.flags.get("framework", "")), DETECTORS.get(detector, detector))
     return f"{name}: {' with '.join(filter(None, method)) or 'training run'}"
 
 

@@ -26,7 +26,8 @@ class Metric(NamedTuple):
 
 # Protocols in the names <protocol>_top1, <protocol>_1pct_top1, <protocol>_5shot_top1, and _top5.
 _PROTOCOLS = {"knn": "kNN", "linear": "linear probe", "finetune": "fine-tuning"}
-_ACCURACY = re.compile(rf"({'|'.join(_PROTOCOLS)})(?:_([\d.]+)(pct|shot))?_top([15])")
+_LABELS = r"([\d.]+)(pct|shot)"
+_ACCURACY = re.compile(rf"({'|'.join(_PROTOCOLS)})(?:_{_LABELS})?_top([15])")
 # Metrics whose own name is no good description; shares are shown in percent.
 _SHARES = {
     "precision": "precision of pairs",
@@ -98,12 +99,12 @@ def describe(name: str) -> Metric:
 def of_fewest_labels(pattern: str, names: Iterable[str]) -> list[str]:
     """The names that a pattern such as "linear_*_top1" fits, that of the fewest labels first."""
 
-    def labels(name: str) -> tuple[str, float]:
-        number, unit = re.findall(r"_([\d.]+)(pct|shot)_", name)[0]
+    def labels(match: re.Match) -> tuple[str, float]:
+        number, unit = match.groups()
         return unit, float(number)
 
-    fits = re.compile(re.escape(pattern).replace(r"\*", r"[\d.]+(pct|shot)"))
-    return sorted(filter(fits.fullmatch, names), key=labels)
+    fits = re.compile(pattern.replace("*", _LABELS))
+    return [match.string for match in sorted(filter(None, map(fits.fullmatch, names)), key=labels)]
 
 
 def number_text(value: float, percent: bool = False) -> str:

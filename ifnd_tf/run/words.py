@@ -1,4 +1,14 @@
-"""Numbers of things in words, for messages and pages."""
+"""Things in words, for messages and pages."""
+
+# What a run gets from each detector.
+DETECTORS = {
+    "ifnd": "incremental false negative detection",
+    "neighbours": "false negatives from mutual nearest neighbours",
+    "noisy_oracle": "false negatives from true labels with noise",
+    "none": "no detector",
+    "oracle": "false negatives from true labels",
+    "random": "permuted labels (control)",
+}
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:
