@@ -97,11 +97,10 @@ class ContrastiveModel(DistributedModel):
         return [*self._means.values(), *self._measures.values()]
 
     def get_metrics_result(self) -> dict[str, Any]:
-        """The metrics' values, those of detection only where a class is known."""
+        """The metrics' values; of detection, those for which a pair counted."""
+        unknown = treatment_metrics.unknown(self._measures)
         results = super().get_metrics_result()
-        if self._measures and not np.any(self.true_labels.numpy() >= 0):
-            return {name: value for name, value in results.items() if name not in self._measures}
-        return results
+        return {name: value for name, value in results.items() if name not in unknown}
 
     @property
     def rule_state(self) -> dict[str, keras.Variable]:

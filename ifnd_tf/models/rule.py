@@ -74,9 +74,9 @@ class Rule(abc.ABC):
     Attributes:
         sets: parts of a treatment that only one rule may set: "target" or "sum". Rules that set
             the sum are applied last, since they read the weights.
-        needs: "key_similarities" or "embeddings" of the `RuleInputs`, "confidence" of a detector's
-            labels, "queue" or "batch" if the candidates must be those of MoCo or of SimCLR,
-            "epoch" for a schedule.
+        needs: "labels" of a detector, and their "confidence"; "key_similarities" or "embeddings" of
+            the `RuleInputs`; "queue" or "batch" if the candidates must be those of MoCo or of
+            SimCLR; "epoch" for a schedule.
         detects: how it finds false negatives in the step: "pairs" by masks or attraction,
             "weights" by weights below 1, "target" by the target's mass; empty: it finds none, or
             takes them from the pseudo-labels.

@@ -75,6 +75,11 @@ def update(measures: dict[str, keras.metrics.Mean], sums: tf.Tensor) -> None:
         metric.update_state(tf.math.divide_no_nan(part, whole), sample_weight=whole)
 
 
+def unknown(measures: dict[str, keras.metrics.Mean]) -> set[str]:
+    """The measures of no pair: without known classes all, and precision while none is detected."""
+    return {name for name, metric in measures.items() if not metric.count.numpy()}
+
+
 def _lacking(treatment: Treatment, counted: tf.Tensor) -> tf.Tensor:
     """The mean over the weightings of (1 - weight), times `counted` [B, M]."""
     lacking = [tf.nn.relu(counted - weigh(counted)) for weigh in treatment.weights]

@@ -48,13 +48,14 @@ _NOTE = (
 )
 
 
-def write(path: str, title: str, runs: Runs) -> str:
+def write(path: str, title: str, runs: Runs, notes: Sequence[str] = ()) -> str:
     """Writes compare.json, compare.md, compare_*.svg and compare.html.
 
     Args:
         path: the comparison's directory, local or gs://.
         title: its name.
         runs: variant -> seed -> its run, of the complete ones; the first variant is the baseline.
+        notes: sentences that follow the verdict.
 
     Returns:
         The first table, aligned for the terminal.
@@ -64,7 +65,7 @@ def write(path: str, title: str, runs: Runs) -> str:
     """
     summary = compare_statistics.summarise(runs)
     summary["ranking"] = compare_ranks.ranking(summary, runs)
-    summary["verdict"] = verdict(summary)
+    summary["verdict"] = [*verdict(summary), *notes]
     pairs, charts = pair_charts(summary, runs), _charts(_shown(summary, runs))
     directory = RunDirectory(path, flags={})
     directory.write("compare.json", json.dumps(_finite(summary), indent=2) + "\n")

@@ -1,12 +1,12 @@
 """Ranks of variants over several measures: one number that accuracies and NMI can share."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 
-from ifnd_tf.report.compare_statistics import Runs, difference, ends, gap_closed
+from ifnd_tf.report.compare_statistics import Runs, difference, ends, gap_closed, mean_of_known
 from ifnd_tf.run.records import RunRecords
 
 # These say the same as NMI, which would count three times.
@@ -95,8 +95,8 @@ def ranking(summary: Mapping[str, Any], runs: Runs) -> dict[str, dict[str, Any]]
         of a quality would do: "rank" as `MeanRank`; "average", seed -> mean of the measures;
         "supervised", whether true labels find its pairs; of the averages "against_baseline", as
         `Difference` for as many comparisons as there are variants without labels beside the
-        baseline, and "gap_closed" with "gap_closed_interval"; "step_seconds" and "masked_share",
-        each the mean over seeds or None.
+        baseline, and "gap_closed" with "gap_closed_interval"; "step_seconds", the mean over seeds
+        or None.
     """
     counted = measures(summary["protocols"])
     flags = {name: next(iter(seeds.values())).flags for name, seeds in runs.items() if seeds}
@@ -123,8 +123,7 @@ def ranking(summary: Mapping[str, Any], runs: Runs) -> dict[str, dict[str, Any]]
             "against_baseline": against and against._asdict(),
             "gap_closed": closed and closed.mean,
             "gap_closed_interval": closed and [closed.low, closed.high],
-            "step_seconds": _mean(map(_step_seconds, runs[name].values())),
-            "masked_share": _mean(map(_masked_share, runs[name].values())),
+            "step_seconds": mean_of_known(map(_step_seconds, runs[name].values())),
         }
     return found
 
@@ -137,17 +136,6 @@ def _means(measured: Mapping[str, Mapping[int, float]]) -> dict[int, float]:
     }
 
 
-def _mean(numbers: Iterable[float | None]) -> float | None:
-    known = [number for number in numbers if number is not None]
-    return float(np.mean(known)) if known else None
-
-
 def _step_seconds(run: RunRecords) -> float | None:
     speed = run.result("train_images_per_second")
     return run.whole("batch_size") / speed if speed else None
-
-
-def _masked_share(run: RunRecords) -> float | None:
-    """The masked share of the last epoch that measured one."""
-    values = run.values("masked_share")
-    return values[-1][1] if values else None

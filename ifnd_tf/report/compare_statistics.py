@@ -161,7 +161,8 @@ def summarise(runs: Runs) -> dict[str, Any]:
 
     Returns:
         "baseline", "protocols" (the compared results) and "variants": by name its
-        "seeds", the "flags" in which variants differ and its "metrics": by name "values" by seed,
+        "seeds", the "flags" in which variants differ, "masked_share" of the last epoch that
+        measured it, the mean over seeds or None, and its "metrics": by name "values" by seed,
         "mean", "std", "seeds" and, against the baseline, "difference" as `Difference`; where
         there are both ends, "gap_closed", the share of the gap between none and oracle, and
         "gap_closed_interval", its ends.
@@ -192,11 +193,18 @@ def summarise(runs: Runs) -> dict[str, Any]:
             name: {
                 "seeds": sorted(seeds),
                 "flags": {f: flags[name][f] for f in differing if f in flags.get(name, {})},
+                "masked_share": mean_of_known(map(_masked_share, seeds.values())),
                 "metrics": {n: entry(name, n) for n in names if values[name][n]},
             }
             for name, seeds in runs.items()
         },
     }
+
+
+def mean_of_known(numbers: Iterable[float | None]) -> float | None:
+    """The mean of the numbers that are known; None if none is."""
+    known = [number for number in numbers if number is not None]
+    return float(np.mean(known)) if known else None
 
 
 def curve(runs: Mapping[int, RunRecords], name: str) -> list[tuple[float, Spread]]:
@@ -212,6 +220,11 @@ def _values(runs: Mapping[int, RunRecords], name: str) -> dict[int, float]:
     """Seed -> the number of that name in results.json, where there is one."""
     found = {seed: run.result(name) for seed, run in runs.items()}
     return {seed: value for seed, value in found.items() if value is not None}
+
+
+def _masked_share(run: RunRecords) -> float | None:
+    values = run.values("masked_share")
+    return values[-1][1] if values else None
 
 
 def _metric_names(runs: Runs) -> list[str]:

@@ -13,6 +13,10 @@ _NONE = "n/a"
 # More variants than this have a row each in the table of results. Fewer have a column each, and a
 # row for each protocol, which fits a narrow screen.
 _MANY = 6
+_MEASURES = ("precision", "recall", "F1")
+_FOUND = [
+    f"{kind}_{measure.lower()}" for kind in ("detection", "treatment") for measure in _MEASURES
+]
 
 
 def tables(summary: dict[str, Any]) -> dict[str, Table]:
@@ -44,6 +48,7 @@ def tables(summary: dict[str, Any]) -> dict[str, Table]:
             "Percent, mean ± standard deviation over seeds",
             numbers=range(1, len(header)),
         ),
+        "Pairs": _found_pairs(summary),
         "Differences": Table(
             pairs,
             ["protocol", "variant", "difference", "95% interval", "seeds above", "gap closed"],
@@ -67,7 +72,6 @@ def _ranking(summary: dict[str, Any]) -> Table:
     rows = []
     for name, own in ranking.items():
         rank, against, seconds = own["rank"], own["against_baseline"], own["step_seconds"]
-        masked = own["masked_share"]
         rows.append(
             [
                 f"{name} (true labels)" if own["supervised"] else name,
@@ -77,16 +81,32 @@ def _ranking(summary: dict[str, Any]) -> Table:
                 _gap(own),
                 f"{1000 * seconds:.1f} ms" if seconds else _NONE,
                 f"{seconds / plain:.2f}" if seconds and plain else _NONE,
-                _NONE if masked is None else f"{masked:.1%}",
             ]
         )
     header = [
         "variant", "mean rank", "95% interval", f"against {summary['baseline']}", "gap closed",
-        "a step", f"x {summary['baseline']}", "masked",
+        "a step", f"x {summary['baseline']}",
     ]  # fmt: skip
     measured = counted(len(measures(summary["protocols"])), "measure")
     caption = f"Mean rank over {measured}; gain and cost"
     return Table(rows if len(rows) > 1 else [], header, caption, numbers=range(1, len(header)))
+
+
+def _found_pairs(summary: dict[str, Any]) -> Table:
+    """A row for each variant of which some false negatives, right or wrong, are known."""
+    rows = []
+    for name, variant in summary["variants"].items():
+        found = [variant["metrics"].get(metric, {}).get("mean") for metric in _FOUND]
+        found.append(variant["masked_share"] or None)
+        if any(share is not None for share in found):
+            rows.append([name, *(_NONE if share is None else f"{share:.1%}" for share in found)])
+    kinds = (f"{kind}: {measure}" for kind in ("labels", "step") for measure in _MEASURES)
+    caption = (
+        "False negatives found, by the labels of the last refresh and in the steps of the last "
+        "epoch; negatives masked"
+    )
+    header = ["variant", *kinds, "masked"]
+    return Table(rows, header, caption, numbers=range(1, len(header)))
 
 
 def _points(found: Difference) -> str:

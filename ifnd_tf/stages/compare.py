@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from ifnd_tf.errors import UserError
 from ifnd_tf.report import compare_page
@@ -16,6 +16,8 @@ from ifnd_tf.stages.run import Run
 from ifnd_tf.stages.train import check_fit
 
 Runs = Mapping[Member, Run]
+# The summary names the runs that it lacks, up to this many.
+_NAMED = 8
 
 
 def compare(run: Run) -> None:
@@ -32,12 +34,15 @@ def compare(run: Run) -> None:
     trials = compare_variants.trials(run.config)
     # Listed before the trials too, so that wrong variants are refused before anything runs.
     members, chosen = compare_variants.members(run.config), None
+    notes: list[str] = []
     if trials:
         chosen = _tuned(run, trials)
         members = compare_variants.members(run.config, chosen)
+        notes = _left_out(members, chosen)
+        members = [member for member in members if member.variant in chosen]
     runs = _opened(run, members)
-    failures = _run_missing(run, runs, complete, lambda: _summarise(run, runs))
-    run.progress.line(_summarise(run, runs))
+    failures = _run_missing(run, runs, complete, lambda: _summarise(run, runs, notes))
+    run.progress.line(_summarise(run, runs, notes))
     if failures:
         raise UserError(
             f"{len(failures)} of {counted(len(runs), 'run')} failed; the same command repeats "
@@ -60,6 +65,23 @@ def _tuned(run: Run, trials: Sequence[Member]) -> dict[str, dict[str, str]]:
         f"settings chosen by {counted(len(runs), 'trial')}: {run.directory.file('tuning.tsv')}"
     )
     return compare_tuning.chosen(runs)
+
+
+def _left_out(members: Sequence[Member], chosen: Collection[str]) -> list[str]:
+    """A sentence on the variants of which every trial diverged.
+
+    Raises:
+        UserError: if the baseline is one of them.
+    """
+    baseline, *others = dict.fromkeys(member.variant for member in members)
+    if baseline not in chosen:
+        raise UserError(
+            f"--tuning_trials: expected a trial of the baseline, {baseline}, that does not "
+            "diverge. Received: none; put another variant first, or change its alternatives and "
+            f"remove tuning/{baseline}-*."
+        )
+    gone = [name for name in others if name not in chosen]
+    return [f"Left out, since every tuning trial diverged: {', '.join(gone)}."] if gone else []
 
 
 def _opened(run: Run, members: Sequence[Member]) -> dict[Member, Run]:
@@ -118,12 +140,28 @@ def _check(run: Run) -> None:
         )
 
 
-def _summarise(run: Run, runs: Runs) -> str:
+def _summarise(run: Run, runs: Runs, notes: Sequence[str]) -> str:
     """Writes the summary of the runs that are complete; returns its table as text."""
     if not run.directory.writer:
         return ""
     found: dict[str, dict[int, RunRecords]] = {member.variant: {} for member in runs}
-    for member, each in runs.items():
-        if complete(each):
-            found[member.variant][member.number] = read_run(each.config.run_path)
-    return compare_page.write(run.directory.path, run.config.name, found)
+    missing = {member: each for member, each in runs.items() if not complete(each)}
+    for member in runs.keys() - missing.keys():
+        found[member.variant][member.number] = read_run(runs[member].config.run_path)
+    notes = [*notes, *_missing(missing, len(runs))]
+    return compare_page.write(run.directory.path, run.config.name, found, notes)
+
+
+def _missing(missing: Runs, total: int) -> list[str]:
+    """Sentences on the runs that the summary lacks."""
+    gone = {
+        member.title: each
+        for member, each in missing.items()
+        if compare_runs.DIVERGED in each.directory.results()
+    }
+    left = [member.title for member in missing if member.title not in gone]
+    shown = f": {'; '.join(left)}" if len(left) <= _NAMED else ""
+    return [
+        *([f"Diverged, so without results: {'; '.join(gone)}."] if gone else []),
+        *([f"{len(left)} of {total} runs have no results yet{shown}."] if left else []),
+    ]

@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from ifnd_tf.errors import UserError
 from ifnd_tf.report.compare_ranks import mean_ranks, measures
 from ifnd_tf.report.compare_statistics import compared
 from ifnd_tf.stages.compare_runs import DIVERGED, complete
@@ -37,20 +36,11 @@ def chosen(runs: Mapping[Member, Run]) -> dict[str, dict[str, str]]:
     Args:
         runs: the trials, all of them ended.
 
-    Raises:
-        UserError: if every trial of a variant diverged.
+    Returns:
+        By variant, without those of which every trial diverged.
     """
     best = [trial.member for trial in _trials(runs) if trial.place is not None]
-    found = {member.variant: dict(member.flags) for member in best}
-    for member, run in runs.items():
-        if member.variant not in found:
-            trials = run.directory.path.removesuffix(f"-{member.number}")
-            raise UserError(
-                f"--tuning_trials: expected a trial of {member.variant} that does not diverge. "
-                f"Received: none; leave it out by --only_variants, or remove {trials}-* and "
-                "change its alternatives."
-            )
-    return found
+    return {member.variant: dict(member.flags) for member in best}
 
 
 def table(runs: Mapping[Member, Run]) -> str:

@@ -183,6 +183,11 @@ def _opening(run: Run, model: ContrastiveModel, first: int, refresh: int | None)
             f"note: nothing will be detected, since no epoch after --warmup_epochs="
             f"{config.warmup_epochs} of --epochs={config.epochs} accepts two images"
         )
+    if model.pseudo_labels is not None and not model.loss_settings.needs("labels"):
+        lines.append(
+            f"note: what --detector={config.detector} finds is measured and changes nothing, since "
+            f"--treatment={config.treatment} reads no labels; --detector=none saves its time"
+        )
     if config.teacher and not config.teacher_weight:
         lines.append(f"note: --teacher={config.teacher} sets no target, since --teacher_weight=0")
     return "\n".join(lines)

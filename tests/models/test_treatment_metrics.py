@@ -45,3 +45,17 @@ def test_an_epochs_measures_are_ratios_of_its_sums(kind):
         expected = {"precision": 4 / 8} if kind else {}
     found = {name.removeprefix("treatment_"): float(m.result()) for name, m in measures.items()}
     assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("sums", "unknown"),
+    [
+        ([0.0, 0.0, 0.0], {"precision", "recall", "f1"}),
+        ([0.0, 0.0, 3.0], {"precision"}),  # nothing is detected yet
+        ([2.0, 0.0, 3.0], set()),
+    ],
+)
+def test_a_ratio_to_nothing_is_unknown(sums, unknown):
+    measures = treatment_metrics.means("pairs")
+    treatment_metrics.update(measures, tf.constant(sums))
+    assert treatment_metrics.unknown(measures) == {f"treatment_{name}" for name in unknown}

@@ -147,7 +147,9 @@ def test_summary(runs):
     assert knn["gap_closed"] == pytest.approx(0.05 / 0.14)
     assert "difference" not in summary["variants"]["none"]["metrics"]["knn_top1"]
     assert ifnd["metrics"]["train_seconds"]["values"] == {0: 3.0}
-    assert summary["variants"]["late"] == {"seeds": [], "flags": {}, "metrics": {}}
+    assert summary["variants"]["late"] == {
+        "seeds": [], "flags": {}, "masked_share": None, "metrics": {},
+    }  # fmt: skip
 
 
 def test_mean_ranks_by_hand():
@@ -194,12 +196,27 @@ def test_cost_is_beside_the_gain(runs):
         for each in runs[variant].values():
             each.flags["batch_size"] = "100"
             each.results["train_images_per_second"] = speed
-            each.metrics[-1]["masked_share"] = 0.05
     summary = summary_of(runs)
     assert summary["ranking"]["ifnd"]["step_seconds"] == pytest.approx(0.125)
     assert "takes 1.25 times as long a step as none" in verdict(summary)[1]
     row = compare_tables.tables(summary)["Ranking"].rows[1]
-    assert row[5:] == ["125.0 ms", "1.25", "5.0%"]
+    assert row[5:] == ["125.0 ms", "1.25"]
+
+
+def test_what_variants_find_is_measured_alike(runs):
+    for seed, each in runs["ifnd"].items():
+        each.results.update(detection_precision=0.5, detection_recall=0.2 + seed / 10)
+        each.metrics[-1]["masked_share"] = 0.05
+    for each in runs["oracle"].values():
+        each.results["treatment_f1"] = 0.25
+    for each in runs["none"].values():
+        each.metrics[-1]["masked_share"] = 0.0
+    table = compare_tables.tables(summary_of(runs))["Pairs"]
+    assert table.rows == [
+        ["ifnd", "50.0%", "30.0%", "n/a", "n/a", "n/a", "n/a", "5.0%"],
+        ["oracle", "n/a", "n/a", "n/a", "n/a", "n/a", "25.0%", "n/a"],
+    ]
+    assert table.header[3] == "labels: F1" and table.header[6] == "step: F1"
 
 
 def test_pairs_of_chosen_quality_are_drawn_by_treatment(runs, tmp_path):

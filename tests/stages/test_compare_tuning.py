@@ -118,7 +118,33 @@ def test_variants_are_ranked_by_their_chosen_trials(tmp_path, trained):
 
 
 @pytest.mark.slow
-def test_a_variant_that_always_diverges_is_named(tmp_path, trained):
-    variants = "bad:temperature=0.2;width=2|3|4"
-    with pytest.raises(UserError, match="a trial of bad that does not diverge"):
-        compare.compare(comparison(tmp_path, variants=variants))
+def test_a_variant_that_always_diverges_is_left_out_and_named(tmp_path, trained):
+    variants = "none:temperature=0.3;width=2|3|4,bad:temperature=0.2;width=2|3|4"
+    compare.compare(comparison(tmp_path, variants=variants, seeds=1))
+    assert trained[6:] == ["none-0"]
+    summary = json.loads((tmp_path / "compare.json").read_text())
+    assert list(summary["variants"]) == ["none"]
+    assert summary["verdict"] == ["Left out, since every tuning trial diverged: bad."]
+    assert "every tuning trial diverged: bad" in (tmp_path / "compare.html").read_text()
+    # Nothing can be compared with a baseline without results.
+    with pytest.raises(UserError, match="a trial of the baseline, bad, that does not diverge"):
+        compare.compare(comparison(tmp_path / "other", variants=variants.partition(",")[2]))
+
+
+@pytest.mark.slow
+def test_the_summary_names_the_runs_that_it_lacks(tmp_path, trained, monkeypatch):
+    train = compare_runs.train
+
+    def fail(run):
+        if "none-1" in run.config.run_path:
+            raise UserError("the disk is full")
+        train(run)
+
+    monkeypatch.setattr(compare_runs, "train", fail)
+    settings = {"variants": "none:temperature=0.3,bad:temperature=0.2", "tuning_trials": 0}
+    with pytest.raises(UserError, match="3 of 4 runs failed"):
+        compare.compare(comparison(tmp_path, **settings))
+    assert json.loads((tmp_path / "compare.json").read_text())["verdict"] == [
+        "Diverged, so without results: bad, seed 0; bad, seed 1.",
+        "1 of 4 runs have no results yet: none, seed 1.",
+    ]

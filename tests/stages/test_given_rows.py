@@ -75,6 +75,15 @@ def test_a_teacher_of_no_weight_is_told(splits, file, weight):
     assert (f"--teacher={file} sets no target, since --teacher_weight=0" in said) == (not weight)
 
 
+@pytest.mark.parametrize("treatment", ["fnd", "eliminate,sce", "none"])
+def test_labels_that_no_rule_reads_are_told(splits, treatment):
+    run = tiny.run(tiny.config(treatment=treatment), make_strategy("default"))
+    run.splits = splits
+    said = training._opening(run, run.starting_model(0), 0, 1)
+    told = f"--treatment={treatment} reads no labels; --detector=none saves its time" in said
+    assert told == (treatment != "eliminate,sce")
+
+
 class _Stop(tiny.AtStep):
     def __init__(self, step):
         super().__init__(step, self._raise)

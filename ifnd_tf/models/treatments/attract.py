@@ -16,6 +16,7 @@ class Attract(Rule):
     """
 
     sets = ("target",)
+    needs = ("labels",)
 
     def apply(self, batch: Batch, treatment: Treatment) -> Treatment:
         return attracted(treatment, batch, batch.same) if batch.same else treatment

@@ -15,5 +15,7 @@ class Eliminate(Rule):
     2106.03719).
     """
 
+    needs = ("labels",)
+
     def apply(self, batch: Batch, treatment: Treatment) -> Treatment:
         return masked(treatment, batch.same) if batch.same else treatment

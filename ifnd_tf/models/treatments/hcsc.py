@@ -22,7 +22,7 @@ class SelectedNegatives(Rule):
     other clusters are left out. Its defaults: K 3000, 2000, 1000, as by --hierarchy=nested.
     """
 
-    needs = ("confidence",)
+    needs = ("labels", "confidence")
     detects = "weights"
 
     def apply(self, batch: Batch, treatment: Treatment) -> Treatment:
