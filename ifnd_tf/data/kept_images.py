@@ -87,12 +87,15 @@ class KeptImages:
         """Whether an example is here: bool []."""
         return tf.gather(self._table[0], index) >= 0
 
+    def shapes(self, index: tf.Tensor) -> tf.Tensor:
+        """int32 `[..., 2]`, heights and widths of the examples `index` [...]."""
+        return tf.gather(self._table[1], index)
+
     def image(self, index: tf.Tensor) -> tf.Tensor:
         """uint8 `[H, W, 3]` of an example that is here."""
-        starts, shapes = self._table
-        shape = tf.concat([tf.gather(shapes, index), [3]], 0)
+        shape = tf.concat([self.shapes(index), [3]], 0)
         size = tf.reduce_prod(tf.cast(shape, tf.int64))
-        pixels = tf.slice(self._bytes, [tf.gather(starts, index)], [size])
+        pixels = tf.slice(self._bytes, [tf.gather(self._table[0], index)], [size])
         return tf.ensure_shape(tf.reshape(pixels, shape), [None, None, 3])
 
     def as_array(self) -> tf.Tensor | None:

@@ -14,6 +14,7 @@ from ifnd_tf.data import crops, photometric
 from ifnd_tf.data.batch_plan import BatchPlan, Example
 from ifnd_tf.data.cut_images import cut_one, whole_batch
 from ifnd_tf.data.data_service import made_elsewhere
+from ifnd_tf.data.kept_images import KeptImages
 from ifnd_tf.data.recipes import Augmentation
 from ifnd_tf.data.scan import require_readable
 from ifnd_tf.data.service_reader import DataService
@@ -97,6 +98,9 @@ def _views(
     """The batches from element `first` on, as cut."""
     if source.pixels is not None and max(source.pixels.shape[1:3]) <= size:
         return _crops_in_memory(source, plan, augmentation, size, first)
+    kept = source.kept_for(size)
+    if kept is not None and source.in_memory(size):
+        return _crops_of_kept(kept, source, plan, augmentation, size, first)
     return _crops_one_by_one(source, plan, augmentation, size, first)
 
 
@@ -184,6 +188,38 @@ def _crops_in_memory(
 
     batches = plan.indexed(source.readable, tf.data.Dataset.counter(first))
     return batches.map(cut, num_parallel_calls=plan.sharding.ahead)
+
+
+def _crops_of_kept(
+    kept: KeptImages,
+    source: Source,
+    plan: BatchPlan,
+    augmentation: Augmentation,
+    size: int,
+    first: int | tf.Tensor,
+) -> tf.data.Dataset:
+    """Each decoded image cropped on its own, in parallel.
+
+    A batch's boxes are drawn at once: image by image they take as long as the crops.
+    """
+
+    def boxed(batch: Example) -> Example:
+        draws, shapes = batch["geometric"], kept.shapes(batch["index"])
+        boxes = crops.crop_boxes(draws, shapes[:, :1], shapes[:, 1:], augmentation)
+        mirrored = crops.flips(draws, augmentation)
+        return {name: batch[name] for name in ("index", "draws")} | {
+            "boxes": boxes, "mirrored": mirrored
+        }  # fmt: skip
+
+    def cut(example: Example) -> Example:
+        image = kept.image(example["index"])
+        both = zip(tf.unstack(example["boxes"]), tf.unstack(example["mirrored"]), strict=True)
+        views = tf.stack([crops.cut_view(image, *each, size) for each in both])
+        return {"index": example["index"], "images": views, "draws": example["draws"]}
+
+    batches = plan.indexed(source.readable, tf.data.Dataset.counter(first)).map(boxed)
+    views = batches.unbatch().map(cut, num_parallel_calls=tf.data.AUTOTUNE)
+    return views.batch(plan.replica_batch, drop_remainder=True)
 
 
 def _crops_one_by_one(

@@ -108,21 +108,22 @@ def test_flips_come_at_their_probability():
     assert not np.any(crops.flips(draws, recipes.recipe("digits")))
 
 
-def reference_view(image, box, mirrored, size, antialias=True):
-    """Triangle filter over the box alone, one output pixel at a time."""
+def reference_view(image, box, mirrored, size, how="triangle"):
+    """One output pixel at a time from the box alone: triangle filter, bilinear or mean of area."""
     top, left, height, width = box
     crop = image[top : top + height, left : left + width].astype(float)
 
+    def weight(step, extent, i, j):
+        position = (i + 0.5) * step
+        if how == "area":
+            return max(0.0, min(j + 1, (i + 1) * step) - max(j, i * step))
+        if how == "bilinear":  # beyond the outermost pixels' centres, those alone
+            return max(0.0, 1 - abs(j + 0.5 - np.clip(position, 0.5, extent - 0.5)))
+        return max(0.0, 1 - abs(j + 0.5 - position) / max(step, 1))
+
     def weights(extent):
-        step = extent / size
-        matrix = np.zeros([size, extent])
-        for i in range(size):
-            for j in range(extent):
-                position = (i + 0.5) * step
-                if not antialias:  # Bilinear: beyond the outermost pixels' centres, those alone.
-                    position = np.clip(position, 0.5, extent - 0.5)
-                distance = abs(j + 0.5 - position) / (max(step, 1) if antialias else 1)
-                matrix[i, j] = max(0.0, 1 - distance)
+        places = np.ndindex(size, extent)
+        matrix = np.reshape([weight(extent / size, extent, i, j) for i, j in places], [size, -1])
         return matrix / matrix.sum(1, keepdims=True)
 
     view = np.einsum("ih,hwc,jw->ijc", weights(height), crop, weights(width))
@@ -138,7 +139,8 @@ def test_a_view_of_a_box_equals_the_reference(size, mirrored):
     image = picture(0)
     for box in BOXES:
         view = crops.cut_view(tf.constant(image), tf.constant(box), tf.constant(mirrored), size)
-        expected = reference_view(image, box, mirrored, size, antialias=max(box[2:]) > 2 * size)
+        how = "area" if max(box[2:]) > 2 * size else "bilinear"
+        expected = reference_view(image, box, mirrored, size, how)
         # Half a level for rounding, and a little for float32.
         np.testing.assert_allclose(view, expected, atol=0.51)
 
