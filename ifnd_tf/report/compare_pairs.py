@@ -8,7 +8,7 @@ from typing import Any
 
 from ifnd_tf.report.charts import Series, line_chart
 from ifnd_tf.report.compare_ranks import measures
-from ifnd_tf.report.compare_statistics import Runs
+from ifnd_tf.report.compare_statistics import Runs, mean_of_known
 from ifnd_tf.report.html import Chart
 from ifnd_tf.run.metric_names import describe
 
@@ -80,11 +80,14 @@ def _found(
     for name, own in flags.items():
         if own.get("detector") in ("none", "noisy_oracle") or own["treatment"] != treatment:
             continue
-        measured = [run.result("detection_precision") for run in runs[name].values()]
-        known = [each for each in measured if each is not None]
+        precision, recall = (
+            mean_of_known(run.result(f"detection_{each}") for run in runs[name].values())
+            for each in ("precision", "recall")
+        )
         gain = _gain(summary, name, metric)
-        if known and gain:
-            yield Series(name, [(sum(known) / len(known), gain[0])])
+        if precision is not None and gain:
+            known = "" if recall is None else f", recall {recall:.0%}"
+            yield Series(f"{name}{known}", [(precision, gain[0])])
 
 
 def _gain(summary: Mapping[str, Any], name: str, metric: str) -> tuple[float, float] | None:

@@ -145,21 +145,22 @@ def _summarise(run: Run, runs: Runs, notes: Sequence[str]) -> str:
     if not run.directory.writer:
         return ""
     found: dict[str, dict[int, RunRecords]] = {member.variant: {} for member in runs}
-    missing = {member: each for member, each in runs.items() if not complete(each)}
-    for member in runs.keys() - missing.keys():
-        found[member.variant][member.number] = read_run(runs[member].config.run_path)
+    missing: dict[Member, Run] = {}
+    for member, each in runs.items():
+        if complete(each):
+            found[member.variant][member.number] = read_run(each.config.run_path)
+        else:
+            missing[member] = each
     notes = [*notes, *_missing(missing, len(runs))]
     return compare_page.write(run.directory.path, run.config.name, found, notes)
 
 
 def _missing(missing: Runs, total: int) -> list[str]:
     """Sentences on the runs that the summary lacks."""
-    gone = {
-        member.title: each
-        for member, each in missing.items()
-        if compare_runs.DIVERGED in each.directory.results()
-    }
-    left = [member.title for member in missing if member.title not in gone]
+    gone, left = list[str](), list[str]()
+    for member, each in missing.items():
+        diverged = compare_runs.DIVERGED in each.directory.results()
+        (gone if diverged else left).append(member.title)
     shown = f": {'; '.join(left)}" if len(left) <= _NAMED else ""
     return [
         *([f"Diverged, so without results: {'; '.join(gone)}."] if gone else []),
