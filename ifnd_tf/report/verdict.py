@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from ifnd_tf.report.expected_gain import expected_gain
 from ifnd_tf.report.next_steps import FEWEST_STEPS, Step, labelled, next_steps
 from ifnd_tf.run.metric_names import describe, number_text
 from ifnd_tf.run.records import RunRecords
@@ -134,6 +135,8 @@ def _pairs(run: RunRecords) -> Judgement:
         f"{number_text(precision, True)} of the detected pairs share a class, "
         f"{number_text(chance, True)} of all pairs do"
     )
+    if told := expected_gain(run):
+        reason += f"; {told}"
     better = (precision - chance) / max(1.0 - chance, 1e-9) >= _BETTER_THAN_CHANCE
     return Judgement(question, better, "yes" if better else "no", reason)
 
