@@ -37,7 +37,7 @@ def expected_gain(run: RunRecords) -> str:
         np.log(recall), dict(zip(map(np.log, map(float, lines)), at_precision, strict=True))
     )
     told = [
-        f"{100 * gain:+.0f} points of {describe(name).text}"
+        f"{round(100 * gain):+d} points of {describe(name).text}"
         for name, gain in zip(found["measures"], gains, strict=True)
     ]
     return (
