@@ -213,7 +213,11 @@ def two_views(
         image = tf.ensure_shape(image, [None, None, 3])
     else:
         image, boxes = whole(content)
-    mirrored = flips(draws, augmentation)
+    return both_views(image, boxes, flips(draws, augmentation), size)
+
+
+def both_views(image: tf.Tensor, boxes: tf.Tensor, mirrored: tf.Tensor, size: int) -> tf.Tensor:
+    """`cut_view` for two boxes int32 `[2, 4]` of an image: uint8 `[2, S, S, 3]`."""
     return tf.stack([cut_view(image, boxes[v], mirrored[v], size) for v in range(2)])
 
 

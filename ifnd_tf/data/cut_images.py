@@ -1,9 +1,10 @@
-"""Two crops of images that are fetched and decoded one by one."""
+"""Two crops of images that are fetched, decoded or kept in memory one by one."""
 
 import tensorflow as tf
 
 from ifnd_tf.data import crops
 from ifnd_tf.data.batch_plan import BatchPlan, Example
+from ifnd_tf.data.kept_images import KeptImages
 from ifnd_tf.data.recipes import Augmentation
 from ifnd_tf.data.source import Source
 
@@ -25,6 +26,26 @@ def cut_one(
     blank = tf.zeros([2, size, size, 3], tf.uint8)
     cropped = tf.ensure_shape(tf.cond(real, both, lambda: blank), blank.shape)
     return {"index": example["index"], "images": cropped, "draws": example["draws"]}
+
+
+def with_boxes(kept: KeptImages, augmentation: Augmentation, batch: Example) -> Example:
+    """A batch with the boxes of its crops in place of their draws.
+
+    Drawn at once: image by image, their many small operations take as long as the crops.
+    """
+    draws, shapes = batch["geometric"], kept.shapes(batch["index"])
+    boxes = crops.crop_boxes(draws, shapes[:, :1], shapes[:, 1:], augmentation)
+    mirrored = crops.flips(draws, augmentation)
+    return {
+        "index": batch["index"], "draws": batch["draws"], "boxes": boxes, "mirrored": mirrored
+    }  # fmt: skip
+
+
+def cut_boxes(kept: KeptImages, size: int, example: Example) -> Example:
+    """The two crops of an example of `with_boxes`, as `cut_one` makes them."""
+    image = kept.image(example["index"])
+    views = crops.both_views(image, example["boxes"], example["mirrored"], size)
+    return {"index": example["index"], "images": views, "draws": example["draws"]}
 
 
 def whole_batch(

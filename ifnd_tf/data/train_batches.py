@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from ifnd_tf.data import crops, photometric
 from ifnd_tf.data.batch_plan import BatchPlan, Example
-from ifnd_tf.data.cut_images import cut_one, whole_batch
+from ifnd_tf.data.cut_images import cut_boxes, cut_one, whole_batch, with_boxes
 from ifnd_tf.data.data_service import made_elsewhere
 from ifnd_tf.data.kept_images import KeptImages
 from ifnd_tf.data.recipes import Augmentation
@@ -198,27 +198,10 @@ def _crops_of_kept(
     size: int,
     first: int | tf.Tensor,
 ) -> tf.data.Dataset:
-    """Each decoded image cropped on its own, in parallel.
-
-    A batch's boxes are drawn at once: image by image they take as long as the crops.
-    """
-
-    def boxed(batch: Example) -> Example:
-        draws, shapes = batch["geometric"], kept.shapes(batch["index"])
-        boxes = crops.crop_boxes(draws, shapes[:, :1], shapes[:, 1:], augmentation)
-        mirrored = crops.flips(draws, augmentation)
-        return {name: batch[name] for name in ("index", "draws")} | {
-            "boxes": boxes, "mirrored": mirrored
-        }  # fmt: skip
-
-    def cut(example: Example) -> Example:
-        image = kept.image(example["index"])
-        both = zip(tf.unstack(example["boxes"]), tf.unstack(example["mirrored"]), strict=True)
-        views = tf.stack([crops.cut_view(image, *each, size) for each in both])
-        return {"index": example["index"], "images": views, "draws": example["draws"]}
-
-    batches = plan.indexed(source.readable, tf.data.Dataset.counter(first)).map(boxed)
-    views = batches.unbatch().map(cut, num_parallel_calls=tf.data.AUTOTUNE)
+    """Each decoded image cropped on its own, in parallel, by boxes drawn for the whole batch."""
+    batches = plan.indexed(source.readable, tf.data.Dataset.counter(first))
+    boxed = batches.map(functools.partial(with_boxes, kept, augmentation)).unbatch()
+    views = boxed.map(functools.partial(cut_boxes, kept, size), num_parallel_calls=tf.data.AUTOTUNE)
     return views.batch(plan.replica_batch, drop_remainder=True)
 
 

@@ -1,12 +1,11 @@
 """What pairs of a precision and recall were worth on digits, where true labels made them."""
 
-import importlib.resources
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ifnd_tf.report.published import packaged
 from ifnd_tf.run.metric_names import describe
 from ifnd_tf.run.records import RunRecords
 
@@ -17,8 +16,7 @@ def read() -> dict[str, Any]:
     "data", "date", "seeds" and "from"; "gains": treatment -> recall -> precision -> the mean gains
     over plain training in each of the "measures", shares.
     """
-    file = importlib.resources.files("ifnd_tf.report").joinpath("pair_quality.json")
-    return json.loads(file.read_text("utf-8"))
+    return packaged("pair_quality.json")
 
 
 def expected_gain(run: RunRecords) -> str:

@@ -13,7 +13,12 @@ _VARIANTS = {"none": "no detection", "ifnd": "detection", "oracle": "true labels
 
 def read() -> dict[str, Any]:
     """published.json: "date", "seeds", "flags", and "metrics": name -> variant -> [mean, std]."""
-    file = importlib.resources.files("ifnd_tf.report").joinpath("published.json")
+    return packaged("published.json")
+
+
+def packaged(name: str) -> Any:
+    """A JSON file that comes with the report."""
+    file = importlib.resources.files("ifnd_tf.report").joinpath(name)
     return json.loads(file.read_text("utf-8"))
 
 

@@ -33,7 +33,7 @@ def compare(run: Run) -> None:
     """
     trials = compare_variants.trials(run.config)
     # Listed before the trials too, so that wrong variants are refused before anything runs.
-    members, chosen = compare_variants.members(run.config), None
+    members = compare_variants.members(run.config)
     notes: list[str] = []
     if trials:
         chosen = _tuned(run, trials)
